@@ -1,0 +1,97 @@
+"""The run record: what a stage read, with which code and machine, and what it left; written last, so it means done."""
+
+import dataclasses
+import hashlib
+import json
+import platform
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detaux.config import STAGE_SECTIONS, Config, dump_config
+from detaux.runtime.files import hash_file, read_json, write_json
+
+RECORD_NAME = "record.json"
+VERSIONED = ("detaux", "torch", "torchvision", "webdataset", "omegaconf", "numpy", "scikit-learn")
+
+
+def compute_inputs_hash(stage: str, config: Config, inputs: dict[str, Path]) -> str:
+    """Hash of everything a stage depends on: its config sections (but not where the run lies) and its input files."""
+    sections = dataclasses.asdict(config)
+    sections["run"].pop("dir")
+    tree = {name: sections[name] for name in STAGE_SECTIONS[stage]}
+    tree["inputs"] = {name: hash_file(path) for name, path in sorted(inputs.items())}
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def is_done(folder: Path, inputs_hash: str) -> bool:
+    """Whether the stage that owns `folder` finished with exactly these inputs and its outputs are still as it left them."""
+    path = folder / RECORD_NAME
+    if not path.is_file():
+        return False
+    record = read_json(path)
+    outputs = record["outputs"].items()
+    return record["inputs_hash"] == inputs_hash and all(
+        (folder / name).is_file() and hash_file(folder / name) == digest for name, digest in outputs
+    )
+
+
+def write_record(
+    folder: Path,
+    stage: str,
+    config: Config,
+    inputs: dict[str, Path],
+    outputs: list[str],
+    started: float,
+    facts: dict[str, Any] | None = None,
+) -> None:
+    """Save config.yaml and record.json in a stage's folder.
+
+    `outputs` are file names relative to `folder`; `started` is time.time() at the stage's begin; `facts` go in as they are.
+    """
+    dump_config(config, folder / "config.yaml")
+    write_json(
+        folder / RECORD_NAME,
+        {
+            "stage": stage,
+            "inputs_hash": compute_inputs_hash(stage, config, inputs),
+            "outputs": {name: hash_file(folder / name) for name in outputs},
+            "seconds": round(time.time() - started, 3),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "commit": _read_commit(),
+            "versions": read_versions(),
+            "machine": {"platform": platform.platform(), "processor": platform.machine()},
+            "facts": facts or {},
+        },
+    )
+
+
+def read_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    versions = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def _read_commit() -> str:
+    source = Path(__file__).resolve().parents[2]
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(source), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return result.stdout.strip() or "unknown"
+
+
+def read_stage_config(folder: Path) -> dict[str, Any]:
+    """The frozen config beside a stage's artefacts, as plain dicts."""
+    return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))  # type: ignore[no-any-return]

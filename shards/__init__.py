@@ -1,0 +1,1 @@
+"""Build, check and repack WebDataset shards (the record format is in README.md)."""
