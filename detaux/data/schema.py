@@ -27,7 +27,7 @@ MAX_IMAGE_PIXELS = 2**26  # a larger header is refused before decoding
 
 @dataclass(frozen=True)
 class Block:
-    """A run of tar members that is read at once: byte offset of its first header, bytes up to the next block, samples."""
+    """A run of tar members that is read at once: byte offset of its first header, bytes up to the next block."""
 
     offset: int
     size: int

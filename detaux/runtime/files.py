@@ -12,7 +12,7 @@ from typing import Any
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write a file or folder to; it takes the name `path` only when the block succeeds."""
+    """Yield a path beside `path` to write a file or folder to; it becomes `path` only when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     _remove(partial)

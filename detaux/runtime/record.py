@@ -29,7 +29,7 @@ def compute_inputs_hash(stage: str, config: Config, inputs: dict[str, Path]) -> 
 
 
 def is_done(folder: Path, inputs_hash: str) -> bool:
-    """Whether the stage that owns `folder` finished with exactly these inputs and its outputs are still as it left them."""
+    """Whether the stage that owns `folder` finished with exactly these inputs, its outputs still as it left them."""
     path = folder / RECORD_NAME
     if not path.is_file():
         return False
@@ -51,7 +51,8 @@ def write_record(
 ) -> None:
     """Save config.yaml and record.json in a stage's folder.
 
-    `outputs` are file names relative to `folder`; `started` is time.time() at the stage's begin; `facts` go in as they are.
+    `outputs` are file names relative to `folder`; `started` is time.time() at the stage's begin; `facts` go in as
+    they are.
     """
     dump_config(config, folder / "config.yaml")
     write_json(
@@ -94,4 +95,4 @@ def _read_commit() -> str:
 
 def read_stage_config(folder: Path) -> dict[str, Any]:
     """The frozen config beside a stage's artefacts, as plain dicts."""
-    return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
