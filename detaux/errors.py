@@ -11,3 +11,23 @@ class NothingFoundError(Exception):
     """Discovery ended without a task: the sentence gives the scores and what to try."""
 
     exit_code = 3
+
+
+class NonFiniteLossError(Exception):
+    """Training met a loss that is not a number; it stops before such a state is saved."""
+
+    exit_code = 1
+
+    def __init__(self, step: int, terms: list[str]) -> None:
+        super().__init__(
+            f"the loss is not finite at step {step} (terms: {', '.join(terms)}); the last checkpoint before it is intact; "
+            "lower the learning rate or disentangle.clip."
+        )
+
+
+class InterruptedRunError(Exception):
+    """A signal asked the run to stop; its state is saved and the same command goes on."""
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        super().__init__(f"stopped by signal {signal_number} after step {step}; the same command goes on from there.")
+        self.exit_code = 128 + signal_number

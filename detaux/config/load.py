@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from detaux.config.schema import Config
@@ -47,9 +48,9 @@ def describe_allowed(entry: dataclasses.Field[Any], hint: Any) -> str:
     low, high = entry.metadata.get("low"), entry.metadata.get("high")
     text = describe_type(hint)
     if low is not None and high is not None:
-        return f"{text} from {low:g} to {high:g}"
+        return f"{text} from {low:.15g} to {high:.15g}"
     if low is not None:
-        return f"{text} of at least {low:g}"
+        return f"{text} of at least {low:.15g}"
     return text
 
 
@@ -78,37 +79,53 @@ def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         dotted = f"{prefix}{name}"
         is_section = any(other.startswith(f"{dotted}.") for other in known)
-        if is_section and isinstance(value, dict):
-            yield from _flatten(value, f"{dotted}.")
+        if is_section and isinstance(value, dict | None):
+            yield from _flatten(value or {}, f"{dotted}.")
         else:
             yield dotted, value
 
 
 def _check_key(dotted: str, origin: str) -> None:
-    known = [name for name, _, _ in iterate_fields()]
-    if dotted in known:
+    fields = {name: describe_allowed(entry, hint) for name, entry, hint in iterate_fields()}
+    if dotted in fields:
         return
-    sections = sorted({name.rsplit(".", 1)[0] for name in known if "." in name})
-    if dotted in sections:
+    if any(name.startswith(f"{dotted}.") for name in fields):
         raise UserError(f"{origin}: {dotted} is a section and takes keys, for example {dotted}.KEY=VALUE.")
-    tail = dotted.rsplit(".", 1)[-1]
-    nearest = (
-        difflib.get_close_matches(dotted, known, n=1, cutoff=0.75)
-        or [name for name in known if name.rsplit(".", 1)[-1] == tail][:1]
-    )
+    tails = {name.rsplit(".", 1)[-1]: name for name in reversed(fields)}
+    near_tail = difflib.get_close_matches(dotted.rsplit(".", 1)[-1], tails, n=1, cutoff=0.75)
+    nearest = difflib.get_close_matches(dotted, fields, n=1, cutoff=0.75) or [tails[tail] for tail in near_tail]
     if nearest:
-        raise UserError(f"{origin}: unknown key {dotted}; did you mean {nearest[0]}?")
-    top_sections = ", ".join(entry.name for entry in dataclasses.fields(Config))
-    raise UserError(f"{origin}: unknown key {dotted}; the sections are {top_sections}.")
+        raise UserError(f"{origin}: unknown key {dotted}; the nearest is {nearest[0]} ({fields[nearest[0]]}).")
+    sections = ", ".join(entry.name for entry in dataclasses.fields(Config))
+    raise UserError(f"{origin}: unknown key {dotted}; the sections are {sections}.")
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML keeps the last of two equal keys in silence; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
+        repeated = [name for name in names if names.count(name) > 1 and name != "<<"]
+        if repeated:
+            raise yaml.constructor.ConstructorError(None, None, f"{repeated[0]} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _describe_fault(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem}, line {error.problem_mark.line + 1} column {error.problem_mark.column + 1}"
+    return " ".join(str(error).split())
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise UserError(f"config file {path} does not exist.")
+        names = [str(other) for other in path.parent.glob("*.yaml")]
+        nearest = difflib.get_close_matches(str(path), names, n=1)
+        raise UserError(f"config file {path} does not exist{f'; the nearest is {nearest[0]}' if nearest else ''}.")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"config file {path} is not valid YAML: {' '.join(str(error).split())}.") from None
+        raise UserError(f"config file {path} is not valid YAML: {_describe_fault(error)}.") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -117,16 +134,22 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _parse_override(text: str) -> tuple[str, Any]:
+    """Key and value of key=value; the value is read as YAML, and as it stands where the key takes text."""
     dotted, separator, value = text.partition("=")
     if not separator or not dotted:
         raise UserError(f"argument {text!r} is not of the form key=value.")
+    hints = {name: hint for name, _, hint in iterate_fields()}
+    is_text = hints.get(dotted) in (str, str | None)
     try:
-        return dotted, yaml.safe_load(value)
+        parsed = yaml.load(value, _UniqueKeyLoader)
     except yaml.YAMLError as error:
-        raise UserError(f"argument {text!r}: the value is not valid YAML: {' '.join(str(error).split())}.") from None
+        if is_text:
+            return dotted, value
+        raise UserError(f"argument {text!r}: the value is not valid YAML: {_describe_fault(error)}.") from None
+    return dotted, value if is_text and not isinstance(parsed, str | None) else parsed
 
 
-def _convert(dotted: str, value: Any, hint: Any) -> Any:
+def _convert(value: Any, hint: Any) -> Any:
     # YAML 1.1 reads 1e-3 as text; a number is meant wherever the key is a number.
     if hint is float and isinstance(value, str):
         try:
@@ -155,16 +178,17 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
         _check_key(dotted, origin)
         entry, hint = fields[dotted]
         allowed = describe_allowed(entry, hint)
-        value = _convert(dotted, value, hint)
+        value = _convert(value, hint)
         wrong_bool = hint is not Any and isinstance(value, bool) != (hint is bool)
         wrong_float = hint is int and isinstance(value, float)
         try:
-            if wrong_bool or wrong_float:
+            if wrong_bool or wrong_float or value == MISSING:
                 raise ValueError(dotted)
             merged = OmegaConf.merge(merged, _nest(dotted, value))
+            resolved = OmegaConf.select(merged, dotted, throw_on_missing=True)
         except (OmegaConfBaseException, ValueError, TypeError):
             raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {allowed}.") from None
-        _check_range(origin, dotted, value, entry, allowed)
+        _check_range(origin, dotted, resolved, entry, allowed)
     return typing.cast(Config, OmegaConf.to_object(merged))
 
 
@@ -177,8 +201,8 @@ def _nest(dotted: str, value: Any) -> dict[str, Any]:
 
 def _check_range(origin: str, dotted: str, value: Any, entry: dataclasses.Field[Any], allowed: str) -> None:
     low, high = entry.metadata.get("low"), entry.metadata.get("high")
-    if isinstance(value, (int, float)) and not (
-        (low is None or value >= low) and (high is None or value <= high) and value == value
+    if isinstance(value, int | float) and not (
+        math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
     ):
         raise UserError(f"{origin}: {dotted}={value!r} is out of range; expected {allowed}.")
 

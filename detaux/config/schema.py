@@ -104,7 +104,9 @@ class DistanceConfig:
 
 @dataclass(frozen=True)
 class SparsityConfig:
-    form: Literal["paper", "official"] = key("paper", "Eq. (8): L1 norm per image summed over D, subspaces averaged")
+    form: Literal["paper", "official"] = key(
+        "paper", "Eq. (8): L1 norm summed over K and D, or averaged over D (released code)"
+    )
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,18 @@ class Config:
     multitask: MultitaskConfig = field(default_factory=MultitaskConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
+
+# Keys that change where or how fast a run works, never its numbers: a change of one neither repeats a stage nor refuses a
+# checkpoint.
+NEUTRAL_KEYS = (
+    "run.dir",
+    "data.workers",
+    "data.cache",
+    "data.cache_bytes",
+    "disentangle.log_interval",
+    "disentangle.checkpoint_interval",
+    "disentangle.keep_checkpoints",
+)
 
 # What each stage reads: its help lists these sections, and its inputs hash covers them.
 STAGE_SECTIONS: dict[str, tuple[str, ...]] = {

@@ -43,3 +43,17 @@ def hash_file(path: Path) -> str:
     """sha256 of a file, hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_path(path: Path) -> str:
+    """hash_file of a file; of a folder, a hash of the names, sizes and modification times of the files below it."""
+    if not path.is_dir():
+        return hash_file(path)
+    digest = hashlib.sha256()
+    for entry in sorted(path.rglob("*")):
+        if entry.is_file():
+            status = entry.stat()
+            digest.update(
+                f"{entry.relative_to(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape")
+            )
+    return digest.hexdigest()

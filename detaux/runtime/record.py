@@ -12,20 +12,23 @@ from typing import Any
 
 import yaml
 
-from detaux.config import STAGE_SECTIONS, Config, dump_config
-from detaux.runtime.files import hash_file, read_json, write_json
+from detaux.config import NEUTRAL_KEYS, STAGE_SECTIONS, Config, dump_config
+from detaux.runtime.files import hash_file, hash_path, read_json, write_json
 
 RECORD_NAME = "record.json"
 VERSIONED = ("detaux", "torch", "torchvision", "webdataset", "omegaconf", "numpy", "scikit-learn")
 
 
 def compute_inputs_hash(stage: str, config: Config, inputs: dict[str, Path]) -> str:
-    """Hash of everything a stage depends on: its config sections (but not where the run lies) and its input files."""
+    """Hash of everything a stage's numbers depend on: its config sections, less the neutral keys, and its inputs."""
     sections = dataclasses.asdict(config)
-    sections["run"].pop("dir")
+    for dotted in NEUTRAL_KEYS:
+        section, name = dotted.split(".")
+        sections[section].pop(name)
     tree = {name: sections[name] for name in STAGE_SECTIONS[stage]}
-    tree["inputs"] = {name: hash_file(path) for name, path in sorted(inputs.items())}
-    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
+    tree["inputs"] = {name: hash_path(path) for name, path in sorted(inputs.items())}
+    # not sorted: the order of a mapping of classes is the order of the labels
+    return hashlib.sha256(json.dumps(tree, default=str).encode()).hexdigest()
 
 
 def is_done(folder: Path, inputs_hash: str) -> bool:
@@ -33,9 +36,12 @@ def is_done(folder: Path, inputs_hash: str) -> bool:
     path = folder / RECORD_NAME
     if not path.is_file():
         return False
-    record = read_json(path)
-    outputs = record["outputs"].items()
-    return record["inputs_hash"] == inputs_hash and all(
+    try:
+        record = read_json(path)
+        outputs = record["outputs"].items()
+    except (ValueError, KeyError, TypeError):  # edited by hand, or of another release: the stage runs again
+        return False
+    return record.get("inputs_hash") == inputs_hash and all(
         (folder / name).is_file() and hash_file(folder / name) == digest for name, digest in outputs
     )
 

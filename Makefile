@@ -1,0 +1,63 @@
+# Everything runs in the project's own virtual environment, made by plain pip on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEEDS ?= 0 1 2 3 4
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev browser demo demo-seeds results lint test bench
+
+help:
+	@echo "make demo        images -> hidden task -> report, in runs/demo"
+	@echo "make test        lint, types, import contracts and the test suite"
+	@echo "make demo-seeds  the demo's discovery over several seeds (SEEDS='0 1 2 3 4')"
+	@echo "make results     the tables of docs/results.md"
+	@echo "make bench       every benchmark, one after the other; rows go to benchmarks/results.csv"
+	@echo "make lint        ruff, mypy, import contracts"
+	@echo "make setup       the virtual environment alone (PYTHON=python3.12 picks the interpreter)"
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+setup: $(VENV)/.installed
+
+setup-dev: $(VENV)/.installed-dev
+
+# The report is opened in a real browser. Root takes the distribution's, which brings its system libraries along; where
+# none can be had, the tests that need one say so and skip.
+browser: $(VENV)/.installed-dev
+	@command -v chromium || command -v chromium-browser || command -v google-chrome \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get && apt-get update -qq && apt-get install -y -qq chromium; } \
+	  || $(BIN)/playwright install chromium \
+	  || echo "no browser can be installed here: the tests that open the report will skip"
+
+demo: setup
+	$(BIN)/detaux run configs/quickstart.yaml run.dir=runs/demo
+	@echo "The report: $(CURDIR)/runs/demo/report/report.html"
+
+demo-seeds: setup
+	$(BIN)/python benchmarks/demo_seeds.py --seeds $(SEEDS)
+
+results: setup
+	$(BIN)/python benchmarks/results_table.py
+
+lint: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint browser
+	$(BIN)/python -m pytest
+
+bench: setup-dev
+	$(BIN)/python benchmarks/bench_stream.py
+	$(BIN)/python benchmarks/bench_step.py
+	$(BIN)/python benchmarks/bench_time_to_factor.py
+	$(BIN)/python benchmarks/bench_cluster.py

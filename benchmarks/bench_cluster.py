@@ -1,0 +1,137 @@
+"""HDBSCAN of scikit-learn against the `hdbscan` package: seconds on blobs with noise, interleaved in one run.
+
+    python benchmarks/bench_cluster.py [--sizes 5000 50000] [--dims 10 32] [--rounds 3] [--limit 180]
+
+Both get the same points, min_cluster_size = 2% of them, and one thread. A fit runs in a process of its own, so that one
+that passes --limit seconds is stopped and reported as "not within N s". Seconds are CPU time, which on an idle machine
+is the time one waits and on a shared one still compares; the median over rounds, without imports. The ratio is the
+median of the rounds' own ratios to scikit-learn; the adjusted Rand index compares the two labellings.
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import time
+from multiprocessing.connection import Connection
+
+import numpy as np
+from results import append_row
+
+CLUSTERS = 10
+NOISE_SHARE = 0.1
+MIN_CLUSTER_FRACTION = 0.02
+LIBRARIES = ("scikit-learn", "hdbscan")
+
+
+def make_blobs(samples: int, dims: int, seed: int = 0) -> np.ndarray:
+    """float32 [samples, dims]: ten unit Gaussians in a box and a tenth of uniform noise, shuffled."""
+    random = np.random.default_rng(seed)
+    noise = round(NOISE_SHARE * samples)
+    centres = random.uniform(-10, 10, (CLUSTERS, dims))
+    blobs = centres[random.integers(CLUSTERS, size=samples - noise)] + random.normal(size=(samples - noise, dims))
+    return random.permutation(np.concatenate([blobs, random.uniform(-12, 12, (noise, dims))])).astype(np.float32)
+
+
+def fit(library: str, samples: int, dims: int, pipe: Connection) -> None:
+    """Cluster and send (CPU seconds, labels) down the pipe."""
+    points = make_blobs(samples, dims)
+    smallest = round(MIN_CLUSTER_FRACTION * samples)
+    if library == "scikit-learn":
+        from sklearn.cluster import HDBSCAN
+
+        clusterer = HDBSCAN(smallest, copy=True)
+    else:
+        from hdbscan import HDBSCAN
+
+        clusterer = HDBSCAN(smallest, core_dist_n_jobs=1)
+    begun = time.process_time()
+    labels = clusterer.fit_predict(points)
+    pipe.send((time.process_time() - begun, labels))
+
+
+def fit_within(library: str, samples: int, dims: int, limit: float) -> tuple[float, np.ndarray] | None:
+    """CPU seconds and labels of one fit in a fresh process, None where it passes `limit` seconds."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=fit, args=(library, samples, dims, sender))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv() if receiver.poll(limit) else None
+    except EOFError:
+        raise RuntimeError(f"{library} failed on {samples} x {dims}; its error is above") from None
+    finally:
+        process.kill()
+        process.join()
+
+
+def run_case(samples: int, dims: int, rounds: int, limit: float, command: str) -> None:
+    """Print and append one row per library."""
+    from sklearn.metrics import adjusted_rand_score
+
+    seconds: dict[str, list[float]] = {library: [] for library in LIBRARIES}
+    labels: dict[str, np.ndarray] = {}
+    too_slow: set[str] = set()
+    for _ in range(rounds):
+        for library in LIBRARIES:
+            result = None if library in too_slow else fit_within(library, samples, dims, limit)
+            if result is None:
+                too_slow.add(library)
+            else:
+                seconds[library].append(result[0])
+                labels[library] = result[1]
+    agreement = adjusted_rand_score(labels[LIBRARIES[0]], labels[LIBRARIES[1]]) if len(labels) == 2 else None
+    for library in LIBRARIES:
+        case = f"{library}, {samples} x {dims}"
+        ratio = None
+        if too_slow:
+            spread = ""
+        else:
+            ratios = [theirs / ours for theirs, ours in zip(seconds[library], seconds[LIBRARIES[0]], strict=True)]
+            ratio, spread = statistics.median(ratios), f"{min(ratios):.2f}-{max(ratios):.2f}"
+        value = limit if library in too_slow else statistics.median(seconds[library])
+        shown = f"not within {limit:g} s" if library in too_slow else f"{value:.2f} s"
+        print(f"{case:32} {shown:>20}  ratio {'-' if ratio is None else f'{ratio:.2f}'} {spread}", flush=True)
+        append_row(
+            benchmark="cluster",
+            case=case,
+            metric="fit, not within" if library in too_slow else "fit, CPU time",
+            value=value,
+            unit="s",
+            ratio=ratio,
+            spread=spread,
+            command=command,
+        )
+    if agreement is not None:
+        print(f"{'':32} adjusted Rand index between the two: {agreement:.4f}", flush=True)
+        append_row(
+            benchmark="cluster",
+            case=f"both, {samples} x {dims}",
+            metric="adjusted Rand index",
+            value=agreement,
+            unit="",
+            command=command,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[5_000, 50_000, 200_000])
+    parser.add_argument("--dims", type=int, nargs="+", default=[10, 32])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=180.0, help="seconds after which a fit is stopped")
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    listed = [" ".join(map(str, values)) for values in (arguments.sizes, arguments.dims)]
+    command = (
+        f"python benchmarks/bench_cluster.py --sizes {listed[0]} --dims {listed[1]} "
+        f"--rounds {arguments.rounds} --limit {arguments.limit:g}"
+    )
+    for samples in arguments.sizes:
+        for dims in arguments.dims:
+            run_case(samples, dims, arguments.rounds, arguments.limit, command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The disentangle step against the released code's step: same net, 64 px, batch 32, interleaved in one run.
+
+    python benchmarks/bench_step.py [--rounds 7] [--steps 12] [--threads 1]
+
+Every case trains the simple_conv autoencoder with K = D = 10 and all losses on. `pairs/s` is the median over rounds; the
+ratio is the median of the rounds' own ratios to the baseline.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from official_step import OfficialModel, compute_official_loss
+from results import append_row
+
+from detaux.config.schema import LossesConfig, ModelConfig, PairsConfig
+from detaux.disentangle.model import Disentangler
+from detaux.disentangle.networks import ARCHITECTURES
+from detaux.disentangle.objective import compute_objective
+
+SIDE, SUBSPACES, LATENT = 64, 10, 10
+BETAS = (1.0, 1.0, 1.0)
+Step = Callable[[], None]
+
+
+def build_losses(mixes: float) -> LossesConfig:
+    """The released forms with a given number of mixed codes per pair."""
+    losses = LossesConfig()
+    return dataclasses.replace(
+        losses,
+        distance=dataclasses.replace(losses.distance, form="official"),
+        regularization=dataclasses.replace(losses.regularization, form="official"),
+        consistency=dataclasses.replace(losses.consistency, mixes=mixes),
+    )
+
+
+def build_official_step(pairs: int) -> Step:
+    model = OfficialModel(*ARCHITECTURES["simple_conv"](SIDE, LATENT), SUBSPACES, LATENT)
+    optimizer = torch.optim.Adam(model.parameters(), 5e-4)
+    first, second, labels = torch.rand(pairs, 3, SIDE, SIDE), torch.rand(pairs, 3, SIDE, SIDE), torch.rand(pairs) < 0.5
+
+    def step() -> None:
+        optimizer.zero_grad()
+        compute_official_loss(model, first, second, labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def build_our_step(pairs: int, *, bf16: bool, channels_last: bool, mixes: float, reuse: int) -> Step:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = Disentangler(ModelConfig(encoder="simple_conv", latent=LATENT, subspaces=SUBSPACES), SIDE).to(
+        memory_format=layout
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), 5e-4, fused=True)
+    chains = pairs // reuse
+    grid = torch.arange(chains * (reuse + 1)).reshape(reuse + 1, chains)
+    images = torch.rand(grid.numel(), 3, SIDE, SIDE).contiguous(memory_format=layout)
+    labels = torch.randint(0, 2, (grid.numel(),))
+    generator = torch.Generator().manual_seed(0)
+    losses = build_losses(mixes)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss, _ = compute_objective(
+            model,
+            images,
+            labels,
+            grid[:-1].flatten(),
+            grid[1:].flatten(),
+            betas=BETAS,
+            losses=losses,
+            pairs=PairsConfig(principal_contrast=0.0, pull=1.0),
+            generator=generator,
+            autocast=torch.bfloat16 if bf16 else None,
+        )
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+# case -> (bf16, channels_last, mixed codes per pair, pairs an image's chain serves)
+CASES: dict[str, tuple[bool, bool, float, int]] = {
+    "ours, same work, fp32": (False, False, 2.0, 1),
+    "ours, same work, channels_last": (False, True, 2.0, 1),
+    "ours, same work, bf16 + channels_last": (True, True, 2.0, 1),
+    "ours, chains of 8, bf16 + channels_last": (True, True, 2.0, 8),
+    "ours, chains of 8, one mix a pair, bf16 + channels_last": (True, True, 1.0, 8),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pairs", type=int, default=32)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    steps = {"official step": build_official_step(arguments.pairs)}
+    for name, (bf16, channels_last, mixes, reuse) in CASES.items():
+        steps[name] = build_our_step(arguments.pairs, bf16=bf16, channels_last=channels_last, mixes=mixes, reuse=reuse)
+    for step in steps.values():
+        for _ in range(3):
+            step()
+    speeds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(arguments.rounds):
+        for name, step in steps.items():
+            begun = time.perf_counter()
+            for _ in range(arguments.steps):
+                step()
+            speeds[name].append(arguments.steps * arguments.pairs / (time.perf_counter() - begun))
+    baseline = speeds["official step"]
+    print(f"{'case':58} {'pairs/s':>8} {'ratio':>6}  spread of ratios")
+    for name, values in speeds.items():
+        ratios = [value / base for value, base in zip(values, baseline, strict=True)]
+        spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
+        print(f"{name:58} {statistics.median(values):8.1f} {statistics.median(ratios):6.2f}  {spread}")
+        append_row(
+            benchmark="step",
+            case=name,
+            metric="pairs/s",
+            value=statistics.median(values),
+            unit="1/s",
+            ratio=statistics.median(ratios),
+            spread=spread,
+            command=f"python benchmarks/bench_step.py --rounds {arguments.rounds} --steps {arguments.steps} "
+            f"--threads {arguments.threads}",
+        )
+
+
+if __name__ == "__main__":
+    main()

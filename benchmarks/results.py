@@ -1,0 +1,84 @@
+"""benchmarks/results.csv: one row a measurement, appended and never edited."""
+
+import csv
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).with_name("results.csv")
+COLUMNS = (
+    "date",
+    "commit",
+    "benchmark",
+    "case",
+    "metric",
+    "value",
+    "unit",
+    "ratio",
+    "spread",
+    "python",
+    "torch",
+    "cpu",
+    "command",
+)
+
+
+def append_row(
+    *,
+    benchmark: str,
+    case: str,
+    metric: str,
+    value: float,
+    unit: str,
+    command: str,
+    ratio: float | None = None,
+    spread: str = "",
+    path: Path = RESULTS,
+) -> None:
+    """Append a measurement with the time, commit, versions and processor it was taken on.
+
+    `ratio` is to the benchmark's baseline, None for the lack of one; `spread` says how far the rounds lay apart.
+    """
+    row = {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": read_commit(),
+        "benchmark": benchmark,
+        "case": case,
+        "metric": metric,
+        "value": f"{value:.6g}",
+        "unit": unit,
+        "ratio": "" if ratio is None else f"{ratio:.4g}",
+        "spread": spread,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cpu": read_cpu(),
+        "command": command,
+    }
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def read_commit() -> str:
+    """Short hash of the checkout, with "+" where files differ from it; "unknown" outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=10", "--exclude=*", "--dirty=+"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def read_cpu() -> str:
+    """Name of the processor, as far as the system tells."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,106 @@
+"""Run the pipeline up to discovery for a config and a seed, and read how well the chosen labels match a hidden factor.
+
+Ground truth enters here alone, after every choice is made. A finished run is kept, so a study that was stopped goes on.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STAGES = ("disentangle", "discover")
+NOTHING_FOUND = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run found: V-measure of the chosen labels with their best hidden factor, that factor, NMI with the principal
+    label, the best V over all candidates, V of the principal subspace with the principal label, and seconds spent."""
+
+    seed: int
+    v_measure: float
+    factor: str
+    principal_nmi: float
+    best_v: float
+    principal_v: float
+    one_factor_share: float | None
+    seconds: float
+
+
+def call(*arguments: str, allowed: tuple[int, ...] = (0,)) -> int:
+    """Run a detaux command; raises where it exits with a code that is not allowed."""
+    result = subprocess.run([sys.executable, "-m", "detaux", *arguments], capture_output=True, text=True, check=False)
+    if result.returncode not in allowed:
+        raise RuntimeError(
+            f"detaux {' '.join(arguments)} exited with {result.returncode}: {result.stderr or result.stdout}"
+        )
+    return result.returncode
+
+
+def build_set(config: str, root: Path) -> Path:
+    """The shard set every run of a study shares."""
+    folder = root / "shards"
+    if not (folder / "manifest.json").is_file():
+        from detaux.config import load_config
+        from shards.build import build_shards
+
+        build_shards(load_config(config), folder)
+    return folder
+
+
+def best_match(candidate: dict[str, Any]) -> tuple[float, str]:
+    """Largest V-measure over the known hidden factors, and the factor."""
+    return max(((scores["v_measure"], name) for name, scores in candidate["factors"].items()), default=(0.0, "none"))
+
+
+def run_once(config: str, overrides: list[str], seed: int, shards: Path, root: Path) -> Outcome:
+    """Disentangle and discover with one seed; `root` is the run's folder."""
+    keys = [f"run.dir={root}", f"run.seed={seed}", f"data.shards={shards}", *overrides]
+    for stage in STAGES:
+        call(stage, config, *keys, allowed=(0, NOTHING_FOUND) if stage == "discover" else (0,))
+    discovery = json.loads((root / "discover" / "discovery.json").read_text())
+    everything = discovery["candidates"] + discovery["baselines"]
+    chosen = next((one for one in everything if one["index"] == discovery["chosen"]), None)
+    v_measure, factor = best_match(chosen) if chosen else (0.0, "none found")
+    record = json.loads((root / "disentangle" / "record.json").read_text())
+    return Outcome(
+        seed=seed,
+        v_measure=v_measure,
+        factor=factor,
+        principal_nmi=chosen["principal"]["nmi"] if chosen else 0.0,
+        best_v=max(best_match(one)[0] for one in discovery["candidates"]),
+        principal_v=discovery["principal_subspace"]["principal"]["nmi"],
+        one_factor_share=discovery["pairs"]["one_factor_share"],
+        seconds=record["seconds"] + discovery["seconds"],
+    )
+
+
+def describe(outcomes: list[Outcome]) -> str:
+    """A row of a Markdown table: V per seed, mean V, worst NMI, best candidate, principal, share, median seconds."""
+    values = ", ".join(f"{one.v_measure:.2f} {one.factor.replace('_', ' ')}" for one in outcomes)
+    shares = [one.one_factor_share for one in outcomes if one.one_factor_share is not None]
+    return " | ".join(
+        [
+            values,
+            f"{statistics.mean(one.v_measure for one in outcomes):.2f}",
+            f"{max(one.principal_nmi for one in outcomes):.3f}",
+            f"{statistics.mean(one.best_v for one in outcomes):.2f}",
+            f"{statistics.mean(one.principal_v for one in outcomes):.2f}",
+            f"{statistics.mean(shares):.2f}" if shares else "-",
+            f"{statistics.median(one.seconds for one in outcomes):.0f}",
+        ]
+    )
+
+
+COLUMNS = (
+    "V of the choice, per seed",
+    "mean V",
+    "largest NMI with principal",
+    "mean best V of any candidate",
+    "NMI of principal subspace with principal",
+    "one-factor share",
+    "median s",
+)

@@ -1,0 +1,21 @@
+"""Batched image preparation on the device."""
+
+import torch
+from torch import Tensor
+
+
+def to_float(images_NHWC: Tensor) -> Tensor:
+    """uint8 [N, H, W, C] to float32 [N, C, H, W] in [0, 1]."""
+    return images_NHWC.permute(0, 3, 1, 2).float().div_(255)
+
+
+def add_noise(images_NCHW: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Salt and pepper (paper, section 5.1): a share of the pixels turns white (1) or black (0) with equal chance.
+
+    All channels of a pixel turn together; the other pixels are left exactly as they are. The draw is made on the
+    generator's device, so that one CPU generator gives every device the same noise.
+    """
+    shape = (images_NCHW.shape[0], 1, *images_NCHW.shape[2:])
+    draw = torch.rand(shape, generator=generator, device=generator.device).to(images_NCHW.device)
+    salted = torch.where(draw < share / 2, 1.0, images_NCHW)
+    return torch.where((draw >= share / 2) & (draw < share), 0.0, salted)

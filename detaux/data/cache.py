@@ -1,0 +1,128 @@
+"""Decoded samples on hand: the table that keeps them, and the window of the endless order that shows them.
+
+Letters: R rows of a table, n samples asked for, W samples of a window, F ground-truth factors, H W C image.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detaux.data.plan import find_stand_ins
+
+
+@dataclass
+class SampleTable:
+    """Decoded samples, one a row.
+
+    images uint8 [R, H, W, C] on any device; on the CPU: labels int64 [R], keys, factors int64 [R, F] or None, and
+    stand_ins int64 [R], the row shown in a row's place: itself where its sample is good, -1 where its block holds none.
+    """
+
+    images: Tensor
+    labels: Tensor
+    keys: list[str]
+    factors: Tensor | None
+    stand_ins: np.ndarray
+
+    @classmethod
+    def blank(
+        cls, rows: int, shape: tuple[int, int, int], factors: int, device: torch.device | None = None
+    ) -> "SampleTable":
+        """A table whose rows are all bad; without factors where `factors` is 0."""
+        return cls(
+            images=torch.zeros(rows, *shape, dtype=torch.uint8, device=device),
+            labels=torch.full((rows,), -1),
+            keys=[""] * rows,
+            factors=torch.full((rows, factors), -1) if factors else None,
+            stand_ins=np.full(rows, -1),
+        )
+
+    @property
+    def is_good(self) -> np.ndarray:
+        """Which rows hold a sample that could be read, [R] bool."""
+        return self.stand_ins == np.arange(len(self.stand_ins))
+
+    def put(self, row: int, part: "SampleTable") -> None:
+        """Copy the rows of `part` to the rows from `row` on."""
+        end = row + len(part.keys)
+        self.images[row:end] = part.images
+        self.labels[row:end] = part.labels
+        self.keys[row:end] = part.keys
+        self.stand_ins[row:end] = np.where(part.stand_ins < 0, -1, part.stand_ins + row)
+        if self.factors is not None and part.factors is not None:
+            self.factors[row:end] = part.factors
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A planned window of the endless order: position `first` + i has slot slots[i] and shows row rows[i] of `table`."""
+
+    first: int
+    table: SampleTable
+    rows: Tensor
+    slots: Tensor
+    is_valid: Tensor
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.rows)
+
+
+def build_chunk(first: int, table: SampleTable, order: np.ndarray, slots: np.ndarray) -> Chunk | None:
+    """Show the table's rows in `order`; a sample whose block holds no good one shows the next good one of the chunk.
+
+    None where the chunk holds no good sample at all.
+    """
+    shown = table.stand_ins[order]
+    stand_ins = find_stand_ins(shown >= 0)
+    if (stand_ins < 0).any():
+        return None
+    is_valid = torch.from_numpy(shown == order)
+    return Chunk(first, table, torch.from_numpy(shown[stand_ins]), torch.from_numpy(slots), is_valid)
+
+
+class Window:
+    """Samples first .. first + W of the endless order, on hand at once; it stays as it is when the stream moves on.
+
+    On the CPU: labels int64 [W]; slots int64 [W] as planned; is_valid bool [W], False where another sample stands in for
+    one that cannot be read; factors int64 [W, F] or None, only to score.
+    """
+
+    def __init__(self, chunks: list[Chunk], first: int, count: int, device: torch.device) -> None:
+        spans = [(chunk, slice(max(0, first - chunk.first), first + count - chunk.first)) for chunk in chunks]
+        self._device = device
+        self._tables = list({id(chunk.table): chunk.table for chunk in chunks}.values())
+        number = {id(table): index for index, table in enumerate(self._tables)}
+        self._numbers = torch.cat([torch.full_like(chunk.rows[span], number[id(chunk.table)]) for chunk, span in spans])
+        self._rows = torch.cat([chunk.rows[span] for chunk, span in spans])
+        self.slots = torch.cat([chunk.slots[span] for chunk, span in spans])
+        self.is_valid = torch.cat([chunk.is_valid[span] for chunk, span in spans])
+        self.labels = torch.cat([chunk.table.labels[chunk.rows[span]] for chunk, span in spans])
+        factors = [chunk.table.factors[chunk.rows[span]] for chunk, span in spans if chunk.table.factors is not None]
+        self.factors = torch.cat(factors) if factors else None
+
+    def keys(self, index: list[int]) -> list[str]:
+        """Keys of the samples shown at `index` of the window."""
+        return [self._tables[int(self._numbers[i])].keys[int(self._rows[i])] for i in index]
+
+    def images(self, index: Tensor) -> Tensor:
+        """uint8 [n, H, W, C], on the stream's device, of the samples shown at `index` [n] of the window."""
+        index = index.cpu()
+        batch = self._gather(index)
+        if batch.device.type == self._device.type:
+            return batch
+        return batch.pin_memory().to(self._device, non_blocking=True)
+
+    def _gather(self, index: Tensor) -> Tensor:
+        # index_select copies whole images; indexing with [] would copy byte by byte
+        rows = self._rows[index]
+        images = self._tables[0].images
+        if len(self._tables) == 1:
+            return images.index_select(0, rows.to(images.device))
+        batch = torch.empty(len(rows), *images.shape[1:], dtype=torch.uint8)
+        for number, table in enumerate(self._tables):
+            here = torch.nonzero(self._numbers[index] == number).squeeze(1)
+            batch.index_copy_(0, here, table.images.index_select(0, rows[here]))
+        return batch

@@ -1,0 +1,162 @@
+"""Decoders of the shard format: an allow-list by suffix, sizes bounded before anything is allocated, never a pickle."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+from webdataset.tariterators import group_by_keys, tar_file_iterator
+
+from detaux.data.schema import IMAGE_SUFFIXES, MAX_IMAGE_PIXELS
+
+PIL_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
+PACKED_FIELDS = ("images.npy", "labels.npy", "keys.txt", "factors.npy")
+STANDARD_FIELDS = (*IMAGE_SUFFIXES, "cls", "json")
+MAX_TEXT_BYTES = 2**24
+MAX_ARRAY_BYTES = 2**31
+
+
+class BadSampleError(ValueError):
+    """A tar member that is missing, malformed or not allowed; the message names it."""
+
+
+@dataclass(frozen=True)
+class BlockArrays:
+    """Decoded samples: images uint8 [n, H, W, C], labels int64 [n] (-1 none), n keys, factors int64 [n, F] or None."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    keys: list[str]
+    factors: np.ndarray | None
+
+
+def iterate_groups(stream: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Member groups of a tar, as webdataset groups them: members of one key in a row."""
+    return group_by_keys({**member, "__url__": ""} for member in tar_file_iterator(stream))
+
+
+def decode_image(data: bytes, suffix: str, name: str) -> np.ndarray:
+    """uint8 RGB [H, W, 3] of a member whose format must be the one its suffix says; its first frame, as flatten_picture."""
+    if suffix not in PIL_FORMATS:
+        raise BadSampleError(f"{name}: .{suffix} is no image format of a shard; allowed are {', '.join(PIL_FORMATS)}")
+    try:
+        with Image.open(io.BytesIO(data), formats=[PIL_FORMATS[suffix]]) as image:
+            if image.width * image.height > MAX_IMAGE_PIXELS:
+                raise BadSampleError(f"{name}: {image.width} x {image.height} pixels exceed {MAX_IMAGE_PIXELS}")
+            return np.asarray(flatten_picture(image))
+    except BadSampleError:
+        raise
+    except Exception as error:  # decoders raise nearly anything on hostile bytes
+        raise BadSampleError(f"{name}: not a readable {suffix}: {error}") from None
+
+
+def flatten_picture(picture: Image.Image) -> Image.Image:
+    """Any mode as 8-bit RGB: transparent parts laid over white, more than 8 bits a pixel scaled down."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = np.nan_to_num(np.asarray(picture).astype(np.float64))
+        top = 1.0 if picture.mode == "F" and values.max(initial=0) <= 1 else 65535.0
+        picture = Image.fromarray(np.round(values / top * 255).clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+def decode_npy(data: bytes, name: str, dtype: type, ndim: int) -> np.ndarray:
+    """Array of a .npy member of exactly this dtype and number of dimensions; object arrays are refused unread."""
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, _, found = read_header(stream)
+        expected = int(np.prod(shape, dtype=object)) * found.itemsize
+        if found != np.dtype(dtype) or len(shape) != ndim:
+            raise BadSampleError(
+                f"{name}: {found} array of {len(shape)} dimensions; {np.dtype(dtype)} of {ndim} expected"
+            )
+        if expected > MAX_ARRAY_BYTES or expected != len(data) - stream.tell():
+            raise BadSampleError(f"{name}: header promises {expected} bytes, {len(data) - stream.tell()} follow")
+        stream.seek(0)
+        return np.load(stream, allow_pickle=False)
+    except BadSampleError:
+        raise
+    except Exception as error:  # a header is parsed as a literal, which raises nearly anything on hostile bytes
+        raise BadSampleError(f"{name}: not a readable npy: {error}") from None
+
+
+def decode_integer(data: bytes, name: str) -> int:
+    """The integer of a .cls member."""
+    if not re.fullmatch(rb"\s*-?\d{1,18}\s*", data):
+        raise BadSampleError(f"{name}: not an integer")
+    return int(data)
+
+
+def decode_json(data: bytes, name: str) -> dict[str, Any]:
+    """The object of a .json member."""
+    try:
+        value = json.loads(data.decode("utf-8")) if len(data) <= MAX_TEXT_BYTES else None
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise BadSampleError(f"{name}: not a JSON object")
+    return value
+
+
+def decode_group(group: dict[str, Any], layout: str, side: int, channels: int) -> BlockArrays:
+    """Decode one member group of webdataset: a block where packed, a sample where standard.
+
+    Raises BadSampleError naming the member that is missing, not allowed, or of another size than the manifest's.
+    """
+    key = str(group["__key__"])
+    fields = {name: value for name, value in group.items() if not name.startswith("__")}
+    allowed = PACKED_FIELDS if layout == "packed" else STANDARD_FIELDS
+    for name in fields:
+        if name not in allowed:
+            raise BadSampleError(f"{key}.{name}: not a field of a {layout} shard")
+    block = _decode_packed(key, fields) if layout == "packed" else _decode_standard(key, fields)
+    if block.images.shape[1:] != (side, side, channels):
+        found = "x".join(str(size) for size in block.images.shape[1:])
+        raise BadSampleError(f"{key}: images are {found}; the manifest says {side}x{side}x{channels}")
+    return block
+
+
+def _decode_packed(key: str, fields: dict[str, bytes]) -> BlockArrays:
+    for name in PACKED_FIELDS[:3]:
+        if name not in fields:
+            raise BadSampleError(f"{key}.{name}: missing")
+    images = decode_npy(fields["images.npy"], f"{key}.images.npy", np.uint8, 4)
+    labels = decode_npy(fields["labels.npy"], f"{key}.labels.npy", np.int64, 1)
+    if len(fields["keys.txt"]) > MAX_TEXT_BYTES:
+        raise BadSampleError(f"{key}.keys.txt: larger than {MAX_TEXT_BYTES} bytes")
+    keys = fields["keys.txt"].decode("utf-8", "replace").splitlines()
+    factors = None
+    if "factors.npy" in fields:
+        factors = decode_npy(fields["factors.npy"], f"{key}.factors.npy", np.int64, 2)
+    lengths = {len(images), len(labels), len(keys), *(() if factors is None else (len(factors),))}
+    if len(lengths) != 1:
+        raise BadSampleError(f"{key}: fields disagree on the number of samples: {sorted(lengths)}")
+    return BlockArrays(images, labels, keys, factors)
+
+
+def _decode_standard(key: str, fields: dict[str, bytes]) -> BlockArrays:
+    suffixes = [name for name in fields if name in IMAGE_SUFFIXES]
+    if len(suffixes) != 1:
+        raise BadSampleError(f"{key}: one image member is needed, {len(suffixes)} found")
+    image = decode_image(fields[suffixes[0]], suffixes[0], f"{key}.{suffixes[0]}")
+    if "cls" not in fields:
+        raise BadSampleError(f"{key}.cls: missing")
+    label = decode_integer(fields["cls"], f"{key}.cls")
+    factors = None
+    if "json" in fields:
+        values = decode_json(fields["json"], f"{key}.json").get("factors", [])
+        if not isinstance(values, list) or not all(type(value) is int and 0 <= value < 2**31 for value in values):
+            raise BadSampleError(f"{key}.json: factors is not a list of integers from 0 on")
+        factors = np.asarray([values], dtype=np.int64) if values else None
+    return BlockArrays(image[None], np.asarray([label], dtype=np.int64), [key], factors)

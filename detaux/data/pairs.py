@@ -1,0 +1,183 @@
+"""The pair stream: which second image goes with which first one (`pairs.partner`).
+
+B pairs a step, W images of the window or pool they are drawn from, F ground-truth factors. Everything random is a pure
+function of (seed, step), so a run stopped anywhere draws the same pairs again.
+
+x1 walks the plan (mined: a seeded permutation of the pool); x2 is drawn by the rule:
+
+mined        with chance `pairs.different` any image of another label, else a neighbour of the mined graph, or the end of a
+             walk of up to `pairs.walk` further edges that the oracle gives to the same subspace
+label        with chance `pairs.different` any image of another label, else any of the same (the paper's words)
+one_factor   the same two cases, but as few ground-truth factors differ as can be: an upper bound, not a method
+independent  any image at all (the released code's draw)
+
+With `pairs.reuse` = r > 1, pairs come in chains x1-x2, x2-x3, ... of r links, so that an image encoded once serves in two.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detaux.config.schema import DataConfig, PairsConfig
+from detaux.data.neighbours import NeighbourGraph, mine_neighbours
+from detaux.data.stream import SampleStream, Window
+from detaux.errors import UserError
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """B pairs over M distinct images.
+
+    images uint8 [M, H, W, C]; labels [M]; first and second [B] index into them; factors [M, F] or None.
+    """
+
+    images: Tensor
+    labels: Tensor
+    first: Tensor
+    second: Tensor
+    factors: Tensor | None
+
+    @property
+    def is_different(self) -> Tensor:
+        """Whether the principal labels of a pair differ, [B] bool."""
+        return self.labels[self.first] != self.labels[self.second]
+
+
+def seed_generator(*parts: int) -> torch.Generator:
+    """A CPU generator that is a pure function of the numbers given."""
+    state = int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state % 2**63)
+
+
+def compute_one_factor_share(batch: PairBatch) -> float | None:
+    """Share of equal-label pairs that differ in exactly one known factor (scoring only), None where none is known."""
+    if batch.factors is None:
+        return None
+    changed = (batch.factors[batch.first] != batch.factors[batch.second]).sum(1)[~batch.is_different]
+    return float((changed == 1).float().mean()) if len(changed) else None
+
+
+def draw_from(allowed_BW: Tensor, generator: torch.Generator) -> Tensor:
+    """A uniformly drawn allowed column of each row [B]; -1 where a row allows none."""
+    keys = torch.rand(allowed_BW.shape, generator=generator).masked_fill_(~allowed_BW, -1.0)
+    best = keys.max(1)
+    return torch.where(best.values >= 0, best.indices, -1)
+
+
+def allow_by_label(labels_W: Tensor, anchors_B: Tensor, wants_different_B: Tensor) -> Tensor:
+    """Partners [B, W] whose label differs, or is equal and who are not the anchor; a row that would allow none takes
+    the other kind."""
+    differs = labels_W[anchors_B, None] != labels_W
+    same = ~differs
+    same[torch.arange(len(anchors_B)), anchors_B] = False
+    takes_different = torch.where(wants_different_B, differs.any(1), ~same.any(1))
+    return torch.where(takes_different[:, None], differs, same)
+
+
+def keep_fewest_changes(allowed_BW: Tensor, factors_WF: Tensor, anchors_B: Tensor) -> Tensor:
+    """Of the allowed partners, those that differ from the anchor in the fewest factors, but in one at least."""
+    changed = (factors_WF[anchors_B, None] != factors_WF).sum(2)
+    changed = changed.masked_fill(~allowed_BW | (changed == 0), factors_WF.shape[1] + 1)
+    return allowed_BW & (changed == changed.amin(1, keepdim=True))
+
+
+def walk_edges(graph: NeighbourGraph, anchors_B: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Ends [B] of walks: one edge, then up to `most` more that the oracle gives to the first edge's subspace; -1 where
+    the anchor has no edge."""
+    edge = draw_from(graph.neighbours[anchors_B] >= 0, generator)
+    has_edge = edge >= 0
+    ends = torch.where(has_edge, graph.neighbours[anchors_B, edge], -1)
+    subspace = torch.where(has_edge, graph.subspaces[anchors_B, edge], -1)
+    lengths = torch.randint(most + 1, (len(anchors_B),), generator=generator)
+    for length in range(most):
+        here = ends.clamp(min=0)
+        allowed = (graph.subspaces[here] == subspace[:, None]) & (graph.neighbours[here] >= 0)
+        allowed &= graph.neighbours[here] != anchors_B[:, None]
+        allowed &= (has_edge & (lengths > length) & (subspace >= 0))[:, None]
+        step = draw_from(allowed, generator)
+        ends = torch.where(step >= 0, graph.neighbours[here, step], ends)
+        lengths = torch.where(step >= 0, lengths, 0)  # a walk that cannot go on ends here
+    return ends
+
+
+class PairStream:
+    """Pairs of a training split, step by step.
+
+    `batch(step)` is a pure function of the split, the config, `seed`, `step` and, for mined pairs, the oracle's last
+    reading of the graph (`graph.mark`), which belongs into the checkpoint.
+    """
+
+    def __init__(
+        self, stream: SampleStream, data: DataConfig, pairs: PairsConfig, *, batch_size: int, seed: int
+    ) -> None:
+        if batch_size % pairs.reuse:
+            raise UserError(
+                f"disentangle.main.batch_size={batch_size} is not a multiple of pairs.reuse={pairs.reuse}; "
+                "every chain of pairs has pairs.reuse links."
+            )
+        self.stream, self.config, self.batch_size, self.seed = stream, pairs, batch_size, seed
+        self.window_size = min(data.window, stream.samples)
+        self.graph: NeighbourGraph | None = None
+        self.pool: Window | None = None
+        if pairs.partner == "mined":
+            self.pool = stream.window(0, min(pairs.pool, stream.samples))
+            self.graph = mine_neighbours(self.pool_images(), self.pool.labels, blur=data.noise > 0)
+        first = self.pool or stream.window(0, self.window_size)
+        if (first.labels < 0).any():
+            raise UserError(
+                f"{int((first.labels < 0).sum())} of the first {len(first.labels)} training images have no principal "
+                f"label; pairs.partner={pairs.partner} needs one for every image."
+            )
+        if pairs.partner == "one_factor" and first.factors is None:
+            raise UserError("pairs.partner=one_factor needs known factors, and the manifest names none; use mined.")
+
+    def pool_images(self) -> Tensor:
+        """The pool's images, uint8 [P, H, W, C]."""
+        assert self.pool is not None
+        return self.pool.images(torch.arange(len(self.pool.labels)))
+
+    def batch(self, step: int) -> PairBatch:
+        """The pairs of one step."""
+        generator = seed_generator(self.seed, step)
+        chains = self.batch_size // self.config.reuse
+        source, anchors = self._anchors(step, chains)
+        nodes = [anchors]
+        for _ in range(self.config.reuse):
+            nodes.append(self._partners(source, nodes[-1], generator))
+        images = torch.cat(nodes)
+        grid = torch.arange(len(images)).reshape(self.config.reuse + 1, chains)
+        return PairBatch(
+            images=source.images(images),
+            labels=source.labels[images],
+            first=grid[:-1].flatten(),
+            second=grid[1:].flatten(),
+            factors=None if source.factors is None else source.factors[images],
+        )
+
+    def _anchors(self, step: int, count: int) -> tuple[Window, Tensor]:
+        if self.pool is None:
+            return self.stream.window(step * count, self.window_size), torch.arange(count) % self.window_size
+        size = len(self.pool.labels)
+        positions = torch.arange(step * count, (step + 1) * count)
+        anchors = torch.empty_like(positions)
+        for epoch in (positions // size).unique().tolist():
+            order = torch.randperm(size, generator=seed_generator(self.seed, 2**31, epoch))
+            inside = positions // size == epoch
+            anchors[inside] = order[positions[inside] % size]
+        return self.pool, anchors
+
+    def _partners(self, source: Window, anchors: Tensor, generator: torch.Generator) -> Tensor:
+        if self.config.partner == "independent":
+            return torch.randint(len(source.labels), anchors.shape, generator=generator)
+        wants_different = torch.rand(anchors.shape, generator=generator) < self.config.different
+        allowed = allow_by_label(source.labels, anchors, wants_different)
+        if self.config.partner == "one_factor":
+            assert source.factors is not None
+            allowed = keep_fewest_changes(allowed, source.factors, anchors)
+        partners = draw_from(allowed, generator)
+        if self.graph is not None:
+            walked = walk_edges(self.graph, anchors, self.config.walk, generator)
+            partners = torch.where(wants_different | (walked < 0), partners, walked)
+        return torch.where(partners < 0, anchors, partners)

@@ -1,0 +1,114 @@
+"""The stream plan: the order of samples as a pure function of (seed, epoch, manifest); no input or output here.
+
+A slot is a sample's index in manifest order within its split. An epoch shuffles the shards, then the blocks of each shard,
+then the samples inside windows of neighbouring blocks. The endless order is the epochs one after the other; a position is
+a sample's index in it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from detaux.data.schema import Manifest
+from detaux.errors import UserError
+
+
+@dataclass(frozen=True)
+class BlockPlace:
+    """Where a block lies: tar name, byte offset and size, first slot and number of samples."""
+
+    shard: str
+    offset: int
+    size: int
+    first_slot: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Blocks that are read together and the order their n samples come in.
+
+    `order` [n] indexes the samples of `blocks` laid end to end; `slots` [n] are the same samples as slots of the split.
+    """
+
+    blocks: list[BlockPlace]
+    order: np.ndarray
+    slots: np.ndarray
+
+
+def list_blocks(manifest: Manifest, split: str) -> list[list[BlockPlace]]:
+    """Blocks of a split, shard by shard, in manifest order."""
+    shards: list[list[BlockPlace]] = []
+    slot = 0
+    for shard in manifest.shards:
+        if shard.split == split:
+            places = []
+            for block in shard.blocks:
+                places.append(BlockPlace(shard.name, block.offset, block.size, slot, block.samples))
+                slot += block.samples
+            shards.append(places)
+    return shards
+
+
+def plan_epoch(shards: list[list[BlockPlace]], seed: int, epoch: int, window: int) -> list[WindowPlan]:
+    """Windows of an epoch in reading order; a window closes once it holds `window` samples or more."""
+    draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch))))
+    blocks = [
+        shards[shard][block]
+        for shard in draw.permutation(len(shards))
+        for block in draw.permutation(len(shards[shard]))
+    ]
+    plans: list[WindowPlan] = []
+    begin = held = 0
+    for end, block in enumerate(blocks, start=1):
+        held += block.samples
+        if held >= window or end == len(blocks):
+            order = draw.permutation(held)
+            slots = np.concatenate([np.arange(b.first_slot, b.first_slot + b.samples) for b in blocks[begin:end]])
+            plans.append(WindowPlan(blocks[begin:end], order, slots[order]))
+            begin, held = end, 0
+    return plans
+
+
+def plan_windows(
+    shards: list[list[BlockPlace]], seed: int, window: int, first: int
+) -> Iterator[tuple[int, WindowPlan]]:
+    """(position of its first sample, window) of the endless order, from the window that holds position `first` on."""
+    samples = sum(block.samples for blocks in shards for block in blocks)
+    epoch = first // samples
+    position = epoch * samples
+    while True:
+        for plan in plan_epoch(shards, seed, epoch, window):
+            if position + len(plan.slots) > first:
+                yield position, plan
+            position += len(plan.slots)
+        epoch += 1
+
+
+def plan_blocks(shards: list[list[BlockPlace]], seed: int, window: int, first: int) -> Iterator[BlockPlace]:
+    """Blocks of the same windows, in reading order."""
+    for _, plan in plan_windows(shards, seed, window, first):
+        yield from plan.blocks
+
+
+def find_stand_ins(is_good: np.ndarray) -> np.ndarray:
+    """For each of n places the next good one, itself where it is good, cyclically; -1 where none is good. [n] int64."""
+    good = np.flatnonzero(is_good)
+    if len(good) == 0:
+        return np.full(len(is_good), -1)
+    return good[np.searchsorted(good, np.arange(len(is_good))) % len(good)]
+
+
+def split_batch(step: int, batch_size: int, rank: int, world_size: int) -> range:
+    """Positions of the endless order that a rank takes in a step: its contiguous part of the global batch.
+
+    Raises UserError where the batch does not divide, since ranks of unequal work would wait for each other.
+    """
+    if batch_size % world_size:
+        raise UserError(
+            f"batch_size={batch_size} does not divide over {world_size} ranks; use a multiple of {world_size}."
+        )
+    share = batch_size // world_size
+    begin = step * batch_size + rank * share
+    return range(begin, begin + share)

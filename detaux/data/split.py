@@ -1,0 +1,253 @@
+"""One split of a shard set: its blocks read and decoded in any order, or the whole split at once.
+
+Whatever is wrong with a sample, a block or a shard is quarantined: logged once by file and member, counted, and refused
+where the share of the split passes `data.max_bad_fraction`. Nothing in a tar is executed or written to disk.
+"""
+
+import io
+import logging
+import os
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from detaux.config.schema import DataConfig
+from detaux.data.cache import SampleTable
+from detaux.data.decode import BadSampleError, decode_group, iterate_groups
+from detaux.data.plan import BlockPlace, find_stand_ins, list_blocks
+from detaux.data.schema import Manifest, Shard, read_manifest
+from detaux.errors import UserError
+from detaux.runtime.files import hash_file
+
+log = logging.getLogger(__name__)
+
+# An empty member put before a block: it tells tarfile that no compression follows, whatever the block begins with.
+PLAIN_TAR = tarfile.TarInfo("__block__").tobuf()
+
+
+@dataclass(frozen=True)
+class Block:
+    """A decoded block: one row for each sample the manifest promises, and what was wrong with the bad ones."""
+
+    place: BlockPlace
+    table: SampleTable
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class Split:
+    """images uint8 [N, H, W, C]; labels int64 [N], -1 where none; N keys; factors int64 [N, F] or None."""
+
+    images: Tensor
+    labels: Tensor
+    keys: list[str]
+    factors: Tensor | None
+
+
+def load_split(folder: Path, split: str, config: DataConfig, device: torch.device) -> Split:
+    """A split of a shard set in manifest order on `device`, without the samples that cannot be read.
+
+    Raises UserError where the split is empty or too much of it cannot be read.
+    """
+    reader = SplitReader(folder, split, config)
+    table = reader.read_table(device, needs_factors=True)
+    images, labels, keys, factors = table.images, table.labels, table.keys, table.factors
+    if not table.is_good.all():
+        good = torch.from_numpy(np.flatnonzero(table.is_good))
+        images, labels, keys = images[good.to(images.device)], labels[good], [keys[row] for row in good.tolist()]
+        factors = None if factors is None else factors[good]
+    return Split(images, labels.to(device), keys, None if factors is None else factors.to(device))
+
+
+class SplitReader:
+    """Reads blocks of one split.
+
+    `shards` holds the places of its blocks, shard by shard; `samples` and `bad` count its samples and those found bad.
+    Raises UserError where the split is empty or damaged beyond `data.max_bad_fraction`.
+    """
+
+    def __init__(self, folder: Path, split: str, config: DataConfig) -> None:
+        self.folder, self.split, self.config = folder, split, config
+        self.manifest = read_manifest(folder)
+        self.shards = list_blocks(self.manifest, split)
+        self.places = [place for places in self.shards for place in places]
+        self.samples = sum(place.samples for place in self.places)
+        self.bad = 0
+        if self.samples == 0:
+            raise UserError(f"{folder} holds no samples in the {split} split.")
+        self._inspected: set[int] = set()
+        self._damaged = find_damaged(folder, self.manifest, split)
+        for shard, problem in self._damaged.items():
+            places = [place for place in self.places if place.shard == shard]
+            self._quarantine({place.first_slot for place in places}, sum(p.samples for p in places), [problem])
+
+    def read(self, places: Callable[[], Iterable[BlockPlace]]) -> Iterator[Block]:
+        """Blocks in the order of `places()`, decoded by `data.workers` processes (0: by this one)."""
+        dataset = _Blocks(self.folder, self.manifest, places, frozenset(self._damaged))
+        # its own generator: reading must not move the random state of the run
+        loader = DataLoader(
+            dataset, batch_size=None, num_workers=self.config.workers, generator=torch.Generator().manual_seed(0)
+        )
+        for block in loader:
+            if block.place.first_slot not in self._inspected:
+                bad = int((~block.table.is_good).sum())
+                self._quarantine({block.place.first_slot}, bad, block.problems)
+            yield block
+
+    def read_table(self, device: torch.device, *, needs_factors: bool) -> SampleTable:
+        """The whole split, row = slot, its images on `device`."""
+        table = self.blank_table(self.samples, device=device, needs_factors=needs_factors)
+        for block in self.read(partial(iter, self.places)):
+            table.put(block.place.first_slot, block.table)
+        return table
+
+    def blank_table(self, rows: int, *, device: torch.device, needs_factors: bool) -> SampleTable:
+        """A table for `rows` samples of this split."""
+        shape = (self.manifest.side, self.manifest.side, self.manifest.channels)
+        return SampleTable.blank(rows, shape, len(self.manifest.factors) if needs_factors else 0, device)
+
+    def _quarantine(self, first_slots: set[int], bad: int, problems: list[str]) -> None:
+        self._inspected |= first_slots
+        self.bad += bad
+        for problem in problems:
+            log.warning("quarantined: %s", problem)
+        if self.bad > self.config.max_bad_fraction * self.samples:
+            raise UserError(
+                f"{self.bad} of {self.samples} samples in the {self.split} split of {self.folder} cannot be read, more than "
+                f"data.max_bad_fraction={self.config.max_bad_fraction:g} allows; the last: {problems[-1]}."
+            )
+
+
+class _Blocks(IterableDataset[Block]):
+    """Decoded blocks; worker w of n takes the places w, w + n, ..., which the loader then interleaves into plan order."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        places: Callable[[], Iterable[BlockPlace]],
+        damaged: frozenset[str],
+    ) -> None:
+        self.folder, self.manifest, self.places, self.damaged = folder, manifest, places, damaged
+
+    def __iter__(self) -> Iterator[Block]:
+        worker = get_worker_info()
+        start, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for place in islice(self.places(), start, None, stride):
+            if place.shard in self.damaged:
+                yield Block(place, _blank_table(self.manifest, place.samples), [])
+            else:
+                yield read_block(self.folder, self.manifest, place)
+
+
+def read_block(folder: Path, manifest: Manifest, place: BlockPlace) -> Block:
+    """Read and decode one block; what is wrong with it is told in `problems`, never raised."""
+    step = place.samples if manifest.layout == "packed" else 1
+    parts: list[SampleTable | None] = []
+    problems: list[str] = []
+    try:
+        groups = read_groups(folder / place.shard, place)
+        if len(groups) * step != place.samples:
+            raise BadSampleError(f"{len(groups)} member groups, not {place.samples // step}")
+        for group in groups:
+            try:
+                parts.append(_decode_part(group, manifest, step))
+            except BadSampleError as error:
+                parts.append(None)
+                problems.append(f"{place.shard}: {error}")
+    except Exception as error:  # hostile bytes make tar and image libraries raise nearly anything
+        reason = str(error) or type(error).__name__
+        parts, problems = [], [f"{place.shard}: block at byte {place.offset}: {reason}"]
+    return Block(place, _join(parts, manifest, place.samples), problems)
+
+
+def _join(parts: list[SampleTable | None], manifest: Manifest, samples: int) -> SampleTable:
+    """The parts one after the other, bad rows for None and for what is missing of `samples`."""
+    if len(parts) == 1 and parts[0] is not None:
+        return parts[0]
+    table = _blank_table(manifest, samples)
+    for number, part in enumerate(parts):
+        if part is not None:
+            table.put(number * len(part.keys), part)
+    table.stand_ins = find_stand_ins(table.is_good)
+    return table
+
+
+def _blank_table(manifest: Manifest, rows: int) -> SampleTable:
+    return SampleTable.blank(rows, (manifest.side, manifest.side, manifest.channels), len(manifest.factors))
+
+
+def _decode_part(group: dict[str, Any], manifest: Manifest, samples: int) -> SampleTable:
+    """A member group as a table of `samples` rows; raises BadSampleError where it is not what the manifest says."""
+    arrays = decode_group(group, manifest.layout, manifest.side, manifest.channels)
+    name = group["__key__"]
+    if len(arrays.labels) != samples:
+        raise BadSampleError(f"{name}: {len(arrays.labels)} samples, not {samples}")
+    if not -1 <= arrays.labels.min() <= arrays.labels.max() < len(manifest.classes):
+        raise BadSampleError(f"{name}: a label is not in -1 to {len(manifest.classes) - 1}")
+    width = 0 if arrays.factors is None else arrays.factors.shape[1]
+    if width != len(manifest.factors):
+        raise BadSampleError(f"{name}: {width} factors, not {len(manifest.factors)}")
+    return SampleTable(
+        images=torch.from_numpy(np.require(arrays.images, requirements="W")),
+        labels=torch.from_numpy(arrays.labels),
+        keys=arrays.keys,
+        factors=None if arrays.factors is None else torch.from_numpy(arrays.factors),
+        stand_ins=np.arange(samples),
+    )
+
+
+def read_groups(path: Path, place: BlockPlace) -> list[dict[str, Any]]:
+    """Member groups of one block; raises BadSampleError where the tar is cut off or a member is no plain file inside it."""
+    with path.open("rb") as stream:
+        present = os.fstat(stream.fileno()).st_size
+        if present < place.offset + place.size:
+            raise BadSampleError(f"the file ends at byte {present} of {place.offset + place.size}")
+        stream.seek(place.offset)
+        data = PLAIN_TAR + stream.read(place.size)
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+        for member in archive:
+            if not (member.isreg() or member.isdir()) or member.issparse():
+                raise BadSampleError(f"{member.name} is a link or another special file")
+            if member.name.startswith("/") or ".." in PurePosixPath(member.name).parts:
+                raise BadSampleError(f"{member.name} is a path that leaves the shard")
+    return list(iterate_groups(io.BytesIO(data)))
+
+
+def find_damaged(folder: Path, manifest: Manifest, split: str) -> dict[str, str]:
+    """Shards of a split that are not the files the manifest describes, each with what is wrong; {} where all is well."""
+    shards = [shard for shard in manifest.shards if shard.split == split]
+    with ThreadPoolExecutor() as pool:
+        problems = pool.map(lambda shard: check_shard(folder, shard), shards)
+        return {shard.name: problem for shard, problem in zip(shards, problems, strict=True) if problem}
+
+
+def check_shard(folder: Path, shard: Shard) -> str | None:
+    """What makes a shard another file than the manifest describes, None where nothing does."""
+    if ".." in PurePosixPath(shard.name).parts or PurePosixPath(shard.name).is_absolute():
+        return f"{shard.name} is a path outside {folder}"
+    path = folder / shard.name
+    if not path.is_file():
+        return f"{path} does not exist"
+    state = path.stat()
+    if state.st_size != shard.size:
+        return f"{path} has {state.st_size} bytes; the manifest says {shard.size}"
+    if _hash_once(path, state.st_size, state.st_mtime_ns) != shard.sha256:
+        return f"{path} has another sha256 than the manifest says"
+    return None
+
+
+@cache
+def _hash_once(path: Path, size: int, modified: int) -> str:
+    """sha256 of a file, read once for each of its sizes and modification times."""
+    return hash_file(path)

@@ -1,0 +1,119 @@
+"""The endless planned order of a split, read from its tars as it goes or from a cache after the first pass.
+
+The order depends on the seed and the manifest alone, never on the number of loader workers or on the cache. The place of
+a sample that cannot be read is taken by the next good one of its block, or of the planned window where the whole block is
+bad, so that every rank and worker count sees the same number of batches.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detaux.config.schema import DataConfig
+from detaux.data.cache import Chunk, SampleTable, Window, build_chunk
+from detaux.data.plan import BlockPlace, plan_blocks, plan_windows
+from detaux.data.split import SplitReader
+from detaux.errors import UserError
+
+Plan = tuple[list[list[BlockPlace]], int, int]  # blocks by shard, seed, window
+
+
+class SampleStream:
+    """Windows of the endless order: `window(first, count)`, quickest where `first` grows.
+
+    `samples` counts the slots of an epoch, `bad` the samples found unreadable so far; images come on `device`. `factors`
+    are kept only where `needs_factors`: they score, nothing trains on them. Raises UserError where the split is empty or
+    too much of it cannot be read.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        config: DataConfig,
+        *,
+        seed: int,
+        device: torch.device,
+        needs_factors: bool = False,
+    ) -> None:
+        self._reader = SplitReader(folder, split, config)
+        self._device, self._needs_factors = device, needs_factors
+        self._plan = (self._reader.shards, seed, config.window)
+        manifest = self._reader.manifest
+        size = self.samples * manifest.side**2 * manifest.channels
+        self._storage = choose_storage(config, size, device)
+        self._table: SampleTable | None = None
+        self._chunks: deque[Chunk] = deque()
+        self._source: Iterator[Chunk] = iter(())
+
+    @property
+    def samples(self) -> int:
+        return self._reader.samples
+
+    @property
+    def bad(self) -> int:
+        return self._reader.bad
+
+    def window(self, first: int, count: int) -> Window:
+        """Samples first .. first + count of the endless order; `count` is at most an epoch's samples."""
+        if not (first >= 0 and 0 < count <= self.samples):
+            raise ValueError(f"no window of {count} samples from {first} on in epochs of {self.samples}")
+        if not (self._chunks and self._chunks[0].first <= first <= self._chunks[-1].end):
+            self._chunks.clear()
+            self._source = self._open(first)
+        while not self._chunks or self._chunks[-1].end < first + count:
+            self._chunks.append(next(self._source))
+        while self._chunks[0].end <= first:
+            self._chunks.popleft()
+        return Window(list(self._chunks), first, count, self._device)
+
+    def _open(self, first: int) -> Iterator[Chunk]:
+        if self._storage is None:
+            return read_chunks(self._reader, self._plan, first, needs_factors=self._needs_factors)
+        if self._table is None:
+            self._table = self._reader.read_table(self._storage, needs_factors=self._needs_factors)
+        return cut_chunks(self._table, self._plan, first)
+
+
+def choose_storage(config: DataConfig, size: int, device: torch.device) -> torch.device | None:
+    """Where `data.cache` keeps a split of `size` bytes: the device, the host, or None for the tars themselves."""
+    host = torch.device("cpu")
+    if config.cache == "auto":
+        if size > config.cache_bytes:
+            return None
+        has_room = device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0] // 2  # the rest is for training
+        return device if has_room else host
+    return {"device": device, "host": host, "none": None}[config.cache]
+
+
+def cut_chunks(table: SampleTable, plan: Plan, first: int) -> Iterator[Chunk]:
+    """Planned windows from the one that holds position `first` on, shown from a table of the whole split."""
+    for position, window in plan_windows(*plan, first):
+        yield _show(position, table, window.slots, window.slots)
+
+
+def read_chunks(reader: SplitReader, plan: Plan, first: int, *, needs_factors: bool) -> Iterator[Chunk]:
+    """The same windows, each read from the tars into a table of its own."""
+    blocks = reader.read(partial(plan_blocks, *plan, first))
+    for position, window in plan_windows(*plan, first):
+        table = reader.blank_table(len(window.order), device=torch.device("cpu"), needs_factors=needs_factors)
+        row = 0
+        for block in islice(blocks, len(window.blocks)):
+            table.put(row, block.table)
+            row += block.place.samples
+        yield _show(position, table, window.order, window.slots)
+
+
+def _show(position: int, table: SampleTable, order: np.ndarray, slots: np.ndarray) -> Chunk:
+    chunk = build_chunk(position, table, order, slots)
+    if chunk is None:
+        raise UserError(
+            f"none of {len(slots)} neighbouring samples can be read (positions {position} to {position + len(slots) - 1} of "
+            "the plan); build the shards again or raise data.window."
+        )
+    return chunk

@@ -1,0 +1,1 @@
+"""From a trained disentangler to auxiliary labels: embed, cluster, merge, score, choose."""

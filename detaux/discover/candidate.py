@@ -1,0 +1,99 @@
+"""Candidates: clusterings that may become the auxiliary task, each with what is known of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from detaux.config import Config
+from detaux.discover.cluster import Clusters, cluster_points
+from detaux.discover.embed import Embeddings
+from detaux.discover.merge import merge_dependent
+from detaux.runtime.progress import track
+
+Scores = dict[str, float | None]
+Recluster = Callable[[np.ndarray, int], Clusters]  # (rows, seed) -> clusters of these rows alone
+
+
+@dataclass
+class Candidate:
+    """points float32 [N, D] and their clusters; `subspaces` is empty where the points are no subspace's.
+
+    `recluster` clusters some rows in the same way, None for plainly by the config; `scores` hold None where a score does
+    not apply; `why_not` says what forbids the choice, None where nothing does.
+    """
+
+    points_ND: np.ndarray
+    clusters: Clusters
+    subspaces: tuple[int, ...] = ()
+    name: str = ""
+    recluster: Recluster | None = None
+    scores: Scores = field(default_factory=dict)
+    principal: Scores = field(default_factory=dict)
+    factors: dict[str, Scores] = field(default_factory=dict)
+    why_not: str | None = None
+
+    @property
+    def title(self) -> str:
+        """How messages call it."""
+        if not self.subspaces:
+            return self.name.replace("_", " ")
+        return f"subspace{'s' if len(self.subspaces) > 1 else ''} {' + '.join(map(str, self.subspaces))}"
+
+    def to_row(self, index: int | None) -> dict[str, Any]:
+        """The form of discovery.json."""
+        name = {"name": self.name} if self.name else {}
+        return {
+            "index": index,
+            **name,
+            "subspaces": list(self.subspaces),
+            "clusters": self.clusters.count,
+            "noise_share": round(self.clusters.noise_share, 6),
+            "eligible": self.why_not is None,
+            "why_not": self.why_not,
+            "scores": _round(self.scores),
+            "principal": self.principal,
+            "factors": {factor: _round(measures) for factor, measures in self.factors.items()},
+        }
+
+
+def _round(scores: Scores) -> Scores:
+    return {name: None if value is None else round(value, 6) for name, value in scores.items()}
+
+
+def cluster_subspaces(embeddings: Embeddings, indices: Sequence[int], config: Config) -> list[Candidate]:
+    """Each of the subspaces [N, D] clustered alone."""
+    found = []
+    with track("discover: cluster", len(indices)) as advance:
+        for index in indices:
+            points_ND = np.ascontiguousarray(embeddings.subspaces_NKD[:, index])
+            found.append(Candidate(points_ND, cluster_points(points_ND, config.discover, config.run.seed), (index,)))
+            advance()
+    return found
+
+
+def build_candidates(embeddings: Embeddings, free: Sequence[int], config: Config) -> list[Candidate]:
+    """The free subspaces, dependent ones joined and clustered again; or the encoder's latents (`discover.source`).
+
+    A subspace with more noise than `discover.max_noise_share` joins no other: what little it clusters says less of it
+    than of chance.
+    """
+    discover, seed = config.discover, config.run.seed
+    if discover.source == "encoder":
+        latents_ND = embeddings.latents_ND
+        return [Candidate(latents_ND, cluster_points(latents_ND, discover, seed), name="encoder")]
+    alone = cluster_subspaces(embeddings, free, config)
+    if not discover.merge:
+        return alone
+    mergeable = [one.clusters.noise_share <= discover.max_noise_share for one in alone]
+    candidates = []
+    for group in merge_dependent([one.clusters.labels for one in alone], discover.merge_threshold, mergeable):
+        members = [alone[place] for place in group]
+        if len(members) == 1:
+            candidates += members
+            continue
+        points_ND = np.concatenate([one.points_ND for one in members], axis=1)
+        indices = tuple(one.subspaces[0] for one in members)
+        candidates.append(Candidate(points_ND, cluster_points(points_ND, discover, seed), indices))
+    return candidates

@@ -1,0 +1,48 @@
+"""How much one labelling tells of another."""
+
+import numpy as np
+from scipy.stats import chi2_contingency
+from scipy.stats.contingency import association, crosstab
+from sklearn.metrics import (
+    adjusted_mutual_info_score,
+    homogeneity_completeness_v_measure,
+    normalized_mutual_info_score,
+)
+
+Measures = dict[str, float | None]
+
+
+def compare_labels(found_N: np.ndarray, principal_N: np.ndarray) -> Measures:
+    """NMI, AMI, p of the chi-squared test and Cramer's V of two labellings; points whose principal label is -1 are left out.
+
+    A small p rejects independence. A large one does not show it, and with many points a small p goes with the weakest
+    relation: V in [0, 1] says how strong it is. A labelling with one class tells nothing: p is 1 and the rest 0. All are
+    None where no point has a principal label.
+    """
+    is_labelled = principal_N >= 0
+    found_N, principal_N = found_N[is_labelled], principal_N[is_labelled]
+    if len(found_N) == 0:
+        return {"nmi": None, "ami": None, "chi2_p": None, "cramers_v": None}
+    counts = crosstab(found_N, principal_N).count
+    if min(counts.shape) < 2:
+        return {"nmi": 0.0, "ami": 0.0, "chi2_p": 1.0, "cramers_v": 0.0}
+    return {
+        "nmi": float(normalized_mutual_info_score(principal_N, found_N)),
+        "ami": float(adjusted_mutual_info_score(principal_N, found_N)),
+        "chi2_p": float(chi2_contingency(counts, correction=False).pvalue),
+        "cramers_v": float(association(counts, method="cramer")),
+    }
+
+
+def compare_with_factor(found_N: np.ndarray, factor_N: np.ndarray) -> Measures:
+    """Homogeneity, completeness and V-measure (Rosenberg and Hirschberg 2007), and AMI, against a known factor.
+
+    These only score: no rule reads them.
+    """
+    homogeneity, completeness, v_measure = homogeneity_completeness_v_measure(factor_N, found_N)
+    return {
+        "homogeneity": float(homogeneity),
+        "completeness": float(completeness),
+        "v_measure": float(v_measure),
+        "ami": float(adjusted_mutual_info_score(factor_N, found_N)),
+    }

@@ -1,0 +1,75 @@
+"""Pictures and points of the report: traversals, example images of each cluster, three principal components."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from detaux.data.split import Split
+from detaux.discover.candidate import Candidate
+from detaux.discover.cluster import Clusters
+from detaux.discover.embed import Embeddings
+from detaux.discover.traversal import pick_pair, traverse
+from detaux.disentangle.model import Disentangler
+
+COMPONENTS = 3
+MOST_POINTS = 2000
+
+
+def build_gallery(
+    model: Disentangler,
+    split: Split,
+    embeddings: Embeddings,
+    groups: Sequence[tuple[int, ...]],
+    chosen: Candidate | None,
+    latents: Candidate,
+    examples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Arrays of gallery.npz; those of the chosen task are left out where there is none. Noise has the highest label.
+
+    A traversal row is named by the first subspace of its group; `traversal_groups` spells all of them.
+    """
+    device = next(model.parameters()).device
+    rows = [(model.alpha,), *groups]
+    pair = list(pick_pair(embeddings.subspaces_NKD, rows, seed))
+    ends_2KD = torch.from_numpy(embeddings.subspaces_NKD[pair]).to(device)
+    points = np.sort(np.random.default_rng(seed).permutation(len(split.keys))[:MOST_POINTS])
+    arrays = {
+        "traversal": traverse(model, split.images[pair], ends_2KD, rows),
+        "traversal_subspaces": np.array([group[0] for group in rows]),
+        "traversal_groups": np.array([" + ".join(map(str, group)) for group in rows]),
+        "pca_encoder": compute_components(embeddings.latents_ND[points]),
+        "pca_encoder_labels": latents.clusters.class_labels[points],
+    }
+    if chosen is not None:
+        shown = pick_examples(chosen.clusters, examples, seed)
+        arrays |= {
+            "examples": split.images[torch.from_numpy(shown).to(split.images.device)].cpu().numpy(),
+            "example_labels": chosen.clusters.class_labels[shown],
+            "pca_subspace": compute_components(chosen.points_ND[points]),
+            "pca_subspace_labels": chosen.clusters.class_labels[points],
+        }
+    return arrays
+
+
+def pick_examples(clusters: Clusters, count: int, seed: int) -> np.ndarray:
+    """Rows of up to `count` samples of each class, noise last: first the surest half, then others at random."""
+    random = np.random.default_rng(seed)
+    picked = []
+    for label in np.unique(clusters.class_labels):
+        members = np.flatnonzero(clusters.class_labels == label)
+        surest = members[np.argsort(-clusters.probability[members], kind="stable")]
+        half = (count + 1) // 2
+        picked.append(np.concatenate([surest[:half], random.permutation(surest[half:])[: count - half]]))
+    return np.concatenate(picked)
+
+
+def compute_components(points_PD: np.ndarray) -> np.ndarray:
+    """The first three principal components float32 [P, 3]; those that do not exist are 0."""
+    left, values, _ = np.linalg.svd(points_PD - points_PD.mean(0), full_matrices=False)
+    components = np.zeros((len(points_PD), COMPONENTS), np.float32)
+    kept = min(COMPONENTS, len(values))
+    components[:, :kept] = left[:, :kept] * values[:kept]
+    return components

@@ -1,0 +1,45 @@
+"""Pairs of equal principal label on which the pairwise scores judge the candidates; no ground-truth factor is read."""
+
+import numpy as np
+import torch
+
+from detaux.config.schema import Config
+from detaux.data.neighbours import mine_neighbours
+from detaux.data.split import Split
+
+MOST_PAIRS = 4096
+
+
+def draw_judging_pairs(split: Split, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Both rows [P] of seeded pairs of different images with one label, at most MOST_PAIRS.
+
+    With `pairs.partner=mined` they are neighbours of the mined graph over `pairs.pool` images, which mostly differ in one
+    factor, as in training; else any two images of a label. Empty where no two images share a label.
+    """
+    random = np.random.default_rng(config.run.seed)
+    labels_N = split.labels.cpu().numpy()
+    pool = random.permutation(np.flatnonzero(labels_N >= 0))[: config.pairs.pool]
+    if config.pairs.partner != "mined" or len(pool) < 2:
+        return draw_same_label_pairs(labels_N, MOST_PAIRS, random)
+    images = split.images[torch.from_numpy(pool).to(split.images.device)].cpu()
+    graph = mine_neighbours(images, torch.from_numpy(labels_N[pool]), blur=config.data.noise > 0)
+    first, second = (end.numpy() for end in graph.edges())
+    chosen = random.permutation(np.flatnonzero(first < second))[:MOST_PAIRS]
+    return pool[first[chosen]], pool[second[chosen]]
+
+
+def draw_same_label_pairs(
+    labels_N: np.ndarray, count: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both rows of `count` random pairs of different points with one label; points labelled -1 are left out."""
+    order = np.argsort(labels_N, kind="stable")
+    _, starts, sizes = np.unique(labels_N[order], return_index=True, return_counts=True)
+    start_N, size_N = np.repeat(starts, sizes), np.repeat(sizes, sizes)
+    places = np.flatnonzero((labels_N[order] >= 0) & (size_N > 1))
+    if len(places) == 0:
+        return places, places
+    first = random.choice(places, count)
+    # a step of 1 to size - 1 around the label's run never comes back to the point itself
+    steps = 1 + (random.random(count) * (size_N[first] - 1)).astype(np.int64)
+    second = start_N[first] + (first - start_N[first] + steps) % size_N[first]
+    return order[first], order[second]

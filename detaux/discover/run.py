@@ -1,0 +1,109 @@
+"""The discover stage: embeddings of the training split -> clusters -> merged groups -> scores -> auxiliary labels."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+
+from detaux.config import Config
+from detaux.data.schema import MANIFEST_NAME, read_manifest
+from detaux.data.split import load_split
+from detaux.discover.baselines import build_baselines
+from detaux.discover.candidate import build_candidates, cluster_subspaces
+from detaux.discover.choose import choose_tasks, describe_nothing, find_fault
+from detaux.discover.cluster import Clusters
+from detaux.discover.embed import embed_split
+from detaux.discover.gallery import build_gallery
+from detaux.discover.scores import score_candidates, score_clusters
+from detaux.disentangle.model import MODEL_FILE, load_disentangler
+from detaux.errors import NothingFoundError
+from detaux.runtime.device import select_device
+from detaux.runtime.files import atomic_path, write_json
+from detaux.runtime.progress import say, track
+from detaux.runtime.record import RECORD_NAME, read_stage_config, write_record
+from detaux.runtime.tracker import read_metrics
+
+LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME = "labels.parquet", "discovery.json", "gallery.npz"
+ONE_FACTOR_SHARE = "pairs/one_factor_share"
+
+
+def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) -> None:
+    """Leave labels.parquet, discovery.json and gallery.npz in `folder`, mined on the training split of `shards`.
+
+    Raises NothingFoundError, discovery.json and gallery.npz being written, where no candidate may be chosen.
+    """
+    started = time.time()
+    folder.mkdir(parents=True, exist_ok=True)
+    outputs = [LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME]
+    for name in (RECORD_NAME, *outputs):  # an older run's labels must not pass for this one's
+        (folder / name).unlink(missing_ok=True)
+    device, seed = select_device(config.run), config.run.seed
+    manifest, split = read_manifest(shards), load_split(shards, "train", config.data, device)
+    model = load_disentangler(disentangle, device)
+    embeddings = embed_split(model, split.images, device, config.data.noise, seed)
+
+    free = [index for index in range(model.num_subspaces) if index != model.alpha]
+    (principal,) = cluster_subspaces(embeddings, [model.alpha], config)
+    candidates = build_candidates(embeddings, free, config)
+    baselines = build_baselines(embeddings.latents_ND, split.labels.cpu().numpy(), config.discover, seed)
+    score_candidates(candidates, embeddings, split, config, model.alpha)
+    with track("discover: score", len(candidates) + len(baselines) + 1) as advance:
+        for one in [*candidates, *baselines, principal]:
+            score_clusters(one, split, manifest, config)
+            one.why_not = find_fault(one, config.discover)
+            advance(note=f"{one.title}: {one.clusters.count} clusters")
+    principal.why_not = "carries the principal task"
+    pool = candidates + baselines if config.discover.include_baselines else candidates
+    tasks = choose_tasks(pool, config.discover)
+
+    groups = [one.subspaces for one in candidates if one.subspaces] or [(index,) for index in free]
+    chosen = pool[tasks[0]] if tasks else None
+    gallery = build_gallery(model, split, embeddings, groups, chosen, baselines[0], config.report.examples, seed)
+    with atomic_path(folder / GALLERY_NAME) as path, path.open("wb") as stream:
+        np.savez_compressed(stream, **gallery)
+    write_json(
+        folder / DISCOVERY_NAME,
+        {
+            "chosen": tasks[0] if tasks else -1,
+            "rule": config.discover.choose,
+            "tasks": tasks,
+            "candidates": [one.to_row(index) for index, one in enumerate(candidates)],
+            "baselines": [one.to_row(index) for index, one in enumerate(baselines, start=len(candidates))],
+            "pairs": describe_pairs(disentangle),
+            "principal_subspace": principal.to_row(None),
+            "source": config.discover.source,
+            "clusterer": config.discover.clusterer,
+            "backend": baselines[0].clusters.backend,
+            "seconds": round(time.time() - started, 3),
+            "samples": len(split.keys),
+        },
+    )
+    if chosen is None:
+        raise NothingFoundError(describe_nothing(pool, config.discover))
+    write_labels(folder / LABELS_NAME, split.keys, [pool[task].clusters for task in tasks])
+    inputs = {"manifest": shards / MANIFEST_NAME, "model": disentangle / MODEL_FILE}
+    write_record(folder, "discover", config, inputs, outputs, started, {"chosen": chosen.title})
+    say(f"discover: {chosen.clusters.count} clusters in {chosen.title}; labels in {folder / LABELS_NAME}")
+
+
+def describe_pairs(disentangle: Path) -> dict[str, Any]:
+    """How the disentangler's pairs were made, and the last measured share of them that differs in one known factor."""
+    rule = read_stage_config(disentangle)["pairs"]["partner"]
+    shares = [line[ONE_FACTOR_SHARE] for line in read_metrics(disentangle) if line.get(ONE_FACTOR_SHARE) is not None]
+    return {
+        "rule": rule,
+        "uses_ground_truth": rule == "one_factor",
+        "one_factor_share": shares[-1] if shares else None,
+    }
+
+
+def write_labels(path: Path, keys: list[str], tasks: list[Clusters]) -> None:
+    """labels.parquet: a row per training sample, its class (noise highest) and probability in each task."""
+    columns: dict[str, Any] = {"key": keys}
+    for number, clusters in enumerate(tasks):
+        columns |= {f"aux_{number}": clusters.class_labels, f"probability_{number}": clusters.probability}
+    with atomic_path(path) as partial:
+        pyarrow.parquet.write_table(pyarrow.table(columns), partial)

@@ -1,0 +1,149 @@
+"""Scores of candidates that need no ground truth beyond the principal label.
+
+N samples, D size of a candidate's vectors, C candidates, P pairs of equal principal label.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+
+from detaux.config import Config
+from detaux.config.schema import DiscoverConfig
+from detaux.data.schema import Manifest
+from detaux.data.split import Split
+from detaux.discover.candidate import Candidate, Recluster, Scores
+from detaux.discover.cluster import Clusters, cluster_points
+from detaux.discover.dependence import compare_labels, compare_with_factor
+from detaux.discover.embed import Embeddings
+from detaux.discover.judging_pairs import draw_judging_pairs
+from detaux.losses.distance import distance_loss
+from detaux.losses.oracle import compute_normalizer
+
+MOST_POINTS = 2000  # of a seeded subsample, where a score costs its square
+NORMALIZER_POINTS = 512  # enough for a mean over pairs
+TINY = float(np.finfo(np.float32).tiny)
+
+
+def compute_silhouette(points_ND: np.ndarray, clusters: Clusters, seed: int) -> float:
+    """Mean silhouette (Rousseeuw 1987) of at most MOST_POINTS points that are no noise, 0 with less than two clusters."""
+    random = np.random.default_rng(seed)
+    chosen = random.permutation(np.flatnonzero(clusters.labels >= 0))[:MOST_POINTS]
+    labels = clusters.labels[chosen]
+    if not 2 <= len(np.unique(labels)) < len(labels):
+        return 0.0
+    return float(silhouette_score(points_ND[chosen], labels))
+
+
+def compute_separation(silhouette: float, clusters: Clusters) -> float:
+    """Silhouette x ln(clusters) x (1 - noise share): compact, many and complete at once."""
+    return silhouette * float(np.log(max(1, clusters.count))) * (1 - clusters.noise_share)
+
+
+def compute_stability(clusters: Clusters, recluster: Recluster, draws: int, seed: int) -> float | None:
+    """Mean adjusted Rand index between the clusters and those of bootstrap samples, clustered again by `recluster`.
+
+    A sample is drawn with replacement from at most MOST_POINTS points, and its distinct points are clustered. None
+    where `draws` is 0 or there are less than two clusters.
+    """
+    if draws == 0 or clusters.count < 2:
+        return None
+    random = np.random.default_rng(seed)
+    pool = random.permutation(len(clusters.labels))[:MOST_POINTS]
+    agreements = []
+    for draw in range(draws):
+        rows = np.unique(random.choice(pool, len(pool)))
+        agreements.append(adjusted_rand_score(clusters.labels[rows], recluster(rows, seed + draw).labels))
+    return float(np.mean(agreements))
+
+
+def compute_spread(points_ND: np.ndarray, total_variance: float) -> float:
+    """Share of the variance of all subspaces that lies in these."""
+    return float(points_ND.var(0).sum() / max(total_variance, TINY))
+
+
+def compute_dot(subspaces_NKD: np.ndarray, members: Sequence[int], alpha: int) -> float:
+    """|mean over samples of <s_alpha, s_j>|, the released code's measure of how a subspace relates to the principal one.
+
+    Several subspaces j count as their sum, which is what the decoder gets from them (Eq. 1).
+    """
+    joined_ND = subspaces_NKD[:, list(members)].sum(1)
+    return float(abs(np.einsum("nd,nd->n", subspaces_NKD[:, alpha], joined_ND).mean()))
+
+
+def score_pairs(
+    points: Sequence[np.ndarray],
+    first_P: np.ndarray,
+    second_P: np.ndarray,
+    *,
+    margin: float,
+    normalizer: str,
+    seed: int,
+) -> list[Scores]:
+    """Scores that need pairs, of each candidate's points [N, D]; None throughout where there is no pair.
+
+    A hard oracle (Eq. 3) gives each pair to the candidate that differs most, by distance over the candidate's normaliser.
+
+    oracle_share  share of the pairs given to the candidate
+    distance      its part of the distance loss (paper, Eq. 7) with margin m, averaged over pairs; the paper's rule
+    invariance    mean squared distance of the pairs not given to it over twice its variance, which is what random pairs
+                  have: 0 where the candidate moves only when the oracle says so, 1 where it ignores the oracle;
+                  None where every pair is given to it
+    """
+    if len(first_P) == 0:
+        return [{"oracle_share": None, "distance": None, "invariance": None} for _ in points]
+    some = np.random.default_rng(seed).permutation(len(points[0]))[:NORMALIZER_POINTS]
+    ends = [(torch.from_numpy(part[first_P]), torch.from_numpy(part[second_P])) for part in points]
+    distance_PC = torch.stack([(first - second).norm(dim=1) for first, second in ends], dim=1)
+    scales = [compute_normalizer(torch.from_numpy(part[some])[:, None], normalizer)[0] for part in points]
+    is_given_PC = torch.nn.functional.one_hot((distance_PC / torch.stack(scales)).argmax(1), len(points))
+    scores: list[Scores] = []
+    for index, (part, (first, second)) in enumerate(zip(points, ends, strict=True)):
+        given_P1 = is_given_PC[:, index, None].float()
+        loss = distance_loss(first[:, None], second[:, None], given_P1, form="paper", margin=margin)
+        passed = distance_PC[given_P1[:, 0] == 0, index].square()
+        variance = max(float(part.var(0).sum()), TINY)
+        invariance = float(passed.mean()) / (2 * variance) if len(passed) else None
+        scores.append({"oracle_share": float(given_P1.mean()), "distance": float(loss), "invariance": invariance})
+    return scores
+
+
+def score_candidates(
+    candidates: list[Candidate], embeddings: Embeddings, split: Split, config: Config, alpha: int
+) -> None:
+    """Scores that compare the candidates with each other and with the principal subspace."""
+    pairs = draw_judging_pairs(split, config)
+    losses, seed = config.losses, config.run.seed
+    points = [one.points_ND for one in candidates]
+    paired = score_pairs(points, *pairs, margin=losses.distance.margin, normalizer=losses.oracle.normalizer, seed=seed)
+    total = float(embeddings.subspaces_NKD.var(0).sum())
+    for one, scores in zip(candidates, paired, strict=True):
+        one.scores |= scores
+        if one.subspaces:
+            one.scores["dot"] = compute_dot(embeddings.subspaces_NKD, one.subspaces, alpha)
+            one.scores["spread"] = compute_spread(one.points_ND, total)
+
+
+def score_clusters(one: Candidate, split: Split, manifest: Manifest, config: Config) -> None:
+    """Scores of a clustering alone, its relation to the principal label, and to known factors, which no rule reads."""
+    silhouette = compute_silhouette(one.points_ND, one.clusters, config.run.seed)
+    recluster = one.recluster or partial(_cluster_rows, one.points_ND, config.discover)
+    found = one.clusters.class_labels
+    one.principal = compare_labels(found, split.labels.cpu().numpy())
+    one.scores |= {
+        "silhouette": silhouette,
+        "separation": compute_separation(silhouette, one.clusters),
+        "stability": compute_stability(one.clusters, recluster, config.discover.stability_samples, config.run.seed),
+        "principal_ami": one.principal["ami"],
+    }
+    if split.factors is not None:
+        columns = split.factors.cpu().numpy().T
+        one.factors = {
+            name: compare_with_factor(found, column) for name, column in zip(manifest.factors, columns, strict=True)
+        }
+
+
+def _cluster_rows(points_ND: np.ndarray, config: DiscoverConfig, rows: np.ndarray, seed: int) -> Clusters:
+    return cluster_points(points_ND[rows], config, seed)

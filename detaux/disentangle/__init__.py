@@ -1,0 +1,1 @@
+"""Find the subspaces: the autoencoder, its projectors, the objective and its training."""

@@ -1,0 +1,63 @@
+"""The disentangler: encoder, stacked projectors and decoder wired as in Eq. (1) of the paper."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from detaux.config import load_config
+from detaux.config.schema import ModelConfig
+from detaux.disentangle.networks import ARCHITECTURES, initialize
+from detaux.disentangle.projectors import StackedProjectors
+from detaux.errors import UserError
+
+MODEL_FILE = Path("checkpoint") / "model.safetensors"
+
+
+class Disentangler(nn.Module):
+    """x -> f -> z -> (s_1..s_K) -> sum -> g -> x (paper, Eq. 1).
+
+    N images [N, 3, S, S] in [0, 1]; latents [N, D]; subspaces [N, K, D], the first of which (`alpha`) carries the
+    principal task (Eq. 3).
+    """
+
+    alpha = 0
+
+    def __init__(self, config: ModelConfig, side: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder = ARCHITECTURES[config.encoder](side, config.latent)
+        initialize(self.encoder)
+        initialize(self.decoder)
+        self.projectors = StackedProjectors(config.subspaces, config.latent, config.projector_hidden or config.latent)
+        self.num_subspaces = config.subspaces
+
+    def encode(self, images_NCHW: Tensor) -> Tensor:
+        return self.encoder(images_NCHW)
+
+    def project(self, latents_ND: Tensor) -> Tensor:
+        return self.projectors(latents_ND)
+
+    def decode(self, latents_ND: Tensor) -> Tensor:
+        return self.decoder(latents_ND)
+
+    def forward(self, images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Subspaces [N, K, D] and reconstructions [N, 3, S, S]."""
+        subspaces_NKD = self.project(self.encode(images_NCHW))
+        return subspaces_NKD, self.decode(subspaces_NKD.sum(1))
+
+
+def load_disentangler(folder: Path, device: torch.device) -> Disentangler:
+    """The trained disentangler of a run's `disentangle` folder, in evaluation mode.
+
+    Raises UserError where the folder holds no finished model.
+    """
+    path = folder / MODEL_FILE
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: run `detaux disentangle` first, or let it finish.")
+    config = load_config(folder / "checkpoint" / "config.yaml")
+    weights = load_file(path)
+    side = int(weights.pop("side"))
+    model = Disentangler(config.model, side)
+    model.load_state_dict(weights)
+    return model.to(device).eval()

@@ -1,0 +1,148 @@
+"""Encoders f and decoders g (paper, Eq. 1): image -> latent code and back, one builder pair per architecture.
+
+N images, C channels, S side in pixels, D latent size. An image whose side does not fit the strides is padded with
+zeros on the way in and cropped on the way out.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CHANNELS = 3
+HIDDEN = 256  # width of the fully connected layers, as in the released code
+
+
+class PadTo(nn.Module):
+    """Pad images [N, C, S, S] with zeros, right and below, to a given side."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, images: Tensor) -> Tensor:
+        missing = self.side - images.shape[-1]
+        return functional.pad(images, (0, missing, 0, missing)) if missing else images
+
+
+class CropTo(nn.Module):
+    """Keep the upper left [side, side] of images [N, C, S, S]."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[..., : self.side, : self.side]
+
+
+def _round_up(side: int, multiple: int) -> int:
+    return -(-side // multiple) * multiple
+
+
+def build_patch_conv(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
+    """Non-overlapping patches on an 8x8 grid, one strided convolution, two linear layers: most of the quality of
+    `simple_conv` at an eighth of its work."""
+    patch = max(1, _round_up(side, 8) // 8)
+    padded = patch * 8
+    encoder = nn.Sequential(
+        PadTo(padded),
+        nn.Conv2d(CHANNELS, 32, patch, patch),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 4, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * 4 * 4, HIDDEN),
+        nn.ReLU(),
+        nn.Linear(HIDDEN, latent),
+    )
+    decoder = nn.Sequential(
+        nn.Linear(latent, HIDDEN),
+        nn.ReLU(),
+        nn.Linear(HIDDEN, 64 * 4 * 4),
+        nn.ReLU(),
+        nn.Unflatten(1, (64, 4, 4)),
+        nn.ConvTranspose2d(64, 32, 4, 2, 1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(32, CHANNELS, patch, patch),
+        CropTo(side),
+    )
+    return encoder, decoder
+
+
+def build_simple_conv(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
+    """The released code's convolutional autoencoder: halving convolutions down to 4x4, linear layers of 256; at 64
+    pixels the same layers, elsewhere as many halvings as the side needs."""
+    halvings = max(1, (side - 1).bit_length() - 2)
+    padded = 4 * 2**halvings
+    widths = ([32] * halvings + [64, 64])[-halvings:]
+    encoder: list[nn.Module] = [PadTo(padded)]
+    for before, after in zip([CHANNELS, *widths[:-1]], widths, strict=True):
+        encoder += [nn.Conv2d(before, after, 4, 2, 1), nn.ReLU()]
+    encoder += [nn.Flatten(), nn.Linear(widths[-1] * 16, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, latent)]
+
+    decoder: list[nn.Module] = [nn.Linear(latent, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()]
+    decoder += [nn.Linear(HIDDEN, widths[-1] * 16), nn.ReLU(), nn.Unflatten(1, (widths[-1], 4, 4))]
+    backwards = widths[::-1]
+    for before, after in zip(backwards, [*backwards[1:], CHANNELS], strict=True):
+        decoder += [nn.ConvTranspose2d(before, after, 4, 2, 1), nn.ReLU()]
+    decoder[-1] = CropTo(side)
+    return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+
+class UpBlock(nn.Module):
+    """Double the side, then one residual block: the mirror of a strided ResNet-18 block."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.skip = nn.Conv2d(before, after, 1)
+        self.body = nn.Sequential(
+            nn.Conv2d(before, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+            nn.Conv2d(after, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        maps = functional.interpolate(maps, scale_factor=2.0, mode="nearest")
+        return functional.relu(self.skip(maps) + self.body(maps))
+
+
+def build_resnet18(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
+    """ResNet-18 as published, and its mirror (paper, section 5.2), for sides of 32 to 224 pixels."""
+    from torchvision.models import resnet18  # seconds of import, needed for this architecture alone
+
+    padded = _round_up(side, 32)
+    body = resnet18(weights=None, num_classes=latent)
+    grid = padded // 32
+    decoder = nn.Sequential(
+        nn.Linear(latent, 512 * grid * grid),
+        nn.Unflatten(1, (512, grid, grid)),
+        UpBlock(512, 256),
+        UpBlock(256, 128),
+        UpBlock(128, 64),
+        UpBlock(64, 64),
+        nn.Upsample(scale_factor=2.0, mode="nearest"),
+        nn.Conv2d(64, CHANNELS, 3, padding=1),
+        CropTo(side),
+    )
+    return nn.Sequential(PadTo(padded), body), decoder
+
+
+ARCHITECTURES: dict[str, Callable[[int, int], tuple[nn.Module, nn.Module]]] = {
+    "patch_conv": build_patch_conv,
+    "simple_conv": build_simple_conv,
+    "resnet18": build_resnet18,
+}
+
+
+def initialize(module: nn.Module) -> None:
+    """Kaiming-normal weights and zero biases for every convolution and linear layer."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                with torch.no_grad():
+                    layer.bias.zero_()

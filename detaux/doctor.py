@@ -1,0 +1,121 @@
+"""`detaux doctor`: what is installed, and which backends a run will use and why."""
+
+import os
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+REQUIRED = (
+    "torch",
+    "torchvision",
+    "webdataset",
+    "omegaconf",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pyarrow",
+    "safetensors",
+    "matplotlib",
+)
+OPTIONAL = {
+    "triton": "no stage uses it yet",
+    "cuml-cu13": "no stage uses it yet: pip install 'detaux[gpu]'",
+    "cupy-cuda13x": "no stage uses it yet: pip install 'detaux[gpu]'",
+    "deepspeed": "no stage uses it yet: pip install 'detaux[deepspeed]'",
+    "ray": "no stage uses it yet: pip install 'detaux[sweep]'",
+    "optuna": "no stage uses it yet: pip install 'detaux[sweep]'",
+    "wandb": "no stage uses it yet: pip install 'detaux[wandb]'",
+}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+GIB = 2**30
+CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
+
+Row = tuple[str, str, str]
+
+
+def read_version(package: str) -> str:
+    """Installed version of a distribution, or "not installed"."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def list_packages() -> list[Row]:
+    """(package, version, remark) of everything a stage imports or an extra installs."""
+    rows = [("python", platform.python_version(), platform.platform())]
+    rows += [(name, read_version(name), "") for name in REQUIRED]
+    return rows + [(name, read_version(name), remark) for name, remark in OPTIONAL.items()]
+
+
+def list_backends() -> list[Row]:
+    """(what, choice, why) of each choice that depends on the machine; torch may be absent or broken."""
+    clusterer = ("clusterer", "scikit-learn", "HDBSCAN, k-means and mean shift run on the CPU")
+    tracker = ("tracker", "metrics.jsonl", "always written")
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return [("device", "none", f"torch cannot be imported: {error}"), clusterer, tracker]
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / GIB
+        device = ("device", torch.cuda.get_device_name(), f"run.device=auto takes the GPU; {memory:.0f} GiB of memory")
+    elif torch.version.cuda or torch.version.hip:
+        device = ("device", "cpu", "torch is built for GPUs but finds none")
+    else:
+        device = ("device", "cpu", "torch is a build for CPUs")
+    backends = [name for name in ("nccl", "gloo") if getattr(torch.distributed, f"is_{name}_available", bool)()]
+    return [
+        device,
+        ("threads", str(torch.get_num_threads()), "torch's own choice; run.threads sets another"),
+        ("losses", "plain PyTorch", "the same code on every device"),
+        ("processes", "1", f"a run is one process; torch has {', '.join(backends) or 'neither nccl nor gloo'}"),
+        clusterer,
+        tracker,
+    ]
+
+
+def count_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_memory_bytes() -> int | None:
+    """Memory of the machine, or of the container where that is less; None where the system does not tell."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+    limit = CGROUP_MEMORY.read_text(encoding="ascii").strip() if CGROUP_MEMORY.is_file() else "max"
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def list_machine() -> list[Row]:
+    """(what, found, remark) of the machine."""
+    memory = read_memory_bytes()
+    browser = next((name for name in BROWSERS if shutil.which(name)), None)
+    return [
+        ("cores", str(count_cores()), platform.machine()),
+        ("memory", f"{memory / GIB:.1f} GiB" if memory else "unknown", ""),
+        ("free disk", f"{shutil.disk_usage('.').free / GIB:.1f} GiB", "in the present folder"),
+        ("browser", browser or "none", "opens the report in the tests, nowhere else"),
+    ]
+
+
+def print_diagnosis() -> None:
+    """Print what is installed, what a run will use and what the machine has."""
+    console = Console()
+    tables = (
+        ("installed", ("package", "version", "remark"), list_packages()),
+        ("a run will use", ("what", "choice", "why"), list_backends()),
+        ("machine", ("what", "found", "remark"), list_machine()),
+    )
+    for title, columns, rows in tables:
+        table = Table(*columns, title=title, title_justify="left")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        console.print(table)

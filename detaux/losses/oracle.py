@@ -1,0 +1,112 @@
+"""The principal-task oracle (paper, Eq. 3): which subspace must carry the difference of a pair.
+
+B pairs, N = 2 B images, K subspaces, D latent size.
+"""
+
+from typing import Literal, assert_never
+
+import torch
+from torch import Tensor
+
+from detaux.losses.numerics import safe_sqrt, widen
+
+DistanceForm = Literal["distance", "squared"]
+
+EPSILON = 1e-8  # of the released code: keeps a subspace in which nothing varies from dividing by 0
+
+
+def compute_normalizer(subspaces_NKD: Tensor, name: str) -> Tensor:
+    """What the distances of each subspace are divided by.
+
+    Equation:  section 4.1 of the paper: "normalized by the average length of the vector representation".
+    Inputs:    subspaces_NKD  [N, K, D] float, any dtype, computed in float32 or wider.
+               name  mean_norm: mean vector length (paper); mean_distance: mean Euclidean distance over all N x N ordered
+               pairs, the zero diagonal included, plus EPSILON (released code); rms_distance: root of the mean squared
+               distance over the same pairs, from two moments.
+    Output:    [K], at least EPSILON.
+    Gradient:  to subspaces_NKD; 0 at a zero vector (mean_norm) and where vectors coincide (the other two).
+    Batch statistics: the mean itself, a global mean over the N vectors.
+    Departs:   rms_distance is ours: linear in N where mean_distance is quadratic.
+    Checked:   tests/losses/test_oracle.py.
+    """
+    return NORMALIZERS[name](widen(subspaces_NKD))
+
+
+def _mean_norm(subspaces_NKD: Tensor) -> Tensor:
+    return safe_sqrt(subspaces_NKD.square().sum(2)).mean(0).clamp_min(EPSILON)
+
+
+def _mean_distance(subspaces_NKD: Tensor) -> Tensor:
+    vectors_KND = subspaces_NKD.transpose(0, 1)
+    # |a|^2 + |b|^2 - 2 ab, which cdist prefers, cancels where a subspace varies little around a point far from 0.
+    distance_KNN = torch.cdist(vectors_KND, vectors_KND, compute_mode="donot_use_mm_for_euclid_dist")
+    return distance_KNN.mean((1, 2)) + EPSILON
+
+
+def _rms_distance(subspaces_NKD: Tensor) -> Tensor:
+    variance_K = subspaces_NKD.var(0, unbiased=False).sum(1)
+    return safe_sqrt(2 * variance_K).clamp_min(EPSILON)
+
+
+NORMALIZERS = {"mean_norm": _mean_norm, "mean_distance": _mean_distance, "rms_distance": _rms_distance}
+
+
+def compute_normalized_distance(
+    first_BKD: Tensor, second_BKD: Tensor, *, normalizer: str, form: DistanceForm
+) -> Tensor:
+    """Distance of each pair in each subspace over the subspace's normaliser, [B, K], with its gradient.
+
+    form distance is Euclidean (paper); squared is its square (released code, which still divides by a plain distance).
+    """
+    first_BKD, second_BKD = widen(first_BKD), widen(second_BKD)
+    squared_BK = (first_BKD - second_BKD).square().sum(2)
+    normalizer_K = compute_normalizer(torch.cat([first_BKD, second_BKD]), normalizer)
+    if form == "distance":
+        return safe_sqrt(squared_BK) / normalizer_K
+    if form == "squared":
+        return squared_BK / normalizer_K
+    assert_never(form)
+
+
+def weigh_subspaces(scores_BK: Tensor, is_different_B: Tensor, *, sharpness: float, alpha: int) -> Tensor:
+    """Rows of Eq. (3) as weights [B, K] that sum to 1.
+
+    One-hot at alpha where the labels differ, else softmax(sharpness * scores) over the free subspaces; sharpness 0 is
+    its limit, the arg max, whose ties go to the lowest index and which has no gradient.
+    """
+    is_alpha_K = torch.arange(scores_BK.shape[1], device=scores_BK.device) == alpha
+    free_BK = scores_BK.masked_fill(is_alpha_K, -torch.inf)
+    if sharpness == 0:
+        weights_BK = torch.nn.functional.one_hot(free_BK.argmax(1), free_BK.shape[1]).to(free_BK.dtype)
+    else:
+        weights_BK = torch.softmax(sharpness * free_BK, 1)
+    return torch.where(is_different_B[:, None], is_alpha_K.to(scores_BK.dtype), weights_BK)
+
+
+@torch.no_grad()
+def compute_oracle(
+    first_BKD: Tensor,
+    second_BKD: Tensor,
+    is_different_B: Tensor,
+    *,
+    normalizer: str,
+    form: DistanceForm,
+    sharpness: float,
+    alpha: int = 0,
+) -> Tensor:
+    """Which subspace must carry each pair's difference: the principal one if the labels differ, else the most changed.
+
+    Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (3), relaxed to a softmax as section 4.1 says.
+    Inputs:    first_BKD, second_BKD  [B, K, D] float, any dtype, computed in float32 or wider; K at least 2.
+               is_different_B  [B] bool, whether the principal labels of a pair differ.
+               normalizer, form  as in compute_normalizer and compute_normalized_distance.
+               sharpness  1 / temperature of the softmax; 0 is a hard arg max.  alpha  index of the principal subspace.
+    Output:    changed_BK  [B, K], rows sum to 1.
+    Gradient:  none (detached, as in the released code).
+    Batch statistics: the normaliser, a global mean over the 2 B projections.
+    Departs:   the paper wants the softmax to carry a gradient; it states no temperature. Its soft indicators with their
+               gradient are compute_usage, in regularization.py.
+    Checked:   tests/losses/test_oracle.py.
+    """
+    scores_BK = compute_normalized_distance(first_BKD, second_BKD, normalizer=normalizer, form=form)
+    return weigh_subspaces(scores_BK, is_different_B, sharpness=sharpness, alpha=alpha)

@@ -1,0 +1,58 @@
+"""Regularization loss (paper, Eq. 10): over a batch the oracle uses the subspaces evenly. B pairs, K subspaces."""
+
+from typing import Literal, assert_never
+
+from torch import Tensor
+
+from detaux.losses.numerics import widen
+from detaux.losses.oracle import DistanceForm, compute_normalized_distance, weigh_subspaces
+
+OFFICIAL_SCALE = 1e2  # factor of the released penalty
+
+
+def compute_usage(
+    first_BKD: Tensor,
+    second_BKD: Tensor,
+    is_different_B: Tensor,
+    *,
+    normalizer: str,
+    form: DistanceForm,
+    temperature: float,
+    alpha: int = 0,
+) -> Tensor:
+    """The soft indicators A of Eq. (10): how much each pair uses each subspace.
+
+    Equation:  Detaux (Skenderi et al., ICIAP 2025), the text under Eq. (10): "a weighted softmax to the distance matrix".
+    Inputs:    as in compute_oracle; temperature multiplies the normalised distances, so large is sharp; 0 is a hard arg
+               max, without gradient.
+    Output:    usage_BK  [B, K], rows sum to 1; one-hot at alpha where the labels differ.
+    Gradient:  to the free subspaces of pairs with equal labels and, through the normaliser, to the free subspaces of
+               every projection; none to alpha; none at all with one free subspace, whose share is always 1.
+    Batch statistics: the normaliser, a global mean over the 2 B projections.
+    Departs:   the paper states no temperature.
+    Checked:   tests/losses/test_regularization.py.
+    """
+    scores_BK = compute_normalized_distance(first_BKD, second_BKD, normalizer=normalizer, form=form)
+    return weigh_subspaces(scores_BK, is_different_B, sharpness=temperature, alpha=alpha)
+
+
+def regularization_loss(usage_BK: Tensor, form: Literal["paper", "official"]) -> Tensor:
+    """Squared difference between the mean usage of each subspace and 1 / K.
+
+    Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (10).
+    Inputs:    usage_BK  [B, K] float, rows sum to 1, any dtype, computed in float32 or wider.
+    Output:    scalar: paper sums over K; official is OFFICIAL_SCALE times the mean over K.
+    Gradient:  paper: to usage_BK; official: none, because the released code builds it from its detached oracle.
+    Batch statistics: the mean usage, a global mean over the B pairs.
+    Departs:   nothing; the official form trains nothing, on purpose.
+    Checked:   tests/losses/test_regularization.py.
+    """
+    if form == "paper":
+        return _compute_unevenness(usage_BK).sum()
+    if form == "official":
+        return OFFICIAL_SCALE * _compute_unevenness(usage_BK.detach()).mean()
+    assert_never(form)
+
+
+def _compute_unevenness(usage_BK: Tensor) -> Tensor:
+    return (widen(usage_BK).mean(0) - 1 / usage_BK.shape[1]).square()

@@ -1,0 +1,76 @@
+"""Means over seeds with intervals, and paired differences to single-task learning."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+def compute_interval(values: list[float]) -> tuple[float, float | None, float | None]:
+    """Mean and t-interval of CONFIDENCE over seeds; the interval is (None, None) for a single value."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, None, None
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+def compute_paired_p(differences: list[float]) -> float | None:
+    """Two-sided paired t-test of differences against 0; 1 where all are 0, None for a single value."""
+    if len(differences) < 2:
+        return None
+    if np.ptp(differences) == 0:
+        return 1.0 if differences[0] == 0 else 0.0
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def adjust_holm(p_values: list[float | None]) -> list[float | None]:
+    """Holm's step-down adjustment; None stays None."""
+    known = sorted((value, index) for index, value in enumerate(p_values) if value is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (value, index) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * value))
+        adjusted[index] = largest
+    return adjusted
+
+
+def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per (method, labels, weight, split): accuracy over seeds and the paired gain over STL of the same seeds.
+
+    `rows` hold method, labels, weight, seed, split and accuracy. `gain_p` is Holm-adjusted over the lines of a split;
+    STL and the selected repetition of a line have none.
+    """
+    groups: dict[tuple[str, str, float, str], dict[int, float]] = defaultdict(dict)
+    for row in rows:
+        groups[row["method"], row["labels"], row["weight"], row["split"]][row["seed"]] = row["accuracy"]
+    summary: list[dict[str, Any]] = []
+    for (method, labels, weight, split), by_seed in groups.items():
+        baseline = groups["stl", "none", 0.0, split]
+        differences = [accuracy - baseline[seed] for seed, accuracy in by_seed.items()]
+        mean, low, high = compute_interval(list(by_seed.values()))
+        gain, gain_low, gain_high = compute_interval(differences)
+        summary.append(
+            {
+                "method": method,
+                "labels": labels,
+                "weight": weight,
+                "split": split,
+                "seeds": len(by_seed),
+                "accuracy_mean": mean,
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "gain_mean": gain,
+                "gain_low": gain_low,
+                "gain_high": gain_high,
+                "gain_p": None if method in ("stl", "selected") else compute_paired_p(differences),
+            }
+        )
+    for name in {line["split"] for line in summary}:
+        lines = [line for line in summary if line["split"] == name]
+        for line, adjusted in zip(lines, adjust_holm([line["gain_p"] for line in lines]), strict=True):
+            line["gain_p"] = adjusted
+    return summary

@@ -1,0 +1,184 @@
+"""The multitask stage: shards + labels -> accuracies with intervals, every choice made on the validation split."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from detaux.config import Config
+from detaux.config.schema import MultitaskConfig
+from detaux.data.schema import MANIFEST_NAME, read_manifest
+from detaux.data.split import Split, load_split
+from detaux.errors import UserError
+from detaux.multitask.labels import CONTROLS, ROTATION, build_control, choose_labelled, load_labels
+from detaux.multitask.methods import METHODS
+from detaux.multitask.network import MultiTaskNetwork, TrainingData, Trial, evaluate, train_trial
+from detaux.multitask.statistics import summarize
+from detaux.runtime.device import select_device
+from detaux.runtime.files import atomic_path, write_json
+from detaux.runtime.progress import say, track
+from detaux.runtime.record import compute_inputs_hash, write_record
+
+ROWS_NAME = "rows.jsonl"
+NO_LABELS, DISCOVERED = "none", "discovered"
+SELECTED = "selected"
+SELECTION = {"validation": "mean validation accuracy", "fixed": "the config: the first method and weight"}
+
+
+def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
+    """STL, every method and weight on the discovered labels, and hard sharing on every control, for each seed.
+
+    Raises UserError for an unknown method or control, naming the known ones.
+    """
+    for key, given, known in (("methods", config.methods, METHODS), ("controls", config.controls, CONTROLS)):
+        for name in given:
+            if name not in known:
+                raise UserError(f"multitask.{key}: {name!r} is unknown; allowed are {', '.join(known)}.")
+    trials = []
+    for seed in seeds:
+        trials.append(Trial("stl", NO_LABELS, 0.0, seed))
+        for method in config.methods:
+            if method != "stl":
+                trials += [Trial(method, DISCOVERED, weight, seed) for weight in config.weights]
+        trials += [
+            Trial("hard_sharing", control, weight, seed) for control in config.controls for weight in config.weights
+        ]
+    return trials
+
+
+def build_data(trial: Trial, split: Split, labels: Tensor, labelled: Tensor, classes: int, seed: int) -> TrainingData:
+    """The training data of a trial: its auxiliary labels and class counts."""
+    auxiliary, counts = None, [classes]
+    if trial.labels == ROTATION:
+        counts.append(4)
+    elif trial.labels != NO_LABELS:
+        auxiliary = labels
+        if trial.labels != DISCOVERED:
+            auxiliary = build_control(trial.labels, labels, split.labels.cpu(), seed)
+        counts.append(int(labels.max()) + 1)
+        auxiliary = auxiliary.to(split.images.device)
+    return TrainingData(split.images, split.labels, labelled, auxiliary, counts)
+
+
+def select_trial(rows: list[dict[str, Any]], config: MultitaskConfig) -> tuple[str, float]:
+    """(method, weight) to use: the best mean validation accuracy among STL and the discovered labels, STL and then the
+    smaller weight where equal; with multitask.select=fixed the first auxiliary method and weight."""
+    means: dict[tuple[str, float], list[float]] = {}
+    for row in rows:
+        if row["labels"] in (NO_LABELS, DISCOVERED):
+            means.setdefault((row["method"], row["weight"]), []).append(row["accuracy"])
+    if config.select == "fixed":
+        return next(iter([pair for pair in means if pair[0] != "stl"] or means))
+    return max(means, key=lambda pair: (sum(means[pair]) / len(means[pair]), pair[0] == "stl", -pair[1]))
+
+
+def read_rows(folder: Path, inputs_hash: str) -> list[dict[str, Any]]:
+    """Validation rows that an interrupted run of the same inputs has left."""
+    path = folder / ROWS_NAME
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break  # cut off by a kill
+    return [row for row in rows if row["inputs_hash"] == inputs_hash]
+
+
+def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) -> None:
+    """Train every trial, choose by validation accuracy, then read the test split once.
+
+    Leaves metrics.json, curves.jsonl and checkpoint/model.safetensors. Finished trials of an interrupted run are kept.
+    """
+    started = time.time()
+    device = select_device(config.run)
+    manifest = read_manifest(shards)
+    labels_path = discover / "labels.parquet"
+    trials = list_trials(config.multitask, [config.run.seed + offset for offset in range(config.multitask.seeds)])
+    split = load_split(shards, "train", config.data, device)
+    labels = load_labels(labels_path, split.keys)
+    held_out = load_split(shards, "validation", config.data, device)
+    labelled = choose_labelled(split.labels.cpu(), config.data.labelled_fraction, config.data.split_seed)
+    inputs = {"manifest": shards / MANIFEST_NAME, "labels": labels_path}
+    inputs_hash = compute_inputs_hash("multitask", config, inputs)
+
+    states = folder / "states"
+    states.mkdir(parents=True, exist_ok=True)
+    rows = [row for row in read_rows(folder, inputs_hash) if (states / f"{row['name']}.safetensors").is_file()]
+    with atomic_path(folder / ROWS_NAME) as partial:
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    finished = {row["name"] for row in rows}
+    with track("multitask", len(trials)) as advance, (folder / ROWS_NAME).open("a", encoding="utf-8") as log:
+        for trial in trials:
+            if trial.name not in finished:
+                data = build_data(trial, split, labels, labelled, len(manifest.classes), config.run.seed)
+                network, best, curve = train_trial(
+                    trial, config.multitask, data, (held_out.images, held_out.labels), config.data.noise
+                )
+                with atomic_path(states / f"{trial.name}.safetensors") as partial:
+                    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
+                row = {**describe(trial, "validation"), **best, "curve": curve, "name": trial.name}
+                rows.append({**row, "inputs_hash": inputs_hash})
+                log.write(json.dumps(rows[-1]) + "\n")
+                log.flush()
+            advance(note=trial.name)
+
+    method, weight = select_trial(rows, config.multitask)
+    # every choice is made: only now is the reported split read
+    reported = load_split(shards, "test", config.data, device)
+    tests = []
+    for trial in trials:
+        data = build_data(trial, split, labels, labelled, len(manifest.classes), config.run.seed)
+        network = MultiTaskNetwork(config.multitask, manifest.side, data.classes).to(device)
+        network.load_state_dict(load_file(states / f"{trial.name}.safetensors"))
+        tests.append(
+            {**describe(trial, "test"), **evaluate(network, reported.images, reported.labels, config.data.noise)}
+        )
+    everything = [{key: row[key] for key in (*describe(trials[0], ""), "accuracy", "loss", "examples")} for row in rows]
+    everything += tests
+    everything += [
+        {**row, "method": SELECTED, "labels": DISCOVERED, "weight": weight}
+        for row in everything
+        if (row["method"], row["weight"]) == (method, weight) and row["labels"] in (NO_LABELS, DISCOVERED)
+    ]
+    labels_name = NO_LABELS if method == "stl" else DISCOVERED
+    best_state = load_file(states / f"{Trial(method, labels_name, weight, config.run.seed).name}.safetensors")
+    with atomic_path(folder / "checkpoint" / "model.safetensors") as partial:
+        save_file(best_state, partial)
+    with atomic_path(folder / "curves.jsonl") as partial:
+        lines = ({**{key: row[key] for key in describe(trials[0], "")}, "curve": row["curve"]} for row in rows)
+        partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    write_json(
+        folder / "metrics.json",
+        {
+            "rows": everything,
+            "summary": summarize(everything),
+            "chosen": {"method": method, "weight": weight, "by": SELECTION[config.multitask.select]},
+            "facts": {
+                "train_images": len(split.keys),
+                "labelled_images": len(labelled),
+                "validation_images": len(held_out.keys),
+                "test_images": len(reported.keys),
+                "classes": len(manifest.classes),
+                "aux_classes": int(labels.max()) + 1,
+            },
+        },
+    )
+    say(f"multitask: validation chose {method} with weight {weight:g}")
+    outputs = ["metrics.json", "curves.jsonl", "checkpoint/model.safetensors"]
+    write_record(folder, "multitask", config, inputs, outputs, started)
+
+
+def describe(trial: Trial, split: str) -> dict[str, Any]:
+    """The columns that name a row."""
+    return {
+        "method": trial.method,
+        "labels": trial.labels,
+        "weight": trial.weight,
+        "seed": trial.seed,
+        "split": split,
+    }

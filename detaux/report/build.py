@@ -1,0 +1,115 @@
+"""Build the page: read the runs, draw, write the tables and figures, fill the template."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from detaux.config.schema import ReportConfig
+from detaux.report.collect import Run, load_runs
+from detaux.report.figures import draw_charts, write_charts
+from detaux.report.images import build_clusters, build_traversal, write_pictures
+from detaux.report.sentences import (
+    advise,
+    describe_effect,
+    describe_factor,
+    describe_found,
+    describe_ground_truth,
+    describe_relation,
+    describe_rule,
+    describe_scarcity,
+)
+from detaux.report.table import Table, write_table
+from detaux.report.tables import (
+    build_accuracy,
+    build_candidates,
+    build_comparison,
+    build_relations,
+    build_settings,
+    build_stages,
+    build_variance,
+)
+from detaux.report.tiles import build_tiles
+from detaux.runtime.files import atomic_path
+
+REPORT_NAME = "report.html"
+FINDINGS = (describe_relation, describe_factor, describe_effect, describe_scarcity)
+
+
+def _dump_configs(run: Run) -> list[tuple[str, str]]:
+    """(stages, YAML) of every distinct frozen config of the run."""
+    texts = [
+        (yaml.safe_dump(config, sort_keys=False, allow_unicode=True), stage) for stage, config in run.configs.items()
+    ]
+    groups: dict[str, list[str]] = {}
+    for text, stage in texts:
+        groups.setdefault(text, []).append(stage)
+    return [(", ".join(stages), text) for text, stages in groups.items()]
+
+
+def _collect_versions(run: Run) -> dict[str, str]:
+    """Package -> version; several where stages ran with different ones."""
+    names = dict.fromkeys(itertools.chain.from_iterable(record.get("versions", {}) for record in run.records.values()))
+    return {
+        name: ", ".join(
+            dict.fromkeys(
+                record["versions"][name] for record in run.records.values() if name in record.get("versions", {})
+            )
+        )
+        for name in names
+    }
+
+
+def _build_section(run: Run, folder: Path, config: ReportConfig) -> dict[str, Any]:
+    """Everything the template shows of one run; tables and figures are written on the way."""
+    charts, cards = draw_charts(run), build_clusters(run, config.examples)
+    built: list[Table | None] = [build_candidates(run), build_relations(run), build_variance(run), build_accuracy(run)]
+    tables = {table.name: table for table in built if table is not None}
+    for table in tables.values():
+        write_table(table, folder, run.key)
+    write_charts(charts, folder, run.key)
+    write_pictures(run, cards, folder)
+    return {
+        "run": run,
+        "tiles": build_tiles(run),
+        "found": describe_found(run),
+        "findings": [describe(run) for describe in FINDINGS if describe(run)],
+        "ground_truth": describe_ground_truth(run),
+        "rule": describe_rule(run),
+        "advice": advise(run) if run.chosen is None else [],
+        "cards": cards,
+        "traversal": build_traversal(run),
+        "charts": charts,
+        "tables": {**tables, "stages": build_stages(run), "settings": build_settings(run)},
+        "configs": _dump_configs(run),
+        "versions": _collect_versions(run),
+    }
+
+
+def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
+    """Write FOLDER/report.html with tables/ and figures/ beside it, and return the page's path.
+
+    One run gives its page; several give a comparison first. Raises UserError where a run folder has no discovery.
+    """
+    loaded = load_runs(runs)
+    sections = [_build_section(run, folder, config) for run in loaded]
+    comparison = build_comparison(loaded) if len(loaded) > 1 else None
+    if comparison is not None:
+        write_table(comparison, folder, "")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("detaux.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = jinja2.PackageLoader("detaux.report", ".").get_source(environment, "style.css")[0]
+    page = environment.get_template("page.html").render(
+        title=config.title, sections=sections, comparison=comparison, style=style
+    )
+    path = folder / REPORT_NAME
+    with atomic_path(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+    return path

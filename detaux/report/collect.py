@@ -1,0 +1,155 @@
+"""Read a run folder's files into one record; nothing is computed here and nothing is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+
+from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
+from detaux.errors import UserError
+from detaux.runtime.files import read_json
+from detaux.runtime.record import RECORD_NAME, read_stage_config
+from detaux.runtime.tracker import read_metrics
+
+STAGES = ("shards", "disentangle", "discover", "multitask")
+Candidate = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the stages of one run left; a stage that has not run leaves its field empty."""
+
+    name: str
+    key: str  # prefix of ids and file names: "" for the only run of a page
+    manifest: Manifest | None
+    metrics: list[dict[str, Any]]  # lines of disentangle/metrics.jsonl
+    factor_scores: dict[str, Any]  # disentangle/scores.json
+    discovery: dict[str, Any]
+    gallery: dict[str, np.ndarray]
+    label_counts: dict[int, int]  # auxiliary label -> training images
+    multitask: dict[str, Any] | None
+    configs: dict[str, dict[str, Any]]  # stage -> frozen config
+    records: dict[str, dict[str, Any]]  # stage -> record.json
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """The candidate that became the auxiliary task, None where nothing was found."""
+        return next((one for one in self.clusterings if one["is_chosen"]), None)
+
+    @property
+    def clusterings(self) -> list[Candidate]:
+        """Candidates, plain baselines and what the principal subspace holds, each with its `kind` and `is_chosen`.
+
+        The chosen index names a candidate before it names a baseline; the principal subspace is never chosen.
+        """
+        kinds = [("candidate", one) for one in self.discovery["candidates"]]
+        kinds += [("baseline", one) for one in self.discovery.get("baselines", [])]
+        indices = [one.get("index") for _, one in kinds]
+        chosen = self.discovery["chosen"]
+        place = indices.index(chosen) if chosen >= 0 and chosen in indices else -1
+        rows = [{**one, "kind": kind, "is_chosen": here == place} for here, (kind, one) in enumerate(kinds)]
+        principal = self.discovery.get("principal_subspace")
+        return rows + ([{**principal, "kind": "principal", "is_chosen": False}] if principal else [])
+
+    @property
+    def is_upper_bound(self) -> bool:
+        """Whether ground truth entered training: its results bound what the method could reach."""
+        return bool(self.discovery.get("pairs", {}).get("uses_ground_truth", False))
+
+    @property
+    def principal_name(self) -> str:
+        return self.manifest.principal.replace("_", " ") if self.manifest else "principal label"
+
+    def get_setting(self, section: str, name: str) -> Any:
+        """A key of the newest frozen config of the run, None where no stage left one."""
+        config = next((self.configs[stage] for stage in reversed(STAGES) if stage in self.configs), {})
+        return config.get(section, {}).get(name)
+
+
+def name_candidate(candidate: Candidate) -> str:
+    """How tables and sentences call a clustering, for example `subspaces 3 + 7`."""
+    subspaces = candidate.get("subspaces") or []
+    if candidate["kind"] == "baseline":
+        return f"baseline: {candidate.get('name', 'latents').replace('_', ' ')}"
+    if candidate["kind"] == "principal":
+        return f"principal subspace {' + '.join(map(str, subspaces or [0]))}"
+    if not subspaces:
+        return str(candidate.get("name", f"candidate {candidate['index']}")).replace("_", " ")
+    return f"subspace{'s' if len(subspaces) > 1 else ''} {' + '.join(map(str, subspaces))}"
+
+
+def best_factor(candidate: Candidate) -> tuple[str, float] | None:
+    """The known factor a clustering matches best and its V-measure; None where no factor is known."""
+    factors = candidate.get("factors") or {}
+    measured = {name: row["v_measure"] for name, row in factors.items() if row.get("v_measure") is not None}
+    return max(measured.items(), key=lambda item: item[1]) if measured else None
+
+
+def _read_json(path: Path, missing: Any) -> Any:
+    if not path.is_file():
+        return missing
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}.") from None
+
+
+def _read_manifest(folder: Path, configs: dict[str, dict[str, Any]]) -> Manifest | None:
+    given = [config.get("data", {}).get("shards") for config in configs.values()]
+    folders = [folder / "shards", *(Path(path) for path in given if path)]
+    return next((read_manifest(path) for path in folders if (path / MANIFEST_NAME).is_file()), None)
+
+
+def _read_gallery(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _count_labels(path: Path) -> dict[int, int]:
+    if not path.is_file():
+        return {}
+    column = pyarrow.parquet.read_table(path, columns=["aux_0"])["aux_0"].to_numpy()
+    labels, counts = np.unique(column, return_counts=True)
+    return {int(label): int(count) for label, count in zip(labels, counts, strict=True)}
+
+
+def load_run(folder: Path, name: str, key: str = "") -> Run:
+    """Read RUN; raises UserError where discovery has not run or a file cannot be read."""
+    discovery_path = folder / "discover" / "discovery.json"
+    discovery = _read_json(discovery_path, None)
+    if discovery is None:
+        raise UserError(f"{discovery_path} does not exist: a report needs a run folder whose discover stage has ended.")
+    stages = {stage: folder / stage for stage in STAGES}
+    configs = {stage: read_stage_config(path) for stage, path in stages.items() if (path / "config.yaml").is_file()}
+    records = {stage: _read_json(path / RECORD_NAME, None) for stage, path in stages.items()}
+    return Run(
+        name=name,
+        key=key,
+        manifest=_read_manifest(folder, configs),
+        metrics=read_metrics(stages["disentangle"]),
+        factor_scores=_read_json(stages["disentangle"] / "scores.json", {}),
+        discovery=discovery,
+        gallery=_read_gallery(stages["discover"] / "gallery.npz"),
+        label_counts=_count_labels(stages["discover"] / "labels.parquet"),
+        # Without a task there is nothing multitask could have trained on: a file there is of an earlier discovery.
+        multitask=_read_json(stages["multitask"] / "metrics.json", None) if discovery["chosen"] >= 0 else None,
+        configs=configs,
+        records={stage: record for stage, record in records.items() if record is not None},
+    )
+
+
+def load_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read several runs, named by their folder; two folders of one name are told apart by their path."""
+    if not folders:
+        raise UserError("a report needs at least one run folder, none was given.")
+    names = [folder.resolve().name for folder in folders]
+    unique = len(set(names)) == len(names)
+    return [
+        load_run(folder, name if unique else str(folder), f"run-{number}-" if len(folders) > 1 else "")
+        for number, (folder, name) in enumerate(zip(folders, names, strict=True), start=1)
+    ]

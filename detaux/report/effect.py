@@ -1,0 +1,101 @@
+"""Read multitask/metrics.json: rows of the accuracy table, what validation chose and what it is worth."""
+
+from dataclasses import dataclass
+from typing import Any
+
+CONTROLS = ("random", "permuted", "within_class", "rotation")
+SELECTED = "selected"  # summary rows that repeat the choice's numbers; here the choice is marked instead
+Summary = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Paired difference to STL on the reported split, in percentage points, with its 95% interval."""
+
+    method: str
+    labels: str
+    weight: float
+    seeds: int
+    mean: float
+    low: float | None  # None where one seed gives no interval
+    high: float | None
+
+    @property
+    def verdict(self) -> str:
+        if self.low is None or self.high is None:
+            return "no gain shown"
+        if self.low > 0:
+            return "a gain"
+        if self.high < 0:
+            return "a loss"
+        return "no gain shown"
+
+
+def is_stl(row: Summary) -> bool:
+    return row["method"] == "stl"
+
+
+def is_control(row: Summary) -> bool:
+    return row.get("labels") in CONTROLS
+
+
+def find_split(multitask: dict[str, Any]) -> str:
+    """The split whose numbers are reported: test, or validation where the data set has no test images."""
+    return "test" if any(row["split"] == "test" for row in multitask["summary"]) else "validation"
+
+
+def select_rows(multitask: dict[str, Any], split: str) -> list[Summary]:
+    """Summary rows of a split: STL, then the discovered labels, then the controls."""
+    rows = [row for row in multitask["summary"] if row["split"] == split and row["method"] != SELECTED]
+    return sorted(rows, key=lambda row: (not is_stl(row), is_control(row)))
+
+
+def is_choice(multitask: dict[str, Any], row: Summary) -> bool:
+    """Whether validation chose this row's method, labels and weight."""
+    chosen = multitask["chosen"]
+    if row["method"] != chosen["method"]:
+        return False
+    has_labels = row["labels"] == chosen["labels"] if "labels" in chosen else not is_control(row)
+    return is_stl(row) or (has_labels and row["weight"] == chosen["weight"])
+
+
+def _read_effect(row: Summary) -> Effect | None:
+    mean, low, high = (
+        None if row.get(f"gain_{name}") is None else 100 * row[f"gain_{name}"] for name in ("mean", "low", "high")
+    )
+    if is_stl(row) or mean is None:
+        return None
+    return Effect(row["method"], row["labels"], row["weight"], row["seeds"], mean, low, high)
+
+
+def find_choice(multitask: dict[str, Any], split: str) -> Summary | None:
+    """The summary row of what validation chose."""
+    return next((row for row in select_rows(multitask, split) if is_choice(multitask, row)), None)
+
+
+def find_effect(multitask: dict[str, Any]) -> Effect | None:
+    """The effect of validation's choice; where that is STL, of the auxiliary setting that validation ranks first.
+
+    The reported split never ranks: a setting is taken by its validation accuracy alone.
+    """
+    split = find_split(multitask)
+    choice = find_choice(multitask, split)
+    if choice is not None and not is_stl(choice):
+        return _read_effect(choice)
+    ranked = sorted(
+        (row for row in select_rows(multitask, "validation") if not is_stl(row) and not is_control(row)),
+        key=lambda row: row["accuracy_mean"],
+        reverse=True,
+    )
+    for best in ranked:
+        for row in select_rows(multitask, split):
+            if all(row[name] == best[name] for name in ("method", "labels", "weight")):
+                return _read_effect(row)
+    return None
+
+
+def find_control(multitask: dict[str, Any], effect: Effect) -> Effect | None:
+    """The random-label control at the same method and weight as `effect`, at another weight where there is none."""
+    rows = [row for row in select_rows(multitask, find_split(multitask)) if row["labels"] == "random"]
+    rows.sort(key=lambda row: (row["method"] != effect.method, row["weight"] != effect.weight))
+    return _read_effect(rows[0]) if rows else None

@@ -1,0 +1,344 @@
+"""Charts of the report, drawn by matplotlib: SVG that takes the page's colours, and PNG for slides.
+
+Figures are drawn in stand-in colours; in the SVG each becomes a CSS variable, so that one drawing serves light
+and dark.
+"""
+
+import io
+import re
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d import Axes3D
+
+from detaux.report.collect import Run, name_candidate
+from detaux.report.effect import Summary, find_split, is_choice, is_control, is_stl, select_rows
+from detaux.report.images import is_noise
+from detaux.report.sentences import name_method
+from detaux.runtime.files import atomic_path
+
+INK, FAINT, LINE, PAPER = "#111418", "#7c828a", "#d6dae1", "#fffffe"
+SERIES = ("#1f5fa8", "#b35400", "#2a7d3f", "#7b4ba3", "#b3261e", "#00767a", "#8a6a00", "#5a6472")
+VARIABLES = {INK: "currentColor", FAINT: "var(--faint)", LINE: "var(--line)", PAPER: "var(--surface)"}
+VARIABLES |= {color: f"var(--series-{number})" for number, color in enumerate(SERIES, start=1)}
+# Middle tones: dots are rasterised, so one colour has to be seen on white and on near-black.
+CLUSTERS = ("#3b7dd8", "#d9730d", "#2f9e5b", "#c0448f", "#8a63d2", "#c94f4f", "#1a9aa0", "#a08020")
+DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
+    "-",
+    "--",
+    "-.",
+    ":",
+    (0, (5, 1)),
+    (0, (3, 1, 1, 1)),
+    (0, (1, 1)),
+    (0, (7, 3)),
+)
+WIDTH = 4.3  # inches: a phone shows the drawing at nearly its own size
+LABEL_LENGTH = 24  # most characters of a label's name on an axis
+POINTS = 3000  # most dots of a scatter
+
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.color": FAINT,
+    "ytick.labelcolor": INK,
+    "axes.facecolor": "none",
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+    "figure.dpi": 150,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One chart: SVG markup for the page, which names itself to those who do not see it, and PNG bytes for elsewhere."""
+
+    title: str
+    caption: str
+    svg: str
+    png: bytes
+
+
+def render_svg(figure: Figure, key: str, alt: str) -> str:
+    """Inline SVG that scales with its container, has ids of its own, and asks for nothing from outside."""
+    stream = io.StringIO()
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": key}):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    svg = stream.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{key}-', svg)
+    svg = svg.replace('href="#', f'href="#{key}-').replace("url(#", f"url(#{key}-")
+    svg = svg.replace("'DejaVu Sans'", "system-ui, sans-serif")
+    for color, variable in VARIABLES.items():
+        svg = svg.replace(color, variable)
+    head, body = svg.split(">", 1)
+    head = re.sub(r' (width|height)="[^"]*pt"', "", head)
+    label = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+    return f'{head} role="img" aria-label="{label}">{body}'
+
+
+def render_png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(stream, format="png", dpi=150, facecolor="white")
+    return stream.getvalue()
+
+
+def _new_axes(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(axis="y")
+    return figure, axes
+
+
+def _read_series(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of the lines that hold a number under `name`."""
+    found = [(line["step"], line[name]) for line in run.metrics if line.get(name) is not None]
+    return np.array([step for step, _ in found]), np.array([value for _, value in found], dtype=float)
+
+
+def _mark_main_phase(run: Run, axes: Axes, first_step: int) -> None:
+    """A dotted line where the warm-up ends, on a chart that starts before that."""
+    warmup = [line["step"] for line in run.metrics if line["phase"] == "warmup"]
+    if warmup and first_step < warmup[-1] < run.metrics[-1]["step"]:
+        axes.axvline(warmup[-1], color=FAINT, linestyle=":", linewidth=1.2, label="all terms from here")
+
+
+def _draw_lines(run: Run, names: list[tuple[str, str]], label: str, height: float, columns: int) -> Figure | None:
+    series = [(title, *_read_series(run, name)) for name, title in names]
+    series = [one for one in series if len(one[1])]
+    if not series:
+        return None
+    figure, axes = _new_axes(height)
+    for (title, steps, values), color, dash in zip(series, SERIES, DASHES, strict=False):
+        axes.plot(steps, values, color=color, linestyle=dash, label=title, marker="." if len(steps) < 3 else None)
+    axes.set_xlabel("step")
+    axes.set_ylabel(label)
+    _mark_main_phase(run, axes, min(int(steps[0]) for _, steps, _ in series))
+    figure.legend(loc="outside upper left", ncols=columns, fontsize=8.5)
+    return figure
+
+
+def _draw_losses(run: Run) -> Figure | None:
+    names = sorted({name for line in run.metrics for name in line if name.startswith("loss/")})
+    names.sort(key=lambda name: name != "loss/total")
+    figure = _draw_lines(run, [(name, name.removeprefix("loss/").replace("_", " ")) for name in names], "loss", 3.4, 2)
+    if figure is not None:
+        figure.axes[0].set_yscale("log", nonpositive="mask")
+    return figure
+
+
+def _draw_betas(run: Run) -> Figure | None:
+    names = [
+        ("beta/1", "beta 1: distance, sparsity"),
+        ("beta/2", "beta 2: consistency"),
+        ("beta/3", "beta 3: regularization"),
+    ]
+    figure = _draw_lines(run, names, "weight", 3.0, 1)
+    if figure is not None:
+        figure.axes[0].set_ylim(-0.03, 1.08)
+    return figure
+
+
+def _draw_pairs(run: Run) -> Figure | None:
+    names = [
+        ("pairs/one_factor_share", "differ in exactly one factor (only scores)"),
+        ("pairs/different_share", "differ in the principal label"),
+    ]
+    figure = _draw_lines(run, names, "share of pairs", 3.0, 1)
+    if figure is not None:
+        figure.axes[0].set_ylim(-0.03, 1.08)
+    return figure
+
+
+def _draw_oracle(run: Run) -> Figure | None:
+    """One line a subspace; the principal and the chosen ones stand out by colour, width and their names."""
+    lines = [line for line in run.metrics if line.get("oracle/share")]
+    if not lines:
+        return None
+    steps, shares = [line["step"] for line in lines], np.array([line["oracle/share"] for line in lines], dtype=float)
+    chosen = (run.chosen or {}).get("subspaces") or []
+    figure, axes = _new_axes(3.2)
+    for index, curve in enumerate(shares.T):
+        if index != 0 and index not in chosen:
+            axes.plot(steps, curve, color=FAINT, linewidth=0.9)
+    for index in [0, *(one for one in chosen if one != 0)]:
+        color, dash = (SERIES[0], "-") if index == 0 else (SERIES[1], DASHES[1 + chosen.index(index) % 3])
+        title = "subspace 0, principal" if index == 0 else f"subspace {index}, chosen"
+        axes.plot(steps, shares[:, index], color=color, linestyle=dash, linewidth=2.2, label=title)
+    axes.plot([], [], color=FAINT, linewidth=0.9, label="the others")
+    axes.axhline(1 / shares.shape[1], color=INK, linestyle=":", linewidth=0.9, label=f"even use, 1/{shares.shape[1]}")
+    axes.set_xlabel("step")
+    axes.set_ylabel("share of pairs")
+    axes.set_ylim(bottom=0)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=8.5)
+    return figure
+
+
+def _name_row(row: Summary) -> str:
+    if is_stl(row):
+        return "STL"
+    labels = textwrap.shorten(str(row["labels"]).replace("_", " "), LABEL_LENGTH, placeholder="...")
+    return f"{name_method(row['method'])}, {row['weight']:g}\n{labels} labels"
+
+
+def _draw_intervals(run: Run, kind: str, label: str) -> Figure | None:
+    """Dots with 95% intervals, one row a setting; `kind` is accuracy or gain."""
+    if run.multitask is None:
+        return None
+    rows = [row for row in select_rows(run.multitask, find_split(run.multitask)) if row.get(f"{kind}_mean") is not None]
+    rows = [row for row in rows if kind == "accuracy" or not is_stl(row)]
+    if not rows:
+        return None
+    figure, axes = _new_axes(1.1 + 0.45 * len(rows))
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x")
+    names = []
+    for place, row in enumerate(rows):
+        mean = 100 * row[f"{kind}_mean"]
+        is_chosen, control = is_choice(run.multitask, row), is_control(row)
+        color = SERIES[1] if is_chosen else FAINT if control else SERIES[0]
+        low, high = row.get(f"{kind}_low"), row.get(f"{kind}_high")
+        if low is not None and high is not None:
+            axes.plot([100 * low, 100 * high], [place, place], color=color, linewidth=2)
+        axes.plot(
+            mean,
+            place,
+            marker="D" if is_chosen else "o",
+            markersize=7,
+            color=color,
+            markerfacecolor=PAPER if control else color,
+        )
+        names.append(_name_row(row) + (" (chosen)" if is_chosen else ""))
+    if kind == "gain":
+        axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks(range(len(rows)), names, fontsize=8.5, parse_math=False)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(label)
+    return figure
+
+
+def _draw_scatter(points: np.ndarray, labels: np.ndarray, clusters: int) -> Figure:
+    """3-D scatter of the first three principal components; clusters carry colour and their number."""
+    if len(points) > POINTS:
+        kept = np.random.default_rng(0).choice(len(points), POINTS, replace=False)
+        points, labels = points[kept], labels[kept]
+    figure = Figure(figsize=(WIDTH, 3.7))
+    axes = figure.add_subplot(projection="3d")
+    assert isinstance(axes, Axes3D)
+    figure.subplots_adjust(left=0, right=0.94, bottom=0.04, top=1.02)
+    for label in np.unique(labels).tolist():
+        noise, members = is_noise(label, clusters), points[labels == label]
+        axes.scatter(
+            *members.T,
+            s=4 if noise else 9,
+            c="#888888" if noise else CLUSTERS[label % len(CLUSTERS)],
+            alpha=0.35 if noise else 0.8,
+            linewidths=0,
+            depthshade=False,
+            rasterized=True,
+        )
+    for label in np.unique(labels).tolist():
+        if not is_noise(label, clusters):
+            axes.text(
+                *np.median(points[labels == label], axis=0), str(label), fontsize=11, fontweight="bold", zorder=10
+            )
+    for number, axis in enumerate((axes.xaxis, axes.yaxis, axes.zaxis), start=1):
+        axis.set_pane_color((0, 0, 0, 0))
+        axis.line.set_color(FAINT)
+        axis.set_label_text(f"component {number}", fontsize=8.5)
+        axis.labelpad = -8
+        axis.set_tick_params(labelsize=7, pad=-3, color=FAINT)
+    return figure
+
+
+def _draw_subspace(run: Run) -> Figure | None:
+    if run.chosen is None or "pca_subspace" not in run.gallery:
+        return None
+    return _draw_scatter(run.gallery["pca_subspace"], run.gallery["pca_subspace_labels"], run.chosen["clusters"])
+
+
+def _draw_encoder(run: Run) -> Figure | None:
+    if "pca_encoder" not in run.gallery:
+        return None
+    latents = next((one for one in run.discovery.get("baselines", []) if one.get("name") == "latents"), None)
+    labels = run.gallery["pca_encoder_labels"]
+    return _draw_scatter(run.gallery["pca_encoder"], labels, latents["clusters"] if latents else int(labels.max()) + 1)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """How one chart is made and described; `alt` says what is drawn, the caption how to read it."""
+
+    draw: Callable[[Run], Figure | None]
+    title: str
+    caption: str
+
+
+CHARTS = {
+    "pca_subspace": Chart(
+        _draw_subspace,
+        "The chosen subspace",
+        "3-D PCA of the chosen subspace; dots are training images, numbers and colours its clusters, grey is noise.",
+    ),
+    "pca_encoder": Chart(
+        _draw_encoder,
+        "The entangled space",
+        "3-D PCA of the encoder's latents, before any projection; numbers and colours are the clusters found there.",
+    ),
+    "accuracy": Chart(
+        lambda run: _draw_intervals(run, "accuracy", "accuracy, %"),
+        "Accuracy",
+        "Mean over seeds and 95% interval; a diamond marks what was chosen, hollow dots are controls.",
+    ),
+    "gain": Chart(
+        lambda run: _draw_intervals(run, "gain", "gain over STL, points"),
+        "Paired gain over STL",
+        "Mean difference to STL at the same seed and its 95% interval; one that crosses zero shows no gain.",
+    ),
+    "losses": Chart(_draw_losses, "Losses", "Each term before its weight, on a logarithmic axis."),
+    "betas": Chart(_draw_betas, "Beta schedules", "How strongly each group of terms counts over training."),
+    "oracle_share": Chart(_draw_oracle, "Oracle use", "Share of pairs whose change the oracle gives to each subspace."),
+    "pairs": Chart(_draw_pairs, "Training pairs", "What the training pairs had in common."),
+}
+
+
+def draw_charts(run: Run) -> dict[str, Drawing]:
+    """Every chart the run has data for, by name."""
+    drawings = {}
+    for name, chart in CHARTS.items():
+        with matplotlib.rc_context(STYLE):
+            figure = chart.draw(run)
+        if figure is None:
+            continue
+        title = f"{chart.title}: {name_candidate(run.chosen)}" if name == "pca_subspace" and run.chosen else chart.title
+        alt = f"Chart of run {run.name}. {title}. {chart.caption}"
+        svg = render_svg(figure, f"{run.key}{name}", alt)
+        drawings[name] = Drawing(title, chart.caption, svg, render_png(figure))
+    return drawings
+
+
+def write_charts(drawings: dict[str, Drawing], folder: Path, key: str) -> None:
+    """Leave figures/NAME.png in the report's folder."""
+    for name, drawing in drawings.items():
+        with atomic_path(folder / "figures" / f"{key}{name}.png") as partial:
+            partial.write_bytes(drawing.png)

@@ -1,0 +1,142 @@
+"""Pictures of the page: strips of examples and of traversals, as PNG files and as data URIs."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from detaux.report.collect import Run
+from detaux.runtime.files import atomic_path
+
+GAP = 2  # pixels between two pictures
+BUDGET = 900_000  # raw bytes of all pictures of one kind, so that the page stays small
+SIDES = (96, 64, 48, 32)  # pixels a picture may be shrunk to, the first that fits the budget
+EDGES = 2  # pictures at each end of a traversal row: the image and its reconstruction
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A strip of equally large pictures: PNG bytes, size in pixels, and words for those who do not see it."""
+
+    png: bytes
+    width: int
+    height: int
+    alt: str
+
+    @property
+    def uri(self) -> str:
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
+
+
+def fit_side(count: int, side: int) -> int:
+    """Side in pixels at which `count` pictures stay within the budget; small pictures are never enlarged."""
+    fitting = [limit for limit in SIDES if 3 * count * limit**2 <= BUDGET]
+    return min(side, fitting[0] if fitting else SIDES[-1])
+
+
+def _to_rgba(picture: np.ndarray, side: int) -> Image.Image:
+    flat = picture[..., 0] if picture.shape[-1] == 1 else picture
+    image = Image.fromarray(np.ascontiguousarray(flat))
+    if side < image.height:
+        image = image.resize((side, side), Image.Resampling.LANCZOS)
+    return image.convert("RGBA")
+
+
+def compose(pictures: np.ndarray, columns: int, side: int, alt: str) -> Picture:
+    """Lay uint8 [N, H, W, C] out in rows of `columns`, gaps transparent."""
+    rows = -(-len(pictures) // columns)
+    cell = side + GAP
+    canvas = Image.new("RGBA", (columns * cell - GAP, rows * cell - GAP), (0, 0, 0, 0))
+    for place, picture in enumerate(pictures):
+        canvas.paste(_to_rgba(picture, side), (place % columns * cell, place // columns * cell))
+    stream = io.BytesIO()
+    canvas.save(stream, "PNG", optimize=True)
+    return Picture(stream.getvalue(), canvas.width, canvas.height, alt)
+
+
+@dataclass(frozen=True)
+class ClusterCard:
+    title: str
+    count: int | None  # training images
+    share: float | None
+    picture: Picture
+
+
+def build_clusters(run: Run, examples: int) -> list[ClusterCard]:
+    """One card a cluster of the chosen task: up to `examples` pictures, how many training images it holds."""
+    chosen = run.chosen
+    if chosen is None or "examples" not in run.gallery:
+        return []
+    pictures, labels = run.gallery["examples"], run.gallery["example_labels"]
+    total = sum(run.label_counts.values())
+    side = fit_side(len(np.unique(labels)) * examples, pictures.shape[1])
+    cards = []
+    for label in sorted(int(value) for value in np.unique(labels)):
+        members = pictures[labels == label][:examples]
+        title = "No cluster (noise)" if is_noise(label, chosen["clusters"]) else f"Cluster {label}"
+        count = run.label_counts.get(label)
+        alt = f"{title}: {len(members)} example image{'' if len(members) == 1 else 's'}"
+        picture = compose(members, min(4, len(members)), side, alt)
+        cards.append(ClusterCard(title, count, count / total if count is not None and total else None, picture))
+    return sorted(cards, key=lambda card: card.title == "No cluster (noise)")
+
+
+def is_noise(label: int, clusters: int) -> bool:
+    """Noise is its own class, above the clusters; -1 is a clusterer's own mark of it."""
+    return label < 0 or label >= clusters
+
+
+@dataclass(frozen=True)
+class TraversalRow:
+    title: str  # the subspaces it moves, as in `2 + 4`
+    role: str  # "principal", "chosen" or ""
+    first: Picture
+    first_rebuilt: Picture
+    steps: Picture
+    second_rebuilt: Picture
+    second: Picture
+
+
+def build_traversal(run: Run) -> list[TraversalRow]:
+    """Figure 3 of the paper: each row moves one subspace from the first image's code to the second's."""
+    if "traversal" not in run.gallery:
+        return []
+    grid, subspaces = run.gallery["traversal"], run.gallery["traversal_subspaces"].tolist()
+    titles = run.gallery.get("traversal_groups", run.gallery["traversal_subspaces"]).astype(str).tolist()
+    chosen = (run.chosen or {}).get("subspaces") or []
+    side = fit_side(grid.shape[0] * grid.shape[1], grid.shape[2])
+    rows = []
+    for index, title, pictures in zip(subspaces, titles, grid, strict=True):
+        steps = pictures[EDGES:-EDGES]
+        moved = f"{len(steps)} steps in which only subspace {title} moves from the first image to the second"
+        rows.append(
+            TraversalRow(
+                title,
+                "principal" if index == 0 else "chosen" if index in chosen else "",
+                compose(pictures[:1], 1, side, f"first image of row {title}"),
+                compose(pictures[1:2], 1, side, f"its reconstruction, row {title}"),
+                compose(steps, len(steps), side, moved),
+                compose(pictures[-2:-1], 1, side, f"reconstruction of the second image, row {title}"),
+                compose(pictures[-1:], 1, side, f"second image of row {title}"),
+            )
+        )
+    return rows
+
+
+def write_pictures(run: Run, cards: list[ClusterCard], folder: Path) -> None:
+    """Leave figures/cluster-N.png and figures/traversal.png, full size, for slides."""
+    figures = folder / "figures"
+    for number, card in enumerate(cards):
+        _write(figures / f"{run.key}cluster-{number}.png", card.picture.png)
+    if "traversal" in run.gallery:
+        grid = run.gallery["traversal"]
+        flat = grid.reshape(-1, *grid.shape[2:])
+        _write(figures / f"{run.key}traversal.png", compose(flat, grid.shape[1], grid.shape[2], "").png)
+
+
+def _write(path: Path, png: bytes) -> None:
+    with atomic_path(path) as partial:
+        partial.write_bytes(png)

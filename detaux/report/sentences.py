@@ -1,0 +1,193 @@
+"""What was found, in plain sentences; each says no more than the run's files do."""
+
+from detaux.report.collect import Run, best_factor, name_candidate
+from detaux.report.effect import CONTROLS, Effect, find_choice, find_control, find_effect, find_split, is_stl
+
+# rule -> the score it reads, which end of it wins, and what it means
+RULES: dict[str, tuple[str, str, str]] = {
+    "separation": ("separation", "largest", "silhouette x ln(clusters) x (1 - noise share)"),
+    "paper": ("distance", "smallest", "the subspace's own distance loss, as the paper says"),
+    "official": ("dot", "smallest", "mean absolute dot product of pairs, as in the authors' released code"),
+    "invariance": ("invariance", "smallest", "how little the subspace moves when the oracle points elsewhere"),
+    "least_noise": ("noise_share", "smallest", "share of images that fit no cluster; ties go to the larger silhouette"),
+    "silhouette": ("silhouette", "largest", "how compact and apart the clusters are"),
+}
+SMALL_P = 0.05
+
+
+def format_p(p: float) -> str:
+    """A p-value as people write it."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def format_points(value: float) -> str:
+    """Percentage points with their sign; a true minus sign, so that it never wraps or reads as a dash."""
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def format_interval(low: float | None, high: float | None) -> str:
+    """Both ends of an interval of percentage points; one seed has none."""
+    if low is None or high is None:
+        return "no interval"
+    return f"{format_points(low)} to {format_points(high)}"
+
+
+def name_method(method: str) -> str:
+    return {"stl": "STL", "hard_sharing": "hard sharing", "uncertainty": "uncertainty weighting"}.get(
+        method, method.replace("_", " ")
+    )
+
+
+def describe_found(run: Run) -> str:
+    """How many clusters, in which subspaces, of how many training images."""
+    samples = f"{run.discovery['samples']:,} training images"
+    chosen = run.chosen
+    if chosen is None:
+        tried = len(run.discovery["candidates"])
+        return f"No hidden task was found: none of {tried} candidates in {samples} passed the rule's conditions."
+    where = name_candidate(chosen)
+    if chosen["kind"] == "baseline":
+        source = "by a plain baseline, not in a disentangled subspace"
+    elif run.discovery.get("source") == "encoder":
+        source = "in the encoder's entangled latents"
+    else:
+        source = f"in {where.replace(' + ', ' and ')}"
+    noise = chosen.get("noise_share") or 0.0
+    rest = f" {noise:.1%} of the images fit no cluster and form a class of their own." if noise > 0 else ""
+    return f"Detaux found a hidden task: {chosen['clusters']} clusters among {samples}, {source}.{rest}"
+
+
+def describe_relation(run: Run) -> str | None:
+    """NMI, Cramer's V and chi-squared against the principal label, with the right reading of p."""
+    chosen = run.chosen
+    if chosen is None:
+        return None
+    principal = chosen["principal"]
+    nmi, v, p = principal["nmi"], principal["cramers_v"], principal["chi2_p"]
+    values = [f"NMI {nmi:.3f}"] if nmi is not None else []
+    values += [f"Cramér's V {v:.3f}"] if v is not None else []
+    text = f"Against the principal task ({run.principal_name}): {', '.join(values) or 'not measured'}"
+    if p is None:
+        return f"{text}."
+    if p < SMALL_P:
+        reading = (
+            "independence is rejected, so the two are related; with many images even a weak relation gives a small p, "
+            "and V says how strong it is"
+        )
+    else:
+        reading = "independence is not rejected, which is no proof of it"
+    return f"{text}; chi-squared {format_p(p)}: {reading}."
+
+
+def describe_factor(run: Run) -> str | None:
+    """The known factor the clusters match, where the data set has known factors."""
+    best = best_factor(run.chosen) if run.chosen else None
+    if best is None:
+        return None
+    name, value = best
+    return (
+        f"Scored afterwards against the factors known for this data set, the clusters match "
+        f"{name.replace('_', ' ')} best (V-measure {value:.3f})."
+    )
+
+
+def describe_setting(effect: Effect) -> str:
+    """Method, labels and weight in words."""
+    labels = f"{effect.labels.replace('_', ' ')} control" if effect.labels in CONTROLS else "discovered"
+    return f"{name_method(effect.method)} with the {labels} labels at weight {effect.weight:g}"
+
+
+def describe_effect(run: Run) -> str:
+    """What validation chose and the paired difference to STL, whatever its sign."""
+    if run.multitask is None:
+        return "The effect on the principal task has not been measured: the multitask stage has not run."
+    split = find_split(run.multitask)
+    is_fixed = run.get_setting("multitask", "select") == "fixed"
+    by = "multitask.select=fixed" if is_fixed else run.multitask["chosen"].get("by") or "validation accuracy"
+    choice, effect = find_choice(run.multitask, split), find_effect(run.multitask)
+    parts = []
+    if choice is not None and is_stl(choice):
+        parts.append(
+            f"Effect on the principal task: by {by} the single-task network (STL) was chosen, so the auxiliary task "
+            "is not used and costs nothing."
+        )
+        lead = f"The best auxiliary setting on validation, {describe_setting(effect)}, changed" if effect else ""
+    else:
+        parts.append(f"Effect on the principal task: by {by}, {describe_setting(effect)} was chosen." if effect else "")
+        lead = "It changed"
+    if effect is None:
+        return " ".join([*filter(None, parts), "No paired difference to STL was measured."])
+    spread = (
+        "one seed gives no interval"
+        if effect.low is None
+        else f"95% interval {format_interval(effect.low, effect.high)}, {effect.seeds} paired seeds"
+    )
+    parts.append(
+        f"{lead} {split} accuracy by {format_points(effect.mean)} points over STL ({spread}): {effect.verdict}."
+    )
+    control = find_control(run.multitask, effect)
+    if control is not None:
+        parts.append(
+            f"Random labels at weight {control.weight:g} changed it by {format_points(control.mean)} "
+            f"({format_interval(control.low, control.high)})."
+        )
+    return " ".join(filter(None, parts))
+
+
+def describe_ground_truth(run: Run) -> str:
+    """Whether ground truth was used to train or to choose."""
+    rule = run.discovery.get("pairs", {}).get("rule", "unknown")
+    if run.is_upper_bound:
+        return (
+            f"Upper bound: the training pairs (rule {rule}) were made with ground-truth factors, which real data "
+            "does not have. Read every number of this run as a bound, not as what the method reaches alone."
+        )
+    return (
+        f"No ground truth beyond the principal label was used in training or choice (pair rule: {rule}); "
+        "where factors are known, they only score."
+    )
+
+
+def describe_scarcity(run: Run) -> str | None:
+    """A caution where the comparison trains on fewer principal labels than discovery read."""
+    fraction = run.get_setting("data", "labelled_fraction")
+    if run.multitask is None or fraction is None or fraction >= 1:
+        return None
+    return (
+        f"Read the effect with care: every network compared here trains on {fraction:.0%} of the principal labels, "
+        "while the disentangler had the labels of all training images, so the auxiliary labels can carry what STL "
+        "was not shown."
+    )
+
+
+def describe_rule(run: Run) -> str:
+    """The choice rule in words."""
+    rule = run.discovery["rule"]
+    if rule not in RULES:
+        return f"Choice rule: {rule}."
+    _, end, meaning = RULES[rule]
+    return f"The rule {rule} takes, among the eligible candidates, the {end} of: {meaning}."
+
+
+def advise(run: Run) -> list[str]:
+    """What to try when nothing was found, the likeliest first."""
+    candidates = run.discovery["candidates"]
+    advice = []
+    if all(one["clusters"] <= 1 for one in candidates):
+        advice.append(
+            "Every candidate fell into one cluster or none: lower discover.min_cluster_fraction, or set "
+            "discover.clusterer=kmeans to force a number of clusters."
+        )
+    limit = run.get_setting("discover", "max_noise_share")
+    if limit is not None and any((one.get("noise_share") or 0) > limit for one in candidates):
+        advice.append(
+            f"Some candidates leave more than {limit:.0%} of the images without a cluster: lower discover.min_samples "
+            "or raise discover.max_noise_share."
+        )
+    if run.discovery.get("pairs", {}).get("rule") in ("label", "independent"):
+        advice.append("The pairs differ in many factors at once: set pairs.partner=mined.")
+    if any(one["clusters"] > 1 for one in run.discovery.get("baselines", [])):
+        advice.append("A plain baseline did find clusters (see the table): set discover.include_baselines=true.")
+    advice.append("Train longer (disentangle.main.steps) or with another number of subspaces (model.subspaces).")
+    advice.append("Try another seed (run.seed): the subspaces that form differ from seed to seed.")
+    return advice

@@ -1,0 +1,268 @@
+"""What each of the report's tables holds."""
+
+import json
+from typing import Any
+
+from detaux.config.load import get_value, iterate_fields
+from detaux.config.schema import Config
+from detaux.report.collect import Candidate, Run, best_factor, name_candidate
+from detaux.report.effect import find_choice, find_effect, find_split, is_choice, is_control, is_stl, select_rows
+from detaux.report.sentences import RULES, format_interval, format_p, format_points, name_method
+from detaux.report.table import NONE, Column, Row, Table, number_column, text_column
+
+SCORE_TITLES = {
+    "distance": "Distance loss",
+    "dot": "Mean |dot|",
+    "invariance": "Invariance",
+    "spread": "Spread",
+    "variance_share": "Variance share",
+    "oracle_share": "Oracle share",
+    "silhouette": "Silhouette",
+    "separation": "Separation",
+    "stability": "Stability",
+}
+
+
+def show_p(p: float | None) -> str:
+    """A p-value in a column of p-values."""
+    return NONE if p is None else format_p(p).removeprefix("p ").removeprefix("= ")
+
+
+def _mark(run: Run, candidate: Candidate) -> str:
+    if candidate["is_chosen"]:
+        return "chosen"
+    tasks = run.discovery.get("tasks", [])
+    if candidate["kind"] != "principal" and candidate["index"] in tasks:
+        return f"task {tasks.index(candidate['index']) + 1}"
+    return ""
+
+
+def _explain(candidate: Candidate) -> str:
+    """Why a clustering was not chosen; empty for the chosen one."""
+    if candidate["is_chosen"]:
+        return ""
+    other = {"principal": "carries the principal task", "baseline": "shown for comparison"}
+    return candidate.get("why_not") or other.get(candidate["kind"], "eligible, ranks lower by the rule")
+
+
+def _with_bound(run: Run, caption: str) -> str:
+    return f"{caption} (upper bound: pairs used ground truth)" if run.is_upper_bound else caption
+
+
+def build_candidates(run: Run) -> Table:
+    """Every clustering with its scores and the reason it was passed over."""
+    scores = list(dict.fromkeys(name for one in run.clusterings for name in one.get("scores") or {}))
+    ruling = RULES.get(run.discovery["rule"], ("", "", ""))[0]
+    rows = []
+    for one in run.clusterings:
+        rows.append(
+            {
+                "clustering": name_candidate(one),
+                "mark": _mark(run, one),
+                "kind": one["kind"],
+                "clusters": one.get("clusters"),
+                "noise_share": one.get("noise_share"),
+                "why_not": _explain(one),
+                **(one.get("scores") or {}),
+                **{f"principal_{name}": value for name, value in (one.get("principal") or {}).items()},
+            }
+        )
+
+    columns = [
+        text_column("Clustering", "clustering"),
+        text_column("Why not chosen", "why_not"),
+        number_column("Clusters", "clusters", "d"),
+        number_column("Noise %" + (" (rule)" if ruling == "noise_share" else ""), "noise_share", ".1f", 100),
+    ]
+    columns += [
+        number_column(SCORE_TITLES.get(name, name.replace("_", " ")) + (" (rule)" if name == ruling else ""), name)
+        for name in sorted(scores, key=lambda name: name != ruling)
+        if name != "principal_ami"
+    ]
+    fields = list(dict.fromkeys(name for row in rows for name in row))
+    return Table("candidates", _with_bound(run, "Every candidate and its scores"), columns, rows, fields)
+
+
+def build_relations(run: Run) -> Table:
+    """What every clustering tells of the principal label, and of every known factor where there is one."""
+    names = list(dict.fromkeys(name for one in run.clusterings for name in one.get("factors") or {}))
+    rows = [
+        {
+            "clustering": name_candidate(one),
+            "mark": _mark(run, one),
+            **(one.get("principal") or {}),
+            **{f"v {name}": (one.get("factors") or {}).get(name, {}).get("v_measure") for name in names},
+        }
+        for one in run.clusterings
+    ]
+
+    columns = [
+        text_column("Clustering", "clustering"),
+        number_column(f"NMI with {run.principal_name}", "nmi"),
+        number_column(f"AMI with {run.principal_name}", "ami"),
+        Column("Chi-squared p", lambda row: show_p(row.get("chi2_p"))),
+        number_column("Cramér's V", "cramers_v"),
+    ]
+    columns += [number_column(f"V-measure, {name.replace('_', ' ')} (only scores)", f"v {name}") for name in names]
+    fields = ["clustering", "mark", "nmi", "ami", "chi2_p", "cramers_v", *(f"v {name}" for name in names)]
+    known = " and with the known factors, which no rule reads" if names else ""
+    return Table("relations", _with_bound(run, f"Relation to the principal label{known}"), columns, rows, fields)
+
+
+def build_variance(run: Run) -> Table | None:
+    """Share of each known factor's variance in each subspace; None where no factor is known."""
+    scores = run.factor_scores
+    if not scores:
+        return None
+    rows = [
+        {
+            "subspace": f"subspace {index}",
+            "mark": "principal" if index == 0 else "",
+            **dict(zip(scores["factors"], shares, strict=True)),
+        }
+        for index, shares in enumerate(scores["variance_share"])
+    ]
+    columns = [text_column("Subspace", "subspace")]
+    columns += [number_column(name.replace("_", " "), name) for name in scores["factors"]]
+    caption = "Only scores: share of each known factor's variance in each subspace"
+    return Table("variance", _with_bound(run, caption), columns, rows, ["subspace", *scores["factors"]])
+
+
+def _accuracy_marks(multitask: dict[str, Any], row: Row) -> str:
+    if is_choice(multitask, row):
+        return "chosen"
+    return "control" if is_control(row) else ""
+
+
+def build_accuracy(run: Run) -> Table | None:
+    """Every method, labels and weight: mean, 95% interval, paired gain over STL; None before the multitask stage."""
+    if run.multitask is None:
+        return None
+    split = find_split(run.multitask)
+    validation = {
+        (row["method"], row["labels"], row["weight"]): row["accuracy_mean"]
+        for row in select_rows(run.multitask, "validation")
+    }
+    rows = []
+    for row in select_rows(run.multitask, split):
+        gains = {f"gain_{name}": None if is_stl(row) else row.get(f"gain_{name}") for name in ("mean", "low", "high")}
+        rows.append(
+            {
+                **row,
+                **gains,
+                "mark": _accuracy_marks(run.multitask, row),
+                "method_name": name_method(row["method"]),
+                "labels_name": NONE if is_stl(row) else str(row["labels"]).replace("_", " "),
+                "validation_accuracy_mean": validation.get((row["method"], row["labels"], row["weight"])),
+            }
+        )
+
+    def show_interval(row: Row) -> str:
+        low, high = row["accuracy_low"], row["accuracy_high"]
+        return NONE if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f}"
+
+    def show_gain(row: Row) -> str:
+        return NONE if row["gain_mean"] is None else format_points(100 * row["gain_mean"])
+
+    def show_gain_interval(row: Row) -> str:
+        low, high = row["gain_low"], row["gain_high"]
+        return NONE if low is None or high is None else format_interval(100 * low, 100 * high)
+
+    columns = [
+        text_column("Method", "method_name"),
+        text_column("Auxiliary labels", "labels_name"),
+        Column("Weight", lambda row: NONE if is_stl(row) else f"{row['weight']:g}"),
+        number_column("Seeds", "seeds", "d"),
+        number_column("Validation accuracy %", "validation_accuracy_mean", ".2f", 100),
+        number_column(f"{split.capitalize()} accuracy %", "accuracy_mean", ".2f", 100),
+        Column("95% interval", show_interval),
+        Column("Gain over STL, points", show_gain),
+        Column("95% interval of the gain", show_gain_interval),
+        Column("Paired p (Holm)", lambda row: show_p(row.get("gain_p"))),
+    ]
+    fields = ["mark", "method", "labels", "weight", "split", "seeds", "validation_accuracy_mean"]
+    fields += [f"{kind}_{name}" for kind in ("accuracy", "gain") for name in ("mean", "low", "high")]
+    fields.append("gain_p")
+    caption = f"Accuracy on the {split} split; gains are paired by seed"
+    return Table("accuracy", _with_bound(run, caption), columns, rows, fields)
+
+
+def build_comparison(runs: list[Run]) -> Table:
+    """One row a run: data, pair and choice rules, the chosen clusters, what they match and what they are worth."""
+    rows = []
+    for run in runs:
+        chosen, best = run.chosen, best_factor(run.chosen) if run.chosen else None
+        effect = find_effect(run.multitask) if run.multitask else None
+        choice = find_choice(run.multitask, find_split(run.multitask)) if run.multitask else None
+        rows.append(
+            {
+                "run": run.name,
+                "mark": "upper bound" if run.is_upper_bound else "",
+                "dataset": run.manifest.dataset if run.manifest else None,
+                "pairs": run.discovery.get("pairs", {}).get("rule"),
+                "rule": run.discovery["rule"],
+                "chosen": name_candidate(chosen) if chosen else "nothing found",
+                "clusters": chosen["clusters"] if chosen else None,
+                "principal_nmi": chosen["principal"]["nmi"] if chosen else None,
+                "best_v": best[1] if best else None,
+                "best_factor": best[0].replace("_", " ") if best else None,
+                "method_chosen": name_method(choice["method"]) if choice else None,
+                "gain_mean": effect.mean / 100 if effect else None,
+                "gain_low": effect.low / 100 if effect and effect.low is not None else None,
+                "gain_high": effect.high / 100 if effect and effect.high is not None else None,
+                "verdict": effect.verdict if effect else None,
+            }
+        )
+
+    def show_gain(row: Row) -> str:
+        if row["gain_mean"] is None:
+            return NONE
+        ends = [None if row[name] is None else 100 * row[name] for name in ("gain_low", "gain_high")]
+        interval = format_interval(*ends)
+        return f"{format_points(100 * row['gain_mean'])} ({interval}): {row['verdict']}"
+
+    columns = [
+        text_column("Run", "run"),
+        text_column("Data set", "dataset"),
+        text_column("Pairs", "pairs"),
+        text_column("Choice rule", "rule"),
+        text_column("Chosen", "chosen"),
+        number_column("Clusters", "clusters", "d"),
+        number_column("NMI with principal", "principal_nmi"),
+        number_column("Best V", "best_v"),
+        text_column("with hidden factor", "best_factor"),
+        text_column("Method chosen", "method_chosen"),
+        Column("Gain over STL, points (95% interval)", show_gain, is_number=False),
+    ]
+    fields = [name for name in rows[0] if name != "mark"] + ["mark"]
+    return Table("comparison", "The runs side by side", columns, rows, fields)
+
+
+def build_stages(run: Run) -> Table:
+    """Seconds, end, commit and machine of every stage that has ended."""
+    rows = [
+        {"stage": stage, **record, "platform": record.get("machine", {}).get("platform")}
+        for stage, record in run.records.items()
+    ]
+    columns = [
+        text_column("Stage", "stage"),
+        number_column("Seconds", "seconds", ".1f"),
+        text_column("Finished (UTC)", "finished"),
+        text_column("Commit", "commit"),
+        text_column("Machine", "platform"),
+    ]
+    return Table("stages", "What ran, when and where", columns, rows)
+
+
+def build_settings(run: Run) -> Table:
+    """Keys of the run's config that differ from the defaults."""
+    defaults, rows = Config(), []
+    for dotted, _, _ in iterate_fields():
+        section, default = dotted.split("."), get_value(defaults, dotted)
+        value: Any = next((run.configs[stage] for stage in reversed(run.configs)), {})
+        for name in section:
+            value = value.get(name, default) if isinstance(value, dict) else default
+        if value != default:
+            rows.append({"key": dotted, "value": json.dumps(value), "default": json.dumps(default)})
+    columns = [text_column("Key", "key"), text_column("Value", "value"), text_column("Default", "default")]
+    return Table("settings", "Keys that differ from the defaults", columns, rows)

@@ -1,0 +1,49 @@
+"""The four numbers a reader looks for first."""
+
+from dataclasses import dataclass
+
+from detaux.report.collect import Run, best_factor, name_candidate
+from detaux.report.effect import find_choice, find_effect, find_split, is_stl
+from detaux.report.sentences import format_interval, format_points
+
+
+@dataclass(frozen=True)
+class Tile:
+    label: str
+    value: str
+    note: str
+
+
+def _tile_effect(run: Run) -> Tile:
+    label = "Effect on the principal task"
+    if run.multitask is None:
+        return Tile(label, "not measured", "the multitask stage has not run")
+    effect = find_effect(run.multitask)
+    choice = find_choice(run.multitask, find_split(run.multitask))
+    interval = (
+        f"95%: {format_interval(effect.low, effect.high)}, {effect.verdict}" if effect else "no paired difference"
+    )
+    if choice is not None and is_stl(choice):
+        tried = f"best auxiliary {format_points(effect.mean)} ({interval})" if effect else interval
+        return Tile(label, "STL kept", tried)
+    return Tile(label, f"{format_points(effect.mean)} points" if effect else "not measured", interval)
+
+
+def build_tiles(run: Run) -> list[Tile]:
+    """Hidden task, tie to the principal task, match with a known factor, effect; what is unknown is left out."""
+    chosen = run.chosen
+    if chosen is None:
+        return [
+            Tile("Hidden task", "none found", f"{len(run.discovery['candidates'])} candidates scored"),
+            _tile_effect(run),
+        ]
+    tiles = [Tile("Hidden task", f"{chosen['clusters']} clusters", name_candidate(chosen))]
+    principal = chosen["principal"]
+    if principal["nmi"] is not None and principal["cramers_v"] is not None:
+        note = f"Cramér's V {principal['cramers_v']:.3f}; 0 is unrelated, 1 the same"
+        tiles.append(Tile("Tie to the principal task", f"NMI {principal['nmi']:.3f}", note))
+    best = best_factor(chosen)
+    if best is not None:
+        note = f"with {best[0].replace('_', ' ')}; only scores"
+        tiles.append(Tile("Match with a known factor", f"V {best[1]:.3f}", note))
+    return [*tiles, _tile_effect(run)]

@@ -1,0 +1,48 @@
+"""Training checkpoints: written beside and renamed, the last N kept, loaded without unpickling arbitrary objects."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from detaux.runtime.files import atomic_path, read_json, write_json
+
+STEP_FOLDER = re.compile(r"step-(\d{8})")
+
+
+def save_checkpoint(
+    folder: Path, step: int, model: dict[str, Tensor], training: dict[str, Any], inputs_hash: str, keep: int
+) -> None:
+    """Write FOLDER/step-XXXXXXXX and remove all but the last `keep`.
+
+    `model` goes to model.safetensors; `training` (optimiser state and other tensors) to training.pt; `inputs_hash` says
+    which config and data it belongs to.
+    """
+    with atomic_path(folder / f"step-{step:08d}") as partial:
+        partial.mkdir(parents=True)
+        save_file({name: tensor.contiguous() for name, tensor in model.items()}, partial / "model.safetensors")
+        torch.save(training, partial / "training.pt")
+        write_json(partial / "state.json", {"step": step, "inputs_hash": inputs_hash})
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if STEP_FOLDER.fullmatch(path.name))
+
+
+def load_checkpoint(folder: Path, inputs_hash: str) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+    """(step, model, training) of the newest checkpoint with these inputs; None where there is none."""
+    for path in reversed(list_checkpoints(folder)):
+        state = read_json(path / "state.json")
+        if state["inputs_hash"] == inputs_hash:
+            training = torch.load(path / "training.pt", weights_only=True, map_location="cpu")
+            return state["step"], load_file(path / "model.safetensors"), training
+    return None

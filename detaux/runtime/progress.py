@@ -1,0 +1,64 @@
+"""Say what a stage does: a rich progress bar on a terminal, plain lines when piped."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 5.0  # at most one plain line in this time
+
+Advance = Callable[..., None]
+
+
+def say(text: str) -> None:
+    """Print one line; nothing in it is read as markup."""
+    Console(soft_wrap=True).print(text, markup=False, highlight=False)
+
+
+@contextmanager
+def track(description: str, total: int) -> Iterator[Advance]:
+    """Yield advance(count=1, note=""), which moves the bar, or prints a plain line now and then when piped."""
+    console = Console(soft_wrap=True)
+    shown = _show_bar if console.is_terminal else _print_lines
+    with shown(console, description, total) as advance:
+        yield advance
+
+
+@contextmanager
+def _show_bar(console: Console, description: str, total: int) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(description, total=total, note="")
+
+        def advance(count: int = 1, note: str = "") -> None:
+            progress.update(task, advance=count)
+            if note:
+                progress.update(task, note=note)
+
+        yield advance
+
+
+@contextmanager
+def _print_lines(console: Console, description: str, total: int) -> Iterator[Advance]:
+    begun = last = time.monotonic()
+    done, latest = 0, ""
+
+    def advance(count: int = 1, note: str = "") -> None:
+        nonlocal done, last, latest
+        done, latest = done + count, note or latest
+        now = time.monotonic()
+        if now - last >= PLAIN_SECONDS and done < total:
+            last = now
+            console.print(f"{description}: {done}/{total} {latest}".rstrip(), markup=False, highlight=False)
+
+    yield advance
+    seconds = time.monotonic() - begun
+    console.print(f"{description}: {done}/{total} in {seconds:.0f} s {latest}".rstrip(), markup=False, highlight=False)

@@ -1,0 +1,121 @@
+"""Build a shard set: dataset -> tars and manifest.json, whole or not at all."""
+
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+
+from detaux.config import Config
+from detaux.data.schema import MANIFEST_NAME, SPLITS, Manifest, Shard, write_manifest
+from detaux.errors import UserError
+from detaux.runtime.files import atomic_path
+from detaux.runtime.progress import track
+from detaux.runtime.record import write_record
+from shards.datasets import open_source
+from shards.principal import Principal, choose_principal
+from shards.records import Source
+from shards.split import split_samples
+from shards.write import Samples, write_shard
+
+IMAGES_FILE = "images.npy"  # scratch, removed before the set is complete
+
+
+def list_inputs(config: Config) -> dict[str, Path]:
+    """What a build reads besides its config: `data.path`, where it names something."""
+    path = Path(config.data.path).expanduser() if config.data.path else None
+    return {"data.path": path} if path is not None and path.exists() else {}
+
+
+def build_shards(config: Config, folder: Path) -> Manifest:
+    """Write the shard set of `config.data` to `folder`; an interrupted build leaves nothing behind that is read.
+
+    Samples are shuffled (data.split_seed) before they are packed, so that every block is a mixture. The same config gives
+    the same bytes.
+    """
+    started = time.time()
+    data, inputs = config.data, list_inputs(config)
+    source = open_source(data)
+    principal = choose_principal(source, data.principal)
+    names = split_samples(source, principal, data)
+    columns = [
+        column
+        for column, (name, size) in enumerate(source.factors.items())
+        if size > 1 and (len(source.factors) > 1 or isinstance(data.principal, dict))
+    ]
+    keys = make_keys(source)
+    with atomic_path(folder) as partial:
+        partial.mkdir(parents=True)
+        images = _store_images(source, data.side, partial / IMAGES_FILE)
+        everything = Samples(images, principal.labels, keys, source.factor_values[:, columns] if columns else None)
+        draw = np.random.default_rng(data.split_seed)
+        shards: list[Shard] = []
+        with track("shards", source.count) as advance:
+            for split in SPLITS:
+                members = draw.permutation(np.flatnonzero(names == split))
+                for number, start in enumerate(range(0, len(members), data.shard_samples)):
+                    part = everything.take(members[start : start + data.shard_samples])
+                    path = partial / f"{split}-{number:05d}.tar"
+                    shards.append(write_shard(path, split, data.layout, part, data.block_samples))
+                    advance(len(part.keys))
+        (partial / IMAGES_FILE).unlink()
+        manifest = _describe(config, source, principal, columns, shards)
+        write_manifest(partial, manifest)
+        write_record(partial, "shards", config, inputs, [MANIFEST_NAME, *(shard.name for shard in shards)], started)
+    return manifest
+
+
+def _store_images(source: Source, side: int, path: Path) -> np.ndarray:
+    """All images in one file on disk, uint8 [count, side, side, 3], so that a set larger than memory can be shuffled."""
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(source.count, side, side, 3))
+    filled = 0
+    with track(f"read {source.name}", source.count) as advance:
+        for records in source.read():
+            images[filled : filled + len(records.images)] = records.images
+            filled += len(records.images)
+            advance(len(records.images))
+    if filled != source.count:
+        raise UserError(
+            f"{source.name} gave {filled} images where {source.count} were found; a file changed meanwhile."
+        )
+    return images
+
+
+def make_keys(source: Source) -> list[str]:
+    """A key per sample, unique and fit for a tar member: ASCII letters, digits, _, - and / alone, at most 90 of them.
+
+    No key begins with _, since webdataset passes over members it takes for metadata.
+    """
+    if source.keys is None:
+        return [f"{index:08d}" for index in range(source.count)]
+    keys: dict[str, None] = {}
+    for index, name in enumerate(source.keys):
+        key = re.sub(r"[^\w/-]", "_", name, flags=re.ASCII)[-80:].lstrip("/_") or "sample"
+        while key in keys:
+            key = f"{key[:80]}_{index}"
+        keys[key] = None
+    return list(keys)
+
+
+def _describe(
+    config: Config, source: Source, principal: Principal, columns: list[int], shards: list[Shard]
+) -> Manifest:
+    factors = list(source.factors.items())
+    data = config.data
+    return Manifest(
+        dataset=source.name,
+        layout=data.layout,
+        side=data.side,
+        channels=3,
+        classes=principal.classes,
+        principal=principal.name,
+        factors={factors[column][0]: factors[column][1] for column in columns},
+        split={
+            "rule": data.split,
+            "test_fraction": data.test_fraction,
+            "validation_fraction": data.validation_fraction,
+            "seed": data.split_seed,
+        },
+        shards=shards,
+        quarantined=source.quarantined,
+    )

@@ -1,0 +1,67 @@
+"""Fashion-MNIST: 60,000 + 10,000 grey product photographs of 28 x 28 pixels in IDX files (Xiao et al., 2017)."""
+
+import gzip
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from detaux.config.schema import DataConfig
+from detaux.errors import UserError
+from shards.records import Records, Source, resize, to_rgb
+
+DEFAULT_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts them
+CLASSES = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
+BLOCK = 4096
+
+
+def open_fashion_mnist(config: DataConfig) -> Source:
+    """Both published splits, the training split first."""
+    folder = Path(config.path).expanduser() if config.path else DEFAULT_FOLDER
+    parts = [
+        (read_idx(folder, f"{name}-images-idx3-ubyte", 3), read_idx(folder, f"{name}-labels-idx1-ubyte", 1))
+        for name in ("train", "t10k")
+    ]
+    for images, labels in parts:
+        if len(images) != len(labels):
+            raise UserError(
+                f"{folder}: {len(images)} images but {len(labels)} labels; the files do not belong together."
+            )
+    images = np.concatenate([images for images, _ in parts])
+    labels = np.concatenate([labels for _, labels in parts]).astype(np.int64)
+    if labels.max() >= len(CLASSES):
+        raise UserError(f"{folder}: label {labels.max()} found; Fashion-MNIST has labels 0 to {len(CLASSES) - 1}.")
+
+    def read() -> Iterator[Records]:
+        for start in range(0, len(images), BLOCK):
+            yield Records(resize(to_rgb(images[start : start + BLOCK]), config.side))
+
+    return Source(
+        name="fashion_mnist",
+        factors={"class": len(CLASSES)},
+        value_names={"class": CLASSES},
+        default_principal="class",
+        count=len(images),
+        factor_values=labels[:, None],
+        published_split=np.repeat(["train", "test"], [len(labels) for _, labels in parts]),
+        read=read,
+    )
+
+
+def read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
+    """An IDX file of unsigned bytes, plain or gzipped, its header checked against its length."""
+    found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+    if not found:
+        raise UserError(f"{folder / name}[.gz] does not exist; install dataset-fashion-mnist or set data.path.")
+    path = found[0]
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        magic, *shape = struct.unpack(f">I{dimensions}I", data[: 4 + 4 * dimensions])
+    except (OSError, EOFError, zlib.error, struct.error) as error:
+        raise UserError(f"{path} is not a readable IDX file: {error}.") from None
+    body = data[4 + 4 * dimensions :]
+    if magic != 0x800 + dimensions or len(body) != int(np.prod(shape, dtype=object)):
+        raise UserError(f"{path}: header {magic:#x} {shape} does not fit its {len(body)} bytes of data.")
+    return np.frombuffer(body, dtype=np.uint8).reshape(shape)

@@ -1,0 +1,94 @@
+"""Adopt existing WebDataset tars in the standard layout: an image and a .cls (or a .json with "label") per sample."""
+
+import glob
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from braceexpand import braceexpand
+
+from detaux.config.schema import DataConfig
+from detaux.data.decode import PIL_FORMATS, BadSampleError, decode_image, decode_integer, decode_json, iterate_groups
+from detaux.errors import UserError
+from shards.records import Records, Source, resize
+
+
+def open_webdataset(config: DataConfig) -> Source:
+    """Samples of the tars that `data.path` names: a tar, a folder of tars, a glob or a brace pattern."""
+    if not config.path:
+        raise UserError("data.source=webdataset needs data.path, a tar, a folder of tars, or a pattern of them.")
+    tars = _list_tars(config.path)
+    labels, keys, quarantined = [], [], []
+    for key, _, label, problem in _iterate(tars):
+        if problem:
+            quarantined.append({"file": key, "reason": problem})
+        else:
+            keys.append(key)
+            labels.append(label)
+    if not keys or len(quarantined) > config.max_bad_fraction * (len(keys) + len(quarantined)):
+        first = f"; the first is {quarantined[0]['file']} ({quarantined[0]['reason']})" if quarantined else ""
+        raise UserError(
+            f"data.path={config.path}: {len(quarantined)} of {len(keys) + len(quarantined)} samples are unusable, more "
+            f"than data.max_bad_fraction={config.max_bad_fraction:g} allows{first}."
+        )
+    values = sorted(set(labels))
+    index_of = {value: index for index, value in enumerate(values)}
+
+    def read() -> Iterator[Records]:
+        for _, image, _, problem in _iterate(tars):
+            if not problem:
+                assert image is not None
+                yield Records(resize(image[None], config.side))
+
+    return Source(
+        name="webdataset",
+        factors={"class": len(values)},
+        value_names={"class": [str(value) for value in values]},
+        default_principal="class",
+        count=len(keys),
+        factor_values=np.array([[index_of[label]] for label in labels], dtype=np.int64),
+        published_split=None,
+        read=read,
+        keys=keys,
+        quarantined=quarantined,
+    )
+
+
+def _list_tars(pattern: str) -> list[Path]:
+    root = Path(pattern).expanduser()
+    if root.is_dir():
+        found = sorted(root.glob("*.tar"))
+    else:
+        found = sorted({Path(name) for part in braceexpand(str(root)) for name in glob.glob(part)})
+    if not found:
+        raise UserError(f"data.path={pattern} names no tar file.")
+    return found
+
+
+def _iterate(tars: list[Path]) -> Iterator[tuple[str, np.ndarray | None, int, str | None]]:
+    """(key, image, label, problem) of every sample of every tar."""
+    for path in tars:
+        try:
+            with path.open("rb") as stream:
+                for group in iterate_groups(stream):
+                    yield _decode(path, group)
+        except Exception as error:  # tar libraries raise nearly anything; how many samples are lost is unknown
+            raise UserError(f"{path} is no tar, or is cut short: {' '.join(str(error).split())}.") from None
+
+
+def _decode(path: Path, group: dict[str, Any]) -> tuple[str, np.ndarray | None, int, str | None]:
+    key = f"{path.stem}/{group['__key__']}"
+    try:
+        suffix = next((name for name in PIL_FORMATS if name in group), None)
+        if suffix is None:
+            raise BadSampleError(f"{key}: no {', '.join(PIL_FORMATS)} member")
+        image = decode_image(group[suffix], suffix, f"{key}.{suffix}")
+        if "cls" in group:
+            return key, image, decode_integer(group["cls"], f"{key}.cls"), None
+        label = decode_json(group.get("json", b""), f"{key}.json").get("label")
+        if not isinstance(label, int):
+            raise BadSampleError(f"{key}: neither .cls nor .json with an integer label")
+        return key, image, label, None
+    except BadSampleError as error:
+        return key, None, -1, str(error)

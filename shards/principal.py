@@ -1,0 +1,65 @@
+"""Which label is the principal one: a known factor, or a mapping of its values onto new classes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from detaux.errors import UserError
+from shards.records import Source
+
+
+@dataclass(frozen=True)
+class Principal:
+    """labels int64 [count]; class names in label order; `name` of the factor, or of the mapping's factor."""
+
+    labels: np.ndarray
+    classes: list[str]
+    name: str
+
+
+def choose_principal(source: Source, principal: Any) -> Principal:
+    """Labels under `data.principal`: "class" is the source's own main factor; a mapping places each value of it,
+    named or numbered, in one new class.
+
+    Raises UserError for an unknown factor, and for a mapping that misses, repeats or invents a value.
+    """
+    columns = list(source.factors)
+    if isinstance(principal, dict):
+        return _map_classes(source, principal)
+    name = source.default_principal if principal == "class" else principal
+    if name not in columns:
+        raise UserError(f"data.principal={principal!r} is no factor of {source.name}; it has {', '.join(columns)}.")
+    return Principal(source.factor_values[:, columns.index(name)], source.value_names[name], name)
+
+
+def _map_classes(source: Source, mapping: dict[Any, Any]) -> Principal:
+    name = source.default_principal
+    names = source.value_names[name]
+    label_of: dict[int, int] = {}
+    for label, (new, old_values) in enumerate(mapping.items()):
+        for old in old_values if isinstance(old_values, list) else [old_values]:
+            index = _find_value(names, old)
+            if index is None:
+                raise UserError(
+                    f"data.principal: {old!r} of class {new!r} is no {name} of {source.name}: {', '.join(names)}."
+                )
+            if index in label_of:
+                raise UserError(f"data.principal: {name} {names[index]} stands twice; each value stands in one class.")
+            label_of[index] = label
+    missing = [text for index, text in enumerate(names) if index not in label_of]
+    if missing or len(mapping) < 2:
+        raise UserError(
+            f"data.principal: the mapping has {len(mapping)} classes and leaves out {name} {', '.join(missing) or 'none'}; "
+            "at least two classes that take in every value are needed."
+        )
+    table = np.array([label_of[index] for index in range(len(names))])
+    labels = table[source.factor_values[:, list(source.factors).index(name)]]
+    return Principal(labels.astype(np.int64), [str(new) for new in mapping], name)
+
+
+def _find_value(names: list[str], old: Any) -> int | None:
+    """Index of a value given by its name or, where no name fits, by its index."""
+    if str(old) in names:
+        return names.index(str(old))
+    return old if type(old) is int and 0 <= old < len(names) else None

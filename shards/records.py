@@ -1,0 +1,48 @@
+"""What a dataset hands to the builder: a Source, whose images come in blocks of Records."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Records:
+    """A run of images in the source's order: uint8 [n, side, side, 3]."""
+
+    images: np.ndarray
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset before it is packed.
+
+    factors: name -> number of values, in column order of factor_values int64 [count, F]; value_names: factor -> names in
+    value order; published_split [count] of "train" and "test", where its authors gave one; quarantined: files that were
+    left out, each with a reason.
+    """
+
+    name: str
+    factors: dict[str, int]
+    value_names: dict[str, list[str]]
+    default_principal: str
+    count: int
+    factor_values: np.ndarray
+    published_split: np.ndarray | None
+    read: Callable[[], Iterator[Records]]
+    keys: list[str] | None = None
+    quarantined: list[dict[str, str]] = field(default_factory=list)
+
+
+def resize(images: np.ndarray, side: int) -> np.ndarray:
+    """uint8 [n, S, S, 3] resized to [n, side, side, 3]."""
+    if images.shape[1:3] == (side, side):
+        return images
+    resized = [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)) for image in images]
+    return np.stack(resized)
+
+
+def to_rgb(images: np.ndarray) -> np.ndarray:
+    """Grey uint8 [n, H, W] as three equal channels [n, H, W, 3]."""
+    return np.repeat(images[..., None], 3, axis=-1)

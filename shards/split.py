@@ -1,0 +1,57 @@
+"""Training, validation and test split of a dataset."""
+
+import numpy as np
+
+from detaux.config.schema import DataConfig
+from detaux.errors import UserError
+from shards.principal import Principal
+from shards.records import Source
+
+
+def split_samples(source: Source, principal: Principal, config: DataConfig) -> np.ndarray:
+    """Split name of every sample [count], a pure function of the labels and data.split_seed.
+
+    random: a share of every class. combination: the images whose floor and wall hue both lie in the upper half of their
+    values (paper, section 5.1). published: the data set's own. The validation split is a share of every class of what
+    remains, in every case. Raises UserError where a class cannot have a sample in each split that is drawn from it.
+    """
+    draw = np.random.default_rng(config.split_seed)
+    names = np.full(source.count, "train", dtype="<U10")
+    if config.split == "published":
+        if source.published_split is None:
+            raise UserError(f"data.split=published, but {source.name} has no published split; use random.")
+        names[source.published_split == "test"] = "test"
+    elif config.split == "combination":
+        names[_find_combinations(source)] = "test"
+    drawn = {"validation": config.validation_fraction}
+    if config.split == "random":
+        drawn = {"test": config.test_fraction, **drawn}
+    needed = 1 + sum(share > 0 for share in drawn.values())
+    for label, name in enumerate(principal.classes):
+        members = np.flatnonzero((principal.labels == label) & (names == "train"))
+        if len(members) < needed:
+            raise UserError(
+                f"class {name} of {source.name} has {len(members)} samples to train on and to draw "
+                f"{' and '.join(split for split, share in drawn.items() if share > 0) or 'nothing'} from; {needed} are needed."
+            )
+        members = draw.permutation(members)
+        for position, (split, share) in enumerate(drawn.items()):
+            if share > 0:
+                later = sum(other > 0 for other in list(drawn.values())[position + 1 :])
+                count = min(max(round(share * len(members)), 1), len(members) - 1 - later)
+                names[members[:count]] = split
+                members = members[count:]
+    return names
+
+
+def _find_combinations(source: Source) -> np.ndarray:
+    columns = list(source.factors)
+    if not {"floor_hue", "wall_hue"} <= set(columns):
+        raise UserError(f"data.split=combination needs floor_hue and wall_hue; {source.name} has {', '.join(columns)}.")
+    chosen = np.ones(source.count, dtype=bool)
+    for name in ("floor_hue", "wall_hue"):
+        values = source.factor_values[:, columns.index(name)]
+        chosen &= values >= (source.factors[name] + 1) // 2
+    if not chosen.any():
+        raise UserError("data.split=combination needs at least two floor hues and two wall hues in data.grid.")
+    return chosen

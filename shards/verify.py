@@ -1,0 +1,143 @@
+"""Read a shard set again: hashes, members, counts, decodes; nothing in it is executed or written anywhere."""
+
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from detaux.data.decode import PACKED_FIELDS, STANDARD_FIELDS, BadSampleError, decode_group, iterate_groups
+from detaux.data.schema import MANIFEST_NAME, SPLITS, Manifest, Shard, read_manifest
+from detaux.runtime.files import hash_file
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a member of a shard, or with the shard where member is ""."""
+
+    shard: str
+    member: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.shard}{f': {self.member}' if self.member else ''}: {self.reason}"
+
+
+def verify_shards(folder: Path) -> list[Problem]:
+    """Everything wrong with a shard set; [] where it is sound. Raises UserError where the manifest cannot be read."""
+    manifest = read_manifest(folder)
+    problems: list[Problem] = []
+    for shard in manifest.shards:
+        problems += _verify_shard(folder, manifest, shard)
+    known = {shard.name for shard in manifest.shards}
+    problems += [
+        Problem(path.name, "", f"not named by {MANIFEST_NAME}")
+        for path in sorted(folder.glob("*.tar"))
+        if path.name not in known
+    ]
+    return problems
+
+
+def _verify_shard(folder: Path, manifest: Manifest, shard: Shard) -> list[Problem]:
+    path = folder / shard.name
+    if PurePosixPath(shard.name).name != shard.name or shard.split not in SPLITS:
+        return [Problem(shard.name, "", f"not a plain file name in one of the splits {', '.join(SPLITS)}")]
+    if not path.is_file() or path.is_symlink():
+        return [Problem(shard.name, "", "missing, or not a regular file")]
+    problems = []
+    if path.stat().st_size != shard.size:
+        problems.append(Problem(shard.name, "", f"{path.stat().st_size} bytes; the manifest says {shard.size}"))
+    elif hash_file(path) != shard.sha256:
+        problems.append(Problem(shard.name, "", "its sha256 is not the manifest's"))
+    headers = _verify_members(path, manifest.layout)
+    if any(not problem.member for problem in headers):
+        return problems + headers
+    return problems + headers + (_verify_places(shard) or _verify_blocks(path, manifest, shard))
+
+
+def _verify_members(path: Path, layout: str) -> list[Problem]:
+    """Names, types and suffixes of the members, from the headers alone."""
+    allowed = PACKED_FIELDS if layout == "packed" else STANDARD_FIELDS
+    problems = []
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                name = PurePosixPath(member.name)
+                if name.is_absolute() or ".." in name.parts:
+                    problems.append(Problem(path.name, member.name, "its path leaves the folder"))
+                elif not member.isreg():
+                    problems.append(Problem(path.name, member.name, "not a regular file"))
+                elif name.name.partition(".")[2] not in allowed:
+                    problems.append(Problem(path.name, member.name, f"not a field of a {layout} shard"))
+    except (tarfile.TarError, OSError, ValueError) as error:
+        problems.append(Problem(path.name, "", f"not a complete tar: {error}"))
+    return problems
+
+
+def _verify_places(shard: Shard) -> list[Problem]:
+    """Blocks must follow each other without a gap from the first byte on, and add up to the shard's samples."""
+    ends = [0]
+    for number, block in enumerate(shard.blocks):
+        if block.offset != ends[-1] or block.size <= 0 or block.samples <= 0:
+            return [Problem(shard.name, "", f"block {number} does not begin where the block before it ends")]
+        ends.append(block.offset + block.size)
+    if ends[-1] > shard.size:
+        return [Problem(shard.name, "", f"its blocks end at byte {ends[-1]} of {shard.size}")]
+    if sum(block.samples for block in shard.blocks) != shard.samples:
+        return [Problem(shard.name, "", "its blocks' samples do not add up to the shard's")]
+    return []
+
+
+def _verify_blocks(path: Path, manifest: Manifest, shard: Shard) -> list[Problem]:
+    """Decode every block where the manifest says it lies."""
+    problems = []
+    with path.open("rb") as stream:
+        for number, block in enumerate(shard.blocks):
+            stream.seek(block.offset)
+            data = io.BytesIO(stream.read(block.size))
+            found = 0
+            try:
+                for group in iterate_groups(data):
+                    count, reasons = _inspect_group(group, manifest)
+                    found += count
+                    problems += [Problem(shard.name, str(group["__key__"]), reason) for reason in reasons]
+            except Exception as error:  # tar libraries raise nearly anything on hostile bytes
+                problems.append(Problem(shard.name, "", f"block {number} is no tar: {' '.join(str(error).split())}"))
+            if found != block.samples:
+                problems.append(Problem(shard.name, "", f"block {number}: {found} good samples, not {block.samples}"))
+    return problems
+
+
+def _inspect_group(group: dict[str, Any], manifest: Manifest) -> tuple[int, list[str]]:
+    """Samples of a member group that decode, and what is wrong with it."""
+    try:
+        arrays = decode_group(group, manifest.layout, manifest.side, manifest.channels)
+    except BadSampleError as error:
+        return 0, [str(error)]
+    reasons = []
+    labels, factors = arrays.labels, arrays.factors
+    if ((labels < -1) | (labels >= len(manifest.classes))).any():
+        reasons.append(f"a label is not in -1 to {len(manifest.classes) - 1}")
+    sizes = list(manifest.factors.values())
+    if (0 if factors is None else factors.shape[1]) != len(sizes):
+        reasons.append(f"it has {0 if factors is None else factors.shape[1]} factors; the manifest names {len(sizes)}")
+    elif factors is not None and ((factors < 0) | (factors >= np.array(sizes))).any():
+        reasons.append("a factor's value is out of range")
+    return len(labels), reasons
+
+
+def describe_shards(folder: Path) -> list[str]:
+    """What `detaux shards info` prints."""
+    manifest = read_manifest(folder)
+    size = sum(shard.size for shard in manifest.shards)
+    lines = [
+        f"dataset     {manifest.dataset}, {manifest.side} x {manifest.side} x {manifest.channels}, {manifest.layout}",
+        f"principal   {manifest.principal}: {', '.join(manifest.classes)}",
+        f"factors     {', '.join(f'{name} ({count})' for name, count in manifest.factors.items()) or 'none known'}",
+        f"split       {', '.join(f'{name} {value}' for name, value in manifest.split.items())}",
+        *(f"{split:11} {manifest.count(split)} samples" for split in SPLITS),
+        f"shards      {len(manifest.shards)}, {size / 2**20:.1f} MiB",
+    ]
+    return lines + [f"left out    {entry['file']}: {entry['reason']}" for entry in manifest.quarantined]

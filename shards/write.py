@@ -1,0 +1,76 @@
+"""Write shards: tars whose bytes depend on their content alone, and the places of their blocks."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from detaux.data.schema import Block, Shard
+from detaux.runtime.files import hash_file
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one split: images uint8 [n, S, S, C], labels [n], n keys, factors [n, F] or None."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    keys: list[str]
+    factors: np.ndarray | None
+
+    def take(self, index: np.ndarray) -> "Samples":
+        """The samples at `index`, in that order."""
+        factors = None if self.factors is None else self.factors[index]
+        return Samples(self.images[index], self.labels[index], [self.keys[i] for i in index], factors)
+
+
+def encode_npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+    return stream.getvalue()
+
+
+def pack_block(name: str, samples: Samples) -> Iterator[tuple[str, bytes]]:
+    """Tar members of a packed block."""
+    yield f"{name}.images.npy", encode_npy(samples.images)
+    yield f"{name}.labels.npy", encode_npy(samples.labels.astype(np.int64))
+    yield f"{name}.keys.txt", "".join(f"{key}\n" for key in samples.keys).encode()
+    if samples.factors is not None:
+        yield f"{name}.factors.npy", encode_npy(samples.factors.astype(np.int64))
+
+
+def list_members(samples: Samples) -> Iterator[tuple[str, bytes]]:
+    """Tar members of samples in the standard layout."""
+    for index, key in enumerate(samples.keys):
+        stream = io.BytesIO()
+        Image.fromarray(samples.images[index]).save(stream, "PNG")
+        yield f"{key}.png", stream.getvalue()
+        yield f"{key}.cls", str(int(samples.labels[index])).encode()
+        if samples.factors is not None:
+            yield f"{key}.json", json.dumps({"factors": samples.factors[index].tolist()}).encode()
+
+
+def write_shard(path: Path, split: str, layout: str, samples: Samples, block_samples: int) -> Shard:
+    """Write one tar of a split and describe it."""
+    blocks = []
+    with path.open("wb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, start in enumerate(range(0, len(samples.keys), block_samples)):
+            part = samples.take(np.arange(start, min(start + block_samples, len(samples.keys))))
+            offset = tar.offset
+            name = f"{path.stem}-{number:05d}"
+            _add_members(tar, pack_block(name, part) if layout == "packed" else list_members(part))
+            blocks.append(Block(offset=offset, size=tar.offset - offset, samples=len(part.keys)))
+    return Shard(path.name, split, len(samples.keys), path.stat().st_size, hash_file(path), blocks)
+
+
+def _add_members(tar: tarfile.TarFile, members: Iterable[tuple[str, bytes]]) -> None:
+    for name, data in members:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        info.mode = 0o644
+        tar.addfile(info, io.BytesIO(data))

@@ -1,0 +1,131 @@
+"""Tiny shard sets written member by member, so that these tests do not lean on the builders."""
+
+import hashlib
+import io
+import json
+import tarfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detaux.data.schema import Block, Manifest, Shard, read_manifest, write_manifest
+
+SIDE = 8
+CLASSES = ["even", "odd"]
+FACTORS = {"tens": 100, "units": 10}
+
+
+def render(slot: int) -> np.ndarray:
+    """The image of a slot: its number in two pixels over a gradient."""
+    image = np.linspace(0, 255, SIDE * SIDE * 3).reshape(SIDE, SIDE, 3).astype(np.uint8)
+    image[0, 0] = slot % 256
+    image[0, 1] = slot // 256
+    return image
+
+
+def name(slot: int) -> str:
+    return f"s{slot:05d}"
+
+
+def encode_npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def encode_member(member: str | tarfile.TarInfo, data: bytes) -> bytes:
+    """Header, data and padding of a tar member."""
+    info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
+    info.size = len(data)
+    return info.tobuf() + data + bytes(-len(data) % 512)
+
+
+def list_members(slots: list[int], layout: str) -> list[tuple[str, bytes]]:
+    """Members of one block."""
+    factors = [[slot // 10, slot % 10] for slot in slots]
+    if layout == "standard":
+        return [
+            member
+            for slot, values in zip(slots, factors, strict=True)
+            for member in (
+                (f"{name(slot)}.png", encode_png(render(slot))),
+                (f"{name(slot)}.cls", str(slot % 2).encode()),
+                (f"{name(slot)}.json", json.dumps({"factors": values}).encode()),
+            )
+        ]
+    return [
+        (f"b{slots[0]:05d}.images.npy", encode_npy(np.stack([render(slot) for slot in slots]))),
+        (f"b{slots[0]:05d}.labels.npy", encode_npy(np.array([slot % 2 for slot in slots]))),
+        (f"b{slots[0]:05d}.keys.txt", "".join(f"{name(slot)}\n" for slot in slots).encode()),
+        (f"b{slots[0]:05d}.factors.npy", encode_npy(np.array(factors))),
+    ]
+
+
+@dataclass
+class ShardSet:
+    """A shard set under test: its folder and the slots of each block, shard by shard."""
+
+    folder: Path
+    layout: str
+    blocks: list[list[list[int]]]
+
+    def shard(self, number: int) -> Path:
+        return self.folder / f"train-{number:03d}.tar"
+
+    def write(self, change=lambda member, data: [(member, data)]) -> "ShardSet":
+        """Write tars and manifest; `change(member, data)` may put other members, or none, in a member's place."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shards = []
+        for number, blocks in enumerate(self.blocks):
+            places = []
+            with self.shard(number).open("wb") as stream:
+                for slots in blocks:
+                    members = [new for old in list_members(slots, self.layout) for new in change(*old)]
+                    data = b"".join(encode_member(*member) for member in members)
+                    places.append(Block(stream.tell(), len(data), len(slots)))
+                    stream.write(data)
+                stream.write(bytes(1024))  # the end of a tar
+            samples = sum(len(slots) for slots in blocks)
+            shards.append(Shard(self.shard(number).name, "train", samples, 0, "", places))
+        manifest = Manifest("numbers", self.layout, SIDE, 3, CLASSES, "class", FACTORS, {"rule": "none"}, shards)
+        write_manifest(self.folder, manifest)
+        return self.sign()
+
+    def sign(self) -> "ShardSet":
+        """Let the manifest describe the tars as they now are."""
+        manifest = read_manifest(self.folder)
+        shards = []
+        for number, shard in enumerate(manifest.shards):
+            data = self.shard(number).read_bytes()
+            shards.append(replace(shard, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
+        write_manifest(self.folder, replace(manifest, shards=shards))
+        return self
+
+
+@pytest.fixture
+def make():
+    """The bytes and names that shard sets are made of."""
+    return SimpleNamespace(side=SIDE, render=render, name=name, npy=encode_npy, png=encode_png)
+
+
+@pytest.fixture
+def build_shards(tmp_path):
+    """build_shards(sizes, layout): a written ShardSet; `sizes` lists the samples of each block, shard by shard."""
+
+    def build(sizes=((8, 8, 5), (8, 3)), layout="packed", change=None, folder="shards") -> ShardSet:
+        slots = iter(range(10**6))
+        blocks = [[[next(slots) for _ in range(size)] for size in shard] for shard in sizes]
+        shard_set = ShardSet(tmp_path / folder, layout, blocks)
+        return shard_set.write(change) if change else shard_set.write()
+
+    return build

@@ -1,0 +1,70 @@
+import itertools
+
+import torch
+
+from detaux.data.neighbours import compute_squared_distances, find_relative_neighbours, mine_neighbours
+
+
+def build_grid(sizes, steps):
+    """Images of a full grid: factor f fills pixel row f with its value times its own step."""
+    values = torch.tensor(list(itertools.product(*(range(size) for size in sizes))))
+    images = torch.zeros(len(values), 4, 4, 3, dtype=torch.uint8)
+    for factor, step in enumerate(steps):
+        images[:, factor] = (values[:, factor] * step).to(torch.uint8)[:, None, None]
+    return images, values
+
+
+def test_mined_pairs_differ_in_one_factor_on_a_full_grid():
+    images, values = build_grid((5, 4, 6), (40, 20, 7))
+    graph = mine_neighbours(images, torch.zeros(len(images), dtype=torch.int64))
+    first, second = graph.edges()
+    assert len(first) > len(images)
+    assert ((values[first] != values[second]).sum(1) == 1).all()
+
+
+def test_mined_pairs_stay_within_a_label():
+    images, values = build_grid((3, 4, 4), (60, 30, 10))
+    graph = mine_neighbours(images, values[:, 0])
+    first, second = graph.edges()
+    assert (values[first, 0] == values[second, 0]).all()
+
+
+def test_relative_neighbours_match_loop_version():
+    features = torch.randn(90, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    distances = compute_squared_distances(features)
+    expected = [
+        [a, b]
+        for a in range(90)
+        for b in range(a + 1, 90)
+        if not any(max(distances[a, c], distances[c, b]) < distances[a, b] for c in range(90) if c not in (a, b))
+    ]
+    assert find_relative_neighbours(distances).tolist() == expected
+
+
+def test_graph_is_symmetric_and_never_pairs_an_image_with_itself():
+    images = torch.randint(0, 255, (60, 4, 4, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    graph = mine_neighbours(images, torch.zeros(60, dtype=torch.int64))
+    first, second = graph.edges()
+    pairs = set(zip(first.tolist(), second.tolist(), strict=True))
+    assert all(a != b and (b, a) in pairs for a, b in pairs)
+    assert graph.degrees.sum() == len(pairs)
+
+
+def test_identical_images_are_no_pair():
+    images = torch.zeros(3, 4, 4, 3, dtype=torch.uint8)
+    images[2] = 9
+    first, second = mine_neighbours(images, torch.zeros(3, dtype=torch.int64)).edges()
+    assert (0, 1) not in set(zip(first.tolist(), second.tolist(), strict=True))
+
+
+def test_blur_keeps_more_one_factor_pairs_under_noise():
+    images, values = build_grid((5, 5, 8), (50, 25, 12))
+    images = images.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    generator = torch.Generator().manual_seed(2)
+    hit = torch.rand(images.shape[:3], generator=generator) < 0.15
+    images[hit] = (torch.rand(int(hit.sum()), 1, generator=generator) < 0.5).to(torch.uint8) * 255
+    shares = []
+    for blur in (False, True):
+        first, second = mine_neighbours(images, torch.zeros(len(images), dtype=torch.int64), blur=blur).edges()
+        shares.append(((values[first] != values[second]).sum(1) == 1).float().mean())
+    assert shares[1] > shares[0]

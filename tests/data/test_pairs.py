@@ -1,0 +1,146 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from detaux.config.schema import DataConfig, PairsConfig
+from detaux.data.pairs import PairBatch, PairStream, compute_one_factor_share
+from detaux.errors import UserError
+
+SIZES = (3, 4, 5)
+
+
+class GridStream:
+    """Stands in for SampleStream: a full grid of factors, each filling a pixel row, in a fixed shuffled order."""
+
+    def __init__(self, labels=None, has_factors=True):
+        self.values = torch.cartesian_prod(*(torch.arange(size) for size in SIZES))
+        order = torch.randperm(len(self.values), generator=torch.Generator().manual_seed(7))
+        self.values = self.values[order]
+        self.samples = len(self.values)
+        self.pixels = torch.zeros(self.samples, 4, 4, 3, dtype=torch.uint8)
+        for factor, step in enumerate((60, 25, 9)):
+            self.pixels[:, factor] = (self.values[:, factor] * step).to(torch.uint8)[:, None, None]
+        self.labels = self.values[:, 0] if labels is None else labels
+        self.has_factors = has_factors
+
+    def window(self, first, count):
+        slots = torch.arange(first, first + count) % self.samples
+        return SimpleNamespace(
+            labels=self.labels[slots],
+            factors=self.values[slots] if self.has_factors else None,
+            images=lambda index: self.pixels[slots[index]],
+        )
+
+
+def build(stream=None, batch_size=16, seed=0, **keys):
+    return PairStream(
+        stream or GridStream(), DataConfig(window=60), PairsConfig(**keys), batch_size=batch_size, seed=seed
+    )
+
+
+def gather(pairs, steps=40):
+    batches = [pairs.batch(step) for step in range(steps)]
+    factors = torch.cat([(batch.factors[batch.first] != batch.factors[batch.second]) for batch in batches])
+    return factors, torch.cat([batch.is_different for batch in batches])
+
+
+@pytest.mark.parametrize("partner", ["mined", "label", "one_factor"])
+def test_pairs_differ_in_label_as_often_as_asked(partner):
+    _, is_different = gather(build(partner=partner, different=0.3), steps=100)
+    assert abs(is_different.float().mean() - 0.3) < 0.04
+
+
+def test_mined_pairs_change_one_factor_without_walk():
+    changed, is_different = gather(build(partner="mined", different=0.2, walk=0))
+    assert (changed[~is_different].sum(1) == 1).all()
+
+
+def test_one_factor_pairs_change_exactly_one_factor():
+    changed, is_different = gather(build(partner="one_factor", different=0.5))
+    assert (changed.sum(1) == 1).all()
+    assert (changed[is_different][:, 0]).all()
+
+
+def test_independent_pairs_follow_the_uniform_draw():
+    _, is_different = gather(build(partner="independent"), steps=200)
+    assert abs(is_different.float().mean() - 2 / 3) < 0.03
+
+
+def test_walk_stays_within_the_subspace_of_its_first_edge():
+    pairs = build(partner="mined", different=0.0, walk=2)
+    first, second = pairs.graph.edges()
+    values = pairs.pool.factors
+    pairs.graph.mark((values[first] != values[second]).int().argmax(1))
+    changed, _ = gather(pairs)
+    assert (changed.sum(1) <= 1).all()
+    steps = torch.cat([_steps(batch) for batch in (pairs.batch(step) for step in range(60))])
+    assert steps.max() > 1  # some walks went farther than the mined neighbour
+
+
+def _steps(batch):
+    return (batch.factors[batch.first] - batch.factors[batch.second]).abs().sum(1)
+
+
+def test_pairs_are_a_function_of_seed_and_step():
+    one, two, other = build(seed=3), build(seed=3), build(seed=4)
+    two.batch(0)
+    assert torch.equal(one.batch(5).images, two.batch(5).images)
+    assert not torch.equal(one.batch(5).images, other.batch(5).images)
+
+
+def test_anchors_walk_the_whole_pool_each_epoch():
+    pairs = build(partner="mined", batch_size=20)
+    seen = torch.cat([pairs.batch(step).factors[pairs.batch(step).first] for step in range(3)])
+    assert len({tuple(row) for row in seen.tolist()}) == 60
+
+
+@pytest.mark.parametrize("partner", ["mined", "label", "one_factor", "independent"])
+def test_reused_images_serve_in_a_chain_of_pairs(partner):
+    batch = build(partner=partner, reuse=4, batch_size=16).batch(0)
+    assert len(batch.first) == 16
+    assert len(batch.images) == 20
+    assert torch.equal(batch.first[4:], batch.second[:-4])
+
+
+def test_batch_not_divisible_by_reuse_is_refused():
+    with pytest.raises(UserError, match="pairs.reuse"):
+        build(reuse=3, batch_size=16)
+
+
+def test_two_hundred_classes_find_partners():
+    stream = GridStream(labels=torch.arange(60) % 30)
+    for different in (0.0, 1.0):
+        _, is_different = gather(build(stream, partner="label", different=different))
+        assert (is_different == bool(different)).all()
+
+
+def test_class_with_one_image_takes_a_different_label():
+    labels = torch.zeros(60, dtype=torch.int64)
+    labels[0] = 1
+    batch = build(GridStream(labels=labels), partner="label", different=0.0, batch_size=60).batch(0)
+    assert batch.is_different[batch.labels[batch.first] == 1].all()
+
+
+def test_unlabelled_images_are_refused_with_numbers():
+    labels = torch.zeros(60, dtype=torch.int64)
+    labels[:7] = -1
+    with pytest.raises(UserError, match="7 of the first 60"):
+        build(GridStream(labels=labels), partner="label")
+
+
+def test_one_factor_without_known_factors_is_refused():
+    with pytest.raises(UserError, match="one_factor needs known factors"):
+        build(GridStream(has_factors=False), partner="one_factor")
+
+
+def test_one_factor_share_counts_equal_label_pairs():
+    factors = torch.tensor([[0, 0, 0], [0, 1, 0], [0, 1, 1], [1, 0, 0]])
+    batch = PairBatch(
+        images=torch.zeros(4, 1, 1, 3, dtype=torch.uint8),
+        labels=factors[:, 0],
+        first=torch.tensor([0, 0, 0]),
+        second=torch.tensor([1, 2, 3]),
+        factors=factors,
+    )
+    assert compute_one_factor_share(batch) == 0.5

@@ -1,0 +1,222 @@
+import gzip
+import logging
+import os
+import pickle
+import re
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+
+from detaux.config.schema import DataConfig
+from detaux.data.schema import read_manifest, write_manifest
+from detaux.data.split import SplitReader, load_split
+from detaux.errors import UserError
+
+CPU = torch.device("cpu")
+LAX = DataConfig(max_bad_fraction=1.0)
+
+
+class Trap:
+    """Leaves a mark on the disk when unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def load(shards, config=LAX):
+    return load_split(shards.folder, "train", config, CPU)
+
+
+def replace_member(wanted, *others):
+    """A change for ShardSet.write: put `others` in the place of the member `wanted`."""
+    return lambda member, data: list(others) if member == wanted else [(member, data)]
+
+
+def link(path, target):
+    info = tarfile.TarInfo(path)
+    info.type, info.linkname = tarfile.SYMTYPE, target
+    return info
+
+
+def damage(path, position, flip=0xFF):
+    data = bytearray(path.read_bytes())
+    data[position] ^= flip
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("layout", ["packed", "standard"])
+def test_split_holds_every_sample_in_manifest_order(build_shards, make, layout, workers):
+    split = load(build_shards(layout=layout), DataConfig(workers=workers))
+    assert split.keys == [make.name(slot) for slot in range(32)]
+    assert split.labels.tolist() == [slot % 2 for slot in range(32)]
+    assert split.factors.tolist() == [[slot // 10, slot % 10] for slot in range(32)]
+    assert torch.equal(split.images, torch.from_numpy(np.stack([make.render(slot) for slot in range(32)])))
+
+
+def test_split_that_is_empty_is_refused(build_shards):
+    with pytest.raises(UserError, match="no samples in the test split"):
+        load_split(build_shards().folder, "test", LAX, CPU)
+
+
+# case: member replaced, what takes its place, what the log must say
+BAD_SAMPLES = {
+    "no image": ("s00009.png", lambda make: [], "s00009: one image member"),
+    "cut image": ("s00009.png", lambda make: [("s00009.png", make.png(make.render(9))[:60])], r"s00009\.png"),
+    "png called jpg": ("s00009.png", lambda make: [("s00009.jpg", make.png(make.render(9)))], r"s00009\.jpg"),
+    "other size": (
+        "s00009.png",
+        lambda make: [("s00009.png", make.png(make.render(9)[:4]))],
+        "s00009: images are 4x8x3",
+    ),
+    "label that is no number": ("s00009.cls", lambda make: [("s00009.cls", b"even")], r"s00009\.cls"),
+    "label out of range": ("s00009.cls", lambda make: [("s00009.cls", b"2")], "s00009: a label is not in -1 to 1"),
+    "no factors": ("s00009.json", lambda make: [], "s00009: 0 factors, not 2"),
+    "unknown suffix": ("s00009.json", lambda make: [("s00009.py", b"raise SystemExit")], r"s00009\.py"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SAMPLES)
+def test_bad_sample_is_left_out_and_named_once(build_shards, make, caplog, case):
+    member, others, message = BAD_SAMPLES[case]
+    shards = build_shards(layout="standard", change=replace_member(member, *others(make)))
+    with caplog.at_level(logging.WARNING):
+        split = load(shards)
+    assert split.keys == [make.name(slot) for slot in range(32) if slot != 9]
+    assert [int(image[0, 0, 0]) for image in split.images] == [slot for slot in range(32) if slot != 9]
+    (record,) = caplog.records
+    assert record.getMessage().startswith("quarantined: train-000.tar: ")
+    assert re.search(message, record.getMessage())
+
+
+LABELS, KEYS, IMAGES = "b00008.labels.npy", "b00008.keys.txt", "b00008.images.npy"
+BAD_BLOCKS = {
+    "missing field": (LABELS, lambda make: [], r"b00008\.labels\.npy: missing"),
+    "fewer images": (IMAGES, lambda make: [(IMAGES, make.npy(np.zeros((3, 8, 8, 3), np.uint8)))], "disagree"),
+    "label out of range": (LABELS, lambda make: [(LABELS, make.npy(np.full(8, 9)))], "b00008: a label is not in"),
+    "parent path": (KEYS, lambda make: [("../../b00008.keys.txt", b"x\n" * 8)], r"\.\./\.\./b00008"),
+    "absolute path": (KEYS, lambda make: [("/tmp/b00008.keys.txt", b"x\n" * 8)], "/tmp/b00008"),
+    "link": (KEYS, lambda make: [(link(KEYS, "/etc/passwd"), b"")], r"b00008\.keys\.txt is a link"),
+    "group too many": (KEYS, lambda make: [(KEYS, b"x\n" * 8), ("c.keys.txt", b"x\n")], "[0-9] member groups, not 1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BLOCKS)
+def test_bad_block_is_left_out_and_named_once(build_shards, make, caplog, case):
+    member, others, message = BAD_BLOCKS[case]
+    shards = build_shards(change=replace_member(member, *others(make)))
+    with caplog.at_level(logging.WARNING):
+        split = load(shards)
+    assert split.keys == [make.name(slot) for slot in range(32) if not 8 <= slot < 16]
+    (record,) = caplog.records
+    assert "train-000.tar" in record.getMessage()
+    assert re.search(message, record.getMessage())
+
+
+def test_object_array_is_refused_unread(build_shards, make, tmp_path):
+    trap = np.empty(8, dtype=object)
+    trap[:] = [Trap(tmp_path / "sprung")] * 8
+    shards = build_shards(change=replace_member(LABELS, (LABELS, make.npy(trap))))
+    assert make.name(9) not in load(shards).keys
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("layout", ["packed", "standard"])
+@pytest.mark.parametrize("suffix", ["pkl", "pyd", "pth"])
+def test_pickle_member_is_never_executed(build_shards, make, tmp_path, layout, suffix):
+    trap = (f"{'b00008' if layout == 'packed' else 's00009'}.{suffix}", pickle.dumps(Trap(tmp_path / "sprung")))
+    member = "b00008.keys.txt" if layout == "packed" else "s00009.cls"
+    shards = build_shards(layout=layout, change=replace_member(member, (member, b"0"), trap))
+    before = sorted(tmp_path.rglob("*"))
+    assert make.name(9) not in load(shards).keys
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_block_that_is_compressed_is_not_inflated(build_shards):
+    shards = build_shards()
+    place = SplitReader(shards.folder, "train", LAX).places[0]
+    data = shards.shard(0).read_bytes()
+    inside = gzip.compress(data[: place.size])
+    shards.shard(0).write_bytes(inside + bytes(place.size - len(inside)) + data[place.size :])
+    assert len(load(shards.sign()).keys) == 32 - place.samples
+
+
+def test_name_that_begins_like_a_compressed_file_is_read_as_a_name(build_shards):
+    key = "BZh91AY&SY"  # the first ten bytes of a bzip2 file
+    shards = build_shards(layout="standard", change=lambda member, data: [(member.replace("s00008", key), data)])
+    assert load(shards).keys[8] == key
+
+
+def test_header_with_a_flipped_byte_makes_its_block_bad(build_shards, make):
+    shards = build_shards()
+    place = SplitReader(shards.folder, "train", LAX).places[1]
+    damage(shards.shard(0), place.offset + 3)
+    assert load(shards.sign()).keys == [make.name(slot) for slot in range(32) if not 8 <= slot < 16]
+
+
+@pytest.mark.parametrize("change", ["flipped pixel", "cut", "missing", "outside"])
+def test_shard_other_than_the_manifest_says_is_quarantined_whole(build_shards, make, caplog, change):
+    shards = build_shards()
+    path = shards.shard(1)
+    if change == "flipped pixel":
+        damage(path, 700, flip=1)
+    elif change == "cut":
+        path.write_bytes(path.read_bytes()[:-1500])
+    elif change == "missing":
+        path.unlink()
+    else:
+        manifest = read_manifest(shards.folder)
+        object.__setattr__(manifest.shards[1], "name", "../shards/train-001.tar")
+        write_manifest(shards.folder, manifest)
+    with caplog.at_level(logging.WARNING):
+        split = load(shards)
+    assert split.keys == [make.name(slot) for slot in range(21)]
+    (record,) = caplog.records
+    assert "train-001.tar" in record.getMessage()
+
+
+def test_too_many_bad_samples_are_refused_with_count_and_name(build_shards):
+    def change(member, data):
+        return [(member, b"broken")] if member in ("s00003.png", "s00009.png", "s00030.png") else [(member, data)]
+
+    shards = build_shards(layout="standard", change=change)
+    with pytest.raises(UserError, match=r"3 of 32 .*data.max_bad_fraction=0.08 .*train-001.tar: s00030.png"):
+        load(shards, DataConfig(max_bad_fraction=0.08))
+    assert len(load(shards, DataConfig(max_bad_fraction=0.1)).keys) == 29
+
+
+def test_truncated_tar_beyond_the_limit_is_refused_by_name(build_shards):
+    shards = build_shards()
+    shards.shard(0).write_bytes(shards.shard(0).read_bytes()[:2000])
+    with pytest.raises(UserError, match="train-000.tar has 2000 bytes"):
+        load(shards, DataConfig())
+
+
+def test_random_damage_never_raises_anything_but_is_told(build_shards):
+    draw, found = np.random.default_rng(0), 0
+    for layout in ("packed", "standard"):
+        shards = build_shards(layout=layout, folder=layout)
+        clean = shards.shard(0).read_bytes()
+        for _ in range(40):
+            data = bytearray(clean)
+            for position in draw.integers(0, len(data), 20):
+                data[position] = draw.integers(256)
+            shards.shard(0).write_bytes(data)
+            shards.sign()
+            reader = SplitReader(shards.folder, "train", LAX)
+            table = reader.read_table(CPU, needs_factors=True)
+            assert reader.bad == (~table.is_good).sum()
+            found += reader.bad
+    assert found > 0
+
+
+def test_reading_leaves_the_random_state_of_the_run_alone(build_shards):
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    load(build_shards(), DataConfig(workers=1))
+    assert torch.equal(before, torch.random.get_rng_state())

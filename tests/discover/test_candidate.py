@@ -1,0 +1,63 @@
+import json
+
+import numpy as np
+import pytest
+
+from detaux.config import Config
+from detaux.config.schema import DiscoverConfig
+from detaux.discover.candidate import build_candidates
+from detaux.discover.embed import Embeddings
+
+
+@pytest.fixture
+def embeddings():
+    """Subspaces 1 and 3 each tell half of a factor with four values, 2 holds another factor, 4 a cloud without clusters."""
+    random = np.random.default_rng(0)
+    factor, other = random.integers(4, size=800), random.integers(3, size=800)
+    noise = 0.02 * random.normal(size=(800, 5, 2))
+    values = np.stack([random.integers(2, size=800), factor // 2, other, factor % 3, np.zeros(800)], axis=1)
+    noise[:, 4] = random.normal(size=(800, 2))
+    subspaces_NKD = (values[:, :, None] + noise).astype(np.float32)
+    return Embeddings(subspaces_NKD, subspaces_NKD.sum(1))
+
+
+def build(embeddings, **keys):
+    return build_candidates(embeddings, range(1, 5), Config(discover=DiscoverConfig(**keys)))
+
+
+def test_dependent_subspaces_become_one_candidate(embeddings):
+    found = build(embeddings)
+    assert [one.subspaces for one in found] == [(1, 3), (2,), (4,)]
+    assert found[0].points_ND.shape == (800, 4)
+    assert [one.clusters.count for one in found[:2]] == [4, 3]
+
+
+def test_merge_off_keeps_every_subspace(embeddings):
+    assert [one.subspaces for one in build(embeddings, merge=False)] == [(1,), (2,), (3,), (4,)]
+
+
+def test_noisy_subspaces_do_not_merge(embeddings):
+    noisy = embeddings.subspaces_NKD.copy()
+    noisy[:500, 3] = 3 * np.random.default_rng(1).normal(size=(500, 2))
+    found = build(Embeddings(noisy, embeddings.latents_ND), max_noise_share=0.3)
+    assert (1, 3) not in [one.subspaces for one in found]
+    loose = build(Embeddings(noisy, embeddings.latents_ND), max_noise_share=1.0)
+    assert (1, 3) in [one.subspaces for one in loose]
+
+
+def test_encoder_source_has_the_latents_as_its_candidate(embeddings):
+    (found,) = build(embeddings, source="encoder")
+    np.testing.assert_array_equal(found.points_ND, embeddings.latents_ND)
+    assert (found.subspaces, found.title) == ((), "encoder")
+
+
+def test_row_is_plain_json(make_candidate):
+    candidate = make_candidate([0, 1, 1, -1], subspaces=(2, 5), separation=np.float64(0.123456789), dot=None)
+    candidate.why_not = "one cluster"
+    row = json.loads(json.dumps(candidate.to_row(3)))
+    assert row["index"] == 3
+    assert row["subspaces"] == [2, 5]
+    assert (row["clusters"], row["noise_share"]) == (2, 0.25)
+    assert (row["eligible"], row["why_not"]) == (False, "one cluster")
+    assert row["scores"] == {"separation": 0.123457, "dot": None}
+    assert candidate.title == "subspaces 2 + 5"

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from detaux.config.schema import DiscoverConfig
+from detaux.discover.choose import RULES, choose_tasks, describe_nothing, find_fault, rank_candidates
+
+TWO = [0, 1] * 50
+
+
+def make_field(make_candidate):
+    """Three candidates, each the best by other scores."""
+    rows = [
+        {"separation": 1.0, "distance": 0.3, "dot": 0.3, "invariance": 0.3, "silhouette": 0.5},
+        {"separation": 0.5, "distance": 0.1, "dot": 0.2, "invariance": 0.1, "silhouette": 0.6},
+        {"separation": 0.7, "distance": 0.2, "dot": 0.1, "invariance": 0.2, "silhouette": 0.9},
+    ]
+    return [make_candidate(TWO, subspaces=(index,), **scores) for index, scores in enumerate(rows, start=1)]
+
+
+WINNERS = {"separation": 0, "paper": 1, "official": 2, "invariance": 1, "least_noise": 2, "silhouette": 2}
+
+
+@pytest.mark.parametrize(("rule", "winner"), WINNERS.items())
+def test_rule_picks_the_best_by_its_score(rule, winner, make_candidate):
+    assert choose_tasks(make_field(make_candidate), DiscoverConfig(choose=rule)) == [winner]
+
+
+def test_every_rule_the_config_allows_is_tested():
+    assert set(DiscoverConfig.__annotations__["choose"].__args__) == set(RULES) == set(WINNERS)
+
+
+def test_least_noise_prefers_less_noise_to_silhouette(make_candidate):
+    field = [make_candidate([*TWO, -1], silhouette=0.9), make_candidate([*TWO, 1], silhouette=0.1)]
+    assert choose_tasks(field, DiscoverConfig(choose="least_noise")) == [1]
+
+
+def test_rule_passes_over_a_candidate_with_a_fault(make_candidate):
+    field = make_field(make_candidate)
+    field[0].why_not = "one cluster"
+    assert choose_tasks(field, DiscoverConfig()) == [2]
+
+
+def test_candidate_without_the_score_comes_last(make_candidate):
+    field = [make_candidate(TWO, distance=None), make_candidate(TWO, distance=9.0)]
+    assert rank_candidates(field, "paper") == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "nmi", "fault"),
+    [
+        ([0] * 100, {}, 0.0, "one cluster"),
+        ([-1] * 100, {}, 0.0, "no cluster"),
+        ([0, 1, -1, -1] * 25, {}, 0.0, "max_noise_share"),
+        (TWO, {"spread": 1e-6}, 0.0, "dead"),
+        (TWO, {"oracle_share": 0.01}, 0.0, "min_oracle_share"),
+        (TWO, {}, 0.9, "max_principal_nmi"),
+        (TWO, {"spread": 0.2, "oracle_share": 0.2}, 0.0, None),
+        (TWO, {"spread": None, "oracle_share": None}, None, None),
+    ],
+)
+def test_guard_names_its_fault(labels, scores, nmi, fault, make_candidate):
+    candidate = make_candidate(labels, **scores)
+    candidate.principal = {"nmi": nmi}
+    found = find_fault(candidate, DiscoverConfig(max_principal_nmi=0.5))
+    assert found is None if fault is None else fault in found
+
+
+def test_tasks_leave_out_repeats_of_a_better_one(make_candidate):
+    first, other = np.arange(100) % 2, np.arange(100) // 50
+    field = [
+        make_candidate(first, separation=0.9),
+        make_candidate(1 - first, separation=0.8),
+        make_candidate(other, separation=0.7),
+    ]
+    assert choose_tasks(field, DiscoverConfig(tasks=3)) == [0, 2]
+    assert choose_tasks(field, DiscoverConfig(tasks=1)) == [0]
+
+
+def test_nothing_eligible_chooses_nothing_and_says_what_to_try(make_candidate):
+    field = make_field(make_candidate)
+    for candidate in field:
+        candidate.why_not = "one cluster"
+    assert choose_tasks(field, DiscoverConfig()) == []
+    text = describe_nothing(field, DiscoverConfig())
+    assert "subspace 1: one cluster" in text
+    assert "separation 1" in text
+    assert "discover.min_cluster_fraction" in text

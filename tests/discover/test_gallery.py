@@ -1,0 +1,67 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+
+from detaux.config.schema import DiscoverConfig
+from detaux.discover.candidate import Candidate
+from detaux.discover.cluster import Clusters, cluster_points
+from detaux.discover.embed import embed_split
+from detaux.discover.gallery import MOST_POINTS, build_gallery, compute_components, pick_examples
+
+
+def test_examples_begin_with_the_surest_and_show_every_class():
+    labels = np.array([0] * 50 + [1] * 30 + [-1] * 20)
+    probability = np.random.default_rng(0).random(100).astype(np.float32)
+    clusters = Clusters(labels, probability, "by hand")
+    shown = pick_examples(clusters, 8, 0)
+    assert np.bincount(clusters.class_labels[shown]).tolist() == [8, 8, 8]
+    assert len(set(shown.tolist())) == 24
+    surest = np.argsort(-probability[:50])[:4]
+    assert shown[:4].tolist() == surest.tolist()
+
+
+def test_examples_of_a_small_cluster_are_all_of_it():
+    clusters = Clusters(np.array([0, 0, 0, 1]), np.ones(4, np.float32), "by hand")
+    assert sorted(pick_examples(clusters, 8, 0).tolist()) == [0, 1, 2, 3]
+
+
+def test_components_keep_distances_of_three_dimensions():
+    points = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    found = compute_components(points)
+    np.testing.assert_allclose(
+        np.linalg.norm(found[0] - found[1:], axis=1), np.linalg.norm(points[0] - points[1:], axis=1), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("shape", [(10, 2), (2, 5), (1, 1)])
+def test_missing_components_are_zero(shape):
+    found = compute_components(np.ones(shape, np.float32))
+    assert found.shape == (shape[0], 3)
+    assert (found == 0).all()
+
+
+@pytest.mark.parametrize("is_found", [True, False])
+def test_gallery_holds_plain_arrays(is_found, model, make_split):
+    split = make_split()
+    embeddings = embed_split(model, split.images, torch.device("cpu"))
+
+    def cluster(points):
+        return Candidate(points, cluster_points(points, DiscoverConfig(), 0), (1,))
+
+    chosen = cluster(embeddings.subspaces_NKD[:, 1]) if is_found else None
+    arrays = build_gallery(model, split, embeddings, [(1,), (2, 3)], chosen, cluster(embeddings.latents_ND), 4, 0)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    stream.seek(0)
+    loaded = np.load(stream, allow_pickle=False)
+    assert loaded["traversal"].shape == (3, 9, 8, 8, 3)
+    assert loaded["traversal_subspaces"].tolist() == [0, 1, 2]
+    assert loaded["traversal_groups"].tolist() == ["0", "1", "2 + 3"]
+    assert loaded["pca_encoder"].shape == (min(MOST_POINTS, len(split.keys)), 3)
+    assert ("examples" in loaded) == ("pca_subspace" in loaded) == is_found
+    if is_found:
+        assert len(loaded["examples"]) == len(loaded["example_labels"])
+        assert loaded["pca_subspace"].shape == (*loaded["pca_subspace_labels"].shape, 3)
+        assert loaded["example_labels"].min() == 0

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from detaux.discover.merge import compute_dependence, merge_dependent
+
+THRESHOLD = 0.012
+
+
+def draw_labels(samples, clusters, seed):
+    return np.random.default_rng(seed).integers(clusters, size=samples)
+
+
+def test_dependence_of_equal_labels_is_nearly_one():
+    labels = draw_labels(4000, 5, 0)
+    assert 0.99 < compute_dependence(labels, labels) <= 1.0
+
+
+def test_dependence_matches_hand_computed_value():
+    # shares [[.4, .1], [.1, .4]]: information .8 ln 1.6 + .2 ln .4, entropies ln 2, bias 1 / (2 * 1000)
+    first, second = np.repeat([0, 0, 1, 1], [400, 100, 100, 400]), np.repeat([0, 1, 0, 1], [400, 100, 100, 400])
+    expected = (0.8 * np.log(1.6) + 0.2 * np.log(0.4) - 1 / 2000) / np.log(2)
+    assert compute_dependence(first, second) == pytest.approx(expected, rel=1e-9)
+
+
+def test_dependence_is_relative_to_the_smaller_entropy():
+    fine = draw_labels(4000, 8, 0)
+    assert compute_dependence(fine, fine // 4) == pytest.approx(1.0, abs=0.01)
+
+
+def test_dependence_ignores_noise_of_either_side():
+    first, second = draw_labels(2000, 4, 0), draw_labels(2000, 4, 1)
+    noise = np.random.default_rng(2).random(2000) < 0.3
+    assert compute_dependence(np.where(noise, -1, first), np.where(noise, -1, second)) == 0.0
+    joined = np.where(noise, -1, first)
+    assert compute_dependence(joined, first) > 0.99
+
+
+def test_dependence_without_a_common_clustered_point_is_zero():
+    assert compute_dependence(np.array([0, 1, -1, -1]), np.array([-1, -1, 0, 1])) == 0.0
+
+
+def test_dependence_with_one_cluster_left_is_zero():
+    assert compute_dependence(np.array([0, 0, 0, 1]), np.array([0, 1, 1, -1])) == 0.0
+
+
+@pytest.mark.parametrize("samples", [100, 300, 4000])
+def test_independent_labels_stay_apart_however_few_samples(samples):
+    merged = 0
+    for seed in range(20):
+        labels = [draw_labels(samples, 6, 100 * seed + number) for number in range(6)]
+        merged += len(merge_dependent(labels, THRESHOLD)) < len(labels)
+    assert merged <= 1
+
+
+def test_plug_in_information_would_have_merged_them():
+    from sklearn.metrics import mutual_info_score
+
+    first, second = draw_labels(300, 6, 0), draw_labels(300, 6, 1)
+    assert mutual_info_score(first, second) / np.log(6) > THRESHOLD
+    assert compute_dependence(first, second) <= THRESHOLD
+
+
+@pytest.mark.parametrize("samples", [300, 4000])
+def test_two_views_of_one_factor_merge(samples):
+    factor = draw_labels(samples, 4, 0)
+    labels = [factor // 2, draw_labels(samples, 3, 1), (factor > 0).astype(int)]
+    assert merge_dependent(labels, THRESHOLD) == [(0, 2), (1,)]
+
+
+def test_merging_is_transitive():
+    factor = draw_labels(4000, 4, 0)
+    left, right = factor // 2, factor % 2
+    assert compute_dependence(left, right) <= THRESHOLD
+    assert merge_dependent([left, factor, right], THRESHOLD) == [(0, 1, 2)]
+
+
+def test_one_cluster_and_unmergeable_labels_stay_alone():
+    labels = draw_labels(1000, 3, 0)
+    alike = [labels, labels, np.zeros(1000, int), np.full(1000, -1)]
+    assert merge_dependent(alike, THRESHOLD) == [(0, 1), (2,), (3,)]
+    assert merge_dependent(alike, THRESHOLD, [True, False, True, True]) == [(0,), (1,), (2,), (3,)]
+
+
+def test_a_higher_threshold_merges_less():
+    random = np.random.default_rng(0)
+    first = random.integers(4, size=4000)
+    second = np.where(random.random(4000) < 0.5, first, random.integers(4, size=4000))
+    assert merge_dependent([first, second], THRESHOLD) == [(0, 1)]
+    assert merge_dependent([first, second], 0.9) == [(0,), (1,)]

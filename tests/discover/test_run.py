@@ -1,0 +1,140 @@
+import dataclasses
+import json
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from detaux.config import Config, dump_config
+from detaux.config.schema import DiscoverConfig, PairsConfig
+from detaux.data.schema import Manifest, write_manifest
+from detaux.discover import run
+from detaux.errors import NothingFoundError
+from detaux.runtime.files import read_json
+from detaux.runtime.record import compute_inputs_hash, is_done
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch, model, make_split):
+    """Call the stage on images held in memory; returns its folder."""
+
+    def call(split=None, partner="mined", **keys):
+        split = split or make_split()
+        shards, disentangle, folder = tmp_path / "shards", tmp_path / "disentangle", tmp_path / "discover"
+        for path in (shards, disentangle / "checkpoint"):
+            path.mkdir(parents=True, exist_ok=True)
+        write_manifest(
+            shards,
+            Manifest("drawn", "packed", 8, 3, ["dark", "mid", "light"], "red", {"red": 3, "green": 5}, {}, []),
+        )
+        config = Config(pairs=PairsConfig(partner=partner), discover=DiscoverConfig(**keys))
+        dump_config(config, disentangle / "config.yaml")
+        (disentangle / "checkpoint" / "model.safetensors").write_bytes(b"weights")
+        lines = [{"step": 1, "pairs/one_factor_share": 0.4}, {"step": 2, "pairs/one_factor_share": 0.9}, {"step": 3}]
+        (disentangle / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        monkeypatch.setattr(run, "load_split", lambda *_: split)
+        monkeypatch.setattr(run, "load_disentangler", lambda *_: model)
+        call.inputs_hash = compute_inputs_hash(
+            "discover",
+            config,
+            {"manifest": shards / "manifest.json", "model": disentangle / "checkpoint" / "model.safetensors"},
+        )
+        run.run_discover(config, shards, disentangle, folder)
+        return folder
+
+    return call
+
+
+def read_labels(folder):
+    return pyarrow.parquet.read_table(folder / "labels.parquet")
+
+
+def test_discover_finds_the_hidden_factor(stage, make_split):
+    split = make_split()
+    folder = stage(split)
+    found = read_json(folder / "discovery.json")
+    chosen = found["candidates"][found["chosen"]]
+    assert chosen["subspaces"] == [1]
+    assert chosen["clusters"] == 5
+    assert chosen["factors"]["green"]["v_measure"] > 0.99
+    assert chosen["principal"]["nmi"] < 0.05
+    assert found["tasks"] == [found["chosen"]]
+    assert found["samples"] == len(split.keys)
+    assert is_done(folder, stage.inputs_hash)
+
+
+def test_discovery_scores_every_candidate_and_baseline(stage):
+    found = read_json(stage() / "discovery.json")
+    assert [one["subspaces"] for one in found["candidates"]] == [[1], [2], [3]]
+    assert [one["name"] for one in found["baselines"]] == ["latents", "latents_within_class", "kmeans_latents"]
+    names = {"distance", "dot", "invariance", "spread", "oracle_share", "silhouette", "separation", "stability"}
+    assert all(names | {"principal_ami"} == set(one["scores"]) for one in found["candidates"])
+    indices = [one["index"] for one in found["candidates"] + found["baselines"]]
+    assert indices == list(range(len(indices)))
+    dead = found["candidates"][2]
+    assert not dead["eligible"]
+    assert "dead" in dead["why_not"]
+    assert found["principal_subspace"]["subspaces"] == [0]
+    assert found["principal_subspace"]["principal"]["nmi"] > 0.99
+
+
+def test_labels_hold_every_training_key_once(stage, make_split):
+    split = make_split()
+    table = read_labels(stage(split))
+    assert table.column_names == ["key", "aux_0", "probability_0"]
+    assert table["key"].to_pylist() == split.keys
+    labels = table["aux_0"].to_numpy()
+    green = split.factors[:, 1].numpy()
+    assert labels.min() == 0
+    assert len(np.unique(np.stack([labels, green], axis=1), axis=0)) == 5
+    assert ((table["probability_0"].to_numpy() >= 0) & (table["probability_0"].to_numpy() <= 1)).all()
+
+
+def test_discover_repeats_itself(stage):
+    first = read_labels(stage())
+    assert read_labels(stage()).equals(first)
+
+
+def test_factors_do_not_change_the_choice(stage, make_split):
+    split = make_split()
+    seen = read_labels(stage(split))
+    assert read_labels(stage(dataclasses.replace(split, factors=None))).equals(seen)
+
+
+@pytest.mark.parametrize("partner", ["mined", "one_factor"])
+def test_discovery_says_how_pairs_were_made(partner, stage):
+    pairs = read_json(stage(partner=partner) / "discovery.json")["pairs"]
+    assert pairs == {"rule": partner, "uses_ground_truth": partner == "one_factor", "one_factor_share": 0.9}
+
+
+def test_nothing_found_leaves_scores_and_no_labels(stage, make_split):
+    folder = stage()
+    with pytest.raises(NothingFoundError, match="subspace 1: dead") as error:
+        stage(make_split(hidden=1))
+    assert error.value.exit_code == 3
+    found = read_json(folder / "discovery.json")
+    assert (found["chosen"], found["tasks"]) == (-1, [])
+    assert len(found["candidates"]) == 3
+    assert not (folder / "labels.parquet").exists()
+    assert not (folder / "record.json").exists()
+    assert "traversal" in np.load(folder / "gallery.npz", allow_pickle=False)
+
+
+def test_encoder_source_clusters_the_entangled_latents(stage):
+    found = read_json(stage(source="encoder", clusterer="kmeans") / "discovery.json")
+    assert found["source"] == "encoder"
+    assert [one["subspaces"] for one in found["candidates"]] == [[]]
+
+
+def test_rule_may_pick_a_baseline_where_asked(stage):
+    folder = stage(include_baselines=True, min_variance_share=0.9)
+    found = read_json(folder / "discovery.json")
+    chosen = next(one for one in found["baselines"] if one["index"] == found["chosen"])
+    assert read_labels(folder)["aux_0"].to_numpy().max() + 1 >= chosen["clusters"]
+
+
+def test_several_tasks_become_several_columns(stage):
+    folder = stage(clusterer="kmeans", clusters=5, tasks=2)
+    tasks = read_json(folder / "discovery.json")["tasks"]
+    assert len(tasks) == 2
+    assert read_labels(folder).column_names == ["key", "aux_0", "probability_0", "aux_1", "probability_1"]

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+
+from detaux.config.schema import DiscoverConfig
+from detaux.discover.cluster import Clusters, cluster_points
+from detaux.discover.scores import (
+    compute_dot,
+    compute_separation,
+    compute_silhouette,
+    compute_spread,
+    compute_stability,
+    score_pairs,
+)
+
+
+def score(points, first, second, margin=1.0, normalizer="mean_distance"):
+    parts = [np.asarray(part, np.float32) for part in points]
+    pair = (np.asarray(first), np.asarray(second))
+    return score_pairs(parts, *pair, margin=margin, normalizer=normalizer, seed=0)
+
+
+def label(values):
+    return Clusters(np.asarray(values), np.ones(len(values), np.float32), "by hand")
+
+
+def test_silhouette_prefers_compact_clusters(make_blobs):
+    tight, wide = (make_blobs(spread=spread) for spread in (0.3, 4.0))
+    values = [compute_silhouette(points, label(truth), 0) for points, truth in (tight, wide)]
+    assert values[0] > 0.9 > values[1]
+
+
+def test_silhouette_leaves_noise_out(make_blobs):
+    points, truth = make_blobs(noise=100)
+    without = compute_silhouette(points[truth >= 0], label(truth[truth >= 0]), 0)
+    assert compute_silhouette(points, label(truth), 0) == pytest.approx(without, abs=1e-6)
+
+
+@pytest.mark.parametrize("labels", [[0] * 10, [-1] * 10, list(range(10))])
+def test_silhouette_without_two_clusters_is_zero(labels):
+    points = np.random.default_rng(0).normal(size=(10, 2)).astype(np.float32)
+    assert compute_silhouette(points, label(labels), 0) == 0.0
+
+
+def test_separation_matches_its_definition():
+    clusters = label([0, 1, 2, -1])
+    assert compute_separation(0.8, clusters) == pytest.approx(0.8 * np.log(3) * 0.75)
+    assert compute_separation(0.8, label([0, 0])) == 0.0
+    assert compute_separation(0.8, label([-1, -1])) == 0.0
+
+
+def test_stability_prefers_real_clusters(make_blobs):
+    settings = DiscoverConfig(clusterer="kmeans", clusters=3)
+    blobs, _ = make_blobs()
+    cloud = np.random.default_rng(0).normal(size=blobs.shape).astype(np.float32)
+    values = [
+        compute_stability(
+            cluster_points(points, settings, 0),
+            lambda rows, seed, points=points: cluster_points(points[rows], settings, seed),
+            5,
+            0,
+        )
+        for points in (blobs, cloud)
+    ]
+    assert values[0] > 0.99
+    assert values[1] < 0.8
+
+
+def test_stability_matches_reclustering_that_swaps_all_or_nothing():
+    clusters = label(np.arange(100) % 2)
+    same = compute_stability(clusters, lambda rows, seed: label(1 - rows % 2), 3, 0)
+    other = compute_stability(clusters, lambda rows, seed: label(rows // 2 % 2), 3, 0)
+    assert same == 1.0
+    assert abs(other) < 0.1
+
+
+def test_stability_is_none_where_off_or_of_one_cluster():
+    def recluster(rows, seed):
+        raise AssertionError("nothing is to be clustered")
+
+    assert compute_stability(label([0, 1] * 20), recluster, 0, 0) is None
+    assert compute_stability(label([0] * 40), recluster, 5, 0) is None
+
+
+def test_spread_is_the_share_of_variance():
+    points = np.array([[0.0, 0.0], [2.0, 0.0]])
+    assert compute_spread(points, 4.0) == pytest.approx(0.25)
+    assert compute_spread(np.ones((3, 2)), 0.0) == 0.0
+
+
+def test_dot_matches_hand_computed_value():
+    subspaces_NKD = np.array([[[1, 0], [2, 5], [0, 1]], [[0, 2], [1, -4], [3, 1]]], np.float32)
+    # <s_0, s_1>: 2 and -8; <s_0, s_2>: 0 and 2
+    assert compute_dot(subspaces_NKD, [1], 0) == pytest.approx(3.0)
+    assert compute_dot(subspaces_NKD, [2], 0) == pytest.approx(1.0)
+    assert compute_dot(subspaces_NKD, [1, 2], 0) == pytest.approx(2.0)
+
+
+def test_pair_scores_match_hand_computed_values():
+    # distances: candidate 0 has 3 and 0, candidate 1 has .5 and .5; mean norms of the four points are 1.25 and .25
+    moving, still = [[0.0], [3.0], [1.0], [1.0]], [[0.0], [0.5], [0.5], [0.0]]
+    first, second = [0, 2], [1, 3]
+    given, other = score([moving, still], first, second, margin=1.0, normalizer="mean_norm")
+    assert given["oracle_share"] == pytest.approx(0.5)
+    assert other["oracle_share"] == pytest.approx(0.5)
+    assert given["distance"] == pytest.approx(0.0)
+    assert other["distance"] == pytest.approx((0.5**2 + (1 - 0.5) ** 2) / 2)
+    assert given["invariance"] == pytest.approx(0.0)
+    assert other["invariance"] == pytest.approx(0.25 / (2 * np.var([0, 0.5, 0.5, 0])))
+
+
+def test_invariance_prefers_the_candidate_that_moves_only_when_asked():
+    random = np.random.default_rng(0)
+    clean = np.repeat(np.arange(5.0), 200)[:, None] + 0.01 * random.normal(size=(1000, 1))
+    restless = random.normal(size=(1000, 1))
+    first = np.arange(1000)
+    second = np.where(random.random(1000) < 0.5, (first + 200) % 1000, 200 * (first // 200) + (first + 7) % 200)
+    scores = score([clean, restless], first, second)
+    assert scores[0]["invariance"] < 0.2 < scores[1]["invariance"]
+
+
+def test_distance_prefers_the_candidate_that_keeps_the_margin():
+    random = np.random.default_rng(1)
+    factor = random.integers(2, size=600)
+    apart, close = (scale * factor[:, None] + 0.01 * random.normal(size=(600, 1)) for scale in (1.5, 0.3))
+    first, second = random.integers(600, size=(2, 400))
+    values = [score([points, np.zeros((600, 1))], first, second)[0]["distance"] for points in (apart, close)]
+    assert values[0] < values[1]
+
+
+def test_dead_candidate_is_never_given_a_pair():
+    random = np.random.default_rng(0)
+    alive, dead = random.normal(size=(100, 2)), np.zeros((100, 2))
+    first, second = random.integers(100, size=(2, 300))
+    keep = first != second
+    scores = score([dead, alive], first[keep], second[keep])
+    assert scores[0]["oracle_share"] == 0.0
+    assert scores[0]["invariance"] == 0.0
+    assert scores[1]["invariance"] is None
+
+
+def test_no_pairs_give_no_scores():
+    scores = score([np.zeros((4, 2)), np.ones((4, 2))], np.zeros(0, int), np.zeros(0, int))
+    assert [set(one.values()) for one in scores] == [{None}, {None}]

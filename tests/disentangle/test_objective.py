@@ -1,0 +1,119 @@
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from detaux.config.schema import LossesConfig, ModelConfig, PairsConfig
+from detaux.disentangle.model import Disentangler
+from detaux.disentangle.networks import ARCHITECTURES
+from detaux.disentangle.objective import compute_objective, draw_mixes
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+PAIRS = 6
+
+
+@pytest.fixture(scope="module")
+def official():
+    """The released code's step, written independently for the benchmark."""
+    spec = importlib.util.spec_from_file_location("official_step", BENCHMARKS / "official_step.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def build_losses(**weights):
+    base = LossesConfig()
+    return dataclasses.replace(
+        base,
+        weights=dataclasses.replace(base.weights, **weights),
+        distance=dataclasses.replace(base.distance, form="official"),
+        sparsity=dataclasses.replace(base.sparsity, form="official"),
+        regularization=dataclasses.replace(base.regularization, form="official", temperature=1e6),
+        consistency=dataclasses.replace(base.consistency, form="official", mixes=0),
+        oracle=dataclasses.replace(base.oracle, form="squared", normalizer="mean_distance"),
+    )
+
+
+def build_model(subspaces, latent=5, side=32):
+    torch.manual_seed(0)
+    return Disentangler(ModelConfig(encoder="simple_conv", latent=latent, subspaces=subspaces), side).double()
+
+
+def build_batch(side=32):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(2 * PAIRS, 3, side, side, generator=generator, dtype=torch.float64)
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 0])
+    return images, labels, torch.arange(PAIRS), torch.arange(PAIRS, 2 * PAIRS)
+
+
+def compute(model, losses, pairs, betas=(1.0, 1.0, 1.0)):
+    return compute_objective(
+        model, *build_batch(), betas=betas, losses=losses, pairs=pairs, generator=torch.Generator().manual_seed(2)
+    )
+
+
+@pytest.mark.parametrize(("subspaces", "consistency"), [(2, 100.0), (6, 0.0)])
+def test_objective_in_official_form_matches_independent_official_loss(official, monkeypatch, subspaces, consistency):
+    """With K = 2 the released 2 B mixes are all there are; with more the mixes are drawn, so that term is left out."""
+    ours = build_model(subspaces)
+    theirs = official.OfficialModel(*ARCHITECTURES["simple_conv"](32, 5), subspaces, 5).double()
+    theirs.encoder.load_state_dict(ours.encoder.state_dict())
+    theirs.decoder.load_state_dict(ours.decoder.state_dict())
+    for index, projector in enumerate(theirs.projectors):
+        projector[0].weight.data = ours.projectors.hidden_weight_KDH[index].T.clone()
+        projector[0].bias.data = ours.projectors.hidden_bias_K1H[index, 0].clone()
+        projector[2].weight.data = ours.projectors.output_weight_KHD[index].T.clone()
+        projector[2].bias.data = ours.projectors.output_bias_K1D[index, 0].clone()
+    weights = {**official.WEIGHTS, "consistency": consistency}
+    monkeypatch.setattr(official, "WEIGHTS", weights)
+    images, labels, first, second = build_batch()
+    expected = official.compute_official_loss(theirs, images[first], images[second], labels[first] != labels[second])
+    expected.backward()
+    total, _ = compute(ours, build_losses(**weights), PairsConfig(principal_contrast=0.0, pull=1.0))
+    total.backward()
+    torch.testing.assert_close(total.double(), expected, rtol=1e-6, atol=0)
+    for mine, other in zip(ours.encoder.parameters(), theirs.encoder.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_terms_of_zero_weight_or_beta_are_not_computed():
+    model = build_model(4)
+    _, parts = compute(model, build_losses(consistency=0.0), PairsConfig(principal_contrast=0.0), betas=(1.0, 1.0, 0.0))
+    assert set(parts) == {"total", "reconstruction", "distance", "sparsity", "oracle_share"}
+    _, parts = compute(model, build_losses(), PairsConfig(), betas=(0.0, 0.0, 0.0))
+    assert set(parts) == {"total", "reconstruction"}
+
+
+def test_no_pull_leaves_free_subspaces_of_different_pairs_alone():
+    model = build_model(4)
+    losses = build_losses(sparsity=0.0, consistency=0.0, reconstruction=0.0, regularization=0.0)
+    images, labels, first, second = build_batch()
+    labels = torch.cat([torch.zeros(PAIRS), torch.ones(PAIRS)]).long()
+
+    def gradient(pull):
+        model.zero_grad()
+        loss, _ = compute_objective(
+            model,
+            images,
+            labels,
+            first,
+            second,
+            betas=(1.0, 0.0, 0.0),
+            losses=losses,
+            pairs=PairsConfig(pull=pull, principal_contrast=0.0),
+            generator=torch.Generator(),
+        )
+        loss.backward()
+        return model.projectors.output_weight_KHD.grad[1:].abs().sum()
+
+    assert gradient(0.0) == 0
+    assert gradient(1.0) > 0
+
+
+def test_drawn_mixes_are_distinct_and_as_many_as_asked():
+    pair, subspace = draw_mixes(8, 5, 1.5, torch.Generator().manual_seed(0))
+    assert len({*zip(pair.tolist(), subspace.tolist(), strict=True)}) == 12
+    pair, _ = draw_mixes(8, 5, 0, torch.Generator().manual_seed(0))
+    assert len(pair) == 40

@@ -1,0 +1,170 @@
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from detaux.config import load_config
+from detaux.config.schema import PhaseConfig
+from detaux.disentangle.model import MODEL_FILE, load_disentangler
+from detaux.disentangle.train import compute_lr, run_disentangle
+from detaux.errors import InterruptedRunError, NonFiniteLossError
+from detaux.runtime.tracker import read_metrics
+from shards.build import build_shards
+
+KEYS = (
+    "data.source=shapes3d",
+    "data.principal=scale",
+    "data.grid=[3,3,3,3,2,1]",
+    "data.side=16",
+    "data.block_samples=16",
+    "data.shard_samples=64",
+    "data.window=40",
+    "pairs.pool=64",
+    "pairs.walk_interval=7",
+    "model.subspaces=4",
+    "model.latent=6",
+    "run.threads=1",
+    "disentangle.warmup.steps=40",
+    "disentangle.warmup.batch_size=16",
+    "disentangle.main.steps=60",
+    "disentangle.main.batch_size=8",
+    "disentangle.log_interval=10",
+    "disentangle.checkpoint_interval=5",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Shards of a small grid, and a disentangler trained on them without interruption."""
+    root = tmp_path_factory.mktemp("run")
+    config = load_config(None, KEYS)
+    build_shards(config, root / "shards")
+    run_disentangle(config, root / "shards", root / "disentangle")
+    return root
+
+
+def read_curve(folder):
+    return [
+        {key: value for key, value in line.items() if key.startswith(("loss/", "beta/", "oracle/", "pairs/"))}
+        for line in read_metrics(folder)
+    ]
+
+
+def assert_same_weights(one, two):
+    first, second = load_file(one / MODEL_FILE), load_file(two / MODEL_FILE)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def start(root, folder, *keys):
+    """The command a user types, in a process of its own, on the module's shards."""
+    config = folder / "config.yaml"
+    config.write_text("{}")
+    command = [sys.executable, "-m", "detaux", "disentangle", str(config), *KEYS, f"data.shards={root / 'shards'}"]
+    return subprocess.Popen(
+        [*command, f"run.dir={folder}", *keys], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for_steps(folder, steps, process):
+    """Return once a checkpoint of at least `steps` steps is there."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        found = [int(path.name[5:]) for path in (folder / "disentangle" / "checkpoint").glob("step-*")]
+        if max(found, default=0) >= steps:
+            return
+        time.sleep(0.002)
+    pytest.fail(f"no checkpoint of {steps} steps: {process.communicate()[0]}")
+
+
+def test_killed_run_ends_with_the_weights_of_an_uninterrupted_one(run, tmp_path):
+    draw = random.Random(0)
+    for steps, workers in zip(sorted(draw.sample(range(5, 95), 3)), (0, 1, 2), strict=True):
+        process = start(run, tmp_path, f"data.workers={workers}", "data.cache=none" if workers else "data.cache=auto")
+        wait_for_steps(tmp_path, steps, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "disentangle" / "record.json").exists()
+    process = start(run, tmp_path, "data.workers=1")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "goes on from step" in output
+    assert_same_weights(run / "disentangle", tmp_path / "disentangle")
+
+
+def test_terminated_run_checkpoints_and_exits_with_the_signal(run, tmp_path):
+    process = start(run, tmp_path, "disentangle.main.steps=2000000")
+    wait_for_steps(tmp_path, 45, process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "the same command goes on" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(("workers", "cache"), [(1, "auto"), (4, "auto"), (0, "none"), (1, "none"), (4, "none")])
+def test_loss_curve_does_not_depend_on_workers_or_cache(run, tmp_path, workers, cache):
+    config = load_config(None, [*KEYS, f"data.workers={workers}", f"data.cache={cache}"])
+    run_disentangle(config, run / "shards", tmp_path)
+    assert read_curve(tmp_path) == read_curve(run / "disentangle")
+    assert_same_weights(tmp_path, run / "disentangle")
+
+
+def test_metrics_name_every_part_of_the_contract(run):
+    lines = read_metrics(run / "disentangle")
+    assert [line["step"] for line in lines] == list(range(10, 101, 10))
+    assert [line["phase"] for line in lines] == ["warmup"] * 4 + ["main"] * 6
+    expected = {"loss/total", "loss/distance", "loss/sparsity", "loss/consistency", "loss/principal_contrast"}
+    expected |= {"beta/1", "beta/2", "beta/3", "lr", "grad_norm", "oracle/share", "pairs/one_factor_share", "progress"}
+    expected |= {"samples_per_second", "data_wait_share", "pairs/different_share", "seconds"}
+    assert expected <= lines[-1].keys()
+    assert lines[-1]["progress"] == 1.0
+    assert abs(sum(lines[-1]["oracle/share"]) - 1) < 1e-6
+
+
+def test_training_lowers_reconstruction_error(run):
+    lines = read_metrics(run / "disentangle")
+    assert lines[3]["loss/reconstruction"] < lines[0]["loss/reconstruction"] / 2
+
+
+def test_trained_model_loads_with_the_sides_it_was_trained_for(run):
+    model = load_disentangler(run / "disentangle", torch.device("cpu"))
+    subspaces, images = model(torch.rand(2, 3, 16, 16))
+    assert subspaces.shape == (2, 4, 6)
+    assert images.shape == (2, 3, 16, 16)
+
+
+def test_changed_config_starts_afresh(run, tmp_path):
+    shutil.copytree(run / "disentangle", tmp_path / "disentangle")
+    config = load_config(None, [*KEYS, "run.seed=1", "disentangle.warmup.steps=10", "disentangle.main.steps=0"])
+    run_disentangle(config, run / "shards", tmp_path / "disentangle")
+    assert [line["step"] for line in read_metrics(tmp_path / "disentangle")] == [10]
+
+
+def test_non_finite_loss_stops_with_step_and_terms(run, tmp_path):
+    config = load_config(
+        None, [*KEYS, "disentangle.main.lr=1e30", "disentangle.clip=0", "disentangle.main.ramp_steps=0"]
+    )
+    with pytest.raises(NonFiniteLossError, match="step .*terms: .*total") as caught:
+        run_disentangle(config, run / "shards", tmp_path)
+    assert "last checkpoint" in str(caught.value)
+    assert not isinstance(caught.value, InterruptedRunError)
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"),
+    [
+        ("none", [0.5, 1.0, 1.0, 1.0, 1.0]),
+        ("linear", [0.5, 1.0, 1.0, 1.0, 0.55]),
+        ("cosine", [0.5, 1.0, 1.0, 1.0, 0.55]),
+    ],
+)
+def test_learning_rate_ramps_and_decays(decay, expected):
+    phase = PhaseConfig(steps=10, lr=1.0, ramp_steps=2, decay=decay, decay_fraction=0.2, final_lr_fraction=0.1)
+    assert [round(compute_lr(phase, step), 6) for step in (0, 1, 4, 8, 9)] == expected

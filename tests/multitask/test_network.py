@@ -1,0 +1,91 @@
+import dataclasses
+
+import pytest
+import torch
+
+from detaux.config.schema import MultitaskConfig
+from detaux.multitask.methods.hard_sharing import FixedWeights
+from detaux.multitask.network import (
+    MultiTaskNetwork,
+    TrainingData,
+    Trial,
+    compute_losses,
+    evaluate,
+    iterate_batches,
+    train_trial,
+    turn_images,
+)
+
+CONFIG = MultitaskConfig(epochs=4, batch_size=16, dropout=0.1, head_hidden=32)
+
+
+def build_data(auxiliary=None, count=96, seed=0):
+    """Images whose brightness is the principal class and whose lower half's brightness is the hidden one."""
+    generator = torch.Generator().manual_seed(seed)
+    principal = torch.randint(2, (count,), generator=generator)
+    images = torch.randint(0, 120, (count, 16, 16, 3), generator=generator)
+    images[:, :8] += (principal * 90)[:, None, None, None]
+    classes = [2] if auxiliary is None else [2, int(auxiliary.max()) + 1]
+    return TrainingData(images.to(torch.uint8), principal, torch.arange(0, count, 2), auxiliary, classes)
+
+
+def train(trial, data, config=CONFIG):
+    held_out = build_data(seed=9)
+    return train_trial(trial, config, data, (held_out.images, held_out.principal), 0.0)
+
+
+def test_hard_sharing_of_one_task_equals_stl_bitwise():
+    one, _, _ = train(Trial("stl", "none", 0.0, 3), build_data())
+    two, _, _ = train(Trial("hard_sharing", "none", 0.7, 3), build_data())
+    assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def test_zero_weight_gives_the_backbone_the_gradient_of_stl():
+    data = build_data(auxiliary=torch.arange(96) % 3)
+    gradients = []
+    for classes, auxiliary in (([2], None), ([2, 3], True)):
+        torch.manual_seed(0)
+        network = MultiTaskNetwork(dataclasses.replace(CONFIG, dropout=0.0), 16, classes)
+        images = data.images[:8].permute(0, 3, 1, 2).float() / 255
+        extra = (images.flip(0), data.auxiliary[:8]) if auxiliary else None
+        FixedWeights(len(classes), 0.0)(compute_losses(network, images, data.principal[:8], extra)).backward()
+        gradients.append([parameter.grad for parameter in network.backbone.parameters()])
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-7)
+
+
+def test_training_learns_the_principal_task():
+    _, best, curve = train(Trial("stl", "none", 0.0, 0), build_data(), dataclasses.replace(CONFIG, epochs=8))
+    assert best["accuracy"] > 0.9
+    assert len(curve) == 8
+    assert best["accuracy"] == max(row["accuracy"] for row in curve)
+
+
+def test_returned_network_is_that_of_the_best_epoch():
+    network, best, _ = train(Trial("stl", "none", 0.0, 1), build_data())
+    held_out = build_data(seed=9)
+    assert evaluate(network, held_out.images, held_out.principal, 0.0)["loss"] == pytest.approx(best["loss"], abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("method", "labels"), [("hard_sharing", "discovered"), ("uncertainty", "discovered"), ("hard_sharing", "rotation")]
+)
+def test_every_method_moves_the_auxiliary_head(method, labels):
+    auxiliary = torch.arange(96) % 4
+    torch.manual_seed(5)
+    before = MultiTaskNetwork(CONFIG, 16, [2, 4]).heads[1][3].weight.clone()
+    network, _, _ = train(Trial(method, labels, 1.0, 5), build_data(auxiliary=auxiliary))
+    assert not torch.equal(network.heads[1][3].weight, before)
+
+
+def test_batches_cover_every_index_each_pass():
+    batches = iterate_batches(torch.arange(10), 4, torch.Generator().manual_seed(0))
+    first_pass = torch.cat([next(batches) for _ in range(3)])
+    assert sorted(first_pass.tolist()) == list(range(10))
+
+
+def test_turned_images_match_their_label():
+    images = torch.rand(6, 3, 8, 8)
+    turned, turns = turn_images(images, torch.Generator().manual_seed(0))
+    for image, result, turn in zip(images, turned, turns.tolist(), strict=True):
+        assert torch.equal(torch.rot90(image, turn, (1, 2)), result)

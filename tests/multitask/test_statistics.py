@@ -1,0 +1,55 @@
+import math
+
+import pytest
+
+from detaux.multitask.statistics import adjust_holm, compute_interval, compute_paired_p, summarize
+
+
+def row(method, labels, weight, seed, accuracy, split="test"):
+    return {"method": method, "labels": labels, "weight": weight, "seed": seed, "split": split, "accuracy": accuracy}
+
+
+def test_interval_matches_hand_computed_t():
+    mean, low, high = compute_interval([0.80, 0.84, 0.88])
+    half = 4.302652729911275 * 0.04 / math.sqrt(3)  # t(0.975, 2) * sd / sqrt(n)
+    assert mean == pytest.approx(0.84)
+    assert (low, high) == (pytest.approx(0.84 - half), pytest.approx(0.84 + half))
+
+
+def test_interval_of_one_seed_is_unknown():
+    assert compute_interval([0.5]) == (0.5, None, None)
+
+
+def test_gain_is_paired_by_seed():
+    rows = [row("stl", "none", 0.0, seed, value) for seed, value in enumerate((0.5, 0.7, 0.9))]
+    rows += [row("hard_sharing", "discovered", 1.0, seed, value) for seed, value in enumerate((0.51, 0.72, 0.93))]
+    line = summarize(rows)[1]
+    assert line["gain_mean"] == pytest.approx(0.02)
+    half = 4.302652729911275 * 0.01 / math.sqrt(3)  # far narrower than the spread of the accuracies
+    assert line["gain_low"] == pytest.approx(0.02 - half)
+    assert line["gain_high"] == pytest.approx(0.02 + half)
+
+
+def test_stl_gains_nothing_over_itself():
+    line = summarize([row("stl", "none", 0.0, seed, 0.1 * seed) for seed in range(3)])[0]
+    assert (line["gain_mean"], line["gain_low"], line["gain_high"], line["gain_p"]) == (0.0, 0.0, 0.0, None)
+
+
+def test_splits_are_summarized_apart():
+    rows = [row("stl", "none", 0.0, 0, 0.5, split) for split in ("validation", "test")]
+    assert [(line["split"], line["seeds"]) for line in summarize(rows)] == [("validation", 1), ("test", 1)]
+
+
+def test_holm_matches_hand_computed_adjustment():
+    assert adjust_holm([0.01, 0.04, 0.03, None]) == [
+        pytest.approx(0.03),
+        pytest.approx(0.06),
+        pytest.approx(0.06),
+        None,
+    ]
+
+
+def test_paired_p_of_equal_runs_is_one():
+    assert compute_paired_p([0.0, 0.0, 0.0]) == 1.0
+    assert compute_paired_p([0.01]) is None
+    assert compute_paired_p([0.1, 0.11, 0.09]) < 0.01

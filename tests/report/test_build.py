@@ -1,0 +1,376 @@
+"""What the page, its tables and its figures say, against what the run's files hold."""
+
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detaux.config.schema import ReportConfig
+from detaux.errors import UserError
+from detaux.report.build import build_report
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }} \"' & | $x$"
+
+
+class TableReader(HTMLParser):
+    """Rows of cell texts of the table with a given data-name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name, self.inside, self.in_cell = name, False, False
+        self.rows: list[list[str]] = []
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "table":
+            self.inside = dict(attributes).get("data-name") == self.name
+        elif self.inside and tag == "tr":
+            self.rows.append([])
+        elif self.inside and tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.in_cell = True
+
+    def handle_endtag(self, tag):
+        if tag == "table":
+            self.inside = False
+        elif tag in ("td", "th"):
+            self.in_cell = False
+
+    def handle_data(self, data):
+        if self.inside and self.in_cell:
+            self.rows[-1][-1] += data
+
+
+class TextReader(HTMLParser):
+    """The words of a page, and the tags it is made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def read_table(page, name):
+    reader = TableReader(name)
+    reader.feed(page.read_text(encoding="utf-8"))
+    return reader.rows[0], reader.rows[1:]
+
+
+def read_text(page):
+    reader = TextReader()
+    reader.feed(page.read_text(encoding="utf-8"))
+    return " ".join(" ".join(reader.words).split())
+
+
+def read_tags(page):
+    reader = TextReader()
+    reader.feed(page.read_text(encoding="utf-8"))
+    return reader.tags
+
+
+def test_accuracy_table_matches_metrics_json(found_page):
+    path = found_page.parents[1] / "multitask" / "metrics.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))["summary"][:-2]  # less what repeats the choice
+    titles, rows = read_table(found_page, "accuracy")
+    validation, accuracy = titles.index("Validation accuracy %"), titles.index("Test accuracy %")
+    gain = titles.index("Gain over STL, points")
+    for split, column in (("validation", validation), ("test", accuracy)):
+        expected = [round(100 * row["accuracy_mean"], 2) for row in summary if row["split"] == split]
+        assert [float(row[column]) for row in rows] == expected
+    test = [row for row in summary if row["split"] == "test"]
+    for row, cells in zip(test, rows, strict=True):
+        low, high = map(float, cells[accuracy + 1].split(" to "))
+        assert (low, high) == (round(100 * row["accuracy_low"], 2), round(100 * row["accuracy_high"], 2))
+    numbers = [float(cells[gain].replace("\N{MINUS SIGN}", "-")) for cells in rows[1:]]
+    assert numbers == [round(100 * row["gain_mean"], 2) for row in test[1:]]
+
+
+def test_accuracy_csv_keeps_unrounded_numbers(found_page):
+    with (found_page.parent / "tables" / "accuracy.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["accuracy_mean"]) for row in rows] == [0.8312, 0.8437, 0.8361, 0.8289, 0.8174]
+    assert rows[1]["mark"] == "chosen"
+    assert rows[3]["mark"] == "control"
+
+
+@pytest.mark.parametrize("name", ["candidates", "relations", "variance", "accuracy"])
+def test_markdown_table_has_as_many_cells_in_every_line(found_page, name):
+    lines = (found_page.parent / "tables" / f"{name}.md").read_text(encoding="utf-8").splitlines()[2:]
+    assert len(lines) >= 6
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
+def test_candidates_table_shows_scores_and_marks_one_as_chosen(found_page):
+    titles, rows = read_table(found_page, "candidates")
+    assert [row[0].split()[-1] for row in rows].count("chosen") == 1
+    assert rows[0][0] == "subspaces 2 + 4 chosen"
+    assert [float(row[titles.index("Separation (rule)")]) for row in rows[:2]] == [1.31, 0.92]
+    assert rows[2][titles.index("Why not chosen")] == "42.0% noise, more than discover.max_noise_share"
+    assert [row[0] for row in rows[4:]] == [
+        "baseline: latents",
+        "baseline: latents within class",
+        "principal subspace 0",
+    ]
+
+
+def test_page_embeds_every_picture_and_links_nothing_outside(found_page):
+    for tag, attributes in read_tags(found_page):
+        assert tag not in ("script", "iframe", "object", "embed")
+        for name in ("src", "href", "xlink:href"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:", "#"))
+    assert found_page.stat().st_size < 3_000_000
+
+
+def test_page_has_one_heading_and_unique_ids(comparison_page):
+    tags = read_tags(comparison_page)
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert [tag for tag, _ in tags].count("h1") == 1
+    references = [value[1:] for _, attributes in tags if (value := attributes.get("href") or "").startswith("#")]
+    assert set(references) <= set(ids)
+
+
+def test_figures_are_written_beside_the_page(found_page):
+    figures = found_page.parent / "figures"
+    names = {"accuracy", "gain", "losses", "betas", "oracle_share", "pairs", "pca_subspace", "pca_encoder", "traversal"}
+    assert names | {f"cluster-{number}" for number in range(5)} == {path.stem for path in figures.iterdir()}
+    for path in figures.iterdir():
+        with Image.open(path) as image:
+            assert image.convert("RGB").getextrema() != ((255, 255),) * 3
+
+
+def test_headline_states_gain_with_interval_and_control(found_page):
+    text = read_text(found_page)
+    assert "Detaux found a hidden task: 4 clusters among 2,700 training images, in subspaces 2 and 4." in text
+    assert "+1.25 points over STL (95% interval +0.47 to +2.03, 3 paired seeds): a gain." in text
+    assert "Random labels at weight 0.2 changed it by \N{MINUS SIGN}0.23" in text
+    assert "No ground truth beyond the principal label was used in training or choice (pair rule: mined)" in text
+    assert "upper bound" not in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"), [((0.01, -0.002, 0.022), "no gain shown"), ((-0.02, -0.03, -0.01), "a loss")]
+)
+def test_headline_verdict_follows_the_interval(run_folder, edit_json, gain, verdict):
+    names = ("gain_mean", "gain_low", "gain_high")
+
+    def change(multitask):
+        for row in multitask["summary"][2:4]:
+            row.update(zip(names, gain, strict=True))
+
+    edit_json(run_folder / "multitask" / "metrics.json", change)
+    text = read_text(build_report([run_folder], run_folder / "report", ReportConfig()))
+    assert f"paired seeds): {verdict}." in text
+
+
+def test_headline_says_so_where_validation_chose_stl(run_folder, edit_json):
+    chosen = {"method": "stl", "weight": 0.0, "by": "mean validation accuracy"}
+
+    def change(multitask):
+        multitask["chosen"] = chosen
+        for row in multitask["summary"][-2:]:
+            row.update(weight=0.0, accuracy_mean=0.99, gain_mean=0.0, gain_low=0.0, gain_high=0.0)
+
+    edit_json(run_folder / "multitask" / "metrics.json", change)
+    page = build_report([run_folder], run_folder / "report", ReportConfig())
+    text = read_text(page)
+    assert "by mean validation accuracy the single-task network (STL) was chosen" in text
+    assert (
+        "best auxiliary setting on validation, hard sharing with the discovered labels at weight 0.2, changed" in text
+    )
+    assert read_table(page, "accuracy")[1][0][0] == "STL chosen"
+
+
+def test_headline_without_an_interval_claims_no_gain(run_folder, edit_json):
+    def change(multitask):
+        for row in multitask["summary"]:
+            row.update(seeds=1, gain_low=None, gain_high=None, accuracy_low=None, accuracy_high=None)
+
+    edit_json(run_folder / "multitask" / "metrics.json", change)
+    text = read_text(build_report([run_folder], run_folder / "report", ReportConfig()))
+    assert "+1.25 points over STL (one seed gives no interval): no gain shown." in text
+
+
+@pytest.mark.parametrize(
+    ("p", "reading"), [(1e-9, "p < 0.001: independence is rejected"), (0.4, "p = 0.400: independence is not rejected")]
+)
+def test_headline_reads_small_p_as_rejection(run_folder, edit_json, p, reading):
+    path = run_folder / "discover" / "discovery.json"
+    edit_json(path, lambda discovery: discovery["candidates"][0]["principal"].update(chi2_p=p))
+    assert reading in read_text(build_report([run_folder], run_folder / "report", ReportConfig()))
+
+
+def test_scarce_labels_bring_a_caution(run_folder):
+    caution = "every network compared here trains on 10% of the principal labels"
+    page = build_report([run_folder], run_folder / "report", ReportConfig())
+    assert caution not in read_text(page)
+    path = run_folder / "multitask" / "config.yaml"
+    text = path.read_text(encoding="utf-8").replace("labelled_fraction: 1.0", "labelled_fraction: 0.1")
+    path.write_text(text, encoding="utf-8")
+    assert caution in read_text(build_report([run_folder], run_folder / "report", ReportConfig()))
+
+
+def test_page_without_a_task_gives_scores_and_advice(nothing_page):
+    text = read_text(nothing_page)
+    assert "No hidden task was found: none of 4 candidates in 2,700 training images" in text
+    assert "What to try" in text
+    assert "lower discover.min_cluster_fraction" in text
+    assert "multitask stage has not run" in text
+    _, rows = read_table(nothing_page, "candidates")
+    assert len(rows) == 7
+    assert not any(row[0].endswith("chosen") for row in rows)
+
+
+def test_page_without_a_task_ignores_an_older_multitask(run_folder, edit_json):
+    edit_json(run_folder / "discover" / "discovery.json", lambda discovery: discovery.update(chosen=-1, tasks=[]))
+    text = read_text(build_report([run_folder], run_folder / "report", ReportConfig()))
+    assert "not been measured" in text
+    assert "+1.25" not in text
+
+
+def test_chosen_baseline_is_named_as_one(run_folder, edit_json):
+    edit_json(run_folder / "discover" / "discovery.json", lambda discovery: discovery.update(chosen=4, tasks=[4]))
+    page = build_report([run_folder], run_folder / "report", ReportConfig())
+    assert "7 clusters among 2,700 training images, by a plain baseline" in read_text(page)
+    assert [row[0] for row in read_table(page, "candidates")[1] if row[0].endswith("chosen")] == [
+        "baseline: latents chosen"
+    ]
+
+
+def test_page_without_multitask_keeps_the_rest(run_folder):
+    shutil.rmtree(run_folder / "multitask")
+    page = build_report([run_folder], run_folder / "report", ReportConfig())
+    text = read_text(page)
+    assert "The effect on the principal task has not been measured" in text
+    assert read_table(page, "candidates")[1][0][0] == "subspaces 2 + 4 chosen"
+    assert not (page.parent / "tables" / "accuracy.csv").exists()
+
+
+def test_page_without_factors_or_manifest_is_built(run_folder, edit_json):
+    (run_folder / "disentangle" / "scores.json").write_text("{}", encoding="utf-8")
+    (run_folder / "shards" / "manifest.json").unlink()
+
+    def forget(discovery):
+        for one in [*discovery["candidates"], *discovery["baselines"], discovery["principal_subspace"]]:
+            one["factors"] = {}
+
+    edit_json(run_folder / "discover" / "discovery.json", forget)
+    text = read_text(build_report([run_folder], run_folder / "report", ReportConfig()))
+    assert "V-measure" not in text.split("How to read the columns")[0]
+
+
+def test_upper_bound_is_marked_wherever_numbers_stand(comparison_page):
+    text = read_text(comparison_page)
+    assert "Upper bound: the training pairs (rule one_factor) were made with ground-truth factors" in text
+    for caption in ("Every candidate and its scores", "Accuracy on the test split; gains are paired by seed"):
+        assert f"{caption} (upper bound: pairs used ground truth)" in text
+    _, rows = read_table(comparison_page, "comparison")
+    assert [row[0] for row in rows] == ["mined", "bound upper bound"]
+
+
+def test_comparison_has_a_row_per_run_and_its_own_files(comparison_page):
+    titles, rows = read_table(comparison_page, "comparison")
+    first = dict(zip(titles, rows[0], strict=True))
+    assert first["Chosen"] == "subspaces 2 + 4"
+    assert float(first["NMI with principal"]) == pytest.approx(0.0042, abs=5e-4)
+    assert (float(first["Best V"]), first["with hidden factor"]) == (0.997, "floor hue")
+    assert first["Gain over STL, points (95% interval)"] == "+1.25 (+0.47 to +2.03): a gain"
+    tables = {path.name for path in (comparison_page.parent / "tables").iterdir()}
+    assert {"comparison.csv", "run-1-accuracy.csv", "run-2-accuracy.md"} <= tables
+
+
+def test_hostile_names_are_shown_as_text(run_folder, edit_json):
+    def poison(manifest):
+        manifest.update(dataset=HOSTILE, classes=[HOSTILE], principal=HOSTILE, factors={HOSTILE: 2})
+        manifest["quarantined"] = [{"file": HOSTILE, "reason": HOSTILE}]
+
+    def poison_discovery(discovery):
+        discovery["rule"] = HOSTILE
+        for candidate in discovery["candidates"]:
+            candidate.update(why_not=HOSTILE, factors={HOSTILE: {"v_measure": 0.5}})
+
+    edit_json(run_folder / "shards" / "manifest.json", poison)
+    edit_json(run_folder / "discover" / "discovery.json", poison_discovery)
+    edit_json(
+        run_folder / "multitask" / "metrics.json",
+        lambda multitask: [row.update(labels=HOSTILE) for row in multitask["summary"][2:6]],
+    )
+    edit_json(run_folder / "multitask" / "record.json", lambda record: record.update(commit=HOSTILE))
+    hostile_run = run_folder.rename(run_folder.with_name("a\"b<i>'&"))
+    page = build_report([hostile_run], hostile_run / "report", ReportConfig(title=HOSTILE))
+    tags = read_tags(page)
+    assert not [tag for tag, _ in tags if tag in ("script", "i")]
+    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    assert all((attributes["src"] or "").startswith("data:") for tag, attributes in tags if tag == "img")
+    text = read_text(page)
+    assert text.count("<script>alert(1)</script>") >= 12
+    assert "{{ 7 * 7 }}" in text
+    markdown = (page.parent / "tables" / "candidates.md").read_text(encoding="utf-8")
+    assert "<script" not in markdown
+
+
+def test_examples_per_cluster_follow_the_config(run_folder):
+    def width_of_first_card(examples):
+        build_report([run_folder], run_folder / "report", ReportConfig(examples=examples))
+        with Image.open(run_folder / "report" / "figures" / "cluster-0.png") as image:
+            return image.width
+
+    one, two = width_of_first_card(1), width_of_first_card(2)
+    assert one == 32
+    assert two == 2 * 32 + 2
+
+
+def test_large_photographs_still_make_a_small_page(run_folder):
+    path = run_folder / "discover" / "gallery.npz"
+    random = np.random.default_rng(0)
+    with np.load(path) as arrays:
+        gallery = dict(arrays)
+    gallery["examples"] = random.integers(0, 256, (50, 224, 224, 3), np.uint8)
+    gallery["traversal"] = random.integers(0, 256, (5, 9, 224, 224, 3), np.uint8)
+    np.savez(path, **gallery)
+    page = build_report([run_folder], run_folder / "report", ReportConfig())
+    assert page.stat().st_size < 3_000_000
+
+
+def test_grey_pictures_are_shown(run_folder):
+    path = run_folder / "discover" / "gallery.npz"
+    with np.load(path) as arrays:
+        gallery = dict(arrays)
+    for name in ("examples", "traversal"):
+        gallery[name] = gallery[name][..., :1]
+    np.savez(path, **gallery)
+    page = build_report([run_folder], run_folder / "report", ReportConfig())
+    assert len(re.findall(r"<img ", page.read_text(encoding="utf-8"))) == 30
+
+
+def test_same_run_gives_the_same_page(run_folder):
+    first = build_report([run_folder], run_folder / "report", ReportConfig()).read_bytes()
+    assert build_report([run_folder], run_folder / "again", ReportConfig()).read_bytes() == first
+
+
+def test_run_without_discovery_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"discovery\.json does not exist"):
+        build_report([tmp_path], tmp_path / "report", ReportConfig())
+
+
+def test_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="at least one run"):
+        build_report([], tmp_path, ReportConfig())
+
+
+def test_broken_json_is_refused_by_name(run_folder):
+    path = run_folder / "multitask" / "metrics.json"
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"metrics\.json is not valid JSON"):
+        build_report([run_folder], run_folder / "report", ReportConfig())

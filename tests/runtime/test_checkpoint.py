@@ -1,0 +1,34 @@
+import torch
+
+from detaux.runtime.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+
+
+def save(folder, step, inputs_hash="h", keep=2):
+    training = {"optimizer": {"state": {0: {"exp_avg": torch.full((2,), float(step))}}, "param_groups": [{"lr": 0.1}]}}
+    save_checkpoint(folder, step, {"weight": torch.full((3,), float(step))}, training, inputs_hash, keep)
+
+
+def test_checkpoint_round_trip_restores_newest_step(tmp_path):
+    for step in (10, 20, 30):
+        save(tmp_path, step)
+    step, model, training = load_checkpoint(tmp_path, "h")
+    assert step == 30
+    assert torch.equal(model["weight"], torch.full((3,), 30.0))
+    assert torch.equal(training["optimizer"]["state"][0]["exp_avg"], torch.full((2,), 30.0))
+
+
+def test_checkpoint_keeps_the_last_n(tmp_path):
+    for step in (10, 20, 30, 40):
+        save(tmp_path, step, keep=3)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000020", "step-00000030", "step-00000040"]
+
+
+def test_checkpoint_of_other_inputs_is_not_loaded(tmp_path):
+    save(tmp_path, 10, inputs_hash="other")
+    assert load_checkpoint(tmp_path, "h") is None
+
+
+def test_checkpoint_half_written_is_ignored(tmp_path):
+    save(tmp_path, 10)
+    (tmp_path / ".step-00000020.partial").mkdir()
+    assert load_checkpoint(tmp_path, "h")[0] == 10
