@@ -1,16 +1,17 @@
 """HDBSCAN of scikit-learn against the `hdbscan` package: seconds on blobs with noise, interleaved in one run.
 
-    python benchmarks/bench_cluster.py [--sizes 5000 50000] [--dims 10 32] [--rounds 3] [--limit 180]
+    python benchmarks/bench_cluster.py [--sizes 5000 50000] [--dims 10 32] [--rounds 3] [--limit 180] [--memory 12]
 
 Both get the same points, min_cluster_size = 2% of them, and one thread. A fit runs in a process of its own, so that one
-that passes --limit seconds is stopped and reported as "not within N s". Seconds are CPU time, which on an idle machine
-is the time one waits and on a shared one still compares; the median over rounds, without imports. The ratio is the
-median of the rounds' own ratios to scikit-learn; the adjusted Rand index compares the two labellings.
+that passes --limit seconds or --memory GiB is stopped and reported as "not within" it. Seconds are CPU time, which on an
+idle machine is the time one waits and on a shared one still compares; the median over rounds, without imports. The ratio
+is the median of the rounds' own ratios to scikit-learn; the adjusted Rand index compares the two labellings.
 """
 
 import argparse
 import multiprocessing
 import os
+import resource
 import statistics
 import time
 from multiprocessing.connection import Connection
@@ -33,8 +34,9 @@ def make_blobs(samples: int, dims: int, seed: int = 0) -> np.ndarray:
     return random.permutation(np.concatenate([blobs, random.uniform(-12, 12, (noise, dims))])).astype(np.float32)
 
 
-def fit(library: str, samples: int, dims: int, pipe: Connection) -> None:
-    """Cluster and send (CPU seconds, labels) down the pipe."""
+def fit(library: str, samples: int, dims: int, memory: float, pipe: Connection) -> None:
+    """Cluster and send (CPU seconds, labels) down the pipe, or None where `memory` GiB do not do."""
+    resource.setrlimit(resource.RLIMIT_AS, (round(memory * 2**30), resource.RLIM_INFINITY))
     points = make_blobs(samples, dims)
     smallest = round(MIN_CLUSTER_FRACTION * samples)
     if library == "scikit-learn":
@@ -46,19 +48,27 @@ def fit(library: str, samples: int, dims: int, pipe: Connection) -> None:
 
         clusterer = HDBSCAN(smallest, core_dist_n_jobs=1)
     begun = time.process_time()
-    labels = clusterer.fit_predict(points)
-    pipe.send((time.process_time() - begun, labels))
+    try:
+        labels = clusterer.fit_predict(points)
+    except MemoryError:
+        pipe.send(None)
+    else:
+        pipe.send((time.process_time() - begun, labels))
 
 
-def fit_within(library: str, samples: int, dims: int, limit: float) -> tuple[float, np.ndarray] | None:
-    """CPU seconds and labels of one fit in a fresh process, None where it passes `limit` seconds."""
+def fit_within(
+    library: str, samples: int, dims: int, limit: float, memory: float
+) -> tuple[float, np.ndarray] | tuple[str, float]:
+    """CPU seconds and labels of one fit in a fresh process, or the unit ("s", "GiB") and value of the limit it passes."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=fit, args=(library, samples, dims, sender))
+    process = context.Process(target=fit, args=(library, samples, dims, memory, sender))
     process.start()
     sender.close()
     try:
-        return receiver.recv() if receiver.poll(limit) else None
+        if not receiver.poll(limit):
+            return "s", limit
+        return receiver.recv() or ("GiB", memory)
     except EOFError:
         raise RuntimeError(f"{library} failed on {samples} x {dims}; its error is above") from None
     finally:
@@ -66,39 +76,41 @@ def fit_within(library: str, samples: int, dims: int, limit: float) -> tuple[flo
         process.join()
 
 
-def run_case(samples: int, dims: int, rounds: int, limit: float, command: str) -> None:
+def run_case(samples: int, dims: int, rounds: int, limit: float, memory: float, command: str) -> None:
     """Print and append one row per library."""
     from sklearn.metrics import adjusted_rand_score
 
     seconds: dict[str, list[float]] = {library: [] for library in LIBRARIES}
     labels: dict[str, np.ndarray] = {}
-    too_slow: set[str] = set()
+    passed: dict[str, tuple[str, float]] = {}  # library -> the limit it passed
     for _ in range(rounds):
         for library in LIBRARIES:
-            result = None if library in too_slow else fit_within(library, samples, dims, limit)
-            if result is None:
-                too_slow.add(library)
-            else:
-                seconds[library].append(result[0])
-                labels[library] = result[1]
-    agreement = adjusted_rand_score(labels[LIBRARIES[0]], labels[LIBRARIES[1]]) if len(labels) == 2 else None
+            if library in passed:
+                continue
+            match fit_within(library, samples, dims, limit, memory):
+                case (str() as unit, value):
+                    passed[library] = (unit, value)
+                case (value, found):
+                    seconds[library].append(value)
+                    labels[library] = found
+    agreement = adjusted_rand_score(*labels.values()) if not passed else None
     for library in LIBRARIES:
-        case = f"{library}, {samples} x {dims}"
-        ratio = None
-        if too_slow:
-            spread = ""
-        else:
+        ratio, spread = None, ""
+        if not passed:
             ratios = [theirs / ours for theirs, ours in zip(seconds[library], seconds[LIBRARIES[0]], strict=True)]
             ratio, spread = statistics.median(ratios), f"{min(ratios):.2f}-{max(ratios):.2f}"
-        value = limit if library in too_slow else statistics.median(seconds[library])
-        shown = f"not within {limit:g} s" if library in too_slow else f"{value:.2f} s"
-        print(f"{case:32} {shown:>20}  ratio {'-' if ratio is None else f'{ratio:.2f}'} {spread}", flush=True)
+        unit, value = passed.get(library) or ("s", statistics.median(seconds[library]))
+        case, metric = f"{library}, {samples} x {dims}", f"fit, {'not within' if library in passed else 'CPU time'}"
+        print(
+            f"{case:32} {metric} {value:.2f} {unit}  ratio {'-' if ratio is None else f'{ratio:.2f}'} {spread}",
+            flush=True,
+        )
         append_row(
             benchmark="cluster",
             case=case,
-            metric="fit, not within" if library in too_slow else "fit, CPU time",
+            metric=metric,
             value=value,
-            unit="s",
+            unit=unit,
             ratio=ratio,
             spread=spread,
             command=command,
@@ -121,16 +133,17 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", default=[10, 32])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=180.0, help="seconds after which a fit is stopped")
+    parser.add_argument("--memory", type=float, default=12.0, help="GiB of address space a fit may take")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     listed = [" ".join(map(str, values)) for values in (arguments.sizes, arguments.dims)]
     command = (
         f"python benchmarks/bench_cluster.py --sizes {listed[0]} --dims {listed[1]} "
-        f"--rounds {arguments.rounds} --limit {arguments.limit:g}"
+        f"--rounds {arguments.rounds} --limit {arguments.limit:g} --memory {arguments.memory:g}"
     )
     for samples in arguments.sizes:
         for dims in arguments.dims:
-            run_case(samples, dims, arguments.rounds, arguments.limit, command)
+            run_case(samples, dims, arguments.rounds, arguments.limit, arguments.memory, command)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,10 @@ IMAGES_FILE = "images.npy"  # scratch, removed before the set is complete
 
 
 def list_inputs(config: Config) -> dict[str, Path]:
-    """What a build reads besides its config: `data.path`, where it names something."""
+    """What a build reads besides its config: `data.path`, or the folder of the tars where it is a pattern of tars."""
     path = Path(config.data.path).expanduser() if config.data.path else None
+    if path is not None and config.data.source == "webdataset" and not path.exists():
+        path = path.parent
     return {"data.path": path} if path is not None and path.exists() else {}
 
 

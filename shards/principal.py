@@ -22,7 +22,8 @@ def choose_principal(source: Source, principal: Any) -> Principal:
     """Labels under `data.principal`: "class" is the source's own main factor; a mapping places each value of it,
     named or numbered, in one new class.
 
-    Raises UserError for an unknown factor, and for a mapping that misses, repeats or invents a value.
+    Raises UserError for an unknown factor, for one of a single value, and for a mapping that misses, repeats or invents
+    a value.
     """
     columns = list(source.factors)
     if isinstance(principal, dict):
@@ -30,6 +31,8 @@ def choose_principal(source: Source, principal: Any) -> Principal:
     name = source.default_principal if principal == "class" else principal
     if name not in columns:
         raise UserError(f"data.principal={principal!r} is no factor of {source.name}; it has {', '.join(columns)}.")
+    if source.factors[name] < 2:
+        raise UserError(f"data.principal={principal!r}: {name} has a single value in {source.name}; two are needed.")
     return Principal(source.factor_values[:, columns.index(name)], source.value_names[name], name)
 
 

@@ -1,10 +1,13 @@
 """What a dataset hands to the builder: a Source, whose images come in blocks of Records."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
+
+from detaux.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,15 @@ class Source:
     read: Callable[[], Iterator[Records]]
     keys: list[str] | None = None
     quarantined: list[dict[str, str]] = field(default_factory=list)
+
+
+def check_share(origin: str, quarantined: list[dict[str, str]], count: int, limit: float) -> None:
+    """Raise UserError where more of the `count` files were quarantined than `limit`, a share, allows, rounded up."""
+    if len(quarantined) > math.ceil(limit * count):
+        raise UserError(
+            f"{origin}: {len(quarantined)} of {count} samples are unusable, more than data.max_bad_fraction={limit:g} "
+            f"allows; the first is {quarantined[0]['file']} ({quarantined[0]['reason']})."
+        )
 
 
 def resize(images: np.ndarray, side: int) -> np.ndarray:

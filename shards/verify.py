@@ -29,8 +29,9 @@ def verify_shards(folder: Path) -> list[Problem]:
     """Everything wrong with a shard set; [] where it is sound. Raises UserError where the manifest cannot be read."""
     manifest = read_manifest(folder)
     problems: list[Problem] = []
+    keys: set[str] = set()
     for shard in manifest.shards:
-        problems += _verify_shard(folder, manifest, shard)
+        problems += _verify_shard(folder, manifest, shard, keys)
     known = {shard.name for shard in manifest.shards}
     problems += [
         Problem(path.name, "", f"not named by {MANIFEST_NAME}")
@@ -40,7 +41,8 @@ def verify_shards(folder: Path) -> list[Problem]:
     return problems
 
 
-def _verify_shard(folder: Path, manifest: Manifest, shard: Shard) -> list[Problem]:
+def _verify_shard(folder: Path, manifest: Manifest, shard: Shard, keys: set[str]) -> list[Problem]:
+    """What is wrong with one tar; `keys` holds the sample keys seen so far and takes in this tar's."""
     path = folder / shard.name
     if PurePosixPath(shard.name).name != shard.name or shard.split not in SPLITS:
         return [Problem(shard.name, "", f"not a plain file name in one of the splits {', '.join(SPLITS)}")]
@@ -54,7 +56,7 @@ def _verify_shard(folder: Path, manifest: Manifest, shard: Shard) -> list[Proble
     headers = _verify_members(path, manifest.layout)
     if any(not problem.member for problem in headers):
         return problems + headers
-    return problems + headers + (_verify_places(shard) or _verify_blocks(path, manifest, shard))
+    return problems + headers + (_verify_places(shard) or _verify_blocks(path, manifest, shard, keys))
 
 
 def _verify_members(path: Path, layout: str) -> list[Problem]:
@@ -90,7 +92,7 @@ def _verify_places(shard: Shard) -> list[Problem]:
     return []
 
 
-def _verify_blocks(path: Path, manifest: Manifest, shard: Shard) -> list[Problem]:
+def _verify_blocks(path: Path, manifest: Manifest, shard: Shard, keys: set[str]) -> list[Problem]:
     """Decode every block where the manifest says it lies."""
     problems = []
     with path.open("rb") as stream:
@@ -100,7 +102,7 @@ def _verify_blocks(path: Path, manifest: Manifest, shard: Shard) -> list[Problem
             found = 0
             try:
                 for group in iterate_groups(data):
-                    count, reasons = _inspect_group(group, manifest)
+                    count, reasons = _inspect_group(group, manifest, keys)
                     found += count
                     problems += [Problem(shard.name, str(group["__key__"]), reason) for reason in reasons]
             except Exception as error:  # tar libraries raise nearly anything on hostile bytes
@@ -110,7 +112,7 @@ def _verify_blocks(path: Path, manifest: Manifest, shard: Shard) -> list[Problem
     return problems
 
 
-def _inspect_group(group: dict[str, Any], manifest: Manifest) -> tuple[int, list[str]]:
+def _inspect_group(group: dict[str, Any], manifest: Manifest, keys: set[str]) -> tuple[int, list[str]]:
     """Samples of a member group that decode, and what is wrong with it."""
     try:
         arrays = decode_group(group, manifest.layout, manifest.side, manifest.channels)
@@ -125,6 +127,10 @@ def _inspect_group(group: dict[str, Any], manifest: Manifest) -> tuple[int, list
         reasons.append(f"it has {0 if factors is None else factors.shape[1]} factors; the manifest names {len(sizes)}")
     elif factors is not None and ((factors < 0) | (factors >= np.array(sizes))).any():
         reasons.append("a factor's value is out of range")
+    for key in arrays.keys:
+        if key in keys:
+            reasons.append(f"sample key {key} stands twice")
+        keys.add(key)
     return len(labels), reasons
 
 

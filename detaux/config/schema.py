@@ -118,7 +118,7 @@ class ConsistencyConfig:
 @dataclass(frozen=True)
 class RegularizationConfig:
     form: Literal["paper", "official"] = key("paper", "Eq. (10) with its gradient, or detached (released: no gradient)")
-    temperature: float = key(5.0, "softmax sharpness of the soft usage that carries the gradient", 0.0)
+    temperature: float = key(5.0, "softmax sharpness of the soft usage that carries the gradient", 0.01)
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ class MultitaskConfig:
 @dataclass(frozen=True)
 class ReportConfig:
     title: str = key("Detaux report", "heading of the page")
-    examples: int = key(8, "example images shown per cluster", 1, 64)
+    examples: int = key(8, "example images shown per cluster", 1, 16)
 
 
 @dataclass(frozen=True)
@@ -260,13 +260,14 @@ NEUTRAL_KEYS = (
     "disentangle.log_interval",
     "disentangle.checkpoint_interval",
     "disentangle.keep_checkpoints",
+    "report.title",
 )
 
 # What each stage reads: its help lists these sections, and its inputs hash covers them.
 STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
     "shards": ("run", "data"),
     "disentangle": ("run", "data", "pairs", "model", "losses", "disentangle"),
-    "discover": ("run", "data", "pairs", "model", "losses", "discover"),
+    "discover": ("run", "data", "pairs", "model", "losses", "discover", "report"),
     "multitask": ("run", "data", "multitask"),
     "report": ("run", "report"),
     "run": ("run", "data", "pairs", "model", "losses", "disentangle", "discover", "multitask", "report"),

@@ -84,7 +84,7 @@ def mine_neighbours(images: Tensor, labels: Tensor, blur: bool = False) -> Neigh
     for label in labels.unique():
         members = (labels == label).nonzero().squeeze(1).cpu()
         pairs = find_relative_neighbours(compute_squared_distances(features[members]))
-        ends.append(members[pairs])
+        ends.append(members[pairs.cpu()])
     pairs = torch.cat(ends)
     pairs = torch.cat([pairs, pairs.flip(1)]).cpu()
     pairs = pairs[torch.argsort(pairs[:, 0] * len(images) + pairs[:, 1])]

@@ -10,7 +10,7 @@ from detaux.config.schema import DataConfig
 from detaux.data.decode import flatten_picture
 from detaux.data.schema import MAX_IMAGE_PIXELS
 from detaux.errors import UserError
-from shards.records import Records, Source
+from shards.records import Records, Source, check_share
 
 BLOCK = 256
 
@@ -42,11 +42,7 @@ def open_folder(config: DataConfig) -> Source:
             quarantined.append({"file": str(path.relative_to(root)), "reason": reason})
         else:
             good.append((path, label))
-    if len(quarantined) > config.max_bad_fraction * len(files):
-        raise UserError(
-            f"data.path={root}: {len(quarantined)} of {len(files)} files are unreadable, more than data.max_bad_fraction="
-            f"{config.max_bad_fraction:g} allows; the first is {quarantined[0]['file']} ({quarantined[0]['reason']})."
-        )
+    check_share(f"data.path={root}", quarantined, len(files), config.max_bad_fraction)
 
     def read() -> Iterator[Records]:
         for start in range(0, len(good), BLOCK):

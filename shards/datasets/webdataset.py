@@ -11,7 +11,7 @@ from braceexpand import braceexpand
 from detaux.config.schema import DataConfig
 from detaux.data.decode import PIL_FORMATS, BadSampleError, decode_image, decode_integer, decode_json, iterate_groups
 from detaux.errors import UserError
-from shards.records import Records, Source, resize
+from shards.records import Records, Source, check_share, resize
 
 
 def open_webdataset(config: DataConfig) -> Source:
@@ -26,12 +26,9 @@ def open_webdataset(config: DataConfig) -> Source:
         else:
             keys.append(key)
             labels.append(label)
-    if not keys or len(quarantined) > config.max_bad_fraction * (len(keys) + len(quarantined)):
-        first = f"; the first is {quarantined[0]['file']} ({quarantined[0]['reason']})" if quarantined else ""
-        raise UserError(
-            f"data.path={config.path}: {len(quarantined)} of {len(keys) + len(quarantined)} samples are unusable, more "
-            f"than data.max_bad_fraction={config.max_bad_fraction:g} allows{first}."
-        )
+    check_share(f"data.path={config.path}", quarantined, len(keys) + len(quarantined), config.max_bad_fraction)
+    if len(set(labels)) < 2:
+        raise UserError(f"data.path={config.path} holds {len(set(labels))} classes; at least two are needed.")
     values = sorted(set(labels))
     index_of = {value: index for index, value in enumerate(values)}
 

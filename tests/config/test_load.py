@@ -1,0 +1,177 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detaux.config import Config, dump_config, load_config
+from detaux.config.load import config_to_dict, describe_allowed, format_help, get_value, iterate_fields
+from detaux.errors import UserError
+
+RANGED = [
+    (dotted, entry, hint)
+    for dotted, entry, hint in iterate_fields()
+    if hint in (int, float) and entry.metadata.get("low") is not None
+]
+
+
+def write(folder, text):
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_no_layers_give_the_defaults():
+    assert load_config(None) == Config()
+
+
+def test_dumped_config_loads_to_an_equal_config(tmp_path):
+    config = load_config(
+        None,
+        [
+            "data.principal={odd: [1, 3], even: [0, 2]}",
+            "data.grid=[2, 2, 2, 2, 2, 1]",
+            "run.dir=runs/é 1",
+            "multitask.weights=[0.1, 2]",
+            "losses.schedule.beta1.shape=fall",
+        ],
+    )
+    dump_config(config, tmp_path / "config.yaml")
+    loaded = load_config(tmp_path / "config.yaml")
+    assert loaded == config
+    assert list(loaded.data.principal) == ["odd", "even"]
+
+
+@given(st.sampled_from(RANGED), st.floats(0, 1))
+def test_value_within_range_is_kept_exactly(field, place):
+    dotted, entry, hint = field
+    low, high = entry.metadata["low"], entry.metadata["high"]
+    value = hint(low + place * ((high if high is not None else low + 100) - low))
+    assert get_value(load_config(None, [f"{dotted}={value!r}"]), dotted) == value
+
+
+@pytest.mark.parametrize(("dotted", "entry"), [(dotted, entry) for dotted, entry, _ in RANGED])
+def test_value_out_of_range_is_refused_with_the_range(dotted, entry):
+    for bound, beyond in ((entry.metadata["low"], -1), (entry.metadata["high"], 1)):
+        if bound is not None:
+            with pytest.raises(UserError, match=rf"{dotted}=.* is out of range; expected .*{bound:.15g}"):
+                load_config(None, [f"{dotted}={bound + beyond}"])
+
+
+def test_range_holds_for_numbers_written_as_text(tmp_path):
+    with pytest.raises(UserError, match="data.workers=-5 is out of range"):
+        load_config(write(tmp_path, "data: {workers: '-5'}"))
+
+
+@pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0e-3"])
+def test_number_with_exponent_is_read_in_yaml_and_override(tmp_path, text):
+    assert load_config(write(tmp_path, f"disentangle: {{main: {{lr: {text}}}}}")).disentangle.main.lr == 0.001
+    assert load_config(None, [f"disentangle.main.lr={text}"]).disentangle.main.lr == 0.001
+
+
+def test_later_layer_wins_over_earlier(tmp_path):
+    path = write(tmp_path, "run: {seed: 1, device: cpu}")
+    config = load_config(path, ["run.seed=2", "run.seed=3"])
+    assert (config.run.seed, config.run.device, config.run.threads) == (3, "cpu", Config().run.threads)
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("data.sied=32", "data.side"),
+        ("disentagle.main.lr=1", "disentangle.main.lr"),
+        ("pairs.partners=mined", "pairs.partner"),
+        ("losses.margin=1", "losses.distance.margin"),
+        ("min_cluster_fractoin=0.1", "discover.min_cluster_fraction"),
+    ],
+)
+def test_unknown_key_names_the_nearest_key_and_what_it_takes(override, nearest):
+    allowed = {dotted: describe_allowed(entry, hint) for dotted, entry, hint in iterate_fields()}[nearest]
+    with pytest.raises(UserError) as caught:
+        load_config(None, [override])
+    assert f"unknown key {override.partition('=')[0]}; the nearest is {nearest} ({allowed})." in str(caught.value)
+
+
+def test_unknown_key_far_from_all_names_the_sections():
+    with pytest.raises(UserError, match="unknown key zzz.q; the sections are run, data, pairs"):
+        load_config(None, ["zzz.q=1"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.source=imagenet",
+        "data.workers=two",
+        "run.seed=1.5",
+        "run.seed=true",
+        "discover.merge=1",
+        "data.grid=5",
+        "data.grid=[1.5]",
+        "multitask.weights=[a]",
+        "run.dir=",
+        "run.dir=???",
+        "run.dir=runs/${nowhere}",
+        "pairs.partner={mined: 1}",
+        "losses.schedule.beta1.shape=null",
+    ],
+)
+def test_wrong_type_or_choice_names_key_and_allowed(override):
+    with pytest.raises(UserError, match="is not allowed; expected") as caught:
+        load_config(None, [override])
+    assert override.partition("=")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [".inf", "nan", "-.inf"])
+def test_value_that_is_not_finite_is_refused(value):
+    with pytest.raises(UserError, match="out of range"):
+        load_config(None, [f"disentangle.main.lr={value}"])
+
+
+@pytest.mark.parametrize("title", ["2024", "yes", "a: b", "[draft", "1_000", "Detaux"])
+def test_text_key_keeps_the_words_of_the_command_line(title):
+    assert load_config(None, [f"report.title={title}"]).report.title == title
+
+
+def test_null_on_the_command_line_empties_an_optional_key(tmp_path):
+    assert load_config(write(tmp_path, "data: {path: /there}"), ["data.path=null"]).data.path is None
+
+
+def test_section_without_keys_changes_nothing(tmp_path):
+    assert load_config(write(tmp_path, "discover:\nlosses: {schedule: {beta1: }}\n")) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: {side: 32", "not valid YAML"),
+        ("- data", "holds a list; a mapping"),
+        ("data: 5", "data is a section"),
+        ("run: {seed: 1, seed: 2}", "seed stands twice"),
+        ("data: {side: 32}\ndata: {noise: 0}", "data stands twice"),
+        ("data: !!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_malformed_file_is_named_with_its_fault(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(write(tmp_path, text))
+    assert "config.yaml" in str(caught.value)
+
+
+def test_missing_file_names_the_nearest_file(tmp_path):
+    path = write(tmp_path, "")
+    with pytest.raises(UserError, match=f"config.yml does not exist; the nearest is {path}"):
+        load_config(tmp_path / "config.yml")
+
+
+def test_config_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load_config(None).run.seed = 1
+
+
+def test_every_key_has_a_meaning_and_stands_in_the_help():
+    sections = list(config_to_dict(Config()))
+    text = format_help(sections)
+    for dotted, entry, hint in iterate_fields():
+        assert entry.metadata["meaning"], dotted
+        assert f"{dotted}=" in text
+        assert describe_allowed(entry, hint) in text

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+
+from detaux.config import Config, dump_config, load_config
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+def test_presets_of_every_kind_are_there():
+    names = {str(path.relative_to(ROOT / "configs")) for path in CONFIGS}
+    assert {"quickstart.yaml", "digits.yaml"} <= names
+    assert any(name.startswith("paper/") for name in names)
+    assert any(name.startswith("official/") for name in names)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_loads_and_survives_a_round_trip(path, tmp_path):
+    config = load_config(path)
+    assert config != Config()
+    dump_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_quickstart_uses_no_ground_truth():
+    config = load_config(ROOT / "configs" / "quickstart.yaml")
+    assert config.pairs.partner == "mined"
+
+
+def test_quickstart_fits_your_own_pictures():
+    config = load_config(ROOT / "configs" / "quickstart.yaml", ["data.source=folder", "data.path=photos"])
+    assert config.data.principal == "class"

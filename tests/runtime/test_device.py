@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from detaux.config.schema import RunConfig
+from detaux.errors import UserError
+from detaux.runtime.device import select_device
+
+
+def test_device_cpu_is_kept():
+    assert select_device(RunConfig(device="cpu")) == torch.device("cpu")
+
+
+def test_device_auto_follows_what_torch_finds(monkeypatch):
+    for is_there, kind in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda is_there=is_there: is_there)
+        assert select_device(RunConfig(device="auto")).type == kind
+
+
+def test_device_cuda_without_a_gpu_is_a_user_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"run\.device=cuda"):
+        select_device(RunConfig(device="cuda"))
+
+
+def test_device_sets_threads_only_where_asked():
+    before = torch.get_num_threads()
+    try:
+        select_device(RunConfig(device="cpu", threads=0))
+        assert torch.get_num_threads() == before
+        select_device(RunConfig(device="cpu", threads=before + 1))
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)

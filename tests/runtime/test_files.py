@@ -1,0 +1,88 @@
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from detaux.runtime.files import atomic_path, hash_file, hash_path, read_json, write_json
+
+SLOW_WRITER = """
+import sys, time
+from pathlib import Path
+from detaux.runtime.files import atomic_path
+with atomic_path(Path(sys.argv[1])) as partial:
+    partial.write_text("half")
+    print("half written", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_killed_writer_leaves_the_old_file(tmp_path):
+    path = tmp_path / "value.json"
+    write_json(path, {"old": True})
+    with subprocess.Popen([sys.executable, "-c", SLOW_WRITER, str(path)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout.readline() == "half written\n"
+        os.kill(writer.pid, signal.SIGKILL)
+    assert read_json(path) == {"old": True}
+    write_json(path, {"new": True})
+    assert read_json(path) == {"new": True}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_failing_block_leaves_the_old_folder(tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "old").touch()
+
+    def write_and_fail():
+        with atomic_path(folder) as partial:
+            partial.mkdir()
+            (partial / "new").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
+    assert [entry.name for entry in folder.iterdir()] == ["old"]
+
+
+def test_finished_block_replaces_the_folder_whole(tmp_path):
+    folder = tmp_path / "deep" / "set"
+    for name in ("first", "second"):
+        with atomic_path(folder) as partial:
+            partial.mkdir()
+            (partial / name).touch()
+    assert [entry.name for entry in folder.iterdir()] == ["second"]
+
+
+def test_json_refuses_nan_and_keeps_the_old_value(tmp_path):
+    path = tmp_path / "value.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert read_json(path) == {"a": 1}
+
+
+def test_file_hash_matches_sha256(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(bytes(range(256)) * 5000)
+    assert hash_file(path) == hash_path(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_folder_hash_changes_with_any_file_below(tmp_path):
+    inner = tmp_path / "cats"
+    inner.mkdir()
+    (inner / "a.png").write_bytes(b"1")
+    seen = [hash_path(tmp_path)]
+    assert hash_path(tmp_path) == seen[0]
+    (inner / "b.png").write_bytes(b"2")
+    seen.append(hash_path(tmp_path))
+    (inner / "b.png").rename(inner / "c.png")
+    seen.append(hash_path(tmp_path))
+    (inner / "c.png").write_bytes(b"longer")
+    seen.append(hash_path(tmp_path))
+    (inner / "c.png").unlink()
+    os.utime(inner / "a.png", (1, 1))
+    seen.append(hash_path(tmp_path))
+    assert len(set(seen)) == len(seen)

@@ -1,0 +1,104 @@
+import pytest
+
+from detaux.config import NEUTRAL_KEYS, STAGE_SECTIONS, load_config
+from detaux.config.load import get_value, iterate_fields
+from detaux.runtime.files import read_json, write_json
+from detaux.runtime.record import RECORD_NAME, compute_inputs_hash, is_done, read_stage_config, write_record
+
+CHANGES = {
+    "run.seed": "1",
+    "data.noise": "0.5",
+    "pairs.pull": "0.5",
+    "model.latent": "17",
+    "losses.distance.margin": "2",
+    "disentangle.main.steps": "7",
+    "discover.merge": "false",
+    "multitask.epochs": "2",
+}
+NEUTRAL_CHANGES = {"run.dir": "elsewhere", "data.workers": "3", "data.cache": "none", "data.cache_bytes": "0"}
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    path = tmp_path / "manifest.json"
+    path.write_text("{}")
+    return {"manifest": path}
+
+
+def finish(folder, stage="discover", config=None, inputs=None):
+    folder.mkdir(exist_ok=True)
+    (folder / "labels.parquet").write_bytes(b"labels")
+    write_record(folder, stage, config or load_config(None), inputs or {}, ["labels.parquet"], 0.0, {"note": 1})
+
+
+@pytest.mark.parametrize("stage", ["shards", "disentangle", "discover", "multitask"])
+@pytest.mark.parametrize("dotted", CHANGES)
+def test_hash_changes_exactly_with_the_sections_a_stage_reads(inputs, stage, dotted):
+    before = compute_inputs_hash(stage, load_config(None), inputs)
+    after = compute_inputs_hash(stage, load_config(None, [f"{dotted}={CHANGES[dotted]}"]), inputs)
+    assert (before != after) == (dotted.split(".")[0] in STAGE_SECTIONS[stage])
+
+
+@pytest.mark.parametrize("dotted", NEUTRAL_CHANGES)
+def test_hash_ignores_neutral_keys(inputs, dotted):
+    assert dotted in NEUTRAL_KEYS
+    changed = load_config(None, [f"{dotted}={NEUTRAL_CHANGES[dotted]}"])
+    assert compute_inputs_hash("disentangle", changed, inputs) == compute_inputs_hash(
+        "disentangle", load_config(None), inputs
+    )
+
+
+def test_neutral_keys_are_keys():
+    known = {dotted for dotted, _, _ in iterate_fields()}
+    assert set(NEUTRAL_KEYS) <= known
+
+
+def test_hash_changes_with_an_input_file(inputs):
+    before = compute_inputs_hash("discover", load_config(None), inputs)
+    inputs["manifest"].write_text("{ }")
+    assert compute_inputs_hash("discover", load_config(None), inputs) != before
+
+
+def test_hash_changes_with_the_order_of_classes(inputs):
+    hashes = {
+        compute_inputs_hash("shards", load_config(None, [f"data.principal={text}"]), inputs)
+        for text in ("{odd: [1], even: [0]}", "{even: [0], odd: [1]}", "{1: [1], even: [0]}")
+    }
+    assert len(hashes) == 3
+
+
+def test_stage_is_done_after_its_record_and_only_with_the_same_inputs(tmp_path, inputs):
+    folder, config = tmp_path / "discover", load_config(None)
+    inputs_hash = compute_inputs_hash("discover", config, inputs)
+    assert not is_done(folder, inputs_hash)
+    finish(folder, inputs=inputs)
+    assert is_done(folder, inputs_hash)
+    assert not is_done(folder, compute_inputs_hash("discover", load_config(None, ["run.seed=1"]), inputs))
+
+
+@pytest.mark.parametrize("damage", ["changed", "removed", "record cut", "record of another form"])
+def test_stage_is_not_done_once_its_files_are_damaged(tmp_path, damage):
+    folder = tmp_path / "discover"
+    finish(folder)
+    inputs_hash = read_json(folder / RECORD_NAME)["inputs_hash"]
+    assert is_done(folder, inputs_hash)
+    if damage == "changed":
+        (folder / "labels.parquet").write_bytes(b"other")
+    elif damage == "removed":
+        (folder / "labels.parquet").unlink()
+    elif damage == "record cut":
+        (folder / RECORD_NAME).write_text('{"inputs_hash": "')
+    else:
+        write_json(folder / RECORD_NAME, ["outputs"])
+    assert not is_done(folder, inputs_hash)
+
+
+def test_record_holds_the_frozen_config_and_what_ran(tmp_path):
+    config = load_config(None, ["run.seed=5", "discover.tasks=2"])
+    finish(tmp_path / "discover", config=config)
+    record = read_json(tmp_path / "discover" / RECORD_NAME)
+    assert load_config(tmp_path / "discover" / "config.yaml") == config
+    assert read_stage_config(tmp_path / "discover")["run"]["seed"] == get_value(config, "run.seed") == 5
+    assert record["stage"] == "discover"
+    assert record["facts"] == {"note": 1}
+    assert {"python", "detaux", "torch", "numpy"} <= set(record["versions"])

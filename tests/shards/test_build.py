@@ -1,0 +1,248 @@
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import webdataset
+from hypothesis import given
+from hypothesis import strategies as st
+from webdataset.tariterators import base_plus_ext
+
+from detaux.config import Config
+from detaux.config.schema import DataConfig
+from detaux.data.decode import decode_group, iterate_groups
+from detaux.data.schema import read_manifest
+from detaux.errors import UserError
+from detaux.runtime.record import compute_inputs_hash, is_done
+from shards.build import build_shards, list_inputs, make_keys
+from shards.datasets.shapes3d import open_shapes3d
+from shards.records import Records, Source
+
+MakeConfig = Callable[..., Config]
+Build = Callable[..., Path]
+ReadSamples = Callable[[Path], dict[str, Any]]
+PARITY = "data.principal={even: [0, 2, 4, 6, 8], odd: [1, 3, 5, 7, 9]}"
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    files = [*folder.glob("*.tar"), folder / "manifest.json"]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize("layout", ["packed", "standard"])
+def test_set_holds_every_scene_once_with_its_label_factors_and_pixels(
+    build: Build, read_samples: ReadSamples, read_images: Callable[[Source], np.ndarray], layout: str
+) -> None:
+    folder = build(layout)
+    samples = read_samples(folder)
+    source = open_shapes3d(DataConfig(side=16, grid=[2, 2, 2, 2, 4, 2]))
+    images = read_images(source)
+    assert len(samples) == source.count == 128
+    for key, (_, label, pixels, factors) in samples.items():
+        index = int(key)
+        assert pixels == images[index].tobytes()
+        assert factors == tuple(source.factor_values[index])
+        assert label == source.factor_values[index, 4]
+
+
+def test_manifest_describes_the_tars(build: Build, read_samples: ReadSamples) -> None:
+    folder = build()
+    manifest = read_manifest(folder)
+    samples = read_samples(folder)
+    assert manifest.classes == ["0", "1", "2", "3"]
+    assert manifest.principal == "shape"
+    assert manifest.factors == {
+        "floor_hue": 2, "wall_hue": 2, "object_hue": 2, "scale": 2, "shape": 4, "orientation": 2,
+    }  # fmt: skip
+    for split in ("train", "validation", "test"):
+        assert manifest.count(split) == sum(sample[0] == split for sample in samples.values())
+    for shard in manifest.shards:
+        path = folder / shard.name
+        assert path.stat().st_size == shard.size
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == shard.sha256
+        assert shard.samples <= 32
+        assert all(block.samples <= 8 for block in shard.blocks)
+        with tarfile.open(path) as tar:
+            headers = {member.offset: member for member in tar}
+        assert all(block.offset in headers for block in shard.blocks)
+        assert all(member.mtime == member.uid == member.gid == 0 for member in headers.values())
+        assert not any(member.uname or member.gname for member in headers.values())
+
+
+def test_blocks_mix_the_classes(build: Build) -> None:
+    folder = build("packed", "data.test_fraction=0", "data.validation_fraction=0")
+    manifest = read_manifest(folder)
+    with (folder / manifest.shards[0].name).open("rb") as stream:
+        blocks = [decode_group(group, "packed", 16, 3) for group in iterate_groups(stream)]
+    assert min(len(set(block.labels.tolist())) for block in blocks) > 1
+
+
+@pytest.mark.parametrize("layout", ["packed", "standard"])
+def test_two_builds_are_byte_equal(make_config: MakeConfig, tmp_path: Path, layout: str) -> None:
+    config = make_config("digits", PARITY, f"data.layout={layout}")
+    for name in ("first", "second"):
+        build_shards(config, tmp_path / name)
+    assert hash_files(tmp_path / "first") == hash_files(tmp_path / "second")
+    build_shards(make_config("digits", PARITY, f"data.layout={layout}", "data.split_seed=1"), tmp_path / "third")
+    assert hash_files(tmp_path / "first") != hash_files(tmp_path / "third")
+
+
+def test_mapping_keeps_the_old_class_as_a_factor(
+    make_config: MakeConfig, tmp_path: Path, read_samples: ReadSamples
+) -> None:
+    manifest = build_shards(make_config("digits", PARITY), tmp_path / "set")
+    assert manifest.classes == ["even", "odd"]
+    assert manifest.factors == {"digit": 10}
+    assert all(label == factors[0] % 2 for _, label, _, factors in read_samples(tmp_path / "set").values())
+
+
+def test_plain_classes_leave_no_factor(make_config: MakeConfig, tmp_path: Path, read_samples: ReadSamples) -> None:
+    assert build_shards(make_config("digits"), tmp_path / "set").factors == {}
+    assert all(factors is None for _, _, _, factors in read_samples(tmp_path / "set").values())
+
+
+def test_record_says_done_for_the_same_config_only(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("digits")
+    build_shards(config, tmp_path / "set")
+    assert is_done(tmp_path / "set", compute_inputs_hash("shards", config, list_inputs(config)))
+    other = make_config("digits", "data.split_seed=3")
+    assert not is_done(tmp_path / "set", compute_inputs_hash("shards", other, list_inputs(other)))
+
+
+def test_record_says_not_done_once_the_pictures_change(
+    make_config: MakeConfig, write_pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write_pictures(cats=5, dogs=5)
+    config = make_config("folder", f"data.path={root}")
+    build_shards(config, tmp_path / "set")
+    assert is_done(tmp_path / "set", compute_inputs_hash("shards", config, list_inputs(config)))
+    (root / "cats" / "000.png").rename(root / "cats" / "new.png")
+    assert not is_done(tmp_path / "set", compute_inputs_hash("shards", config, list_inputs(config)))
+
+
+def test_folder_set_names_the_pictures_left_out(
+    make_config: MakeConfig, write_pictures: Callable[..., Path], tmp_path: Path, read_samples: ReadSamples
+) -> None:
+    root = write_pictures(cats=20, dogs=20)
+    (root / "cats" / "broken.png").write_bytes(b"no picture")
+    manifest = build_shards(make_config("folder", f"data.path={root}"), tmp_path / "set")
+    assert [entry["file"] for entry in manifest.quarantined] == ["cats/broken.png"]
+    samples = read_samples(tmp_path / "set")
+    assert len(samples) == 40
+    assert all(manifest.classes[label] == key.split("/")[0] for key, (_, label, _, _) in samples.items())
+
+
+WORDS = st.text(st.sampled_from("a_./-日é "), min_size=1, max_size=200)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=8, unique=True))
+def test_keys_are_unique_and_survive_webdataset(names: list[str]) -> None:
+    fields = {"factors": {}, "value_names": {}, "default_principal": "", "factor_values": np.zeros((0, 0))}
+    source = Source(name="toy", count=len(names), published_split=None, read=lambda: iter(()), keys=names, **fields)
+    keys = make_keys(source)
+    assert len(set(keys)) == len(names)
+    for key in keys:
+        assert base_plus_ext(f"{key}.png") == (key, "png")
+        assert not key.startswith(("_", "/"))
+        assert len(key) <= 95
+
+
+def test_class_folders_in_another_script_are_not_lost(
+    make_config: MakeConfig, write_pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write_pictures(写真集会=5, 動物園前=5)
+    build_shards(make_config("folder", f"data.path={root}", "data.layout=standard"), tmp_path / "set")
+    tars = [str(path) for path in sorted((tmp_path / "set").glob("*.tar"))]
+    stock = webdataset.WebDataset(tars, shardshuffle=False, empty_check=False).decode("rgb8")
+    assert len(list(stock)) == 10
+
+
+@pytest.mark.parametrize("layout", ["packed", "standard"])
+def test_stock_webdataset_reads_the_tars(build: Build, read_samples: ReadSamples, layout: str) -> None:
+    folder = build(layout)
+    tars = [str(folder / shard.name) for shard in read_manifest(folder).shards]
+    found = {}
+    for sample in webdataset.WebDataset(tars, shardshuffle=False).decode("rgb8"):
+        if layout == "packed":
+            keys = sample["keys.txt"].split()
+            found.update(zip(keys, zip(sample["labels.npy"].tolist(), sample["images.npy"], strict=True), strict=True))
+        else:
+            found[sample["__key__"]] = (sample["cls"], sample["png"])
+    expected = read_samples(folder)
+    assert found.keys() == expected.keys()
+    for key, (label, image) in found.items():
+        assert label == expected[key][1]
+        assert image.tobytes() == expected[key][2]
+
+
+SLOW_BUILD = """
+import sys, time
+from pathlib import Path
+from detaux.config import load_config
+import shards.build
+
+write_shard = shards.build.write_shard
+def write_slowly(*arguments):
+    shard = write_shard(*arguments)
+    print("wrote", flush=True)
+    time.sleep(0.2)
+    return shard
+shards.build.write_shard = write_slowly
+shards.build.build_shards(load_config(None, sys.argv[2:]), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("shards_written", [1, 4])
+def test_killed_build_leaves_no_set_and_the_same_command_finishes_it(
+    make_config: MakeConfig, tmp_path: Path, shards_written: int
+) -> None:
+    overrides = ["data.source=shapes3d", "data.side=16", "data.grid=[2,2,2,2,4,2]", "data.shard_samples=16"]
+    command = [sys.executable, "-c", SLOW_BUILD, str(tmp_path / "set"), *overrides]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    seen = 0
+    for line in process.stdout:
+        seen += line.startswith("wrote")
+        if seen == shards_written:
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+    with pytest.raises(UserError, match="no finished shard set"):
+        read_manifest(tmp_path / "set")
+
+    build_shards(make_config(*[overrides[0].split("=")[1], *overrides[1:]]), tmp_path / "set")
+    build_shards(make_config(*[overrides[0].split("=")[1], *overrides[1:]]), tmp_path / "fresh")
+    assert hash_files(tmp_path / "set") == hash_files(tmp_path / "fresh")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "set"]
+
+
+def test_failed_rebuild_keeps_the_finished_set(make_config: MakeConfig, tmp_path: Path) -> None:
+    build_shards(make_config("digits"), tmp_path / "set")
+    before = hash_files(tmp_path / "set")
+    with pytest.raises(UserError):
+        build_shards(make_config("digits", "data.split=published"), tmp_path / "set")
+    assert hash_files(tmp_path / "set") == before
+
+
+def test_source_that_changes_while_it_is_read_is_refused(
+    make_config: MakeConfig, make_source: Callable[..., Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = make_source([0, 1] * 10, read=lambda: iter([Records(np.zeros((19, 16, 16, 3), np.uint8))]))
+    monkeypatch.setattr("shards.build.open_source", lambda data: short)
+    with pytest.raises(UserError, match="19 images where 20"):
+        build_shards(make_config("digits"), tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_demo_set_is_built_in_seconds(make_config: MakeConfig, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    build_shards(make_config("shapes3d", "data.grid=[5,5,10,4,4,1]", "data.side=32"), tmp_path / "set")
+    assert time.monotonic() - begun < 30

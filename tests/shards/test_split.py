@@ -1,0 +1,104 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detaux.config.schema import DataConfig
+from detaux.errors import UserError
+from shards.datasets.shapes3d import open_shapes3d
+from shards.principal import choose_principal
+from shards.records import Records, Source
+from shards.split import split_samples
+
+MakeSource = Callable[..., Source]
+MakeData = Callable[..., DataConfig]
+
+
+def split(source: Source, config: DataConfig) -> np.ndarray:
+    return split_samples(source, choose_principal(source, "class"), config)
+
+
+def test_random_split_takes_the_same_share_of_every_class(make_source: MakeSource, make_data: MakeData) -> None:
+    labels = np.repeat([0, 1, 2], [100, 200, 40])
+    names = split(make_source(labels.tolist()), make_data("digits"))
+    for label, size in ((0, 100), (1, 200), (2, 40)):
+        of_class = names[labels == label]
+        assert (of_class == "test").sum() == size // 4
+        assert (of_class == "validation").sum() == round(0.1 * size * 3 / 4)
+        assert (of_class == "train").sum() == size - size // 4 - round(0.1 * size * 3 / 4)
+
+
+def test_split_depends_on_its_own_seed_alone(make_source: MakeSource, make_data: MakeData) -> None:
+    source = make_source([0, 1] * 50)
+    first = split(source, make_data("digits"))
+    assert (first == split(source, make_data("digits", "run.seed=9"))).all()
+    assert (first != split(source, make_data("digits", "data.split_seed=9"))).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(3, 12), min_size=2, max_size=5), st.floats(0, 0.9), st.floats(0, 0.9))
+def test_class_of_three_or_more_has_a_sample_in_every_split_asked_for(
+    sizes: list[int], test_fraction: float, validation_fraction: float
+) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    source = Source(
+        name="toy",
+        factors={"class": len(sizes)},
+        value_names={"class": [str(label) for label in range(len(sizes))]},
+        default_principal="class",
+        count=len(labels),
+        factor_values=labels[:, None],
+        published_split=None,
+        read=lambda: iter([Records(np.zeros((len(labels), 16, 16, 3), np.uint8))]),
+    )
+    names = split(source, DataConfig(test_fraction=test_fraction, validation_fraction=validation_fraction))
+    asked = {"train", *(["test"] if test_fraction else []), *(["validation"] if validation_fraction else [])}
+    for label in range(len(sizes)):
+        assert set(names[labels == label]) == asked
+
+
+def test_class_with_too_few_samples_is_refused_by_name(make_source: MakeSource, make_data: MakeData) -> None:
+    source = make_source([0] * 10 + [1, 1])
+    with pytest.raises(UserError, match=r"class c1 of toy has 2 samples .* 3 are needed"):
+        split(source, make_data("folder"))
+    names = split(source, make_data("folder", "data.test_fraction=0"))
+    assert sorted(names[-2:]) == ["train", "validation"]
+
+
+def test_published_split_is_kept_and_validation_comes_from_its_training_part(
+    make_source: MakeSource, make_data: MakeData
+) -> None:
+    published = ["train"] * 40 + ["test"] * 20
+    names = split(make_source([0, 1] * 30, published), make_data("digits", "data.split=published"))
+    assert (names[40:] == "test").all()
+    assert (names[:40] == "validation").sum() == 4
+    assert (names[:40] == "test").sum() == 0
+
+
+def test_published_split_without_one_is_refused(make_source: MakeSource, make_data: MakeData) -> None:
+    with pytest.raises(UserError, match="no published split"):
+        split(make_source([0, 1] * 9), make_data("digits", "data.split=published"))
+
+
+def test_combination_split_holds_out_pairs_of_floor_and_wall_hue(make_data: MakeData) -> None:
+    config = make_data("shapes3d", "data.split=combination", "data.grid=[10,10,1,8,1,1]")
+    source = open_shapes3d(config)
+    names = split(source, config)
+    floor, wall = source.factor_values[:, 0], source.factor_values[:, 1]
+    assert (names == "test").mean() == 0.25
+    np.testing.assert_array_equal(names == "test", (floor >= 5) & (wall >= 5))
+    assert set(floor[names == "train"]) == set(wall[names == "train"]) == set(range(10))
+
+
+@pytest.mark.parametrize("grid", ["[1,4,1,4,4,1]", "[4,1,1,4,4,1]"])
+def test_combination_split_without_pairs_is_refused(make_data: MakeData, grid: str) -> None:
+    config = make_data("shapes3d", "data.split=combination", f"data.grid={grid}")
+    with pytest.raises(UserError, match="two floor hues"):
+        split(open_shapes3d(config), config)
+
+
+def test_combination_split_of_another_dataset_is_refused(make_source: MakeSource, make_data: MakeData) -> None:
+    with pytest.raises(UserError, match="floor_hue"):
+        split(make_source([0, 1] * 9), make_data("digits", "data.split=combination"))
