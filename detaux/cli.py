@@ -213,7 +213,8 @@ def run_stage(stage: str, job: Job) -> None:
     _make_run_folder(job.root)
     RUNNERS[stage](job, folder)
     following = STAGES[STAGES.index(stage) + 1 :]
-    say(f"{stage}: wrote {folder}. Next: {job.make_command(following[0]) if following else 'open the report.'}")
+    left = folder if following else folder / "report.html"
+    say(f"{stage}: wrote {left}. Next: {job.make_command(following[0]) if following else 'open it in a browser.'}")
 
 
 def _make_run_folder(root: Path) -> None:

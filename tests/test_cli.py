@@ -252,7 +252,7 @@ def test_run_chains_all_stages_and_says_what_each_wrote_and_what_is_next(chain, 
     for stage, following in zip(ALL, [*ALL[1:], None], strict=True):
         line = next(line for line in output.splitlines() if line.startswith(f"{stage}: wrote"))
         assert str(tmp_path / "demo" / stage) in line
-        assert f"detaux {following}" in line if following else "open the report" in line
+        assert f"detaux {following}" in line if following else "report.html. Next: open it" in line
     assert "cats/7.png: truncated" in output
 
 
