@@ -1,28 +1,19 @@
-# docker build -t detaux .                                 runs on CPUs
-# docker build -t detaux:cuda --build-arg VARIANT=cuda .   runs on NVIDIA GPUs: docker run --gpus all ...
+# docker build -t detaux .
+# docker run detaux doctor                                 runs on CPUs
+# docker run --gpus all detaux doctor                      runs on NVIDIA GPUs
 #
-# The CUDA libraries come with torch's wheels and the driver with the host, so both variants share one small base.
+# The CUDA libraries come with torch's wheels and the driver with the host, so one small base serves both. For a smaller
+# CPU image give an index of CPU-only torch wheels: --build-arg TORCH_INDEX=URL.
 
 ARG PYTHON_IMAGE=python:3.13.5-slim-bookworm
-ARG VARIANT=cpu
-ARG TORCH_VERSION=2.14.1
-ARG TORCHVISION_VERSION=0.29.1
 
-FROM ${PYTHON_IMAGE} AS torch-cpu
-ARG TORCH_VERSION
-ARG TORCHVISION_VERSION
+FROM ${PYTHON_IMAGE} AS build
+ARG TORCH_VERSION=2.15.0
+ARG TORCHVISION_VERSION=0.29.2
+ARG TORCH_INDEX
 RUN python -m venv /opt/detaux \
-    && /opt/detaux/bin/pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu \
+    && /opt/detaux/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
     "torch==$TORCH_VERSION" "torchvision==$TORCHVISION_VERSION"
-
-FROM ${PYTHON_IMAGE} AS torch-cuda
-ARG TORCH_VERSION
-ARG TORCHVISION_VERSION
-RUN python -m venv /opt/detaux \
-    && /opt/detaux/bin/pip install --no-cache-dir "torch==$TORCH_VERSION" "torchvision==$TORCHVISION_VERSION"
-
-# hadolint ignore=DL3006
-FROM torch-${VARIANT} AS build
 WORKDIR /source
 COPY . .
 RUN /opt/detaux/bin/pip install --no-cache-dir . && /opt/detaux/bin/pip uninstall --yes pip

@@ -16,12 +16,12 @@ GOAL_V, GOAL_NMI = 0.95, 0.02
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--out", type=Path, default=Path("runs/demo-seeds"))
+    parser.add_argument("--out", type=Path, default=Path("runs/results"))
     arguments = parser.parse_args()
     shards = build_set(CONFIG, arguments.out)
     good = 0
     for seed in arguments.seeds:
-        one = run_once(CONFIG, [], seed, shards, arguments.out / f"seed{seed}")
+        one = run_once(CONFIG, [], seed, shards, arguments.out / f"quickstart-seed{seed}")
         is_good = one.v_measure >= GOAL_V and one.principal_nmi <= GOAL_NMI
         good += is_good
         print(

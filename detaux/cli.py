@@ -295,7 +295,8 @@ def _run_shards(parsed: argparse.Namespace) -> int:
         is_file = parsed.source.endswith((".yaml", ".yml"))
         overrides = [] if is_file else [f"data.source={parsed.source}"]
         config = load_config(parsed.source if is_file else None, overrides + parsed.overrides)
-        following = f"detaux run CONFIG.yaml data.shards={shlex.quote(parsed.out)}"
+        config_file = shlex.quote(parsed.source) if is_file else "CONFIG.yaml"
+        following = f"detaux run {config_file} data.shards={shlex.quote(parsed.out)}"
         _build_shards(config, Path(parsed.out), following)
         return 0
     folder = Path(parsed.folder)

@@ -295,7 +295,8 @@ def test_run_repeats_a_stage_whose_output_was_lost(chain, tmp_path):
 def test_run_with_given_shards_builds_none(chain, tmp_path):
     chain()
     shutil.move(tmp_path / "demo" / "shards", tmp_path / "set")
-    assert chain("run", f"data.shards={tmp_path}/set")[1] == ALL[1:]
+    # the same set in another place: what was trained on it stays
+    assert chain("run", f"data.shards={tmp_path}/set")[1] == ["report"]
     assert not (tmp_path / "demo" / "shards").exists()
 
 

@@ -254,6 +254,7 @@ class Config:
 # checkpoint.
 NEUTRAL_KEYS = (
     "run.dir",
+    "data.shards",
     "data.workers",
     "data.cache",
     "data.cache_bytes",
