@@ -273,6 +273,8 @@ def test_run_again_skips_every_unchanged_stage_and_says_so(chain, capsys):
         ("discover.tasks=2", ["discover", "multitask", "report"]),
         ("multitask.epochs=3", ["multitask", "report"]),
         ("data.workers=2", ["report"]),
+        ("data.labelled_fraction=0.5", ["multitask", "report"]),
+        ("run.seed=7", ALL[1:]),
     ],
 )
 def test_run_repeats_exactly_the_stages_a_key_reaches(chain, override, repeated):

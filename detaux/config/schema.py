@@ -264,9 +264,12 @@ NEUTRAL_KEYS = (
     "report.title",
 )
 
+# Keys that fewer stages read than read their section.
+READ_BY = {"data.labelled_fraction": ("multitask",)}
+
 # What each stage reads: its help lists these sections, and its inputs hash covers them.
 STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
-    "shards": ("run", "data"),
+    "shards": ("data",),
     "disentangle": ("run", "data", "pairs", "model", "losses", "disentangle"),
     "discover": ("run", "data", "pairs", "model", "losses", "discover", "report"),
     "multitask": ("run", "data", "multitask"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from detaux.config import NEUTRAL_KEYS, STAGE_SECTIONS, Config, dump_config
+from detaux.config import NEUTRAL_KEYS, READ_BY, STAGE_SECTIONS, Config, dump_config
 from detaux.runtime.files import hash_file, hash_path, read_json, write_json
 
 RECORD_NAME = "record.json"
@@ -20,9 +20,11 @@ VERSIONED = ("detaux", "torch", "torchvision", "webdataset", "omegaconf", "numpy
 
 
 def compute_inputs_hash(stage: str, config: Config, inputs: dict[str, Path]) -> str:
-    """Hash of everything a stage's numbers depend on: its config sections, less the neutral keys, and its inputs."""
+    """Hash of everything a stage's numbers depend on: its config sections, less the keys it does not
+    read and the neutral ones, and its inputs."""
     sections = dataclasses.asdict(config)
-    for dotted in NEUTRAL_KEYS:
+    unread = (dotted for dotted, stages in READ_BY.items() if stage not in stages)
+    for dotted in (*NEUTRAL_KEYS, *unread):
         section, name = dotted.split(".")
         sections[section].pop(name)
     tree = {name: sections[name] for name in STAGE_SECTIONS[stage]}
