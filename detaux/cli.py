@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import detaux
-from detaux.config import STAGE_SECTIONS, Config, load_config
-from detaux.config.load import format_help
+from detaux.config import NEUTRAL_KEYS, READ_BY, STAGE_SECTIONS, Config, load_config
+from detaux.config.load import format_help, iterate_fields
 from detaux.errors import InterruptedRunError, NonFiniteLossError, NothingFoundError, UserError
 
 EXAMPLES = """\
@@ -32,6 +32,7 @@ STAGE_HELP = {
     "discover": "disentangler + shards -> auxiliary labels",
     "multitask": "shards + auxiliary labels -> classifiers and their accuracies",
 }
+EDITABLE = {"discover": "labels.parquet"}  # what a person may change between two stages
 SHARD_FILES = ("manifest.json", "config.yaml", "record.json")
 SHOWN_FILES = 20  # quarantined files printed by name; the manifest names all
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -193,7 +194,7 @@ def run_stage(stage: str, job: Job) -> None:
     Raises UserError, naming the file and the command that makes it, where an earlier stage has not run.
     """
     from detaux.runtime.progress import say
-    from detaux.runtime.record import compute_inputs_hash, is_done
+    from detaux.runtime.record import compute_inputs_hash, is_done, is_edited
 
     if stage == "shards":
         _make_run_folder(job.root)
@@ -206,15 +207,37 @@ def run_stage(stage: str, job: Job) -> None:
             raise UserError(
                 f"{path} does not exist, and {stage} reads it; run `{job.make_command(makers[name])}` first."
             )
-    folder = job.root / stage
-    if inputs and is_done(folder, compute_inputs_hash(stage, job.config, inputs)):
+    if inputs and not job.config.data.shards:
+        _check_own_shards(job)
+    folder, editable = job.root / stage, EDITABLE.get(stage)
+    if inputs and is_done(folder, compute_inputs_hash(stage, job.config, inputs), editable):
         say(f"{stage}: unchanged, {folder} is kept.")
+        if editable and is_edited(folder, editable):
+            say(f"{stage}: {folder / editable} was edited; the stages after it use it as it is.")
         return
     _make_run_folder(job.root)
     RUNNERS[stage](job, folder)
     following = STAGES[STAGES.index(stage) + 1 :]
     left = folder if following else folder / "report.html"
     say(f"{stage}: wrote {left}. Next: {job.make_command(following[0]) if following else 'open it in a browser.'}")
+
+
+def _check_own_shards(job: Job) -> None:
+    """Refuse to read shards that the run built under other keys: the stage would train on what its config denies."""
+    path = job.shards / "config.yaml"
+    if not path.is_file():  # a set that was put there by hand has no config to compare with
+        return
+    built = load_config(path)
+    for dotted, _, _ in iterate_fields():
+        section, _, name = dotted.partition(".")
+        if section != "data" or dotted in NEUTRAL_KEYS or dotted in READ_BY:
+            continue
+        had, wanted = getattr(built.data, name), getattr(job.config.data, name)
+        if had != wanted:
+            raise UserError(
+                f"{job.shards} was built with {dotted}={had} and the config says {wanted}; run "
+                f"`{job.make_command('shards')}` again, or name another set by data.shards."
+            )
 
 
 def _make_run_folder(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""The two ways a run ends early that are not a bug, each with its exit code."""
+"""The ways a run ends early that are not a bug, each with its exit code."""
 
 
 class UserError(Exception):
@@ -18,16 +18,15 @@ class NonFiniteLossError(Exception):
 
     exit_code = 1
 
-    def __init__(self, step: int, terms: list[str]) -> None:
+    def __init__(self, step: int, terms: list[str], remedy: str) -> None:
         super().__init__(
-            f"the loss is not finite at step {step} (terms: {', '.join(terms)}); the last checkpoint before it is intact; "
-            "lower the learning rate or disentangle.clip."
+            f"the loss is not finite at step {step} ({', '.join(terms)}); what was saved before it is intact; lower {remedy}."
         )
 
 
 class InterruptedRunError(Exception):
     """A signal asked the run to stop; its state is saved and the same command goes on."""
 
-    def __init__(self, signal_number: int, step: int) -> None:
-        super().__init__(f"stopped by signal {signal_number} after step {step}; the same command goes on from there.")
+    def __init__(self, signal_number: int, place: str) -> None:
+        super().__init__(f"stopped by signal {signal_number} after {place}; the same command goes on from there.")
         self.exit_code = 128 + signal_number

@@ -40,6 +40,7 @@ def build_shards(config: Config, folder: Path) -> Manifest:
     source = open_source(data)
     principal = choose_principal(source, data.principal)
     names = split_samples(source, principal, data)
+    labels = hide_labels(principal.labels, names, data.labelled_fraction, data.split_seed)
     columns = [
         column
         for column, (name, size) in enumerate(source.factors.items())
@@ -49,7 +50,7 @@ def build_shards(config: Config, folder: Path) -> Manifest:
     with atomic_path(folder) as partial:
         partial.mkdir(parents=True)
         images = _store_images(source, data.side, partial / IMAGES_FILE)
-        everything = Samples(images, principal.labels, keys, source.factor_values[:, columns] if columns else None)
+        everything = Samples(images, labels, keys, source.factor_values[:, columns] if columns else None)
         draw = np.random.default_rng(data.split_seed)
         shards: list[Shard] = []
         with track("shards", source.count) as advance:
@@ -81,6 +82,19 @@ def _store_images(source: Source, side: int, path: Path) -> np.ndarray:
             f"{source.name} gave {filled} images where {source.count} were found; a file changed meanwhile."
         )
     return images
+
+
+def hide_labels(labels: np.ndarray, names: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Labels [count] of which only a share of every class of the training split is left, one at least; the rest are -1.
+
+    No stage sees what is hidden here. A smaller fraction leaves a subset of what a larger one leaves.
+    """
+    draw = np.random.default_rng(seed)
+    kept = labels.copy()
+    for label in np.unique(labels[labels >= 0]):
+        members = draw.permutation(np.flatnonzero((labels == label) & (names == "train")))
+        kept[members[max(1, round(fraction * len(members))) :]] = -1
+    return kept
 
 
 def make_keys(source: Source) -> list[str]:
@@ -117,6 +131,7 @@ def _describe(
             "test_fraction": data.test_fraction,
             "validation_fraction": data.validation_fraction,
             "seed": data.split_seed,
+            "labelled_fraction": data.labelled_fraction,
         },
         shards=shards,
         quarantined=source.quarantined,

@@ -36,6 +36,16 @@ WRONG = {
     "run {tmp}/good.yaml discover.clusterer=dbscan": "hdbscan|kmeans",
     "run {tmp}/good.yaml pairs.walk=1.5": "pairs.walk",
     "run {tmp}/good.yaml disentangle.main.lr=nan": "disentangle.main.lr",
+    "run {tmp}/good.yaml disentangle.main.steps=0": "disentangle.main.steps",
+    "run {tmp}/good.yaml data.test_fraction=0": "data.test_fraction",
+    "run {tmp}/good.yaml multitask.weights=[0.1,-1]": "multitask.weights=-1",
+    "run {tmp}/good.yaml multitask.weights=[.nan]": "multitask.weights",
+    "run {tmp}/good.yaml multitask.weights=[]": "multitask.weights",
+    "run {tmp}/good.yaml multitask.methods=[nddr]": "stl|hard_sharing",
+    "run {tmp}/good.yaml multitask.controls=[rotatoin]": "rotation",
+    "run {tmp}/good.yaml multitask.backbone=vgg16 data.side=16": "data.side of at least 32",
+    "run {tmp}/good.yaml multitask.pretrained={tmp}/none": "{tmp}/none",
+    "run {tmp}/good.yaml pairs.reuse=5": "pairs.reuse=5",
     "run {tmp}/good.yaml run.dir={tmp}/good.yaml": "run.dir={tmp}/good.yaml",
     "run {tmp}/typo.yaml": "disentangle.main.steps",
     "run {tmp}/list.yaml": "list.yaml",
@@ -164,9 +174,9 @@ def test_overrides_may_follow_an_option(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("error", "exit_code"),
     [
-        (NonFiniteLossError(7, ["distance"]), 1),
+        (NonFiniteLossError(7, ["distance"], "the learning rate"), 1),
         (NothingFoundError("no task found."), 3),
-        (InterruptedRunError(15, 40), 143),
+        (InterruptedRunError(15, "step 40"), 143),
         (KeyboardInterrupt(), 130),
         (OSError(28, "No space left on device", "runs/x"), 2),
         (PermissionError(13, "Permission denied", "runs/x"), 2),
@@ -273,7 +283,9 @@ def test_run_again_skips_every_unchanged_stage_and_says_so(chain, capsys):
         ("discover.tasks=2", ["discover", "multitask", "report"]),
         ("multitask.epochs=3", ["multitask", "report"]),
         ("data.workers=2", ["report"]),
-        ("data.labelled_fraction=0.5", ["multitask", "report"]),
+        ("data.labelled_fraction=0.5", ALL),
+        ("data.noise=0.1", ALL[1:]),
+        ("data.window=100", ["disentangle", "report"]),
         ("run.seed=7", ALL[1:]),
     ],
 )
@@ -292,6 +304,23 @@ def test_run_repeats_a_stage_whose_output_was_lost(chain, tmp_path):
     chain()
     (tmp_path / "demo" / "discover" / "labels.parquet").unlink()
     assert chain() == (0, ["discover", "report"])
+
+
+def test_edited_labels_are_kept_and_used(chain, tmp_path, capsys):
+    chain()
+    labels = tmp_path / "demo" / "discover" / "labels.parquet"
+    labels.write_text("merged by hand")
+    assert chain() == (0, ["multitask", "report"])
+    assert f"{labels} was edited; the stages after it use it as it is." in capsys.readouterr().out
+    assert labels.read_text() == "merged by hand"
+    assert chain() == (0, ["report"])
+
+
+def test_stage_alone_refuses_shards_of_another_config(chain, capsys):
+    chain()
+    assert chain("disentangle", "data.side=64")[0] == 2
+    assert "was built with data.side=32 and the config says 64" in capsys.readouterr().err
+    assert chain("disentangle", "data.noise=0.1", "data.workers=1") == (0, ["disentangle"])
 
 
 def test_run_with_given_shards_builds_none(chain, tmp_path):

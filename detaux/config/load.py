@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from detaux.config.schema import Config
+from detaux.config.schema import VGG_MIN_SIDE, Config
 from detaux.errors import UserError
 
 FieldPath = tuple[str, dataclasses.Field[Any], Any]
@@ -45,8 +45,10 @@ def describe_type(hint: Any) -> str:
 
 def describe_allowed(entry: dataclasses.Field[Any], hint: Any) -> str:
     """Type and range of a key, as the help and the error messages print it."""
-    low, high = entry.metadata.get("low"), entry.metadata.get("high")
+    low, high, choices = (entry.metadata.get(name) for name in ("low", "high", "choices"))
     text = describe_type(hint)
+    if choices:
+        return f"{text}, each {'|'.join(choices)}"
     if low is not None and high is not None:
         return f"{text} from {low:.15g} to {high:.15g}"
     if low is not None:
@@ -189,7 +191,9 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
         except (OmegaConfBaseException, ValueError, TypeError):
             raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {allowed}.") from None
         _check_range(origin, dotted, resolved, entry, allowed)
-    return typing.cast(Config, OmegaConf.to_object(merged))
+    config = typing.cast(Config, OmegaConf.to_object(merged))
+    _check_together(config)
+    return config
 
 
 def _nest(dotted: str, value: Any) -> dict[str, Any]:
@@ -200,11 +204,36 @@ def _nest(dotted: str, value: Any) -> dict[str, Any]:
 
 
 def _check_range(origin: str, dotted: str, value: Any, entry: dataclasses.Field[Any], allowed: str) -> None:
-    low, high = entry.metadata.get("low"), entry.metadata.get("high")
-    if isinstance(value, int | float) and not (
-        math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
-    ):
-        raise UserError(f"{origin}: {dotted}={value!r} is out of range; expected {allowed}.")
+    low, high, choices = (entry.metadata.get(name) for name in ("low", "high", "choices"))
+    for one in value if isinstance(value, list | ListConfig) else [value]:
+        if choices and one not in choices:
+            raise UserError(f"{origin}: {dotted}={one!r} is not allowed; expected {allowed}.")
+        if isinstance(one, int | float) and not (
+            math.isfinite(one) and (low is None or one >= low) and (high is None or one <= high)
+        ):
+            raise UserError(f"{origin}: {dotted}={one!r} is out of range; expected {allowed}.")
+
+
+def _check_together(config: Config) -> None:
+    """Keys that are right alone and wrong together, found before the first stage runs."""
+    main, multitask = config.disentangle.main, config.multitask
+    pretrained = multitask.pretrained
+    faults = {
+        f"disentangle.main.batch_size={main.batch_size} is not a multiple of pairs.reuse={config.pairs.reuse}; every chain "
+        "of pairs has pairs.reuse links": main.batch_size % config.pairs.reuse,
+        f"multitask.backbone={multitask.backbone} needs data.side of at least {VGG_MIN_SIDE}; it is {config.data.side}": (
+            multitask.backbone.startswith("vgg") and not config.data.shards and config.data.side < VGG_MIN_SIDE
+        ),
+        f"multitask.pretrained={pretrained} does not exist; give a safetensors file of {multitask.backbone}'s weights": (
+            pretrained and not Path(pretrained).expanduser().is_file()
+        ),
+        f"multitask.methods={multitask.methods} has auxiliary methods and multitask.weights is empty; give a weight": (
+            not multitask.weights and (multitask.controls or set(multitask.methods) - {"stl"})
+        ),
+    }
+    for sentence, is_fault in faults.items():
+        if is_fault:
+            raise UserError(f"{sentence}.")
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Every key a user can set: frozen dataclasses, one per section of the YAML.
 
-A field's metadata holds the line that ``detaux STAGE --help`` prints and, for numbers, the allowed closed range.
+A field's metadata holds the line that ``detaux STAGE --help`` prints and, for numbers, the allowed closed range; that of a
+list holds for each element.
 Nothing here imports torch or the rest of detaux.
 """
 
@@ -10,10 +11,18 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
+VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
 
-def key(default: T, meaning: str, low: float | None = None, high: float | None = None) -> T:
-    """A config field: default, one line of meaning and the closed range it may take."""
-    metadata = {"meaning": meaning, "low": low, "high": high}
+
+def key(
+    default: T,
+    meaning: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> T:
+    """A config field: default, one line of meaning, and the closed range or the choices that it may take."""
+    metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices}
     if isinstance(default, list):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -45,11 +54,13 @@ class DataConfig:
     split: Literal["random", "combination", "published"] = key(
         "random", "test split: random samples, unseen floor-wall hue pairs (paper, section 5.1), or the data set's own"
     )
-    test_fraction: float = key(0.25, "share of samples held out for the reported split", 0.0, 0.9)
-    validation_fraction: float = key(0.1, "share of the remaining samples used for every choice", 0.0, 0.9)
+    test_fraction: float = key(0.25, "share of samples held out for the reported split", 0.001, 0.9)
+    validation_fraction: float = key(0.1, "share of the remaining samples used for every choice", 0.001, 0.9)
     split_seed: int = key(0, "seed of the split; kept apart from run.seed so that seeds share one split", 0, 2**31 - 1)
     noise: float = key(0.0, "share of pixels turned black or white (salt and pepper) on the device", 0.0, 1.0)
-    labelled_fraction: float = key(1.0, "share of training images whose principal label multitask may use", 0.0, 1.0)
+    labelled_fraction: float = key(
+        1.0, "share of training images that keep their label; no stage sees the others", 0.0, 1.0
+    )
     cache: Literal["auto", "device", "host", "none"] = key("auto", "where a split is kept after its first pass")
     cache_bytes: int = key(4 * 2**30, "largest split that cache=auto keeps, in bytes", 0)
     workers: int = key(0, "loader processes; the order of samples does not depend on it", 0, 256)
@@ -161,7 +172,7 @@ class LossesConfig:
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    steps: int = key(2500, "optimiser steps", 0)
+    steps: int = key(2500, "optimiser steps", 1)
     batch_size: int = key(32, "images a step (warm-up) or pairs a step (main phase)", 1)
     lr: float = key(2e-3, "peak learning rate", 0.0)
     ramp_steps: int = key(50, "steps of linear learning-rate ramp at the start", 0)
@@ -190,7 +201,9 @@ class DisentangleConfig:
 
 @dataclass(frozen=True)
 class DiscoverConfig:
-    source: Literal["subspace", "encoder"] = key("subspace", "cluster subspaces, or the encoder (entangled ablation)")
+    source: Literal["subspace", "encoder"] = key(
+        "subspace", "cluster subspaces, or the plain autoencoder (entangled ablation)"
+    )
     clusterer: Literal["hdbscan", "kmeans", "kmeans++", "meanshift"] = key("hdbscan", "clustering algorithm")
     min_cluster_fraction: float = key(0.02, "hdbscan: smallest cluster as a share of the training images", 0.0, 1.0)
     min_samples: int = key(0, "hdbscan: neighbours that make a core point; 0 means the smallest cluster size", 0)
@@ -206,16 +219,20 @@ class DiscoverConfig:
     min_oracle_share: float = key(0.03, "a candidate that the oracle uses less is not chosen", 0.0, 1.0)
     min_variance_share: float = key(1e-3, "a candidate with a smaller share of the variance is dead", 0.0, 1.0)
     max_principal_nmi: float = key(1.0, "a candidate that tells more of the principal label is not chosen", 0.0, 1.0)
-    tasks: int = key(1, "auxiliary tasks returned, best first", 1, 64)
+    tasks: int = key(1, "auxiliary tasks written to labels.parquet, best first; multitask trains on the first", 1, 64)
     stability_samples: int = key(5, "bootstrap reclusterings behind the stability score; 0 skips it", 0, 100)
 
 
 @dataclass(frozen=True)
 class MultitaskConfig:
     backbone: Literal["small_cnn", "vgg16", "vgg16_bn", "resnet18"] = key("small_cnn", "shared feature extractor")
-    methods: list[str] = key(["stl", "hard_sharing"], "methods to run: stl, hard_sharing, uncertainty")
-    weights: list[float] = key([0.2, 1.0], "auxiliary weights tried; 0 (STL) is always a candidate")
-    controls: list[str] = key(["random"], "label controls run beside ours: random, permuted, within_class, rotation")
+    methods: list[str] = key(["stl", "hard_sharing"], "methods to run", choices=("stl", "hard_sharing", "uncertainty"))
+    weights: list[float] = key([0.2, 1.0], "auxiliary weights tried; 0 (STL) is always a candidate", 0.0)
+    controls: list[str] = key(
+        ["random", "within_class"],
+        "label controls run beside ours",
+        choices=("random", "permuted", "within_class", "rotation"),
+    )
     auxiliary_on: Literal["all", "labelled"] = key("all", "images that carry the auxiliary loss")
     seeds: int = key(3, "training seeds", 1, 100)
     select: Literal["validation", "fixed"] = key(
@@ -265,7 +282,10 @@ NEUTRAL_KEYS = (
 )
 
 # Keys that fewer stages read than read their section.
-READ_BY = {"data.labelled_fraction": ("multitask",)}
+READ_BY = {
+    "data.noise": ("disentangle", "discover", "multitask"),
+    "data.window": ("disentangle",),
+}
 
 # What each stage reads: its help lists these sections, and its inputs hash covers them.
 STAGE_SECTIONS: dict[str, tuple[str, ...]] = {

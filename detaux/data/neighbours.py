@@ -2,7 +2,8 @@
 
 Two images a, b of one label are relative neighbours if no third image c of the label has
 max(d(a, c), d(c, b)) < d(a, b) (Toussaint 1980). A pair that differs in two factors is blocked by the image at the
-corner between them, whatever the scales of the factors; a pair that differs in one factor has no such corner.
+corner between them, whatever the scales of the factors; a pair that differs in one factor has no such corner. Where labels
+are missing, all images are one neighbourhood, and the principal factor is one of those that a pair may differ in.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from detaux.data.augment import add_noise, to_float
 
 WITNESSES = 64  # nearest images tried first as c; they block nearly every pair that is blocked at all
 
@@ -24,11 +27,6 @@ class NeighbourGraph:
 
     neighbours: Tensor
     subspaces: Tensor
-
-    @property
-    def degrees(self) -> Tensor:
-        """Neighbours of each image [P]."""
-        return (self.neighbours >= 0).sum(1)
 
     def edges(self) -> tuple[Tensor, Tensor]:
         """Both ends [E] of every directed edge, in the order of the lists."""
@@ -71,15 +69,18 @@ def find_relative_neighbours(distances_PP: Tensor) -> Tensor:
     return pairs[keep]
 
 
-def mine_neighbours(images: Tensor, labels: Tensor, blur: bool = False) -> NeighbourGraph:
-    """Relative-neighbourhood graph of uint8 images [P, H, W, C] within each label [P].
+def mine_neighbours(images: Tensor, labels: Tensor, noise: float = 0.0, seed: int = 0) -> NeighbourGraph:
+    """Relative-neighbourhood graph of uint8 images [P, H, W, C] within each label [P], or over all where one is -1.
 
-    `blur` averages 2x2 pixels first, which tells a factor from salt-and-pepper noise.
+    With `noise`, the images carry salt and pepper, drawn from `seed`, as those that are trained on do; 2x2 pixels are then
+    averaged first, which tells a factor from the noise.
     """
     features = images.reshape(len(images), -1).double()
-    if blur:
-        pooled = functional.avg_pool2d(images.permute(0, 3, 1, 2).double(), 2)
-        features = pooled.flatten(1)
+    if noise > 0:
+        noisy = add_noise(to_float(images), noise, torch.Generator().manual_seed(seed))
+        features = functional.avg_pool2d(noisy.double(), 2).flatten(1)
+    if (labels < 0).any():
+        labels = torch.zeros_like(labels)
     ends = []
     for label in labels.unique():
         members = (labels == label).nonzero().squeeze(1).cpu()

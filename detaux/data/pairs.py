@@ -11,6 +11,9 @@ label        with chance `pairs.different` any image of another label, else any 
 one_factor   the same two cases, but as few ground-truth factors differ as can be: an upper bound, not a method
 independent  any image at all (the released code's draw)
 
+Images without a principal label (-1) serve in mined and independent pairs; a partner of another label, and the rules label
+and one_factor, take labelled images alone.
+
 With `pairs.reuse` = r > 1, pairs come in chains x1-x2, x2-x3, ... of r links, so that an image encoded once serves in two.
 """
 
@@ -41,8 +44,9 @@ class PairBatch:
 
     @property
     def is_different(self) -> Tensor:
-        """Whether the principal labels of a pair differ, [B] bool."""
-        return self.labels[self.first] != self.labels[self.second]
+        """Whether both images of a pair have a principal label and the labels differ, [B] bool."""
+        first, second = self.labels[self.first], self.labels[self.second]
+        return (first >= 0) & (second >= 0) & (first != second)
 
 
 def seed_generator(*parts: int) -> torch.Generator:
@@ -68,9 +72,10 @@ def draw_from(allowed_BW: Tensor, generator: torch.Generator) -> Tensor:
 
 def allow_by_label(labels_W: Tensor, anchors_B: Tensor, wants_different_B: Tensor) -> Tensor:
     """Partners [B, W] whose label differs, or is equal and who are not the anchor; a row that would allow none takes
-    the other kind."""
-    differs = labels_W[anchors_B, None] != labels_W
-    same = ~differs
+    the other kind, and one whose anchor has no label (-1) allows none at all."""
+    is_known = (labels_W[anchors_B, None] >= 0) & (labels_W >= 0)
+    differs = is_known & (labels_W[anchors_B, None] != labels_W)
+    same = is_known & ~differs
     same[torch.arange(len(anchors_B)), anchors_B] = False
     takes_different = torch.where(wants_different_B, differs.any(1), ~same.any(1))
     return torch.where(takes_different[:, None], differs, same)
@@ -112,23 +117,20 @@ class PairStream:
     def __init__(
         self, stream: SampleStream, data: DataConfig, pairs: PairsConfig, *, batch_size: int, seed: int
     ) -> None:
-        if batch_size % pairs.reuse:
-            raise UserError(
-                f"disentangle.main.batch_size={batch_size} is not a multiple of pairs.reuse={pairs.reuse}; "
-                "every chain of pairs has pairs.reuse links."
-            )
         self.stream, self.config, self.batch_size, self.seed = stream, pairs, batch_size, seed
         self.window_size = min(data.window, stream.samples)
         self.graph: NeighbourGraph | None = None
         self.pool: Window | None = None
         if pairs.partner == "mined":
             self.pool = stream.window(0, min(pairs.pool, stream.samples))
-            self.graph = mine_neighbours(self.pool_images(), self.pool.labels, blur=data.noise > 0)
+            self.graph = mine_neighbours(self.pool_images(), self.pool.labels, data.noise, seed)
         first = self.pool or stream.window(0, self.window_size)
-        if (first.labels < 0).any():
+        classes = len(first.labels[first.labels >= 0].unique())
+        if classes < 2 and pairs.partner != "independent":
             raise UserError(
-                f"{int((first.labels < 0).sum())} of the first {len(first.labels)} training images have no principal "
-                f"label; pairs.partner={pairs.partner} needs one for every image."
+                f"the first {len(first.labels)} training images have principal labels of {classes} "
+                f"class{'' if classes == 1 else 'es'}; pairs.partner={pairs.partner} needs two: raise "
+                "data.labelled_fraction, or pairs.pool (mined) or data.window."
             )
         if pairs.partner == "one_factor" and first.factors is None:
             raise UserError("pairs.partner=one_factor needs known factors, and the manifest names none; use mined.")
@@ -138,14 +140,22 @@ class PairStream:
         assert self.pool is not None
         return self.pool.images(torch.arange(len(self.pool.labels)))
 
+    @property
+    def pool_labels(self) -> Tensor:
+        """The pool's principal labels [P], -1 where none."""
+        assert self.pool is not None
+        return self.pool.labels
+
     def batch(self, step: int) -> PairBatch:
         """The pairs of one step."""
         generator = seed_generator(self.seed, step)
         chains = self.batch_size // self.config.reuse
         source, anchors = self._anchors(step, chains)
-        nodes = [anchors]
-        for _ in range(self.config.reuse):
-            nodes.append(self._partners(source, nodes[-1], generator))
+        wants_different = self._want_different(anchors, generator)
+        nodes = [self._place_labelled(source, anchors, wants_different, generator)]
+        for link in range(self.config.reuse):
+            wants_different = self._want_different(anchors, generator) if link else wants_different
+            nodes.append(self._partners(source, nodes[-1], wants_different, generator))
         images = torch.cat(nodes)
         grid = torch.arange(len(images)).reshape(self.config.reuse + 1, chains)
         return PairBatch(
@@ -168,10 +178,25 @@ class PairStream:
             anchors[inside] = order[positions[inside] % size]
         return self.pool, anchors
 
-    def _partners(self, source: Window, anchors: Tensor, generator: torch.Generator) -> Tensor:
+    def _want_different(self, anchors: Tensor, generator: torch.Generator) -> Tensor:
+        """Which anchors [B] ask for a partner of another label."""
+        if self.config.partner == "independent":
+            return torch.zeros_like(anchors, dtype=torch.bool)
+        return torch.rand(anchors.shape, generator=generator) < self.config.different
+
+    def _place_labelled(self, source: Window, anchors: Tensor, wants: Tensor, generator: torch.Generator) -> Tensor:
+        """The anchors, an unlabelled one replaced by a random labelled image where its partner is drawn by label."""
+        drawn_by_label = wants if self.config.partner in ("mined", "independent") else torch.ones_like(wants)
+        replaced = drawn_by_label & (source.labels[anchors] < 0)
+        if not replaced.any():
+            return anchors
+        labelled = torch.nonzero(source.labels >= 0).squeeze(1)
+        others = labelled[torch.randint(len(labelled), anchors.shape, generator=generator)]
+        return torch.where(replaced, others, anchors)
+
+    def _partners(self, source: Window, anchors: Tensor, wants_different: Tensor, generator: torch.Generator) -> Tensor:
         if self.config.partner == "independent":
             return torch.randint(len(source.labels), anchors.shape, generator=generator)
-        wants_different = torch.rand(anchors.shape, generator=generator) < self.config.different
         allowed = allow_by_label(source.labels, anchors, wants_different)
         if self.config.partner == "one_factor":
             assert source.factors is not None
@@ -179,5 +204,5 @@ class PairStream:
         partners = draw_from(allowed, generator)
         if self.graph is not None:
             walked = walk_edges(self.graph, anchors, self.config.walk, generator)
-            partners = torch.where(wants_different | (walked < 0), partners, walked)
+            partners = torch.where((wants_different & (partners >= 0)) | (walked < 0), partners, walked)
         return torch.where(partners < 0, anchors, partners)

@@ -1,6 +1,7 @@
-"""Plain clusterings of the encoder's latents, scored beside ours whatever the rule picks."""
+"""Plain clusterings of a reconstruction-only autoencoder's latents, scored beside ours whatever the rule picks."""
 
 import numpy as np
+from sklearn.neighbors import KNeighborsClassifier
 
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidate import Candidate
@@ -23,6 +24,15 @@ def build_baselines(latents_ND: np.ndarray, labels_N: np.ndarray, config: Discov
         plain,
         *(Candidate(latents_ND, how(everything, seed), name=name, recluster=how) for name, how in others.items()),
     ]
+
+
+def complete_labels(principal_ND: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
+    """Labels [N] in which an image without one (-1) takes that of the nearest labelled image in the principal subspace."""
+    is_known = labels_N >= 0
+    if is_known.all() or not is_known.any():
+        return labels_N
+    nearest = KNeighborsClassifier(1).fit(principal_ND[is_known], labels_N[is_known])
+    return np.where(is_known, labels_N, nearest.predict(principal_ND))
 
 
 def cluster_within_class(latents_ND: np.ndarray, labels_N: np.ndarray, config: DiscoverConfig, seed: int) -> Clusters:

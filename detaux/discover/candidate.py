@@ -10,6 +10,7 @@ from detaux.config import Config
 from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.embed import Embeddings
 from detaux.discover.merge import merge_dependent
+from detaux.discover.separation import compute_separation, compute_silhouette
 from detaux.runtime.progress import track
 
 Scores = dict[str, float | None]
@@ -74,10 +75,10 @@ def cluster_subspaces(embeddings: Embeddings, indices: Sequence[int], config: Co
 
 
 def build_candidates(embeddings: Embeddings, free: Sequence[int], config: Config) -> list[Candidate]:
-    """The free subspaces, dependent ones joined and clustered again; or the encoder's latents (`discover.source`).
+    """The free subspaces, dependent ones joined and clustered again; or the autoencoder's latents (`discover.source`).
 
     A subspace with more noise than `discover.max_noise_share` joins no other: what little it clusters says less of it
-    than of chance.
+    than of chance. A group whose joint clusters are separated worse than those of one of its members stays apart.
     """
     discover, seed = config.discover, config.run.seed
     if discover.source == "encoder":
@@ -95,5 +96,11 @@ def build_candidates(embeddings: Embeddings, free: Sequence[int], config: Config
             continue
         points_ND = np.concatenate([one.points_ND for one in members], axis=1)
         indices = tuple(one.subspaces[0] for one in members)
-        candidates.append(Candidate(points_ND, cluster_points(points_ND, discover, seed), indices))
+        joint = Candidate(points_ND, cluster_points(points_ND, discover, seed), indices)
+        is_better = _separate(joint, seed) >= max(_separate(one, seed) for one in members)
+        candidates += [joint] if is_better else members
     return candidates
+
+
+def _separate(one: Candidate, seed: int) -> float:
+    return compute_separation(compute_silhouette(one.points_ND, one.clusters, seed), one.clusters)

@@ -16,7 +16,7 @@ BATCH = 512
 
 @dataclass(frozen=True)
 class Embeddings:
-    """subspaces_NKD float32 [N, K, D]; latents_ND float32 [N, D]."""
+    """subspaces_NKD float32 [N, K, D]; latents_ND float32 [N, D], the encoder's code."""
 
     subspaces_NKD: np.ndarray
     latents_ND: np.ndarray

@@ -1,4 +1,7 @@
-"""Pairs of equal principal label on which the pairwise scores judge the candidates; no ground-truth factor is read."""
+"""Pairs that share their principal label, as far as it is known, on which the pairwise scores judge the candidates.
+
+No ground-truth factor is read.
+"""
 
 import numpy as np
 import torch
@@ -11,21 +14,22 @@ MOST_PAIRS = 4096
 
 
 def draw_judging_pairs(split: Split, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Both rows [P] of seeded pairs of different images with one label, at most MOST_PAIRS.
+    """Both rows [P] of seeded pairs of different images, at most MOST_PAIRS, none of two known labels that differ.
 
     With `pairs.partner=mined` they are neighbours of the mined graph over `pairs.pool` images, which mostly differ in one
     factor, as in training; else any two images of a label. Empty where no two images share a label.
     """
     random = np.random.default_rng(config.run.seed)
     labels_N = split.labels.cpu().numpy()
-    pool = random.permutation(np.flatnonzero(labels_N >= 0))[: config.pairs.pool]
+    pool = random.permutation(len(labels_N))[: config.pairs.pool]
     if config.pairs.partner != "mined" or len(pool) < 2:
         return draw_same_label_pairs(labels_N, MOST_PAIRS, random)
     images = split.images[torch.from_numpy(pool).to(split.images.device)].cpu()
-    graph = mine_neighbours(images, torch.from_numpy(labels_N[pool]), blur=config.data.noise > 0)
-    first, second = (end.numpy() for end in graph.edges())
-    chosen = random.permutation(np.flatnonzero(first < second))[:MOST_PAIRS]
-    return pool[first[chosen]], pool[second[chosen]]
+    graph = mine_neighbours(images, torch.from_numpy(labels_N[pool]), config.data.noise, config.run.seed)
+    first, second = (pool[end.numpy()] for end in graph.edges())
+    differs = (labels_N[first] >= 0) & (labels_N[second] >= 0) & (labels_N[first] != labels_N[second])
+    chosen = random.permutation(np.flatnonzero((first < second) & ~differs))[:MOST_PAIRS]
+    return first[chosen], second[chosen]
 
 
 def draw_same_label_pairs(

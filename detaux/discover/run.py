@@ -11,14 +11,14 @@ import pyarrow.parquet
 from detaux.config import Config
 from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.data.split import load_split
-from detaux.discover.baselines import build_baselines
+from detaux.discover.baselines import build_baselines, complete_labels
 from detaux.discover.candidate import build_candidates, cluster_subspaces
 from detaux.discover.choose import choose_tasks, describe_nothing, find_fault
 from detaux.discover.cluster import Clusters
-from detaux.discover.embed import embed_split
+from detaux.discover.embed import Embeddings, embed_split
 from detaux.discover.gallery import build_gallery
 from detaux.discover.scores import score_candidates, score_clusters
-from detaux.disentangle.model import MODEL_FILE, load_disentangler
+from detaux.disentangle.model import AUTOENCODER_FILE, MODEL_FILE, load_disentangler
 from detaux.errors import NothingFoundError
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
@@ -43,12 +43,17 @@ def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) 
     device, seed = select_device(config.run), config.run.seed
     manifest, split = read_manifest(shards), load_split(shards, "train", config.data, device)
     model = load_disentangler(disentangle, device)
-    embeddings = embed_split(model, split.images, device, config.data.noise, seed)
+    trained = embed_split(model, split.images, device, config.data.noise, seed)
+    # the entangled space (paper, section 5.3) is that of an autoencoder which no label and no pair has shaped
+    autoencoder = load_disentangler(disentangle, device, AUTOENCODER_FILE)
+    latents_ND = embed_split(autoencoder, split.images, device, config.data.noise, seed).latents_ND
+    embeddings = Embeddings(trained.subspaces_NKD, latents_ND)
 
     free = [index for index in range(model.num_subspaces) if index != model.alpha]
     (principal,) = cluster_subspaces(embeddings, [model.alpha], config)
     candidates = build_candidates(embeddings, free, config)
-    baselines = build_baselines(embeddings.latents_ND, split.labels.cpu().numpy(), config.discover, seed)
+    labels_N = complete_labels(embeddings.subspaces_NKD[:, model.alpha], split.labels.cpu().numpy())
+    baselines = build_baselines(latents_ND, labels_N, config.discover, seed)
     score_candidates(candidates, embeddings, split, config, model.alpha)
     with track("discover: score", len(candidates) + len(baselines) + 1) as advance:
         for one in [*candidates, *baselines, principal]:
@@ -59,6 +64,7 @@ def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) 
     pool = candidates + baselines if config.discover.include_baselines else candidates
     tasks = choose_tasks(pool, config.discover)
 
+    pairs = describe_pairs(disentangle)
     groups = [one.subspaces for one in candidates if one.subspaces] or [(index,) for index in free]
     chosen = pool[tasks[0]] if tasks else None
     gallery = build_gallery(model, split, embeddings, groups, chosen, baselines[0], config.report.examples, seed)
@@ -72,7 +78,7 @@ def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) 
             "tasks": tasks,
             "candidates": [one.to_row(index) for index, one in enumerate(candidates)],
             "baselines": [one.to_row(index) for index, one in enumerate(baselines, start=len(candidates))],
-            "pairs": describe_pairs(disentangle),
+            "pairs": pairs,
             "principal_subspace": principal.to_row(None),
             "source": config.discover.source,
             "clusterer": config.discover.clusterer,
@@ -83,7 +89,8 @@ def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) 
     )
     if chosen is None:
         raise NothingFoundError(describe_nothing(pool, config.discover))
-    write_labels(folder / LABELS_NAME, split.keys, [pool[task].clusters for task in tasks])
+    tasks_found = [pool[task].clusters for task in tasks]
+    write_labels(folder / LABELS_NAME, split.keys, tasks_found, is_upper_bound=pairs["uses_ground_truth"])
     inputs = {"manifest": shards / MANIFEST_NAME, "model": disentangle / MODEL_FILE}
     write_record(folder, "discover", config, inputs, outputs, started, {"chosen": chosen.title})
     say(f"discover: {chosen.clusters.count} clusters in {chosen.title}; labels in {folder / LABELS_NAME}")
@@ -100,10 +107,12 @@ def describe_pairs(disentangle: Path) -> dict[str, Any]:
     }
 
 
-def write_labels(path: Path, keys: list[str], tasks: list[Clusters]) -> None:
-    """labels.parquet: a row per training sample, its class (noise highest) and probability in each task."""
+def write_labels(path: Path, keys: list[str], tasks: list[Clusters], *, is_upper_bound: bool) -> None:
+    """labels.parquet: a row per training sample, its class (noise highest) and probability in each task; the file's
+    metadata say whether ground truth entered the training."""
     columns: dict[str, Any] = {"key": keys}
     for number, clusters in enumerate(tasks):
         columns |= {f"aux_{number}": clusters.class_labels, f"probability_{number}": clusters.probability}
     with atomic_path(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.table(columns), partial)
+        marks = {"uses_ground_truth": str(is_upper_bound).lower()}
+        pyarrow.parquet.write_table(pyarrow.table(columns).replace_schema_metadata(marks), partial)

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from sklearn.metrics import adjusted_rand_score, silhouette_score
+from sklearn.metrics import adjusted_rand_score
 
 from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
@@ -19,27 +19,12 @@ from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.dependence import compare_labels, compare_with_factor
 from detaux.discover.embed import Embeddings
 from detaux.discover.judging_pairs import draw_judging_pairs
+from detaux.discover.separation import MOST_POINTS, compute_separation, compute_silhouette
 from detaux.losses.distance import distance_loss
 from detaux.losses.oracle import compute_normalizer
 
-MOST_POINTS = 2000  # of a seeded subsample, where a score costs its square
 NORMALIZER_POINTS = 512  # enough for a mean over pairs
 TINY = float(np.finfo(np.float32).tiny)
-
-
-def compute_silhouette(points_ND: np.ndarray, clusters: Clusters, seed: int) -> float:
-    """Mean silhouette (Rousseeuw 1987) of at most MOST_POINTS points that are no noise, 0 with less than two clusters."""
-    random = np.random.default_rng(seed)
-    chosen = random.permutation(np.flatnonzero(clusters.labels >= 0))[:MOST_POINTS]
-    labels = clusters.labels[chosen]
-    if not 2 <= len(np.unique(labels)) < len(labels):
-        return 0.0
-    return float(silhouette_score(points_ND[chosen], labels))
-
-
-def compute_separation(silhouette: float, clusters: Clusters) -> float:
-    """Silhouette x ln(clusters) x (1 - noise share): compact, many and complete at once."""
-    return silhouette * float(np.log(max(1, clusters.count))) * (1 - clusters.noise_share)
 
 
 def compute_stability(clusters: Clusters, recluster: Recluster, draws: int, seed: int) -> float | None:
@@ -110,12 +95,27 @@ def score_pairs(
     return scores
 
 
+def drop_principal_pairs(
+    embeddings: Embeddings, first_P: np.ndarray, second_P: np.ndarray, alpha: int, normalizer: str, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs that the oracle gives to a free subspace; where labels are missing, some change the principal factor."""
+    if len(first_P) == 0:
+        return first_P, second_P
+    some = np.random.default_rng(seed).permutation(len(embeddings.subspaces_NKD))[:NORMALIZER_POINTS]
+    scale_K = compute_normalizer(torch.from_numpy(embeddings.subspaces_NKD[some]), normalizer).numpy()
+    difference_PKD = embeddings.subspaces_NKD[first_P] - embeddings.subspaces_NKD[second_P]
+    is_free = (np.linalg.norm(difference_PKD, axis=2) / scale_K).argmax(1) != alpha
+    return first_P[is_free], second_P[is_free]
+
+
 def score_candidates(
     candidates: list[Candidate], embeddings: Embeddings, split: Split, config: Config, alpha: int
 ) -> None:
     """Scores that compare the candidates with each other and with the principal subspace."""
     pairs = draw_judging_pairs(split, config)
     losses, seed = config.losses, config.run.seed
+    if (split.labels < 0).any():
+        pairs = drop_principal_pairs(embeddings, *pairs, alpha, losses.oracle.normalizer, seed)
     points = [one.points_ND for one in candidates]
     paired = score_pairs(points, *pairs, margin=losses.distance.margin, normalizer=losses.oracle.normalizer, seed=seed)
     total = float(embeddings.subspaces_NKD.var(0).sum())

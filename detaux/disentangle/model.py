@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from detaux.config import load_config
@@ -11,8 +11,10 @@ from detaux.config.schema import ModelConfig
 from detaux.disentangle.networks import ARCHITECTURES, initialize
 from detaux.disentangle.projectors import StackedProjectors
 from detaux.errors import UserError
+from detaux.runtime.files import atomic_path
 
 MODEL_FILE = Path("checkpoint") / "model.safetensors"
+AUTOENCODER_FILE = Path("checkpoint") / "autoencoder.safetensors"  # the same network at the end of its warm-up
 
 
 class Disentangler(nn.Module):
@@ -47,12 +49,20 @@ class Disentangler(nn.Module):
         return subspaces_NKD, self.decode(subspaces_NKD.sum(1))
 
 
-def load_disentangler(folder: Path, device: torch.device) -> Disentangler:
-    """The trained disentangler of a run's `disentangle` folder, in evaluation mode.
+def save_disentangler(model: Disentangler, side: int, path: Path) -> None:
+    """Write the weights and the image side they are made for."""
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    with atomic_path(path) as partial:
+        save_file({**weights, "side": torch.tensor(side)}, partial)
+
+
+def load_disentangler(folder: Path, device: torch.device, file: Path = MODEL_FILE) -> Disentangler:
+    """The trained disentangler of a run's `disentangle` folder, in evaluation mode; AUTOENCODER_FILE: before its losses
+    on pairs, when it had learnt to reconstruct and nothing else.
 
     Raises UserError where the folder holds no finished model.
     """
-    path = folder / MODEL_FILE
+    path = folder / file
     if not path.is_file():
         raise UserError(f"{path} does not exist: run `detaux disentangle` first, or let it finish.")
     config = load_config(folder / "checkpoint" / "config.yaml")

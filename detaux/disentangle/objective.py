@@ -40,8 +40,8 @@ def compute_objective(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Total loss and its detached parts.
 
-    images [M, 3, S, S]; labels [M]; first and second [B] index the images of each pair. The networks run in `autocast`
-    precision where one is given, the losses in float32. A term whose weight or beta is 0 is not computed.
+    images [M, 3, S, S]; labels [M], -1 where none is known; first and second [B] index the images of each pair. The
+    networks run in `autocast` precision where one is given, the losses in float32. A term whose beta is 0 is not computed.
     """
     weights = losses.weights
     beta1, beta2, beta3 = betas
@@ -55,13 +55,15 @@ def compute_objective(
     parts = {"reconstruction": reconstruction_loss(images, reconstructions, losses.reconstruction.form)}
     total = weights.reconstruction * parts["reconstruction"]
     first_BKD, second_BKD = subspaces_MKD[first], subspaces_MKD[second]
-    is_different_B = labels[first] != labels[second]
+    is_known_B = (labels[first] >= 0) & (labels[second] >= 0)
+    is_different_B = is_known_B & (labels[first] != labels[second])
 
     if beta1 > 0:
         changed_BK = compute_oracle(
             first_BKD,
             second_BKD,
             is_different_B,
+            is_known_B,
             normalizer=losses.oracle.normalizer,
             form=losses.oracle.form,
             sharpness=losses.oracle.sharpness,
@@ -74,8 +76,9 @@ def compute_objective(
         parts["sparsity"] = sparsity_loss(subspaces_MKD, losses.sparsity.form)
         total = total + beta1 * (weights.distance * parts["distance"] + weights.sparsity * parts["sparsity"])
         if pairs.principal_contrast > 0:
+            is_labelled_M = labels >= 0
             parts["principal_contrast"] = principal_contrast_loss(
-                subspaces_MKD[:, model.alpha], labels, losses.distance.margin
+                subspaces_MKD[is_labelled_M, model.alpha], labels[is_labelled_M], losses.distance.margin
             )
             total = total + beta1 * pairs.principal_contrast * parts["principal_contrast"]
         parts["oracle_share"] = changed_BK.mean(0)
@@ -98,6 +101,7 @@ def compute_objective(
             first_BKD,
             second_BKD,
             is_different_B,
+            is_known_B,
             normalizer=losses.oracle.normalizer,
             form=losses.oracle.form,
             temperature=losses.regularization.temperature,

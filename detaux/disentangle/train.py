@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from detaux.config import Config, dump_config
@@ -21,13 +20,13 @@ from detaux.data.split import load_split
 from detaux.data.stream import SampleStream
 from detaux.disentangle.edges import read_edges
 from detaux.disentangle.factor_scores import score_factors
-from detaux.disentangle.model import MODEL_FILE, Disentangler
+from detaux.disentangle.model import AUTOENCODER_FILE, MODEL_FILE, Disentangler, save_disentangler
 from detaux.disentangle.objective import compute_objective
 from detaux.losses.reconstruction import reconstruction_loss
 from detaux.losses.schedule import compute_betas
 from detaux.runtime.checkpoint import load_checkpoint, save_checkpoint
 from detaux.runtime.device import select_device
-from detaux.runtime.files import atomic_path, write_json
+from detaux.runtime.files import write_json
 from detaux.runtime.loop import run_loop
 from detaux.runtime.progress import say
 from detaux.runtime.record import compute_inputs_hash, write_record
@@ -150,6 +149,7 @@ class Trainer:
             {
                 "step": begin + step,
                 "phase": name,
+                "uses_ground_truth": is_main and self.config.pairs.partner == "one_factor",
                 "progress": progress,
                 **{renamed.get(part, f"loss/{part}"): value for part, value in means.items()},
                 **{f"beta/{index}": beta for index, beta in enumerate(betas, start=1)},
@@ -180,7 +180,9 @@ class Trainer:
         assert self.pairs is not None
         assert self.pairs.graph is not None
         images = self.prepare(self.pairs.pool_images(), 0)
-        subspaces = read_edges(self.model, images, *self.pairs.graph.edges(), self.config.losses.oracle.normalizer)
+        labels = self.pairs.pool_labels
+        normalizer = self.config.losses.oracle.normalizer
+        subspaces = read_edges(self.model, images, labels, *self.pairs.graph.edges(), normalizer)
         self.pairs.graph.mark(subspaces)
 
 
@@ -190,6 +192,9 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
     Goes on from the newest checkpoint with the same inputs; a run killed anywhere ends with the same weights.
     """
     started = time.time()
+    is_upper_bound = config.pairs.partner == "one_factor"
+    if is_upper_bound:
+        say("disentangle: pairs.partner=one_factor uses ground truth; every number of this run is an upper bound")
     manifest = read_manifest(shards)
     device = select_device(config.run)
     inputs = {"manifest": shards / MANIFEST_NAME}
@@ -214,6 +219,8 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
     with MetricsLog(folder, start) as metrics:
         for name, phase in (("warmup", config.disentangle.warmup), ("main", config.disentangle.main)):
             end = begin + phase.steps
+            if name == "main" and start <= begin:
+                save_disentangler(model, manifest.side, folder / AUTOENCODER_FILE)
             if start < end:
                 trainer.optimizer = build_optimizer(model, config.disentangle)
                 if name == "main":
@@ -236,21 +243,17 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
 
     model.eval()
     dump_config(config, checkpoints / "config.yaml")
-    with atomic_path(folder / MODEL_FILE) as path:
-        save_file(
-            {
-                **{key: value.contiguous() for key, value in model.state_dict().items()},
-                "side": torch.tensor(manifest.side),
-            },
-            path,
-        )
-    write_json(folder / "scores.json", score_factors(model, load_split(shards, "train", config.data, device), manifest))
+    save_disentangler(model, manifest.side, folder / MODEL_FILE)
+    scores = {}
+    if manifest.factors:
+        scores = score_factors(model, load_split(shards, "train", config.data, device), manifest)
+    write_json(folder / "scores.json", scores)
     write_record(
         folder,
         "disentangle",
         config,
         inputs,
-        [str(MODEL_FILE), METRICS_NAME, "scores.json"],
+        [str(MODEL_FILE), str(AUTOENCODER_FILE), METRICS_NAME, "scores.json"],
         started,
-        facts={"uses_ground_truth": config.pairs.partner == "one_factor", "quarantined_samples": stream.bad},
+        facts={"uses_ground_truth": is_upper_bound, "quarantined_samples": stream.bad},
     )

@@ -68,14 +68,18 @@ def compute_normalized_distance(
     assert_never(form)
 
 
-def weigh_subspaces(scores_BK: Tensor, is_different_B: Tensor, *, sharpness: float, alpha: int) -> Tensor:
+def weigh_subspaces(
+    scores_BK: Tensor, is_different_B: Tensor, is_known_B: Tensor | None, *, sharpness: float, alpha: int
+) -> Tensor:
     """Rows of Eq. (3) as weights [B, K] that sum to 1.
 
-    One-hot at alpha where the labels differ, else softmax(sharpness * scores) over the free subspaces; sharpness 0 is
-    its limit, the arg max, whose ties go to the lowest index and which has no gradient.
+    One-hot at alpha where the labels differ, else softmax(sharpness * scores) over the free subspaces, or over all of
+    them where it is not known whether the labels differ (`is_known_B` False; None: it is known for every pair).
+    sharpness 0 is its limit, the arg max, whose ties go to the lowest index and which has no gradient.
     """
     is_alpha_K = torch.arange(scores_BK.shape[1], device=scores_BK.device) == alpha
-    free_BK = scores_BK.masked_fill(is_alpha_K, -torch.inf)
+    is_barred_BK = is_alpha_K if is_known_B is None else is_alpha_K & is_known_B[:, None]
+    free_BK = scores_BK.masked_fill(is_barred_BK, -torch.inf)
     if sharpness == 0:
         weights_BK = torch.nn.functional.one_hot(free_BK.argmax(1), free_BK.shape[1]).to(free_BK.dtype)
     else:
@@ -88,6 +92,7 @@ def compute_oracle(
     first_BKD: Tensor,
     second_BKD: Tensor,
     is_different_B: Tensor,
+    is_known_B: Tensor | None = None,
     *,
     normalizer: str,
     form: DistanceForm,
@@ -99,14 +104,16 @@ def compute_oracle(
     Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (3), relaxed to a softmax as section 4.1 says.
     Inputs:    first_BKD, second_BKD  [B, K, D] float, any dtype, computed in float32 or wider; K at least 2.
                is_different_B  [B] bool, whether the principal labels of a pair differ.
+               is_known_B  [B] bool, whether both images have a principal label; None where all have.
                normalizer, form  as in compute_normalizer and compute_normalized_distance.
                sharpness  1 / temperature of the softmax; 0 is a hard arg max.  alpha  index of the principal subspace.
     Output:    changed_BK  [B, K], rows sum to 1.
     Gradient:  none (detached, as in the released code).
     Batch statistics: the normaliser, a global mean over the 2 B projections.
     Departs:   the paper wants the softmax to carry a gradient; it states no temperature. Its soft indicators with their
-               gradient are compute_usage, in regularization.py.
+               gradient are compute_usage, in regularization.py. Pairs without a label are ours: the most changed of
+               all subspaces, the principal one among them.
     Checked:   tests/losses/test_oracle.py.
     """
     scores_BK = compute_normalized_distance(first_BKD, second_BKD, normalizer=normalizer, form=form)
-    return weigh_subspaces(scores_BK, is_different_B, sharpness=sharpness, alpha=alpha)
+    return weigh_subspaces(scores_BK, is_different_B, is_known_B, sharpness=sharpness, alpha=alpha)

@@ -14,6 +14,7 @@ def compute_usage(
     first_BKD: Tensor,
     second_BKD: Tensor,
     is_different_B: Tensor,
+    is_known_B: Tensor | None = None,
     *,
     normalizer: str,
     form: DistanceForm,
@@ -27,13 +28,14 @@ def compute_usage(
                max, without gradient.
     Output:    usage_BK  [B, K], rows sum to 1; one-hot at alpha where the labels differ.
     Gradient:  to the free subspaces of pairs with equal labels and, through the normaliser, to the free subspaces of
-               every projection; none to alpha; none at all with one free subspace, whose share is always 1.
+               every projection; none to alpha, but where a pair has no label; none at all with one free subspace,
+               whose share is always 1.
     Batch statistics: the normaliser, a global mean over the 2 B projections.
     Departs:   the paper states no temperature.
     Checked:   tests/losses/test_regularization.py.
     """
     scores_BK = compute_normalized_distance(first_BKD, second_BKD, normalizer=normalizer, form=form)
-    return weigh_subspaces(scores_BK, is_different_B, sharpness=temperature, alpha=alpha)
+    return weigh_subspaces(scores_BK, is_different_B, is_known_B, sharpness=temperature, alpha=alpha)
 
 
 def regularization_loss(usage_BK: Tensor, form: Literal["paper", "official"]) -> Tensor:

@@ -7,9 +7,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from detaux.config.schema import VGG_MIN_SIDE
 from detaux.errors import UserError
-
-VGG_MIN_SIDE = 32  # five halvings
 
 
 class Backbone(nn.Module):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet as parquet
 import torch
 from torch import Tensor
@@ -10,27 +11,37 @@ from torch import Tensor
 from detaux.errors import UserError
 
 ROTATION = "rotation"  # the one control whose labels are made with the batch: the quarter turns of an image
-CONTROLS = ("random", "permuted", "within_class", ROTATION)
 
 
 def load_labels(path: Path, keys: list[str]) -> Tensor:
-    """First auxiliary task of labels.parquet for every key, int64 [N].
+    """First auxiliary task of labels.parquet for every key, int64 [N]; the file may have been edited by hand.
 
-    Raises UserError where the file is missing (discovery found no task) or lacks a key.
+    Classes are numbered from 0 in the order of their values. Raises UserError where the file lacks a key or is no table of
+    text keys and whole numbers from 0 on.
     """
-    if not path.is_file():
-        raise UserError(
-            f"{path} does not exist: discovery found no task, or has not run; see {path.parent}/discovery.json."
-        )
-    table = parquet.read_table(path, columns=["key", "aux_0"])
-    label_of = dict(zip(table["key"].to_pylist(), table["aux_0"].to_pylist(), strict=True))
+    try:
+        table = parquet.read_table(path, columns=["key", "aux_0"])
+        label_of = dict(zip(table["key"].to_pylist(), table["aux_0"].to_pylist(), strict=True))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path} is no parquet file with the columns key and aux_0: {error}.") from None
+    wrong = [value for value in label_of.values() if value is not None and not (type(value) is int and value >= 0)]
+    if wrong:
+        raise UserError(f"{path}: aux_0 holds {wrong[0]!r}; whole numbers from 0 on are expected.")
     missing = [key for key in keys if label_of.get(key) is None]
     if missing:
         raise UserError(
             f"{path} has no aux_0 label for {len(missing)} of {len(keys)} training images, for example {missing[0]}; run "
             "`detaux discover` on these shards again."
         )
-    return torch.tensor([label_of[key] for key in keys])
+    number_of = {value: number for number, value in enumerate(sorted({label_of[key] for key in keys}))}
+    if len(number_of) < 2:
+        raise UserError(f"{path}: aux_0 has a single class; an auxiliary task needs two.")
+    return torch.tensor([number_of[label_of[key]] for key in keys])
+
+
+def uses_ground_truth(path: Path) -> bool:
+    """Whether labels.parquet says that known factors entered the training behind its labels."""
+    return (parquet.read_schema(path).metadata or {}).get(b"uses_ground_truth") == b"true"
 
 
 def build_control(name: str, labels: Tensor, principal: Tensor, seed: int) -> Tensor:
@@ -48,19 +59,5 @@ def build_control(name: str, labels: Tensor, principal: Tensor, seed: int) -> Te
             members = np.flatnonzero(principal.numpy() == label)
             made[members] = values[draw.permutation(members)]
     else:
-        raise UserError(f"multitask.controls: {name!r} is unknown; allowed are {', '.join(CONTROLS)}.")
+        raise ValueError(f"no control of auxiliary labels is called {name!r}")
     return torch.from_numpy(made)
-
-
-def choose_labelled(principal: Tensor, fraction: float, seed: int) -> Tensor:
-    """Indices of the training images whose principal label may be used: a share of every class, at least one of each.
-
-    A smaller fraction takes a subset of a larger one's images.
-    """
-    draw = np.random.default_rng(seed)
-    chosen = []
-    for label in np.unique(principal.numpy()):
-        if label >= 0:
-            members = draw.permutation(np.flatnonzero(principal.numpy() == label))
-            chosen.append(members[: max(1, round(fraction * len(members)))])
-    return torch.from_numpy(np.sort(np.concatenate(chosen)))

@@ -1,7 +1,7 @@
 """The multi-task network and one trial of training it."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,14 @@ from torch.nn import functional
 
 from detaux.config.schema import MultitaskConfig
 from detaux.data.augment import add_noise, to_float
+from detaux.errors import NonFiniteLossError
 from detaux.multitask.backbones import build_backbone
 from detaux.multitask.heads import build_head
 from detaux.multitask.labels import ROTATION
 from detaux.multitask.methods import METHODS
 
 EVALUATION_BATCH = 512
+WEIGHTING_LR_FACTOR = 10.0  # learned task weights over the networks' learning rate
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,18 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Training images uint8 [N, H, W, C], principal labels [N], indices of the images whose principal label may be used,
-    auxiliary labels [N] or None, and the number of classes of each task."""
+    """Training images uint8 [N, H, W, C], principal labels [N] (-1 where none), auxiliary labels [N] or None, and the
+    number of classes of each task."""
 
     images: Tensor
     principal: Tensor
-    labelled: Tensor
     auxiliary: Tensor | None
     classes: list[int]
+
+    @property
+    def labelled(self) -> Tensor:
+        """Indices of the images with a principal label."""
+        return torch.nonzero(self.principal.cpu() >= 0).squeeze(1)
 
 
 class MultiTaskNetwork(nn.Module):
@@ -110,10 +116,18 @@ def evaluate(network: MultiTaskNetwork, images: Tensor, targets: Tensor, noise: 
 
 
 def train_trial(
-    trial: Trial, config: MultitaskConfig, data: TrainingData, validation: tuple[Tensor, Tensor], noise: float
+    trial: Trial,
+    config: MultitaskConfig,
+    data: TrainingData,
+    validation: tuple[Tensor, Tensor],
+    noise: float,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[MultiTaskNetwork, dict[str, Any], list[dict[str, Any]]]:
     """Train one trial; returns the network of its best epoch by validation accuracy (ties: lower loss), that epoch's
-    validation row and the curve of all epochs."""
+    validation row and the curve of all epochs.
+
+    `check_stop` is called after every epoch and may raise. Raises NonFiniteLossError where training diverged.
+    """
     torch.manual_seed(trial.seed)
     device = data.images.device
     network = MultiTaskNetwork(config, data.images.shape[1], data.classes).to(device)
@@ -121,17 +135,19 @@ def train_trial(
     weighting = METHODS[trial.method](len(data.classes), trial.weight).to(device)
     groups: list[dict[str, Any]] = [{"params": list(network.parameters())}]
     if learned := list(weighting.parameters()):
-        groups.append({"params": learned, "weight_decay": 0.0})  # decay would pull a learned weight towards 1
+        # decay would pull a learned weight towards 1; at the networks' rate it would hardly leave its start
+        groups.append({"params": learned, "weight_decay": 0.0, "lr": WEIGHTING_LR_FACTOR * config.lr})
     optimizer = torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
     generator = torch.Generator().manual_seed(trial.seed)
     auxiliary_generator = torch.Generator().manual_seed(trial.seed + 1)
-    steps_per_epoch = int(np.ceil(len(data.labelled) / config.batch_size))
+    labelled = data.labelled
+    steps_per_epoch = int(np.ceil(len(labelled) / config.batch_size))
     total = config.epochs * steps_per_epoch
     shape = (lambda step: 0.5 * (1 + np.cos(np.pi * step / total))) if config.decay == "cosine" else (lambda step: 1.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shape)
 
-    labelled_batches = iterate_batches(data.labelled, config.batch_size, generator)
-    everything = torch.arange(len(data.images)) if config.auxiliary_on == "all" else data.labelled
+    labelled_batches = iterate_batches(labelled, config.batch_size, generator)
+    everything = torch.arange(len(data.images)) if config.auxiliary_on == "all" else labelled
     auxiliary_batches = iterate_batches(everything, config.batch_size, auxiliary_generator)
     best: dict[str, Any] = {}
     best_state: dict[str, Tensor] = {}
@@ -149,7 +165,10 @@ def train_trial(
             loss.backward()
             optimizer.step()
             schedule.step()
+        check_stop()
         row = {"epoch": epoch + 1, **evaluate(network, *validation, noise)}
+        if not (torch.isfinite(loss) and np.isfinite(row["loss"])):
+            raise NonFiniteLossError((epoch + 1) * steps_per_epoch, [trial.name], "multitask.lr")
         curve.append(row)
         if not best or (row["accuracy"], -row["loss"]) > (best["accuracy"], -best["loss"]):
             best, best_state = row, copy.deepcopy(network.state_dict())

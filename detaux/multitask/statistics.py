@@ -7,23 +7,23 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+SAME = 1e-9  # accuracies that lie closer differ by rounding alone
 
 
 def compute_interval(values: list[float]) -> tuple[float, float | None, float | None]:
-    """Mean and t-interval of CONFIDENCE over seeds; the interval is (None, None) for a single value."""
+    """Mean and t-interval of CONFIDENCE over seeds; (None, None) for a single value and for values that are all equal,
+    whose spread is unknown rather than none."""
     mean = float(np.mean(values))
-    if len(values) < 2:
+    if len(values) < 2 or np.ptp(values) < SAME:
         return mean, None, None
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
     return mean, mean - half, mean + half
 
 
 def compute_paired_p(differences: list[float]) -> float | None:
-    """Two-sided paired t-test of differences against 0; 1 where all are 0, None for a single value."""
-    if len(differences) < 2:
+    """Two-sided paired t-test of differences against 0; None for a single value and for differences that are all equal."""
+    if len(differences) < 2 or np.ptp(differences) < SAME:
         return None
-    if np.ptp(differences) == 0:
-        return 1.0 if differences[0] == 0 else 0.0
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 

@@ -1,6 +1,7 @@
 """The multitask stage: shards + labels -> accuracies with intervals, every choice made on the validation split."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ from detaux.config import Config
 from detaux.config.schema import MultitaskConfig
 from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.data.split import Split, load_split
-from detaux.errors import UserError
-from detaux.multitask.labels import CONTROLS, ROTATION, build_control, choose_labelled, load_labels
-from detaux.multitask.methods import METHODS
+from detaux.errors import InterruptedRunError
+from detaux.multitask.labels import ROTATION, build_control, load_labels, uses_ground_truth
 from detaux.multitask.network import MultiTaskNetwork, TrainingData, Trial, evaluate, train_trial
 from detaux.multitask.statistics import summarize
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
+from detaux.runtime.loop import catch_signals
 from detaux.runtime.progress import say, track
 from detaux.runtime.record import compute_inputs_hash, write_record
 
@@ -29,14 +30,7 @@ SELECTION = {"validation": "mean validation accuracy", "fixed": "the config: the
 
 
 def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
-    """STL, every method and weight on the discovered labels, and hard sharing on every control, for each seed.
-
-    Raises UserError for an unknown method or control, naming the known ones.
-    """
-    for key, given, known in (("methods", config.methods, METHODS), ("controls", config.controls, CONTROLS)):
-        for name in given:
-            if name not in known:
-                raise UserError(f"multitask.{key}: {name!r} is unknown; allowed are {', '.join(known)}.")
+    """STL, every method and weight on the discovered labels, and hard sharing on every control, for each seed."""
     trials = []
     for seed in seeds:
         trials.append(Trial("stl", NO_LABELS, 0.0, seed))
@@ -49,18 +43,18 @@ def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
     return trials
 
 
-def build_data(trial: Trial, split: Split, labels: Tensor, labelled: Tensor, classes: int, seed: int) -> TrainingData:
-    """The training data of a trial: its auxiliary labels and class counts."""
+def build_data(trial: Trial, split: Split, labels: Tensor, classes: int) -> TrainingData:
+    """The training data of a trial: its auxiliary labels, those of a control drawn by the trial's seed, and class counts."""
     auxiliary, counts = None, [classes]
     if trial.labels == ROTATION:
         counts.append(4)
     elif trial.labels != NO_LABELS:
         auxiliary = labels
         if trial.labels != DISCOVERED:
-            auxiliary = build_control(trial.labels, labels, split.labels.cpu(), seed)
+            auxiliary = build_control(trial.labels, labels, split.labels.cpu(), trial.seed)
         counts.append(int(labels.max()) + 1)
         auxiliary = auxiliary.to(split.images.device)
-    return TrainingData(split.images, split.labels, labelled, auxiliary, counts)
+    return TrainingData(split.images, split.labels, auxiliary, counts)
 
 
 def select_trial(rows: list[dict[str, Any]], config: MultitaskConfig) -> tuple[str, float]:
@@ -92,7 +86,8 @@ def read_rows(folder: Path, inputs_hash: str) -> list[dict[str, Any]]:
 def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) -> None:
     """Train every trial, choose by validation accuracy, then read the test split once.
 
-    Leaves metrics.json, curves.jsonl and checkpoint/model.safetensors. Finished trials of an interrupted run are kept.
+    Leaves metrics.json, curves.jsonl and checkpoint/model.safetensors. An interrupted run keeps its finished trials until
+    the same command ends.
     """
     started = time.time()
     device = select_device(config.run)
@@ -102,7 +97,6 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     split = load_split(shards, "train", config.data, device)
     labels = load_labels(labels_path, split.keys)
     held_out = load_split(shards, "validation", config.data, device)
-    labelled = choose_labelled(split.labels.cpu(), config.data.labelled_fraction, config.data.split_seed)
     inputs = {"manifest": shards / MANIFEST_NAME, "labels": labels_path}
     inputs_hash = compute_inputs_hash("multitask", config, inputs)
 
@@ -112,12 +106,22 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     with atomic_path(folder / ROWS_NAME) as partial:
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     finished = {row["name"] for row in rows}
-    with track("multitask", len(trials)) as advance, (folder / ROWS_NAME).open("a", encoding="utf-8") as log:
+    with (
+        catch_signals() as request,
+        track("multitask", len(trials)) as advance,
+        (folder / ROWS_NAME).open("a", encoding="utf-8") as log,
+    ):
+
+        def check_stop() -> None:
+            if request.received is not None:
+                raise InterruptedRunError(request.received, f"{len(rows)} of {len(trials)} trials")
+
         for trial in trials:
             if trial.name not in finished:
-                data = build_data(trial, split, labels, labelled, len(manifest.classes), config.run.seed)
+                data = build_data(trial, split, labels, len(manifest.classes))
+                validation = (held_out.images, held_out.labels)
                 network, best, curve = train_trial(
-                    trial, config.multitask, data, (held_out.images, held_out.labels), config.data.noise
+                    trial, config.multitask, data, validation, config.data.noise, check_stop
                 )
                 with atomic_path(states / f"{trial.name}.safetensors") as partial:
                     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
@@ -132,7 +136,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     reported = load_split(shards, "test", config.data, device)
     tests = []
     for trial in trials:
-        data = build_data(trial, split, labels, labelled, len(manifest.classes), config.run.seed)
+        data = build_data(trial, split, labels, len(manifest.classes))
         network = MultiTaskNetwork(config.multitask, manifest.side, data.classes).to(device)
         network.load_state_dict(load_file(states / f"{trial.name}.safetensors"))
         tests.append(
@@ -141,7 +145,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     everything = [{key: row[key] for key in (*describe(trials[0], ""), "accuracy", "loss", "examples")} for row in rows]
     everything += tests
     everything += [
-        {**row, "method": SELECTED, "labels": DISCOVERED, "weight": weight}
+        {**row, "method": SELECTED}
         for row in everything
         if (row["method"], row["weight"]) == (method, weight) and row["labels"] in (NO_LABELS, DISCOVERED)
     ]
@@ -160,17 +164,20 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
             "chosen": {"method": method, "weight": weight, "by": SELECTION[config.multitask.select]},
             "facts": {
                 "train_images": len(split.keys),
-                "labelled_images": len(labelled),
+                "labelled_images": int((split.labels >= 0).sum()),
                 "validation_images": len(held_out.keys),
                 "test_images": len(reported.keys),
                 "classes": len(manifest.classes),
                 "aux_classes": int(labels.max()) + 1,
+                "uses_ground_truth": uses_ground_truth(labels_path),
             },
         },
     )
     say(f"multitask: validation chose {method} with weight {weight:g}")
     outputs = ["metrics.json", "curves.jsonl", "checkpoint/model.safetensors"]
     write_record(folder, "multitask", config, inputs, outputs, started)
+    shutil.rmtree(states)
+    (folder / ROWS_NAME).unlink()
 
 
 def describe(trial: Trial, split: str) -> dict[str, Any]:

@@ -98,10 +98,10 @@ def run_loop(
                 save(done)
             advance(1)
             if request.received is not None and done < steps:
-                raise InterruptedRunError(request.received, done)
+                raise InterruptedRunError(request.received, f"step {done}")
 
 
 def _check_finite(meter: Meter, step: int) -> None:
     bad = [name for name, total in meter.sums.items() if not bool(torch.isfinite(total).all())]
     if bad:
-        raise NonFiniteLossError(step, bad)
+        raise NonFiniteLossError(step, bad, "the learning rate or disentangle.clip")

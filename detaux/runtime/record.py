@@ -33,8 +33,11 @@ def compute_inputs_hash(stage: str, config: Config, inputs: dict[str, Path]) -> 
     return hashlib.sha256(json.dumps(tree, default=str).encode()).hexdigest()
 
 
-def is_done(folder: Path, inputs_hash: str) -> bool:
-    """Whether the stage that owns `folder` finished with exactly these inputs, its outputs still as it left them."""
+def is_done(folder: Path, inputs_hash: str, editable: str | None = None) -> bool:
+    """Whether the stage that owns `folder` finished with exactly these inputs, its outputs still as it left them.
+
+    The file `editable` may have been changed since; it must be there.
+    """
     path = folder / RECORD_NAME
     if not path.is_file():
         return False
@@ -44,8 +47,15 @@ def is_done(folder: Path, inputs_hash: str) -> bool:
     except (ValueError, KeyError, TypeError):  # edited by hand, or of another release: the stage runs again
         return False
     return record.get("inputs_hash") == inputs_hash and all(
-        (folder / name).is_file() and hash_file(folder / name) == digest for name, digest in outputs
+        (folder / name).is_file() and (name == editable or hash_file(folder / name) == digest)
+        for name, digest in outputs
     )
+
+
+def is_edited(folder: Path, name: str) -> bool:
+    """Whether a file of a finished stage is no longer what the stage wrote."""
+    path, record = folder / name, folder / RECORD_NAME
+    return path.is_file() and record.is_file() and hash_file(path) != read_json(record)["outputs"].get(name)
 
 
 def write_record(

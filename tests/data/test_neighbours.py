@@ -2,6 +2,7 @@ import itertools
 
 import torch
 
+from detaux.data.augment import add_noise, to_float
 from detaux.data.neighbours import compute_squared_distances, find_relative_neighbours, mine_neighbours
 
 
@@ -47,7 +48,7 @@ def test_graph_is_symmetric_and_never_pairs_an_image_with_itself():
     first, second = graph.edges()
     pairs = set(zip(first.tolist(), second.tolist(), strict=True))
     assert all(a != b and (b, a) in pairs for a, b in pairs)
-    assert graph.degrees.sum() == len(pairs)
+    assert (graph.neighbours >= 0).sum() == len(pairs)
 
 
 def test_identical_images_are_no_pair():
@@ -57,14 +58,30 @@ def test_identical_images_are_no_pair():
     assert (0, 1) not in set(zip(first.tolist(), second.tolist(), strict=True))
 
 
+def test_missing_labels_make_all_images_one_neighbourhood():
+    images, values = build_grid((3, 4, 5), (60, 25, 9))
+    labels = torch.where(torch.arange(len(images)) % 3 == 0, -1, values[:, 0])
+    first, second = mine_neighbours(images, labels).edges()
+    changed = values[first] != values[second]
+    assert (changed.sum(1) == 1).all()
+    assert changed.any(0).all()
+
+
+def test_mining_sees_the_noise_of_training():
+    images, _ = build_grid((3, 4, 5), (60, 25, 9))
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    graphs = [mine_neighbours(images, labels, noise=0.9, seed=seed).neighbours for seed in (0, 0, 1)]
+    assert torch.equal(graphs[0], graphs[1])
+    assert not torch.equal(graphs[0], graphs[2])
+
+
 def test_blur_keeps_more_one_factor_pairs_under_noise():
     images, values = build_grid((5, 5, 8), (50, 25, 12))
     images = images.repeat_interleave(4, 1).repeat_interleave(4, 2)
-    generator = torch.Generator().manual_seed(2)
-    hit = torch.rand(images.shape[:3], generator=generator) < 0.15
-    images[hit] = (torch.rand(int(hit.sum()), 1, generator=generator) < 0.5).to(torch.uint8) * 255
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    noisy = add_noise(to_float(images), 0.15, torch.Generator().manual_seed(2)).mul(255).byte().permute(0, 2, 3, 1)
     shares = []
-    for blur in (False, True):
-        first, second = mine_neighbours(images, torch.zeros(len(images), dtype=torch.int64), blur=blur).edges()
+    for graph in (mine_neighbours(noisy, labels), mine_neighbours(images, labels, noise=0.15, seed=2)):
+        first, second = graph.edges()
         shares.append(((values[first] != values[second]).sum(1) == 1).float().mean())
     assert shares[1] > shares[0]

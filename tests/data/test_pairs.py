@@ -103,9 +103,40 @@ def test_reused_images_serve_in_a_chain_of_pairs(partner):
     assert torch.equal(batch.first[4:], batch.second[:-4])
 
 
-def test_batch_not_divisible_by_reuse_is_refused():
-    with pytest.raises(UserError, match="pairs.reuse"):
-        build(reuse=3, batch_size=16)
+def hide(labels, share, seed=0):
+    """The labels with a share of them replaced by -1."""
+    return torch.where(torch.rand(len(labels), generator=torch.Generator().manual_seed(seed)) < share, -1, labels)
+
+
+@pytest.mark.parametrize("partner", ["mined", "label", "one_factor", "independent"])
+def test_pairs_by_label_hold_labelled_images_alone(partner):
+    stream = GridStream()
+    stream.labels = hide(stream.labels, 0.7)
+    pairs = build(stream, partner=partner, different=0.4, walk=0)
+    for step in range(30):
+        batch = pairs.batch(step)
+        is_known = (batch.labels[batch.first] >= 0) & (batch.labels[batch.second] >= 0)
+        assert not (batch.is_different & ~is_known).any()
+        if partner in ("label", "one_factor"):
+            assert is_known.all()
+
+
+def test_mined_pairs_without_labels_change_one_factor_the_principal_one_among_them():
+    stream = GridStream()
+    stream.labels = hide(stream.labels, 0.5)
+    changed, is_different = gather(build(stream, partner="mined", different=0.3, walk=0), steps=100)
+    assert abs(is_different.float().mean() - 0.3) < 0.04
+    mined = changed[~is_different]
+    assert (mined.sum(1) == 1).all()
+    assert mined.any(0).all()
+
+
+def test_pairs_need_labels_of_two_classes():
+    stream = GridStream()
+    stream.labels = torch.where(stream.labels == 1, 1, -1)
+    with pytest.raises(UserError, match=r"principal labels of 1 class;.*data.labelled_fraction"):
+        build(stream, partner="mined")
+    build(stream, partner="independent").batch(0)
 
 
 def test_two_hundred_classes_find_partners():
@@ -120,13 +151,6 @@ def test_class_with_one_image_takes_a_different_label():
     labels[0] = 1
     batch = build(GridStream(labels=labels), partner="label", different=0.0, batch_size=60).batch(0)
     assert batch.is_different[batch.labels[batch.first] == 1].all()
-
-
-def test_unlabelled_images_are_refused_with_numbers():
-    labels = torch.zeros(60, dtype=torch.int64)
-    labels[:7] = -1
-    with pytest.raises(UserError, match="7 of the first 60"):
-        build(GridStream(labels=labels), partner="label")
 
 
 def test_one_factor_without_known_factors_is_refused():

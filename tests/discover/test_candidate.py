@@ -38,11 +38,25 @@ def test_merge_off_keeps_every_subspace(embeddings):
 
 def test_noisy_subspaces_do_not_merge(embeddings):
     noisy = embeddings.subspaces_NKD.copy()
-    noisy[:500, 3] = 3 * np.random.default_rng(1).normal(size=(500, 2))
-    found = build(Embeddings(noisy, embeddings.latents_ND), max_noise_share=0.3)
+    noisy[:300, 3] = 3 * np.random.default_rng(1).normal(size=(300, 2))
+    found = build(Embeddings(noisy, embeddings.latents_ND), max_noise_share=0.2)
     assert (1, 3) not in [one.subspaces for one in found]
     loose = build(Embeddings(noisy, embeddings.latents_ND), max_noise_share=1.0)
     assert (1, 3) in [one.subspaces for one in loose]
+
+
+def test_merge_that_blurs_the_clusters_of_a_member_is_undone():
+    """A wide subspace whose two clusters lean on those of a clean one drowns them in the concatenation."""
+    random = np.random.default_rng(0)
+    clean = random.integers(4, size=1200)
+    wide = (clean < 2) ^ (random.random(1200) < 0.35)
+    subspaces_NKD = 0.02 * random.normal(size=(1200, 3, 2))
+    subspaces_NKD[:, 1] += np.stack([clean // 2, clean % 2], axis=1)
+    subspaces_NKD[:, 2] += 40 * np.stack([wide, np.zeros(1200)], axis=1) + 4 * random.normal(size=(1200, 2))
+    embeddings = Embeddings(subspaces_NKD.astype(np.float32), subspaces_NKD.sum(1).astype(np.float32))
+    found = build_candidates(embeddings, [1, 2], Config())
+    assert [one.subspaces for one in found] == [(1,), (2,)]
+    assert found[0].clusters.count == 4
 
 
 def test_encoder_source_has_the_latents_as_its_candidate(embeddings):

@@ -43,14 +43,19 @@ def test_mined_pairs_stay_in_the_pool(make_split):
     assert len(np.unique([first, second])) <= 30
 
 
-def test_images_without_a_label_are_left_out(make_split):
+def test_images_without_a_label_serve_in_mined_pairs_alone(make_split):
     split = make_split()
     hidden = torch.where(torch.arange(len(split.keys)) % 2 == 0, -1, split.labels)
-    for partner in ("mined", "label"):
-        pairs = draw_judging_pairs(
-            dataclasses.replace(split, labels=hidden), Config(pairs=PairsConfig(partner=partner))
-        )
-        assert (np.stack(pairs) % 2 == 1).all()
+    blind = dataclasses.replace(split, labels=hidden)
+    mined, by_label = (
+        np.stack(draw_judging_pairs(blind, Config(pairs=PairsConfig(partner=partner))))
+        for partner in ("mined", "label")
+    )
+    assert (by_label % 2 == 1).all()
+    assert (mined % 2 == 0).any()
+    known = (mined % 2 == 1).all(0)
+    labels = split.labels.numpy()
+    assert (labels[mined[0, known]] == labels[mined[1, known]]).all()
 
 
 def test_same_label_pairs_reach_every_pair():

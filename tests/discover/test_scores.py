@@ -3,12 +3,12 @@ import pytest
 
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.cluster import Clusters, cluster_points
+from detaux.discover.embed import Embeddings
 from detaux.discover.scores import (
     compute_dot,
-    compute_separation,
-    compute_silhouette,
     compute_spread,
     compute_stability,
+    drop_principal_pairs,
     score_pairs,
 )
 
@@ -21,31 +21,6 @@ def score(points, first, second, margin=1.0, normalizer="mean_distance"):
 
 def label(values):
     return Clusters(np.asarray(values), np.ones(len(values), np.float32), "by hand")
-
-
-def test_silhouette_prefers_compact_clusters(make_blobs):
-    tight, wide = (make_blobs(spread=spread) for spread in (0.3, 4.0))
-    values = [compute_silhouette(points, label(truth), 0) for points, truth in (tight, wide)]
-    assert values[0] > 0.9 > values[1]
-
-
-def test_silhouette_leaves_noise_out(make_blobs):
-    points, truth = make_blobs(noise=100)
-    without = compute_silhouette(points[truth >= 0], label(truth[truth >= 0]), 0)
-    assert compute_silhouette(points, label(truth), 0) == pytest.approx(without, abs=1e-6)
-
-
-@pytest.mark.parametrize("labels", [[0] * 10, [-1] * 10, list(range(10))])
-def test_silhouette_without_two_clusters_is_zero(labels):
-    points = np.random.default_rng(0).normal(size=(10, 2)).astype(np.float32)
-    assert compute_silhouette(points, label(labels), 0) == 0.0
-
-
-def test_separation_matches_its_definition():
-    clusters = label([0, 1, 2, -1])
-    assert compute_separation(0.8, clusters) == pytest.approx(0.8 * np.log(3) * 0.75)
-    assert compute_separation(0.8, label([0, 0])) == 0.0
-    assert compute_separation(0.8, label([-1, -1])) == 0.0
 
 
 def test_stability_prefers_real_clusters(make_blobs):
@@ -141,3 +116,16 @@ def test_dead_candidate_is_never_given_a_pair():
 def test_no_pairs_give_no_scores():
     scores = score([np.zeros((4, 2)), np.ones((4, 2))], np.zeros(0, int), np.zeros(0, int))
     assert [set(one.values()) for one in scores] == [{None}, {None}]
+
+
+def test_pairs_that_change_the_principal_subspace_are_dropped():
+    random = np.random.default_rng(0)
+    values = 0.01 * random.normal(size=(200, 3, 2)) * np.array([1, 1, 0])[:, None]
+    values[:, 0, 0] += random.integers(2, size=200)
+    values[:, 1, 0] += random.integers(2, size=200)
+    embeddings = Embeddings(values.astype(np.float32), values.sum(1).astype(np.float32))
+    first, second = np.triu_indices(200, 1)
+    moved = np.abs(values[first, :2, 0] - values[second, :2, 0]) > 0.5
+    one = moved.sum(1) == 1
+    kept = drop_principal_pairs(embeddings, first[one], second[one], 0, "mean_distance", 0)
+    np.testing.assert_array_equal(kept, (first[one & moved[:, 1]], second[one & moved[:, 1]]))

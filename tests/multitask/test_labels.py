@@ -6,7 +6,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
 from detaux.errors import UserError
-from detaux.multitask.labels import build_control, choose_labelled, load_labels
+from detaux.multitask.labels import build_control, load_labels, uses_ground_truth
 
 LABELS = torch.arange(1200) % 5
 PRINCIPAL = (torch.arange(1200) // 7) % 3
@@ -19,7 +19,7 @@ def write(path, keys, labels):
 
 def test_labels_are_joined_by_key_not_by_order(tmp_path):
     path = write(tmp_path / "labels.parquet", ["c", "a", "b", "d"], [3, 1, 2, 4])
-    assert load_labels(path, ["a", "b", "c"]).tolist() == [1, 2, 3]
+    assert load_labels(path, ["a", "b", "c", "d"]).tolist() == [0, 1, 2, 3]
 
 
 def test_missing_key_is_refused_with_counts(tmp_path):
@@ -28,9 +28,38 @@ def test_missing_key_is_refused_with_counts(tmp_path):
         load_labels(path, ["a", "x", "y"])
 
 
-def test_missing_file_says_that_no_task_was_found(tmp_path):
-    with pytest.raises(UserError, match="discovery found no task"):
-        load_labels(tmp_path / "labels.parquet", ["a"])
+def test_classes_of_an_edited_file_are_numbered_anew(tmp_path):
+    path = write(tmp_path / "labels.parquet", ["a", "b", "c", "d"], [7, 2, 7, 4])
+    assert load_labels(path, ["a", "b", "c", "d"]).tolist() == [2, 0, 2, 1]
+
+
+@pytest.mark.parametrize("labels", [["cat", "dog"], [-1, 0], [0.5, 1.0], [True, False]])
+def test_edited_labels_that_are_no_whole_numbers_are_refused(tmp_path, labels):
+    path = write(tmp_path / "labels.parquet", ["a", "b"], labels)
+    with pytest.raises(UserError, match="whole numbers from 0 on"):
+        load_labels(path, ["a", "b"])
+
+
+def test_edited_labels_of_a_single_class_are_refused(tmp_path):
+    with pytest.raises(UserError, match="single class"):
+        load_labels(write(tmp_path / "labels.parquet", ["a", "b"], [1, 1]), ["a", "b"])
+
+
+def test_file_that_is_no_table_of_labels_is_refused(tmp_path):
+    path = tmp_path / "labels.parquet"
+    path.write_text("key,aux_0")
+    with pytest.raises(UserError, match="no parquet file with the columns key and aux_0"):
+        load_labels(path, ["a"])
+    parquet.write_table(pa.table({"key": ["a"]}), path)
+    with pytest.raises(UserError, match="no parquet file with the columns key and aux_0"):
+        load_labels(path, ["a"])
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_upper_bound_is_read_from_the_file(tmp_path, value):
+    path = tmp_path / "labels.parquet"
+    parquet.write_table(pa.table({"key": ["a"]}).replace_schema_metadata({"uses_ground_truth": value}), path)
+    assert uses_ground_truth(path) is (value == "true")
 
 
 def test_permuted_labels_keep_their_marginal():
@@ -55,17 +84,5 @@ def test_random_labels_follow_the_marginal_and_nothing_else():
 
 
 def test_unknown_control_is_refused_by_name():
-    with pytest.raises(UserError, match="'shuffled' is unknown"):
+    with pytest.raises(ValueError, match="'shuffled'"):
         build_control("shuffled", LABELS, PRINCIPAL, 0)
-
-
-def test_labelled_images_are_a_share_of_every_class():
-    principal = torch.tensor([0] * 100 + [1] * 20 + [2] * 3 + [-1] * 50)
-    chosen = choose_labelled(principal, 0.1, 0)
-    assert principal[chosen].bincount().tolist() == [10, 2, 1]
-
-
-def test_smaller_fractions_nest_in_larger_ones():
-    small, large = choose_labelled(PRINCIPAL, 0.1, 3), choose_labelled(PRINCIPAL, 0.3, 3)
-    assert set(small.tolist()) < set(large.tolist())
-    assert small.tolist() != choose_labelled(PRINCIPAL, 0.1, 4).tolist()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from detaux.config.schema import MultitaskConfig
+from detaux.errors import NonFiniteLossError
 from detaux.multitask.methods.hard_sharing import FixedWeights
 from detaux.multitask.network import (
     MultiTaskNetwork,
@@ -26,12 +27,17 @@ def build_data(auxiliary=None, count=96, seed=0):
     images = torch.randint(0, 120, (count, 16, 16, 3), generator=generator)
     images[:, :8] += (principal * 90)[:, None, None, None]
     classes = [2] if auxiliary is None else [2, int(auxiliary.max()) + 1]
-    return TrainingData(images.to(torch.uint8), principal, torch.arange(0, count, 2), auxiliary, classes)
+    known = torch.where(torch.arange(count) % 2 == 0, principal, -1)
+    return TrainingData(images.to(torch.uint8), known, auxiliary, classes)
 
 
 def train(trial, data, config=CONFIG):
-    held_out = build_data(seed=9)
-    return train_trial(trial, config, data, (held_out.images, held_out.principal), 0.0)
+    return train_trial(trial, config, data, hold_out(), 0.0)
+
+
+def hold_out():
+    data = build_data(seed=9)
+    return data.images[data.labelled], data.principal[data.labelled]
 
 
 def test_hard_sharing_of_one_task_equals_stl_bitwise():
@@ -48,7 +54,7 @@ def test_zero_weight_gives_the_backbone_the_gradient_of_stl():
         network = MultiTaskNetwork(dataclasses.replace(CONFIG, dropout=0.0), 16, classes)
         images = data.images[:8].permute(0, 3, 1, 2).float() / 255
         extra = (images.flip(0), data.auxiliary[:8]) if auxiliary else None
-        FixedWeights(len(classes), 0.0)(compute_losses(network, images, data.principal[:8], extra)).backward()
+        FixedWeights(len(classes), 0.0)(compute_losses(network, images, torch.arange(8) % 2, extra)).backward()
         gradients.append([parameter.grad for parameter in network.backbone.parameters()])
     for one, two in zip(*gradients, strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-7)
@@ -63,8 +69,20 @@ def test_training_learns_the_principal_task():
 
 def test_returned_network_is_that_of_the_best_epoch():
     network, best, _ = train(Trial("stl", "none", 0.0, 1), build_data())
-    held_out = build_data(seed=9)
-    assert evaluate(network, held_out.images, held_out.principal, 0.0)["loss"] == pytest.approx(best["loss"], abs=1e-7)
+    assert evaluate(network, *hold_out(), 0.0)["loss"] == pytest.approx(best["loss"], abs=1e-7)
+
+
+def test_diverged_training_names_the_trial():
+    with pytest.raises(NonFiniteLossError, match="stl-none-0-seed0.*multitask.lr"):
+        train(Trial("stl", "none", 0.0, 0), build_data(), dataclasses.replace(CONFIG, lr=1e30))
+
+
+def test_uncertainty_weights_leave_their_start():
+    auxiliary = torch.arange(96) % 4
+    config = dataclasses.replace(CONFIG, epochs=8)
+    moved = train(Trial("uncertainty", "discovered", 1.0, 5), build_data(auxiliary=auxiliary), config)[2]
+    fixed = train(Trial("hard_sharing", "discovered", 1.0, 5), build_data(auxiliary=auxiliary), config)[2]
+    assert abs(moved[-1]["loss"] - fixed[-1]["loss"]) > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,10 @@ def test_interval_of_one_seed_is_unknown():
     assert compute_interval([0.5]) == (0.5, None, None)
 
 
+def test_equal_values_show_no_spread_and_give_no_interval():
+    assert compute_interval([0.05, 0.05, 0.05 + 1e-17]) == (pytest.approx(0.05), None, None)
+
+
 def test_gain_is_paired_by_seed():
     rows = [row("stl", "none", 0.0, seed, value) for seed, value in enumerate((0.5, 0.7, 0.9))]
     rows += [row("hard_sharing", "discovered", 1.0, seed, value) for seed, value in enumerate((0.51, 0.72, 0.93))]
@@ -32,7 +36,7 @@ def test_gain_is_paired_by_seed():
 
 def test_stl_gains_nothing_over_itself():
     line = summarize([row("stl", "none", 0.0, seed, 0.1 * seed) for seed in range(3)])[0]
-    assert (line["gain_mean"], line["gain_low"], line["gain_high"], line["gain_p"]) == (0.0, 0.0, 0.0, None)
+    assert (line["gain_mean"], line["gain_low"], line["gain_high"], line["gain_p"]) == (0.0, None, None, None)
 
 
 def test_splits_are_summarized_apart():
@@ -49,7 +53,8 @@ def test_holm_matches_hand_computed_adjustment():
     ]
 
 
-def test_paired_p_of_equal_runs_is_one():
-    assert compute_paired_p([0.0, 0.0, 0.0]) == 1.0
+def test_paired_p_of_equal_differences_is_unknown():
+    assert compute_paired_p([0.0, 0.0, 0.0]) is None
+    assert compute_paired_p([0.05, 0.05]) is None
     assert compute_paired_p([0.01]) is None
     assert compute_paired_p([0.1, 0.11, 0.09]) < 0.01

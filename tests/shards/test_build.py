@@ -22,7 +22,7 @@ from detaux.data.decode import decode_group, iterate_groups
 from detaux.data.schema import read_manifest
 from detaux.errors import UserError
 from detaux.runtime.record import compute_inputs_hash, is_done
-from shards.build import build_shards, list_inputs, make_keys
+from shards.build import build_shards, hide_labels, list_inputs, make_keys
 from shards.datasets.shapes3d import open_shapes3d
 from shards.records import Records, Source
 
@@ -78,11 +78,36 @@ def test_manifest_describes_the_tars(build: Build, read_samples: ReadSamples) ->
 
 
 def test_blocks_mix_the_classes(build: Build) -> None:
-    folder = build("packed", "data.test_fraction=0", "data.validation_fraction=0")
+    folder = build("packed", "data.test_fraction=0.001", "data.validation_fraction=0.001")
     manifest = read_manifest(folder)
     with (folder / manifest.shards[0].name).open("rb") as stream:
         blocks = [decode_group(group, "packed", 16, 3) for group in iterate_groups(stream)]
     assert min(len(set(block.labels.tolist())) for block in blocks) > 1
+
+
+def test_hidden_labels_are_a_share_of_every_class_of_the_training_split() -> None:
+    labels = np.array([0] * 100 + [1] * 20 + [2] * 3 + [-1] * 50 + [0] * 40)
+    names = np.array(["train"] * 173 + ["test"] * 40)
+    kept = hide_labels(labels, names, 0.1, 0)
+    assert np.bincount(kept[:173] + 1).tolist() == [160, 10, 2, 1]
+    assert (kept[173:] == 0).all()
+    assert ((kept == labels) | (kept == -1)).all()
+
+
+def test_smaller_labelled_fractions_nest_in_larger_ones() -> None:
+    labels, names = np.arange(600) % 3, np.full(600, "train")
+    small, large = (set(np.flatnonzero(hide_labels(labels, names, share, 3) >= 0)) for share in (0.1, 0.3))
+    assert small < large
+    assert small != set(np.flatnonzero(hide_labels(labels, names, 0.1, 4) >= 0))
+    np.testing.assert_array_equal(hide_labels(labels, names, 1.0, 3), labels)
+
+
+@pytest.mark.parametrize("layout", ["packed", "standard"])
+def test_hidden_labels_are_in_no_tar(build: Build, read_samples: ReadSamples, layout: str) -> None:
+    samples = read_samples(build(layout, "data.labelled_fraction=0.25")).values()
+    train = [label for split, label, *_ in samples if split == "train"]
+    assert 0.2 < np.mean(np.array(train) >= 0) < 0.35
+    assert all(label >= 0 for split, label, *_ in samples if split != "train")
 
 
 @pytest.mark.parametrize("layout", ["packed", "standard"])
