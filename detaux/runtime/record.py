@@ -22,13 +22,22 @@ VERSIONED = ("detaux", "torch", "torchvision", "webdataset", "omegaconf", "numpy
 def compute_inputs_hash(stage: str, config: Config, inputs: dict[str, Path]) -> str:
     """Hash of everything a stage's numbers depend on: its config sections, less the keys it does not
     read and the neutral ones, and its inputs."""
+    return _combine(stage, config, hash_inputs(inputs))
+
+
+def hash_inputs(inputs: dict[str, Path]) -> dict[str, str]:
+    """Name -> hash_path of a stage's inputs."""
+    return {name: hash_path(path) for name, path in sorted(inputs.items())}
+
+
+def _combine(stage: str, config: Config, hashes: dict[str, str]) -> str:
     sections = dataclasses.asdict(config)
     unread = (dotted for dotted, stages in READ_BY.items() if stage not in stages)
     for dotted in (*NEUTRAL_KEYS, *unread):
         section, name = dotted.split(".")
         sections[section].pop(name)
     tree = {name: sections[name] for name in STAGE_SECTIONS[stage]}
-    tree["inputs"] = {name: hash_path(path) for name, path in sorted(inputs.items())}
+    tree["inputs"] = hashes
     # not sorted: the order of a mapping of classes is the order of the labels
     return hashlib.sha256(json.dumps(tree, default=str).encode()).hexdigest()
 
@@ -56,18 +65,21 @@ def write_record(
     outputs: list[str],
     started: float,
     facts: dict[str, Any] | None = None,
+    hashes: dict[str, str] | None = None,
 ) -> None:
     """Save config.yaml and record.json in a stage's folder.
 
     `outputs` are file names relative to `folder`; `started` is time.time() at the stage's begin; `facts` go in as
-    they are.
+    they are; `hashes` are hash_inputs(inputs) as they were at the stage's begin, None: they are taken now.
     """
+    hashes = hash_inputs(inputs) if hashes is None else hashes
     dump_config(config, folder / "config.yaml")
     write_json(
         folder / RECORD_NAME,
         {
             "stage": stage,
-            "inputs_hash": compute_inputs_hash(stage, config, inputs),
+            "inputs_hash": _combine(stage, config, hashes),
+            "inputs": hashes,
             "outputs": {name: hash_file(folder / name) for name in outputs},
             "seconds": round(time.time() - started, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

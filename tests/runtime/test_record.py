@@ -1,9 +1,18 @@
+import hashlib
+
 import pytest
 
 from detaux.config import NEUTRAL_KEYS, STAGE_SECTIONS, load_config
 from detaux.config.load import get_value, iterate_fields
 from detaux.runtime.files import read_json, write_json
-from detaux.runtime.record import RECORD_NAME, compute_inputs_hash, is_done, read_stage_config, write_record
+from detaux.runtime.record import (
+    RECORD_NAME,
+    compute_inputs_hash,
+    hash_inputs,
+    is_done,
+    read_stage_config,
+    write_record,
+)
 
 CHANGES = {
     "run.seed": "1",
@@ -102,3 +111,18 @@ def test_record_holds_the_frozen_config_and_what_ran(tmp_path):
     assert record["stage"] == "discover"
     assert record["facts"] == {"note": 1}
     assert {"python", "detaux", "torch", "numpy"} <= set(record["versions"])
+
+
+def test_record_holds_the_sha256_of_every_input(tmp_path, inputs):
+    finish(tmp_path / "discover", inputs=inputs)
+    record = read_json(tmp_path / "discover" / RECORD_NAME)
+    assert record["inputs"] == {"manifest": hashlib.sha256(b"{}").hexdigest()}
+
+
+def test_record_keeps_inputs_hashed_at_the_begin_of_the_stage(tmp_path, inputs):
+    config = load_config(None)
+    hashes, before = hash_inputs(inputs), compute_inputs_hash("discover", config, inputs)
+    inputs["manifest"].write_text("changed meanwhile")
+    write_record(tmp_path, "discover", config, inputs, [], 0.0, hashes=hashes)
+    record = read_json(tmp_path / RECORD_NAME)
+    assert (record["inputs"], record["inputs_hash"]) == (hashes, before)
