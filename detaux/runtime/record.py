@@ -83,7 +83,7 @@ def write_record(
             "outputs": {name: hash_file(folder / name) for name in outputs},
             "seconds": round(time.time() - started, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "commit": _read_commit(),
+            "commit": read_commit(Path(__file__).resolve().parents[2]),
             "versions": read_versions(),
             "machine": {"platform": platform.platform(), "processor": platform.machine()},
             "facts": facts or {},
@@ -102,15 +102,21 @@ def read_versions() -> dict[str, str]:
     return versions
 
 
-def _read_commit() -> str:
-    source = Path(__file__).resolve().parents[2]
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(source), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+def read_commit(checkout: Path) -> str:
+    """Commit of the repository whose top level is `checkout`, with a + where tracked files are changed; else "unknown"."""
+    top = _ask_git(checkout, "rev-parse", "--show-toplevel")
+    if not top or Path(top).resolve() != checkout.resolve():  # installed inside somebody else's repository
         return "unknown"
-    return result.stdout.strip() or "unknown"
+    return _ask_git(checkout, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+") or "unknown"
+
+
+def _ask_git(folder: Path, *arguments: str) -> str:
+    """What git prints about `folder`, "" where it fails."""
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def read_stage_config(folder: Path) -> dict[str, Any]:
