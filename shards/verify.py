@@ -82,7 +82,7 @@ def _verify_places(shard: Shard) -> list[Problem]:
     """Blocks must follow each other without a gap from the first byte on."""
     ends = [0]
     for number, block in enumerate(shard.blocks):
-        if block.offset != ends[-1] or block.size <= 0 or block.samples <= 0:
+        if block.offset != ends[-1]:
             return [Problem(shard.name, "", f"block {number} does not begin where the block before it ends")]
         ends.append(block.offset + block.size)
     if ends[-1] > shard.size:

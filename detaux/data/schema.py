@@ -109,12 +109,16 @@ MANIFEST_FIELDS: dict[str, Rule] = {
 SHARD_FIELDS: dict[str, Rule] = {
     "name": TEXT,
     "split": _one_of(*SPLITS),
-    "samples": _whole_number(0),
+    "samples": _whole_number(1),
     "size": _whole_number(0),
     "sha256": TEXT,
     "blocks": _list_of("mappings", lambda _: True),
 }
-BLOCK_FIELDS: dict[str, Rule] = dict.fromkeys(("offset", "size", "samples"), _whole_number(0))
+BLOCK_FIELDS: dict[str, Rule] = {
+    "offset": _whole_number(0),
+    "size": _whole_number(1),
+    "samples": _whole_number(1),
+}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -35,13 +35,13 @@ WRONG = {
     "quarantined": [["a"], [{"file": "a"}], [{"file": "a", "reason": 3}], {}],
     "shards[0].name": NOT_TEXT,
     "shards[0].split": ["secret", 1, None],
-    "shards[0].samples": [*NOT_COUNTS, 11],
+    "shards[0].samples": [*NOT_COUNTS, 0, 11],
     "shards[0].size": NOT_COUNTS,
     "shards[0].sha256": NOT_TEXT,
     "shards[0].blocks": [5, {}, [3]],
     "shards[0].blocks[1].offset": NOT_COUNTS,
-    "shards[0].blocks[1].size": NOT_COUNTS,
-    "shards[0].blocks[1].samples": NOT_COUNTS,
+    "shards[0].blocks[1].size": [*NOT_COUNTS, 0],
+    "shards[0].blocks[1].samples": [*NOT_COUNTS, 0],
 }
 
 
