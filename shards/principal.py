@@ -11,7 +11,7 @@ from shards.records import Source
 
 @dataclass(frozen=True)
 class Principal:
-    """labels int64 [count]; class names in label order; `name` of the factor, or of the mapping's factor."""
+    """labels int64 [count], -1 where there is none; class names in label order; `name` of the factor (mapped)."""
 
     labels: np.ndarray
     classes: list[str]
@@ -56,7 +56,7 @@ def _map_classes(source: Source, mapping: dict[Any, Any]) -> Principal:
             f"data.principal: the mapping has {len(mapping)} classes and leaves out {name} {', '.join(missing) or 'none'}; "
             "at least two classes that take in every value are needed."
         )
-    table = np.array([label_of[index] for index in range(len(names))])
+    table = np.array([*(label_of[index] for index in range(len(names))), -1])  # its last entry is that of value -1
     labels = table[source.factor_values[:, list(source.factors).index(name)]]
     return Principal(labels.astype(np.int64), [str(new) for new in mapping], name)
 

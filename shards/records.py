@@ -21,9 +21,9 @@ class Records:
 class Source:
     """A dataset before it is packed.
 
-    factors: name -> number of values, in column order of factor_values int64 [count, F]; value_names: factor -> names in
-    value order; published_split [count] of "train" and "test", where its authors gave one; quarantined: files that were
-    left out, each with a reason.
+    factors: name -> number of values, in column order of factor_values int64 [count, F], where -1 in the main factor is
+    a sample without a label; value_names: factor -> names in value order; published_split [count] of "train" and "test",
+    where its authors gave one; quarantined: files that were left out, each with a reason.
     """
 
     name: str

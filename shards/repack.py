@@ -1,28 +1,35 @@
 """Turn a standard shard set into a packed one: the same samples, keys and splits."""
 
 import dataclasses
+import time
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from detaux.config.schema import DataConfig
+from detaux.config import load_config
 from detaux.data.decode import BadSampleError, decode_group, iterate_groups
 from detaux.data.schema import MANIFEST_NAME, Manifest, Shard, read_manifest, write_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path, hash_file
+from detaux.runtime.record import hash_inputs, write_record
 from shards.write import Samples, write_shard
 
 
 def repack_shards(folder: Path, out: Path) -> Manifest:
-    """Write a packed copy of the standard shard set `folder` to `out`, block by block of the default size.
+    """Write a packed copy of the standard shard set `folder` to `out`, in blocks of its config's size or the default's.
 
-    Raises UserError where `folder` is packed already, a sample cannot be read, or `out` exists.
+    Where the set has its frozen config, the copy has one too, and a record. Raises UserError where `folder` is packed
+    already, a sample cannot be read, or `out` exists.
     """
-    manifest = read_manifest(folder)
+    started, inputs = time.time(), {"manifest": folder / MANIFEST_NAME}
+    manifest, hashes = read_manifest(folder), hash_inputs(inputs)
     if manifest.layout == "packed":
         raise UserError(f"{folder / MANIFEST_NAME}: the layout is packed already; nothing to repack.")
     if out.exists():
         raise UserError(f"{out} exists; give --out a new folder.")
+    frozen = folder / "config.yaml"
+    config = load_config(frozen if frozen.is_file() else None)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, layout="packed"))
     with atomic_path(out) as partial:
         partial.mkdir(parents=True)
         shards = [
@@ -31,12 +38,15 @@ def repack_shards(folder: Path, out: Path) -> Manifest:
                 shard.split,
                 "packed",
                 _read_shard(folder, manifest, shard),
-                DataConfig().block_samples,
+                config.data.block_samples,
             )
             for shard in manifest.shards
         ]
         packed = dataclasses.replace(manifest, layout="packed", shards=shards)
         write_manifest(partial, packed)
+        if frozen.is_file():
+            outputs = [MANIFEST_NAME, *(shard.name for shard in shards)]
+            write_record(partial, "shards", config, inputs, outputs, started, hashes=hashes)
     return packed
 
 
@@ -50,8 +60,11 @@ def _read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Samples:
                 decode_group(group, manifest.layout, manifest.side, manifest.channels)
                 for group in iterate_groups(stream)
             ]
-    except (BadSampleError, OSError) as error:
-        raise UserError(f"{path} cannot be repacked: {error}; see `detaux shards verify {folder}`.") from None
+        if len(parts) != shard.samples:
+            raise BadSampleError(f"it holds {len(parts)} samples, not {shard.samples}")
+    except Exception as error:  # tar libraries raise nearly anything on hostile bytes
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be repacked: {reason}; see `detaux shards verify {folder}`.") from None
     factors = [part.factors for part in parts if part.factors is not None]
     return Samples(
         images=np.concatenate([part.images for part in parts]),

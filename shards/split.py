@@ -13,7 +13,8 @@ def split_samples(source: Source, principal: Principal, config: DataConfig) -> n
 
     random: a share of every class. combination: the images whose floor and wall hue both lie in the upper half of their
     values (paper, section 5.1). published: the data set's own. The validation split is a share of every class of what
-    remains, in every case. Raises UserError where a class cannot have a sample in each split that is drawn from it.
+    remains, in every case; samples without a label are for training. Raises UserError where a class cannot have a sample
+    in each split that is drawn from it.
     """
     draw = np.random.default_rng(config.split_seed)
     names = np.full(source.count, "train", dtype="<U10")

@@ -11,6 +11,7 @@ standard  a member group is a sample: ``KEY.png|jpg|jpeg|webp``, ``KEY.cls`` and
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,23 +64,108 @@ class Manifest:
         return sum(shard.samples for shard in self.shards if shard.split == split)
 
 
+Rule = tuple[str, Callable[[Any], bool]]  # what is expected of a field of manifest.json, and whether a value is that
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _whole_number(low: int) -> Rule:
+    return f"a whole number of at least {low}", lambda value: type(value) is int and low <= value < 2**63
+
+
+def _one_of(*allowed: str) -> Rule:
+    return f"one of {', '.join(allowed)}", lambda value: value in allowed
+
+
+def _list_of(expected: str, is_right: Callable[[Any], bool]) -> Rule:
+    return f"a list of {expected}", lambda value: isinstance(value, list) and all(map(is_right, value))
+
+
+def _mapping_to(expected: str, is_right: Callable[[Any], bool]) -> Rule:
+    return f"a mapping to {expected}", lambda value: isinstance(value, dict) and all(map(is_right, value.values()))
+
+
+TEXT: Rule = ("text", _is_text)
+MANIFEST_FIELDS: dict[str, Rule] = {
+    "dataset": TEXT,
+    "layout": _one_of("packed", "standard"),
+    "side": _whole_number(1),
+    "channels": _whole_number(1),
+    "classes": _list_of(*TEXT),
+    "principal": TEXT,
+    "factors": _mapping_to("whole numbers of at least 1", _whole_number(1)[1]),
+    "split": _mapping_to("anything", lambda _: True),
+    "shards": _list_of("mappings", lambda _: True),
+    "quarantined": _list_of(
+        'mappings of "file" and "reason" to text',
+        lambda entry: (
+            isinstance(entry, dict) and entry.keys() == {"file", "reason"} and all(map(_is_text, entry.values()))
+        ),
+    ),
+    "version": _whole_number(1),
+}
+SHARD_FIELDS: dict[str, Rule] = {
+    "name": TEXT,
+    "split": _one_of(*SPLITS),
+    "samples": _whole_number(1),
+    "size": _whole_number(0),
+    "sha256": TEXT,
+    "blocks": _list_of("mappings", lambda _: True),
+}
+BLOCK_FIELDS: dict[str, Rule] = {
+    "offset": _whole_number(0),
+    "size": _whole_number(1),
+    "samples": _whole_number(1),
+}
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json last: a folder without it is no shard set."""
     write_json(folder / MANIFEST_NAME, dataclasses.asdict(manifest))
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read manifest.json; raises UserError where it is missing, unreadable or of another schema version."""
+    """Read manifest.json; raises UserError, naming the field, where it is missing, malformed or of another version."""
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise UserError(f"{path} does not exist: {folder} is no finished shard set; run `detaux shards build` again.")
     try:
         tree = read_json(path)
-        if tree["version"] != SCHEMA_VERSION:
-            raise UserError(f"{path} has schema version {tree['version']}; this release reads {SCHEMA_VERSION}.")
-        tree["shards"] = [
-            Shard(**{**shard, "blocks": [Block(**block) for block in shard["blocks"]]}) for shard in tree["shards"]
-        ]
-        return Manifest(**tree)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a valid manifest: {error}.") from None
+    if isinstance(tree, dict) and tree.get("version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        raise UserError(f"{path} has schema version {tree['version']}; this release reads {SCHEMA_VERSION}.")
+    _check_fields(path, "", tree, MANIFEST_FIELDS)
+    shards = [_read_shard(path, f"shards[{number}]", shard) for number, shard in enumerate(tree["shards"])]
+    return Manifest(**{**tree, "shards": shards})
+
+
+def _read_shard(path: Path, place: str, tree: Any) -> Shard:
+    _check_fields(path, place, tree, SHARD_FIELDS)
+    for number, block in enumerate(tree["blocks"]):
+        _check_fields(path, f"{place}.blocks[{number}]", block, BLOCK_FIELDS)
+    blocks = [Block(**block) for block in tree["blocks"]]
+    total = sum(block.samples for block in blocks)
+    if total != tree["samples"]:
+        raise UserError(f"{path}: {place}.samples is {tree['samples']}; {total}, the sum of its blocks, is expected.")
+    return Shard(**{**tree, "blocks": blocks})
+
+
+def _check_fields(path: Path, place: str, tree: Any, rules: dict[str, Rule]) -> None:
+    """Raise UserError unless `tree`, which stands at `place` in the file, has exactly the fields of `rules`, each right."""
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: {place or 'it'} is {_shorten(tree)}; a mapping is expected.")
+    prefix = f"{place}." if place else ""
+    for name in tree.keys() - rules.keys():
+        raise UserError(f"{path}: {prefix}{name} is unknown; {', '.join(rules)} are expected.")
+    for name, (expected, is_right) in rules.items():
+        if name not in tree or not is_right(tree[name]):
+            found = _shorten(tree[name]) if name in tree else "missing"
+            raise UserError(f"{path}: {prefix}{name} is {found}; {expected} is expected.")
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -12,18 +12,24 @@ from typing import Any
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write a file or folder to; it becomes `path` only when the block succeeds."""
+    """Yield a path beside `path` to write a file or folder to; it becomes `path` only when the block succeeds.
+
+    A kill leaves the old one whole, the new one whole or, between two renames of folders, none; hidden left-overs are
+    removed by the next use.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
     _remove(partial)
+    _remove(old)
     yield partial
     if partial.is_dir() and path.exists():
-        _remove(path)
+        os.replace(path, old)  # a folder cannot be renamed over another
     os.replace(partial, path)
+    _remove(old)
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

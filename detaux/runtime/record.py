@@ -22,13 +22,22 @@ VERSIONED = ("detaux", "torch", "torchvision", "webdataset", "omegaconf", "numpy
 def compute_inputs_hash(stage: str, config: Config, inputs: dict[str, Path]) -> str:
     """Hash of everything a stage's numbers depend on: its config sections, less the keys it does not
     read and the neutral ones, and its inputs."""
+    return _combine(stage, config, hash_inputs(inputs))
+
+
+def hash_inputs(inputs: dict[str, Path]) -> dict[str, str]:
+    """Name -> hash_path of a stage's inputs."""
+    return {name: hash_path(path) for name, path in sorted(inputs.items())}
+
+
+def _combine(stage: str, config: Config, hashes: dict[str, str]) -> str:
     sections = dataclasses.asdict(config)
     unread = (dotted for dotted, stages in READ_BY.items() if stage not in stages)
     for dotted in (*NEUTRAL_KEYS, *unread):
         section, name = dotted.split(".")
         sections[section].pop(name)
     tree = {name: sections[name] for name in STAGE_SECTIONS[stage]}
-    tree["inputs"] = {name: hash_path(path) for name, path in sorted(inputs.items())}
+    tree["inputs"] = hashes
     # not sorted: the order of a mapping of classes is the order of the labels
     return hashlib.sha256(json.dumps(tree, default=str).encode()).hexdigest()
 
@@ -66,22 +75,25 @@ def write_record(
     outputs: list[str],
     started: float,
     facts: dict[str, Any] | None = None,
+    hashes: dict[str, str] | None = None,
 ) -> None:
     """Save config.yaml and record.json in a stage's folder.
 
     `outputs` are file names relative to `folder`; `started` is time.time() at the stage's begin; `facts` go in as
-    they are.
+    they are; `hashes` are hash_inputs(inputs) as they were at the stage's begin, None: they are taken now.
     """
+    hashes = hash_inputs(inputs) if hashes is None else hashes
     dump_config(config, folder / "config.yaml")
     write_json(
         folder / RECORD_NAME,
         {
             "stage": stage,
-            "inputs_hash": compute_inputs_hash(stage, config, inputs),
+            "inputs_hash": _combine(stage, config, hashes),
+            "inputs": hashes,
             "outputs": {name: hash_file(folder / name) for name in outputs},
             "seconds": round(time.time() - started, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "commit": _read_commit(),
+            "commit": read_commit(Path(__file__).resolve().parents[2]),
             "versions": read_versions(),
             "machine": {"platform": platform.platform(), "processor": platform.machine()},
             "facts": facts or {},
@@ -100,15 +112,21 @@ def read_versions() -> dict[str, str]:
     return versions
 
 
-def _read_commit() -> str:
-    source = Path(__file__).resolve().parents[2]
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(source), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+def read_commit(checkout: Path) -> str:
+    """Commit of the repository whose top level is `checkout`, with a + where tracked files are changed; else "unknown"."""
+    top = _ask_git(checkout, "rev-parse", "--show-toplevel")
+    if not top or Path(top).resolve() != checkout.resolve():  # installed inside somebody else's repository
         return "unknown"
-    return result.stdout.strip() or "unknown"
+    return _ask_git(checkout, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+") or "unknown"
+
+
+def _ask_git(folder: Path, *arguments: str) -> str:
+    """What git prints about `folder`, "" where it fails."""
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def read_stage_config(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from detaux.runtime.files import atomic_path
+
 METRICS_NAME = "metrics.jsonl"
 
 
@@ -16,7 +18,8 @@ class MetricsLog:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / METRICS_NAME
         kept = [line for line in read_metrics(folder) if line["step"] <= step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        with atomic_path(path) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self._stream = path.open("a", encoding="utf-8")
 
     def write(self, values: dict[str, Any]) -> None:

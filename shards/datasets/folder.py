@@ -13,36 +13,38 @@ from detaux.errors import UserError
 from shards.records import Records, Source, check_share
 
 BLOCK = 256
+UNLABELLED = "unlabelled"  # the sub-folder of pictures without a label
 
 
 def open_folder(config: DataConfig) -> Source:
-    """Pictures of `data.path`, one class per sub-folder; unreadable files are quarantined by name.
+    """Pictures of `data.path`, one class per sub-folder; those in `unlabelled`, or in no sub-folder, have no label: -1.
 
-    Raises UserError where there are no two classes, or where the unreadable share passes data.max_bad_fraction.
+    Unreadable files, and links that are not followed, are quarantined by name. Raises UserError where there are no two
+    classes, or where the quarantined share passes data.max_bad_fraction.
     """
     if not config.path:
         raise UserError("data.source=folder needs data.path, a folder with one sub-folder of pictures per class.")
     root = Path(config.path).expanduser()
     if not root.is_dir():
         raise UserError(f"data.path={root} is not a folder.")
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    listed = {folder.name: _list_files(root, folder) for folder in folders}
-    found = {name: paths for name, paths in listed.items() if paths}
-    classes = list(found)
+    files, quarantined = _list_files(root)
+    names = [path.relative_to(root).parts[0] if path.parent != root else UNLABELLED for path in files]
+    classes = sorted(set(names) - {UNLABELLED})
     if len(classes) < 2:
+        first = "; {file} is {reason}".format(**quarantined[0]) if quarantined else ""
         raise UserError(
-            f"data.path={root}: {len(classes)} of its sub-folders hold files; at least two, one per class, are needed."
+            f"data.path={root}: {len(classes)} of its sub-folders hold files; at least two, one per class, are needed{first}."
         )
-    files = [(path, label) for label, name in enumerate(classes) for path in found[name]]
+    label_of = {name: label for label, name in enumerate(classes)}
 
-    good, quarantined = [], []
-    for path, label in files:
+    good = []
+    for path, name in zip(files, names, strict=True):
         reason = check_picture(path)
         if reason:
             quarantined.append({"file": str(path.relative_to(root)), "reason": reason})
         else:
-            good.append((path, label))
-    check_share(f"data.path={root}", quarantined, len(files), config.max_bad_fraction)
+            good.append((path, label_of.get(name, -1)))
+    check_share(f"data.path={root}", quarantined, len(good) + len(quarantined), config.max_bad_fraction)
 
     def read() -> Iterator[Records]:
         for start in range(0, len(good), BLOCK):
@@ -62,14 +64,34 @@ def open_folder(config: DataConfig) -> Source:
     )
 
 
-def _list_files(root: Path, folder: Path) -> list[Path]:
-    """Regular files below a class folder, hidden ones and links that leave `root` aside."""
-    resolved = root.resolve()
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".") and path.resolve().is_relative_to(resolved)
-    )
+def _list_files(root: Path) -> tuple[list[Path], list[dict[str, str]]]:
+    """Regular files in the sub-folders of `root` and pictures, by their suffix, in itself; and the links that are not
+    followed, each with the reason. Hidden ones are passed over."""
+    files, refused = [], []
+    for top in sorted(root.iterdir()):
+        if top.is_file() and top.suffix.lower() not in Image.registered_extensions():
+            continue
+        is_followed = top.is_dir() and not _refuse_link(top, root)
+        for path in sorted(top.rglob("*")) if is_followed else [top]:
+            if any(part.startswith(".") for part in path.relative_to(root).parts):
+                continue
+            reason = _refuse_link(path, root)
+            if reason:
+                refused.append({"file": str(path.relative_to(root)), "reason": reason})
+            elif path.is_file():
+                files.append(path)
+    return files, refused
+
+
+def _refuse_link(path: Path, root: Path) -> str | None:
+    """Why a link is not followed; None where it is, or where `path` is no link."""
+    if not path.is_symlink():
+        return None
+    if not path.exists():
+        return "a link to nothing"
+    if not path.resolve().is_relative_to(root.resolve()):
+        return "a link that leads out of data.path"
+    return "a link to a folder" if path.is_dir() and path.parent != root else None
 
 
 def check_picture(path: Path) -> str | None:

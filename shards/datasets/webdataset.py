@@ -13,9 +13,14 @@ from detaux.data.decode import PIL_FORMATS, BadSampleError, decode_image, decode
 from detaux.errors import UserError
 from shards.records import Records, Source, check_share, resize
 
+Sample = tuple[str, np.ndarray | None, int | None, str | None]  # key, image, label, what makes it unusable
+
 
 def open_webdataset(config: DataConfig) -> Source:
-    """Samples of the tars that `data.path` names: a tar, a folder of tars, a glob or a brace pattern."""
+    """Samples of the tars that `data.path` names: a tar, a folder of tars, a glob or a brace pattern.
+
+    A sample with neither .cls nor a label in its .json is an image without a label: -1.
+    """
     if not config.path:
         raise UserError("data.source=webdataset needs data.path, a tar, a folder of tars, or a pattern of them.")
     tars = _list_tars(config.path)
@@ -27,10 +32,10 @@ def open_webdataset(config: DataConfig) -> Source:
             keys.append(key)
             labels.append(label)
     check_share(f"data.path={config.path}", quarantined, len(keys) + len(quarantined), config.max_bad_fraction)
-    if len(set(labels)) < 2:
-        raise UserError(f"data.path={config.path} holds {len(set(labels))} classes; at least two are needed.")
-    values = sorted(set(labels))
-    index_of = {value: index for index, value in enumerate(values)}
+    values = sorted({label for label in labels if label is not None})
+    if len(values) < 2:
+        raise UserError(f"data.path={config.path} holds {len(values)} classes; at least two are needed.")
+    index_of: dict[int | None, int] = {None: -1, **{value: index for index, value in enumerate(values)}}
 
     def read() -> Iterator[Records]:
         for _, image, _, problem in _iterate(tars):
@@ -63,8 +68,8 @@ def _list_tars(pattern: str) -> list[Path]:
     return found
 
 
-def _iterate(tars: list[Path]) -> Iterator[tuple[str, np.ndarray | None, int, str | None]]:
-    """(key, image, label, problem) of every sample of every tar."""
+def _iterate(tars: list[Path]) -> Iterator[Sample]:
+    """Every sample of every tar."""
     for path in tars:
         try:
             with path.open("rb") as stream:
@@ -74,7 +79,7 @@ def _iterate(tars: list[Path]) -> Iterator[tuple[str, np.ndarray | None, int, st
             raise UserError(f"{path} is no tar, or is cut short: {' '.join(str(error).split())}.") from None
 
 
-def _decode(path: Path, group: dict[str, Any]) -> tuple[str, np.ndarray | None, int, str | None]:
+def _decode(path: Path, group: dict[str, Any]) -> Sample:
     key = f"{path.stem}/{group['__key__']}"
     try:
         suffix = next((name for name in PIL_FORMATS if name in group), None)
@@ -83,9 +88,9 @@ def _decode(path: Path, group: dict[str, Any]) -> tuple[str, np.ndarray | None, 
         image = decode_image(group[suffix], suffix, f"{key}.{suffix}")
         if "cls" in group:
             return key, image, decode_integer(group["cls"], f"{key}.cls"), None
-        label = decode_json(group.get("json", b""), f"{key}.json").get("label")
-        if not isinstance(label, int):
-            raise BadSampleError(f"{key}: neither .cls nor .json with an integer label")
+        label = decode_json(group.get("json", b"{}"), f"{key}.json").get("label")
+        if not isinstance(label, int | None):
+            raise BadSampleError(f"{key}.json: the label is no integer")
         return key, image, label, None
     except BadSampleError as error:
-        return key, None, -1, str(error)
+        return key, None, None, str(error)

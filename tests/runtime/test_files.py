@@ -56,6 +56,56 @@ def test_finished_block_replaces_the_folder_whole(tmp_path):
     assert [entry.name for entry in folder.iterdir()] == ["second"]
 
 
+KILLED_SWAP = """
+import os, shutil, signal, sys
+from pathlib import Path
+from detaux.runtime.files import atomic_path
+
+folder, last = Path(sys.argv[1]), int(sys.argv[2])
+with atomic_path(folder) as partial:
+    partial.mkdir()
+    (partial / "new").touch()
+    (partial / "manifest").touch()
+    done = 0
+    def die_before_the_last(call):
+        def counted(*arguments, **options):
+            global done
+            if done == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done += 1
+            return call(*arguments, **options)
+        return counted
+    os.replace, os.unlink = die_before_the_last(os.replace), die_before_the_last(os.unlink)
+"""
+
+
+@pytest.mark.parametrize(("calls", "expected"), [(0, "old"), (1, None), (2, "new"), (3, "new")])
+def test_kill_at_any_call_of_a_swap_leaves_a_whole_folder_or_none(tmp_path, calls, expected):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "old").touch()
+    (folder / "manifest").touch()
+    process = subprocess.run([sys.executable, "-c", KILLED_SWAP, str(folder), str(calls)], check=False)
+    assert process.returncode == -signal.SIGKILL
+    found = {entry.name for entry in folder.iterdir()} if folder.exists() else None
+    assert found == (expected and {expected, "manifest"})
+    with atomic_path(folder) as partial:
+        partial.mkdir()
+        (partial / "next").touch()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
+    assert [entry.name for entry in folder.iterdir()] == ["next"]
+
+
+def test_folder_replaces_a_link_and_leaves_what_it_led_to(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").touch()
+    (tmp_path / "set").symlink_to(tmp_path / "elsewhere")
+    with atomic_path(tmp_path / "set") as partial:
+        partial.mkdir()
+    assert not (tmp_path / "set").is_symlink()
+    assert (tmp_path / "elsewhere" / "kept").is_file()
+
+
 def test_json_refuses_nan_and_keeps_the_old_value(tmp_path):
     path = tmp_path / "value.json"
     write_json(path, {"a": 1})

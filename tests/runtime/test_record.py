@@ -1,9 +1,21 @@
+import hashlib
+import shutil
+import subprocess
+
 import pytest
 
 from detaux.config import NEUTRAL_KEYS, STAGE_SECTIONS, load_config
 from detaux.config.load import get_value, iterate_fields
 from detaux.runtime.files import read_json, write_json
-from detaux.runtime.record import RECORD_NAME, compute_inputs_hash, is_done, read_stage_config, write_record
+from detaux.runtime.record import (
+    RECORD_NAME,
+    compute_inputs_hash,
+    hash_inputs,
+    is_done,
+    read_commit,
+    read_stage_config,
+    write_record,
+)
 
 CHANGES = {
     "run.seed": "1",
@@ -102,3 +114,48 @@ def test_record_holds_the_frozen_config_and_what_ran(tmp_path):
     assert record["stage"] == "discover"
     assert record["facts"] == {"note": 1}
     assert {"python", "detaux", "torch", "numpy"} <= set(record["versions"])
+
+
+def test_record_holds_the_sha256_of_every_input(tmp_path, inputs):
+    finish(tmp_path / "discover", inputs=inputs)
+    record = read_json(tmp_path / "discover" / RECORD_NAME)
+    assert record["inputs"] == {"manifest": hashlib.sha256(b"{}").hexdigest()}
+
+
+def test_record_keeps_inputs_hashed_at_the_begin_of_the_stage(tmp_path, inputs):
+    config = load_config(None)
+    hashes, before = hash_inputs(inputs), compute_inputs_hash("discover", config, inputs)
+    inputs["manifest"].write_text("changed meanwhile")
+    write_record(tmp_path, "discover", config, inputs, [], 0.0, hashes=hashes)
+    record = read_json(tmp_path / RECORD_NAME)
+    assert (record["inputs"], record["inputs_hash"]) == (hashes, before)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_commit_is_the_head_of_the_checkout_itself_and_marks_changed_files(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    package = tmp_path / "site-packages"
+    package.mkdir()
+    assert read_commit(tmp_path) == "unknown"
+    git("init")
+    assert read_commit(tmp_path) == "unknown"
+    (tmp_path / "code.py").write_text("1")
+    git("add", "code.py")
+    git("commit", "--message=first")
+    git("tag", "--annotate", "v1", "--message=v1")
+    head = git("rev-parse", "HEAD")
+    assert read_commit(tmp_path) == head
+    assert read_commit(package) == "unknown"
+    (tmp_path / "note.txt").touch()
+    assert read_commit(tmp_path) == head
+    (tmp_path / "code.py").write_text("2")
+    assert read_commit(tmp_path) == f"{head}+"
+
+
+def test_commit_without_git_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert read_commit(tmp_path) == "unknown"

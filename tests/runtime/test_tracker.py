@@ -1,3 +1,7 @@
+import os
+
+import pytest
+
 from detaux.runtime.tracker import METRICS_NAME, MetricsLog, read_metrics
 
 
@@ -19,3 +23,18 @@ def test_metrics_write_null_for_non_finite(tmp_path):
     with MetricsLog(tmp_path, 0) as log:
         log.write({"step": 1, "loss/total": float("nan")})
     assert read_metrics(tmp_path) == [{"step": 1, "loss/total": None}]
+
+
+def test_metrics_killed_while_they_are_cut_back_keep_every_line(tmp_path, monkeypatch):
+    lines = [{"step": step} for step in (1, 2, 3)]
+    with MetricsLog(tmp_path, 0) as log:
+        for line in lines:
+            log.write(line)
+
+    def die(*paths):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        MetricsLog(tmp_path, 2)
+    assert read_metrics(tmp_path) == lines

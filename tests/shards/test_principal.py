@@ -42,6 +42,13 @@ def test_mapping_places_old_classes_by_name_or_index(source: Source, owl: str | 
     assert principal.name == "class"
 
 
+@pytest.mark.parametrize("principal", ["class", {"wild": ["owl"], "pet": ["cat", "dog"]}])
+def test_sample_without_a_label_keeps_none(source: Source, principal: object) -> None:
+    source.factor_values[1, 0] = -1
+    assert (choose_principal(source, principal).labels < 0).tolist() == [False, True, False, False]
+    assert choose_principal(source, principal).labels.min() == -1
+
+
 @pytest.mark.parametrize(
     ("principal", "message"),
     [

@@ -1,3 +1,4 @@
+import dataclasses
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -5,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from detaux.config import load_config
 from detaux.data.schema import read_manifest
 from detaux.errors import UserError
-from detaux.runtime.files import read_json, write_json
+from detaux.runtime.files import hash_file, read_json, write_json
+from detaux.runtime.record import is_done
 from shards.repack import repack_shards
 from shards.verify import verify_shards
 
@@ -30,6 +33,29 @@ def test_repacked_set_equals_the_packed_build(
 ) -> None:
     repack_shards(build("standard"), tmp_path / "packed")
     assert read_samples(tmp_path / "packed") == read_samples(build("packed"))
+
+
+def test_repacked_set_has_the_config_with_its_own_layout_and_a_record(build: Build, tmp_path: Path) -> None:
+    standard, out = build("standard"), tmp_path / "packed"
+    manifest = repack_shards(standard, out)
+    before, after = (load_config(folder / "config.yaml") for folder in (standard, out))
+    assert (before.data.layout, after.data.layout) == ("standard", "packed")
+    assert dataclasses.replace(after.data, layout="standard") == before.data
+    assert {block.samples for shard in manifest.shards for block in shard.blocks[:-1]} == {before.data.block_samples}
+    record = read_json(out / "record.json")
+    assert record["inputs"] == {"manifest": hash_file(standard / "manifest.json")}
+    assert record["outputs"].keys() == {path.name for path in out.iterdir()} - {"config.yaml", "record.json"}
+    assert is_done(out, record["inputs_hash"])
+
+
+def test_set_without_a_config_is_repacked_without_one(
+    build: Build, read_samples: Callable[[Path], dict[str, Any]], tmp_path: Path
+) -> None:
+    standard = build("standard")
+    (standard / "config.yaml").unlink()
+    repack_shards(standard, tmp_path / "packed")
+    assert read_samples(tmp_path / "packed") == read_samples(standard)
+    assert not (tmp_path / "packed" / "config.yaml").exists()
 
 
 def test_packed_set_or_taken_folder_is_refused(build: Build, tmp_path: Path) -> None:
@@ -59,3 +85,16 @@ def test_damaged_or_outlying_shard_is_refused(build: Build, tmp_path: Path) -> N
         repack_shards(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert outside.read_bytes() == data
+
+
+def test_shard_that_lacks_samples_though_its_hash_agrees_is_refused(build: Build, tmp_path: Path) -> None:
+    folder = build("standard")
+    tree = read_json(folder / "manifest.json")
+    shard = tree["shards"][0]
+    (folder / shard["name"]).write_bytes(bytes(10240))  # an empty tar
+    shard["sha256"] = hash_file(folder / shard["name"])
+    write_json(folder / "manifest.json", tree)
+    with pytest.raises(
+        UserError, match=f"{shard['name']} cannot be repacked: it holds 0 samples, not {shard['samples']}"
+    ):
+        repack_shards(folder, tmp_path / "out")

@@ -67,6 +67,15 @@ def test_class_with_too_few_samples_is_refused_by_name(make_source: MakeSource, 
     assert sorted(names[-2:]) == ["train", "validation"]
 
 
+def test_samples_without_a_label_are_for_training_and_change_no_other(
+    make_source: MakeSource, make_data: MakeData
+) -> None:
+    labels = [0, 1] * 20
+    names = split(make_source([*labels, *[-1] * 9]), make_data("folder"))
+    assert set(names[40:]) == {"train"}
+    assert (names[:40] == split(make_source(labels), make_data("folder"))).all()
+
+
 def test_published_split_is_kept_and_validation_comes_from_its_training_part(
     make_source: MakeSource, make_data: MakeData
 ) -> None:

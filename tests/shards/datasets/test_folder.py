@@ -1,15 +1,19 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from detaux.config import Config
 from detaux.config.schema import DataConfig
 from detaux.errors import UserError
+from shards.build import build_shards
 from shards.datasets.folder import open_folder, read_picture
 from shards.records import Source
+from shards.verify import verify_shards
 
 MakeData = Callable[..., DataConfig]
 WritePictures = Callable[..., Path]
@@ -134,19 +138,86 @@ def test_postscript_is_quarantined_since_it_would_run_a_program(tmp_path: Path) 
         read_picture(tmp_path / "picture.eps", 16)
 
 
-def test_links_that_leave_the_folder_are_not_followed(
+def test_links_out_of_the_folder_are_quarantined_by_name_and_not_followed(
     make_data: MakeData, write_pictures: WritePictures, tmp_path: Path
 ) -> None:
     root = write_pictures(cats=3, dogs=3)
     outside = tmp_path / "outside"
     outside.mkdir()
     Image.new("RGB", (20, 20)).save(outside / "secret.png")
-    (root / "cats" / "link.png").symlink_to(outside / "secret.png")
-    (root / "cats" / "folder").symlink_to(outside)
     (root / "birds").symlink_to(outside)
-    source = open_folder(make_data("folder", f"data.path={root}"))
+    (root / "cats" / "folder").symlink_to(outside)
+    (root / "cats" / "gone.png").symlink_to(outside / "absent.png")
+    (root / "cats" / "inside").symlink_to(root / "dogs")
+    (root / "cats" / "link.png").symlink_to(outside / "secret.png")
+    (root / "cats" / "loop.png").symlink_to("loop.png")
+    (root / "dogs" / "000.png").rename(root / ".kept.png")
+    (root / "dogs" / "000.png").symlink_to(root / ".kept.png")
+    source = open_folder(make_data("folder", f"data.path={root}", "data.max_bad_fraction=1"))
+    assert {entry["file"]: entry["reason"] for entry in source.quarantined} == {
+        "birds": "a link that leads out of data.path",
+        "cats/folder": "a link that leads out of data.path",
+        "cats/gone.png": "a link to nothing",
+        "cats/inside": "a link to a folder",
+        "cats/link.png": "a link that leads out of data.path",
+        "cats/loop.png": "a link to nothing",
+    }
     assert source.count == 6
     assert source.value_names["class"] == ["cats", "dogs"]
+
+
+def test_class_folders_that_are_all_links_out_are_refused_by_name(
+    make_data: MakeData, write_pictures: WritePictures, tmp_path: Path
+) -> None:
+    outside = write_pictures(cats=3, dogs=3)
+    (tmp_path / "links").mkdir()
+    for name in ("cats", "dogs"):
+        (tmp_path / "links" / name).symlink_to(outside / name)
+    with pytest.raises(UserError, match=r"0 of its sub-folders .*cats is a link that leads out"):
+        open_folder(make_data("folder", f"data.path={tmp_path / 'links'}"))
+
+
+def test_hidden_files_are_passed_over_in_silence(
+    make_data: MakeData, write_pictures: WritePictures, tmp_path: Path
+) -> None:
+    root = write_pictures(cats=3, dogs=3, **{".git": 2, "cats/.thumbnails": 2})
+    (root / "cats" / ".DS_Store").write_bytes(b"")
+    (root / ".link").symlink_to(tmp_path)
+    source = open_folder(make_data("folder", f"data.path={root}"))
+    assert (source.count, source.quarantined) == (6, [])
+
+
+def test_pictures_in_unlabelled_or_in_no_sub_folder_have_no_label(
+    make_data: MakeData, write_pictures: WritePictures
+) -> None:
+    root = write_pictures(cats=2, zebras=2, unlabelled=2)
+    (root / "zebras" / "000.png").rename(root / "loose.PNG")
+    (root / "README.txt").write_text("no picture")
+    source = open_folder(make_data("folder", f"data.path={root}"))
+    assert source.value_names["class"] == ["cats", "zebras"]
+    assert dict(zip(source.keys, source.factor_values[:, 0].tolist(), strict=True)) == {
+        "cats/000.png": 0, "cats/001.png": 0, "loose.PNG": -1,
+        "unlabelled/000.png": -1, "unlabelled/001.png": -1, "zebras/001.png": 1,
+    }  # fmt: skip
+    assert source.quarantined == []
+
+
+def test_set_with_unlabelled_pictures_keeps_them_for_training(
+    make_config: Callable[..., Config],
+    write_pictures: WritePictures,
+    tmp_path: Path,
+    read_samples: Callable[[Path], dict[str, Any]],
+) -> None:
+    root = write_pictures(cats=20, dogs=20, unlabelled=30)
+    manifest = build_shards(make_config("folder", f"data.path={root}"), tmp_path / "set")
+    assert verify_shards(tmp_path / "set") == []
+    assert manifest.classes == ["cats", "dogs"]
+    assert (manifest.count("train"), manifest.count("validation"), manifest.count("test")) == (56, 4, 10)
+    samples = read_samples(tmp_path / "set")
+    unlabelled = {key for key in samples if key.startswith("unlabelled/")}
+    assert len(unlabelled) == 30
+    assert {samples[key][:2] for key in unlabelled} == {("train", -1)}
+    assert {samples[key][1] for key in samples.keys() - unlabelled} == {0, 1}
 
 
 def test_empty_sub_folder_is_no_class(make_data: MakeData, write_pictures: WritePictures) -> None:

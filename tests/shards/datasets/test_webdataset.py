@@ -56,7 +56,8 @@ def test_tars_give_images_labels_and_keys(
 def test_sample_that_cannot_be_used_is_quarantined_by_member(make_data: MakeData, tars: Path) -> None:
     bad = {
         "noimage.cls": b"1",
-        "nolabel.png": encode("red"),
+        "badlabel.png": encode("red"),
+        "badlabel.json": b'{"label": "cat"}',
         "text.png": encode("red"),
         "text.cls": b"a cat",
         "wrong.png": encode("red", "jpg"),
@@ -68,10 +69,19 @@ def test_sample_that_cannot_be_used_is_quarantined_by_member(make_data: MakeData
     source = open_webdataset(make_data("webdataset", f"data.path={tars}", "data.max_bad_fraction=0.7"))
     assert source.count == 3
     assert [entry["file"] for entry in source.quarantined] == [
-        f"part-2/{key}" for key in ("noimage", "nolabel", "text", "wrong", "list")
+        f"part-2/{key}" for key in ("noimage", "badlabel", "text", "wrong", "list")
     ]
     with pytest.raises(UserError, match="5 of 8 samples"):
         open_webdataset(make_data("webdataset", f"data.path={tars}"))
+
+
+def test_sample_without_cls_or_json_label_is_an_image_without_a_label(make_data: MakeData, tars: Path) -> None:
+    members = {"a.png": encode("red"), "b.png": encode("red"), "b.json": b'{"caption": "red"}', "c.png": encode("red")}
+    write_tar(tars / "part-2.tar", {**members, "c.cls": b"-1"})
+    source = open_webdataset(make_data("webdataset", f"data.path={tars}"))
+    assert source.quarantined == []
+    assert source.value_names["class"] == ["-1", "3", "7"]
+    assert source.factor_values[:, 0].tolist() == [2, 1, 1, -1, -1, 0]
 
 
 def test_tar_that_is_cut_short_is_refused_by_name(make_data: MakeData, tars: Path) -> None:
