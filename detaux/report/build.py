@@ -20,6 +20,8 @@ from detaux.report.sentences import (
     describe_relation,
     describe_rule,
     describe_scarcity,
+    describe_stale_discovery,
+    describe_unmeasured,
 )
 from detaux.report.table import Table, write_table
 from detaux.report.tables import (
@@ -75,9 +77,11 @@ def _build_section(run: Run, folder: Path, config: ReportConfig) -> dict[str, An
         "run": run,
         "tiles": build_tiles(run),
         "found": describe_found(run),
+        "stale": describe_stale_discovery(run),
         "findings": [describe(run) for describe in FINDINGS if describe(run)],
         "ground_truth": describe_ground_truth(run),
         "rule": describe_rule(run),
+        "unmeasured": describe_unmeasured(run),
         "advice": advise(run) if run.chosen is None else [],
         "cards": cards,
         "traversal": build_traversal(run),

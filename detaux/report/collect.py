@@ -10,11 +10,16 @@ import pyarrow.parquet
 
 from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
 from detaux.errors import UserError
-from detaux.runtime.files import read_json
+from detaux.runtime.files import hash_file, read_json
 from detaux.runtime.record import RECORD_NAME, read_stage_config
 from detaux.runtime.tracker import read_metrics
 
 STAGES = ("shards", "disentangle", "discover", "multitask")
+# stage -> the input, and where an earlier stage leaves it, that its numbers must have been made from
+MADE_FROM = {
+    "discover": ("model", "disentangle/checkpoint/model.safetensors"),
+    "multitask": ("labels", "discover/labels.parquet"),
+}
 Candidate = dict[str, Any]
 
 
@@ -30,7 +35,8 @@ class Run:
     discovery: dict[str, Any]
     gallery: dict[str, np.ndarray]
     label_counts: dict[int, int]  # auxiliary label -> training images
-    multitask: dict[str, Any] | None
+    multitask: dict[str, Any] | None  # None also where it trained on other labels than these
+    stale: list[str]  # stages whose input has been made anew since
     configs: dict[str, dict[str, Any]]  # stage -> frozen config
     records: dict[str, dict[str, Any]]  # stage -> record.json
 
@@ -97,6 +103,15 @@ def _read_json(path: Path, missing: Any) -> Any:
         raise UserError(f"{path} is not valid JSON: {error}.") from None
 
 
+def _is_stale(folder: Path, stage: str, records: dict[str, dict[str, Any]]) -> bool:
+    """Whether the file a stage read has changed since; a record that names no inputs is believed."""
+    if stage not in records:
+        return False
+    name, path = MADE_FROM[stage]
+    digest = records[stage].get("inputs", {}).get(name)
+    return digest is not None and (folder / path).is_file() and hash_file(folder / path) != digest
+
+
 def _read_manifest(folder: Path, configs: dict[str, dict[str, Any]]) -> Manifest | None:
     given = [config.get("data", {}).get("shards") for config in configs.values()]
     folders = [folder / "shards", *(Path(path) for path in given if path)]
@@ -126,7 +141,15 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
         raise UserError(f"{discovery_path} does not exist: a report needs a run folder whose discover stage has ended.")
     stages = {stage: folder / stage for stage in STAGES}
     configs = {stage: read_stage_config(path) for stage, path in stages.items() if (path / "config.yaml").is_file()}
-    records = {stage: _read_json(path / RECORD_NAME, None) for stage, path in stages.items()}
+    records = {stage: _read_json(path / RECORD_NAME, {}) for stage, path in stages.items()}
+    records = {stage: record for stage, record in records.items() if record}
+    stale = [stage for stage in MADE_FROM if _is_stale(folder, stage, records)]
+    # Without a task there is nothing multitask could have trained on: a file there is of an earlier discovery.
+    multitask = _read_json(stages["multitask"] / "metrics.json", None)
+    if discovery["chosen"] < 0 or "multitask" in stale:
+        multitask = None
+        configs.pop("multitask", None)
+        records.pop("multitask", None)
     return Run(
         name=name,
         key=key,
@@ -136,10 +159,10 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
         discovery=discovery,
         gallery=_read_gallery(stages["discover"] / "gallery.npz"),
         label_counts=_count_labels(stages["discover"] / "labels.parquet"),
-        # Without a task there is nothing multitask could have trained on: a file there is of an earlier discovery.
-        multitask=_read_json(stages["multitask"] / "metrics.json", None) if discovery["chosen"] >= 0 else None,
+        multitask=multitask,
+        stale=stale,
         configs=configs,
-        records={stage: record for stage, record in records.items() if record is not None},
+        records=records,
     )
 
 

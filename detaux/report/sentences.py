@@ -97,10 +97,30 @@ def describe_setting(effect: Effect) -> str:
     return f"{name_method(effect.method)} with the {labels} labels at weight {effect.weight:g}"
 
 
+def describe_unmeasured(run: Run) -> str:
+    """Why there is no accuracy table."""
+    if "multitask" in run.stale:
+        return (
+            "The effect of these labels has not been measured: the accuracy table in this folder was measured on other "
+            "labels and is left out; run detaux multitask CONFIG again."
+        )
+    return "The effect on the principal task has not been measured: the multitask stage has not run."
+
+
+def describe_stale_discovery(run: Run) -> str | None:
+    """A warning where the disentangler was trained anew after it was searched."""
+    if "discover" not in run.stale:
+        return None
+    return (
+        "This discovery was made in another model than the one that now lies in the folder, to which the training "
+        "charts and factor scores below belong; run detaux discover CONFIG again."
+    )
+
+
 def describe_effect(run: Run) -> str:
     """What validation chose and the paired difference to STL, whatever its sign."""
     if run.multitask is None:
-        return "The effect on the principal task has not been measured: the multitask stage has not run."
+        return describe_unmeasured(run)
     split = find_split(run.multitask)
     is_fixed = run.get_setting("multitask", "select") == "fixed"
     by = "multitask.select=fixed" if is_fixed else run.multitask["chosen"].get("by") or "validation accuracy"

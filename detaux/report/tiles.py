@@ -17,7 +17,9 @@ class Tile:
 def _tile_effect(run: Run) -> Tile:
     label = "Effect on the principal task"
     if run.multitask is None:
-        return Tile(label, "not measured", "the multitask stage has not run")
+        is_stale = "multitask" in run.stale
+        note = "the numbers there are of other labels" if is_stale else "the multitask stage has not run"
+        return Tile(label, "not measured", note)
     effect = find_effect(run.multitask)
     choice = find_choice(run.multitask, find_split(run.multitask))
     interval = (
