@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 
+from detaux.config import STAGE_SECTIONS
 from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file, read_json
@@ -69,10 +70,17 @@ class Run:
     def principal_name(self) -> str:
         return self.manifest.principal.replace("_", " ") if self.manifest else "principal label"
 
+    def get_section(self, section: str) -> dict[str, Any]:
+        """A config section as the first stage that reads it had it, `run` and `report` as the newest stage had them."""
+        stages = [stage for stage in STAGES if stage in self.configs]
+        readers = [stage for stage in stages if section in STAGE_SECTIONS[stage]]
+        if section in ("run", "report") or not readers:
+            readers = stages[-1:]
+        return self.configs[readers[0]].get(section, {}) if readers else {}
+
     def get_setting(self, section: str, name: str) -> Any:
-        """A key of the newest frozen config of the run, None where no stage left one."""
-        config = next((self.configs[stage] for stage in reversed(STAGES) if stage in self.configs), {})
-        return config.get(section, {}).get(name)
+        """A key of that section, None where no stage left a config."""
+        return self.get_section(section).get(name)
 
 
 def name_candidate(candidate: Candidate) -> str:
@@ -113,9 +121,11 @@ def _is_stale(folder: Path, stage: str, records: dict[str, dict[str, Any]]) -> b
 
 
 def _read_manifest(folder: Path, configs: dict[str, dict[str, Any]]) -> Manifest | None:
-    given = [config.get("data", {}).get("shards") for config in configs.values()]
-    folders = [folder / "shards", *(Path(path) for path in given if path)]
-    return next((read_manifest(path) for path in folders if (path / MANIFEST_NAME).is_file()), None)
+    """The manifest of the shards that the newest stage read."""
+    newest = next((configs[stage] for stage in reversed(STAGES) if stage in configs), {})
+    given = newest.get("data", {}).get("shards")
+    shards = Path(given).expanduser() if given else folder / "shards"
+    return read_manifest(shards) if (shards / MANIFEST_NAME).is_file() else None
 
 
 def _read_gallery(path: Path) -> dict[str, np.ndarray]:
@@ -140,9 +150,12 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
     if discovery is None:
         raise UserError(f"{discovery_path} does not exist: a report needs a run folder whose discover stage has ended.")
     stages = {stage: folder / stage for stage in STAGES}
-    configs = {stage: read_stage_config(path) for stage, path in stages.items() if (path / "config.yaml").is_file()}
     records = {stage: _read_json(path / RECORD_NAME, {}) for stage, path in stages.items()}
     records = {stage: record for stage, record in records.items() if record}
+    # A stage that has not ended has no record, and a config in its folder is of an earlier attempt.
+    configs = {
+        stage: read_stage_config(stages[stage]) for stage in records if (stages[stage] / "config.yaml").is_file()
+    }
     stale = [stage for stage in MADE_FROM if _is_stale(folder, stage, records)]
     # Without a task there is nothing multitask could have trained on: a file there is of an earlier discovery.
     multitask = _read_json(stages["multitask"] / "metrics.json", None)

@@ -169,15 +169,12 @@ def describe_ground_truth(run: Run) -> str:
 
 
 def describe_scarcity(run: Run) -> str | None:
-    """A caution where the comparison trains on fewer principal labels than discovery read."""
-    fraction = run.get_setting("data", "labelled_fraction")
-    if run.multitask is None or fraction is None or fraction >= 1:
+    """How many training images have a principal label, where not all have."""
+    facts = (run.multitask or {}).get("facts") or {}
+    labelled, total = facts.get("labelled_images"), facts.get("train_images")
+    if labelled is None or total is None or labelled >= total:
         return None
-    return (
-        f"Read the effect with care: every network compared here trains on {fraction:.0%} of the principal labels, "
-        "while the disentangler had the labels of all training images, so the auxiliary labels can carry what STL "
-        "was not shown."
-    )
+    return f"{labelled:,} of {total:,} training images have a principal label; no stage saw more."
 
 
 def describe_rule(run: Run) -> str:

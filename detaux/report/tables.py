@@ -255,12 +255,13 @@ def build_stages(run: Run) -> Table:
 
 
 def build_settings(run: Run) -> Table:
-    """Keys of the run's config that differ from the defaults."""
+    """Keys that differ from the defaults, each as the stage that reads it had it."""
     defaults, rows = Config(), []
     for dotted, _, _ in iterate_fields():
-        section, default = dotted.split("."), get_value(defaults, dotted)
-        value: Any = next((run.configs[stage] for stage in reversed(run.configs)), {})
-        for name in section:
+        section, *names = dotted.split(".")
+        default = get_value(defaults, dotted)
+        value: Any = run.get_section(section)
+        for name in names:
             value = value.get(name, default) if isinstance(value, dict) else default
         if value != default:
             rows.append({"key": dotted, "value": json.dumps(value), "default": json.dumps(default)})

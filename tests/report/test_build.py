@@ -211,16 +211,6 @@ def test_headline_reads_small_p_as_rejection(run_folder, edit_json, p, reading):
     assert reading in read_text(build_report([run_folder], run_folder / "report", ReportConfig()))
 
 
-def test_scarce_labels_bring_a_caution(run_folder):
-    caution = "every network compared here trains on 10% of the principal labels"
-    page = build_report([run_folder], run_folder / "report", ReportConfig())
-    assert caution not in read_text(page)
-    path = run_folder / "multitask" / "config.yaml"
-    text = path.read_text(encoding="utf-8").replace("labelled_fraction: 1.0", "labelled_fraction: 0.1")
-    path.write_text(text, encoding="utf-8")
-    assert caution in read_text(build_report([run_folder], run_folder / "report", ReportConfig()))
-
-
 def test_page_without_a_task_gives_scores_and_advice(nothing_page):
     text = read_text(nothing_page)
     assert "No hidden task was found: none of 4 candidates in 2,700 training images" in text

@@ -1,11 +1,14 @@
 """What a run folder's files are read as: which stages belong together."""
 
+import shutil
+
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from detaux.report.collect import load_run
 from detaux.report.sentences import describe_effect, describe_stale_discovery
+from detaux.report.tables import build_settings
 from detaux.report.tiles import build_tiles
 from detaux.runtime.files import hash_file
 
@@ -48,3 +51,52 @@ def test_discovery_in_another_model_is_told(hashed_run):
     assert run.stale == ["discover"]
     assert "run detaux discover CONFIG again" in describe_stale_discovery(run)
     assert run.multitask is not None  # still of these labels
+
+
+def change_config(run_folder, stage, old, new):
+    path = run_folder / stage / "config.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_settings_are_those_of_the_stage_that_read_them(run_folder):
+    change_config(run_folder, "shards", "split_seed: 0", "split_seed: 5")
+    change_config(run_folder, "disentangle", "partner: mined", "partner: label")
+    change_config(run_folder, "discover", "clusterer: hdbscan", "clusterer: kmeans")
+    change_config(run_folder, "multitask", "partner: mined", "partner: independent")
+    change_config(run_folder, "multitask", "select: validation", "select: fixed")
+    run = load_run(run_folder, "demo")
+    rows = {row["key"]: row["value"] for row in build_settings(run).rows}
+    assert rows == {
+        "data.split_seed": "5",
+        "pairs.partner": '"label"',
+        "discover.clusterer": '"kmeans"',
+        "multitask.select": '"fixed"',
+    }
+    assert run.get_setting("multitask", "select") == "fixed"
+    assert run.get_setting("discover", "clusterer") == "kmeans"
+
+
+def test_settings_of_the_whole_run_are_the_newest(run_folder):
+    change_config(run_folder, "disentangle", "seed: 0", "seed: 1")
+    change_config(run_folder, "multitask", "seed: 0", "seed: 2")
+    assert load_run(run_folder, "demo").get_setting("run", "seed") == 2
+
+
+def test_config_of_an_unfinished_stage_is_not_shown(run_folder):
+    change_config(run_folder, "discover", "clusterer: hdbscan", "clusterer: kmeans")
+    (run_folder / "discover" / "record.json").unlink()
+    assert load_run(run_folder, "demo").get_setting("discover", "clusterer") == "hdbscan"
+
+
+def test_manifest_is_of_the_shards_the_newest_stage_read(run_folder, edit_json, monkeypatch):
+    monkeypatch.setenv("HOME", str(run_folder.parent))
+    other = run_folder.parent / "other"
+    shutil.copytree(run_folder / "shards", other)
+    edit_json(other / "manifest.json", lambda manifest: manifest.update(dataset="digits"))
+    assert load_run(run_folder, "demo").manifest.dataset == "shapes3d"
+    change_config(run_folder, "disentangle", "shards: null", "shards: ~/other")
+    assert load_run(run_folder, "demo").manifest.dataset == "shapes3d"
+    change_config(run_folder, "multitask", "shards: null", "shards: ~/other")
+    assert load_run(run_folder, "demo").manifest.dataset == "digits"
