@@ -32,6 +32,7 @@ from detaux.report.tables import (
     build_settings,
     build_stages,
     build_variance,
+    mark_bound,
 )
 from detaux.report.tiles import build_tiles
 from detaux.runtime.files import atomic_path
@@ -68,7 +69,7 @@ def _build_section(run: Run, folder: Path, config: ReportConfig) -> dict[str, An
     """Everything the template shows of one run; tables and figures are written on the way."""
     charts, cards = draw_charts(run), build_clusters(run, config.examples)
     built: list[Table | None] = [build_candidates(run), build_relations(run), build_variance(run), build_accuracy(run)]
-    tables = {table.name: table for table in built if table is not None}
+    tables = {table.name: mark_bound(run, table) for table in built if table is not None}
     for table in tables.values():
         write_table(table, folder, run.key)
     write_charts(charts, folder, run.key)

@@ -70,6 +70,16 @@ class Run:
     def principal_name(self) -> str:
         return self.manifest.principal.replace("_", " ") if self.manifest else "principal label"
 
+    @property
+    def best_factor(self) -> tuple[str, float] | None:
+        """The hidden factor that the chosen clusters match best and their V-measure; None where none is known."""
+        # With a mapping of classes the principal label is none of the factors, and its only factor is hidden.
+        principal = self.manifest.principal if self.manifest and len(self.manifest.factors) > 1 else ""
+        factors = (self.chosen or {}).get("factors") or {}
+        hidden = {name: row.get("v_measure") for name, row in factors.items() if name != principal}
+        measured = [(name, value) for name, value in hidden.items() if value is not None]
+        return max(measured, key=lambda item: item[1], default=None)
+
     def get_section(self, section: str) -> dict[str, Any]:
         """A config section as the first stage that reads it had it, `run` and `report` as the newest stage had them."""
         stages = [stage for stage in STAGES if stage in self.configs]
@@ -93,13 +103,6 @@ def name_candidate(candidate: Candidate) -> str:
     if not subspaces:
         return str(candidate.get("name", f"candidate {candidate['index']}")).replace("_", " ")
     return f"subspace{'s' if len(subspaces) > 1 else ''} {' + '.join(map(str, subspaces))}"
-
-
-def best_factor(candidate: Candidate) -> tuple[str, float] | None:
-    """The known factor a clustering matches best and its V-measure; None where no factor is known."""
-    factors = candidate.get("factors") or {}
-    measured = {name: row["v_measure"] for name, row in factors.items() if row.get("v_measure") is not None}
-    return max(measured.items(), key=lambda item: item[1]) if measured else None
 
 
 def _read_json(path: Path, missing: Any) -> Any:

@@ -1,13 +1,17 @@
 """What was found, in plain sentences; each says no more than the run's files do."""
 
-from detaux.report.collect import Run, best_factor, name_candidate
+from detaux.report.collect import Run, name_candidate
 from detaux.report.effect import CONTROLS, Effect, find_choice, find_control, find_effect, find_split, is_stl
 
 # rule -> the score it reads, which end of it wins, and what it means
 RULES: dict[str, tuple[str, str, str]] = {
     "separation": ("separation", "largest", "silhouette x ln(clusters) x (1 - noise share)"),
     "paper": ("distance", "smallest", "the subspace's own distance loss, as the paper says"),
-    "official": ("dot", "smallest", "mean absolute dot product of pairs, as in the authors' released code"),
+    "official": (
+        "dot",
+        "smallest",
+        "absolute value of the mean over images of <s_alpha, s_j>, as in the authors' released code",
+    ),
     "invariance": ("invariance", "smallest", "how little the subspace moves when the oracle points elsewhere"),
     "least_noise": ("noise_share", "smallest", "share of images that fit no cluster; ties go to the larger silhouette"),
     "silhouette": ("silhouette", "largest", "how compact and apart the clusters are"),
@@ -80,13 +84,12 @@ def describe_relation(run: Run) -> str | None:
 
 
 def describe_factor(run: Run) -> str | None:
-    """The known factor the clusters match, where the data set has known factors."""
-    best = best_factor(run.chosen) if run.chosen else None
-    if best is None:
+    """The hidden factor the clusters match, where the data set has known ones."""
+    if run.best_factor is None:
         return None
-    name, value = best
+    name, value = run.best_factor
     return (
-        f"Scored afterwards against the factors known for this data set, the clusters match "
+        f"Scored afterwards against the hidden factors known for this data set, the clusters match "
         f"{name.replace('_', ' ')} best (V-measure {value:.3f})."
     )
 

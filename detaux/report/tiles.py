@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from detaux.report.collect import Run, best_factor, name_candidate
+from detaux.report.collect import Run, name_candidate
 from detaux.report.effect import find_choice, find_effect, find_split, is_stl
 from detaux.report.sentences import format_interval, format_points
 
@@ -32,7 +32,7 @@ def _tile_effect(run: Run) -> Tile:
 
 
 def build_tiles(run: Run) -> list[Tile]:
-    """Hidden task, tie to the principal task, match with a known factor, effect; what is unknown is left out."""
+    """Hidden task, tie to the principal task, match with a hidden factor, effect; what is unknown is left out."""
     chosen = run.chosen
     if chosen is None:
         return [
@@ -44,8 +44,8 @@ def build_tiles(run: Run) -> list[Tile]:
     if principal["nmi"] is not None and principal["cramers_v"] is not None:
         note = f"Cramér's V {principal['cramers_v']:.3f}; 0 is unrelated, 1 the same"
         tiles.append(Tile("Tie to the principal task", f"NMI {principal['nmi']:.3f}", note))
-    best = best_factor(chosen)
+    best = run.best_factor
     if best is not None:
         note = f"with {best[0].replace('_', ' ')}; only scores"
-        tiles.append(Tile("Match with a known factor", f"V {best[1]:.3f}", note))
+        tiles.append(Tile("Match with a hidden factor", f"V {best[1]:.3f}", note))
     return [*tiles, _tile_effect(run)]

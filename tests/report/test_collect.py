@@ -7,8 +7,8 @@ import pyarrow.parquet
 import pytest
 
 from detaux.report.collect import load_run
-from detaux.report.sentences import describe_effect, describe_stale_discovery
-from detaux.report.tables import build_settings
+from detaux.report.sentences import describe_effect, describe_factor, describe_stale_discovery
+from detaux.report.tables import build_comparison, build_settings
 from detaux.report.tiles import build_tiles
 from detaux.runtime.files import hash_file
 
@@ -100,3 +100,23 @@ def test_manifest_is_of_the_shards_the_newest_stage_read(run_folder, edit_json, 
     assert load_run(run_folder, "demo").manifest.dataset == "shapes3d"
     change_config(run_folder, "multitask", "shards: null", "shards: ~/other")
     assert load_run(run_folder, "demo").manifest.dataset == "digits"
+
+
+def test_best_factor_is_never_the_principal_one(run_folder, edit_json):
+    manifest = run_folder / "shards" / "manifest.json"
+    assert load_run(run_folder, "demo").best_factor == ("floor_hue", 0.997)
+    edit_json(manifest, lambda tree: tree.update(principal="floor_hue"))
+    run = load_run(run_folder, "demo")
+    assert run.best_factor == ("shape", 0.11)
+    assert "match shape best (V-measure 0.110)" in describe_factor(run)
+    assert "with shape; only scores" in [tile.note for tile in build_tiles(run)]
+    row = build_comparison([run]).rows[0]
+    assert (row["best_v"], row["best_factor"]) == (0.11, "shape")
+
+
+def test_factor_behind_a_mapping_of_classes_is_hidden(run_folder, edit_json):
+    edit_json(
+        run_folder / "shards" / "manifest.json",
+        lambda tree: tree.update(principal="floor_hue", factors={"floor_hue": 5}, classes=["even", "odd"]),
+    )
+    assert load_run(run_folder, "demo").best_factor == ("floor_hue", 0.997)
