@@ -1,7 +1,17 @@
 """What was found, in plain sentences; each says no more than the run's files do."""
 
 from detaux.report.collect import Run, name_candidate
-from detaux.report.effect import CONTROLS, Effect, find_choice, find_control, find_effect, find_split, is_stl
+from detaux.report.effect import (
+    CONTROLS,
+    WITHIN_CLASS,
+    Effect,
+    find_choice,
+    find_control,
+    find_effect,
+    find_rival,
+    find_split,
+    is_stl,
+)
 
 # rule -> the score it reads, which end of it wins, and what it means
 RULES: dict[str, tuple[str, str, str]] = {
@@ -120,6 +130,17 @@ def describe_stale_discovery(run: Run) -> str | None:
     )
 
 
+def describe_rival(rival: Effect) -> str:
+    """What a gain is owed to where a control gains as much."""
+    reading = (
+        "so the labels' tie to the principal label explains the gain"
+        if rival.labels == WITHIN_CLASS
+        else "so the gain is not owed to the discovered task"
+    )
+    name = rival.labels.replace("_", " ")
+    return f"The {name} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
+
+
 def describe_effect(run: Run) -> str:
     """What validation chose and the paired difference to STL, whatever its sign."""
     if run.multitask is None:
@@ -148,8 +169,10 @@ def describe_effect(run: Run) -> str:
     parts.append(
         f"{lead} {split} accuracy by {format_points(effect.mean)} points over STL ({spread}): {effect.verdict}."
     )
-    control = find_control(run.multitask, effect)
-    if control is not None:
+    rival, control = find_rival(run.multitask, effect), find_control(run.multitask, effect)
+    if rival is not None:
+        parts.append(describe_rival(rival))
+    if control is not None and control != rival:
         parts.append(
             f"Random labels at weight {control.weight:g} changed it by {format_points(control.mean)} "
             f"({format_interval(control.low, control.high)})."

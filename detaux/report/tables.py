@@ -7,7 +7,16 @@ from typing import Any
 from detaux.config.load import get_value, iterate_fields
 from detaux.config.schema import Config
 from detaux.report.collect import Candidate, Run, name_candidate
-from detaux.report.effect import find_choice, find_effect, find_split, is_choice, is_control, is_stl, select_rows
+from detaux.report.effect import (
+    find_choice,
+    find_effect,
+    find_split,
+    is_choice,
+    is_control,
+    is_stl,
+    judge_effect,
+    select_rows,
+)
 from detaux.report.sentences import RULES, format_interval, format_p, format_points, name_method
 from detaux.report.table import NONE, Column, Row, Table, number_column, text_column
 
@@ -216,7 +225,7 @@ def build_comparison(runs: list[Run]) -> Table:
                 "gain_mean": effect.mean / 100 if effect else None,
                 "gain_low": effect.low / 100 if effect and effect.low is not None else None,
                 "gain_high": effect.high / 100 if effect and effect.high is not None else None,
-                "verdict": effect.verdict if effect else None,
+                "verdict": judge_effect(run.multitask, effect) if run.multitask and effect else None,
             }
         )
 

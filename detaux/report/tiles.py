@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from detaux.report.collect import Run, name_candidate
-from detaux.report.effect import find_choice, find_effect, find_split, is_stl
+from detaux.report.effect import find_choice, find_effect, find_split, is_stl, judge_effect
 from detaux.report.sentences import format_interval, format_points
 
 
@@ -22,9 +22,8 @@ def _tile_effect(run: Run) -> Tile:
         return Tile(label, "not measured", note)
     effect = find_effect(run.multitask)
     choice = find_choice(run.multitask, find_split(run.multitask))
-    interval = (
-        f"95%: {format_interval(effect.low, effect.high)}, {effect.verdict}" if effect else "no paired difference"
-    )
+    verdict = judge_effect(run.multitask, effect) if effect else ""
+    interval = f"95%: {format_interval(effect.low, effect.high)}, {verdict}" if effect else "no paired difference"
     if choice is not None and is_stl(choice):
         tried = f"best auxiliary {format_points(effect.mean)} ({interval})" if effect else interval
         return Tile(label, "STL kept", tried)
