@@ -67,14 +67,20 @@ class Run:
         return bool(self.discovery.get("pairs", {}).get("uses_ground_truth", False))
 
     @property
+    def is_grouped(self) -> bool:
+        """Whether a mapping groups the values of the only factor into classes, which leaves the factor itself hidden."""
+        return self.manifest is not None and len(self.manifest.factors) == 1
+
+    @property
     def principal_name(self) -> str:
-        return self.manifest.principal.replace("_", " ") if self.manifest else "principal label"
+        if self.manifest is None:
+            return "principal label"
+        return self.manifest.principal.replace("_", " ") + (" groups" if self.is_grouped else "")
 
     @property
     def best_factor(self) -> tuple[str, float] | None:
         """The hidden factor that the chosen clusters match best and their V-measure; None where none is known."""
-        # With a mapping of classes the principal label is none of the factors, and its only factor is hidden.
-        principal = self.manifest.principal if self.manifest and len(self.manifest.factors) > 1 else ""
+        principal = self.manifest.principal if self.manifest and not self.is_grouped else ""
         factors = (self.chosen or {}).get("factors") or {}
         hidden = {name: row.get("v_measure") for name, row in factors.items() if name != principal}
         measured = [(name, value) for name, value in hidden.items() if value is not None]

@@ -119,7 +119,7 @@ def build_relations(run: Run) -> Table:
     ]
     columns += [number_column(f"V-measure, {name.replace('_', ' ')} (only scores)", f"v {name}") for name in names]
     fields = ["clustering", "mark", "nmi", "ami", "chi2_p", "cramers_v", *(f"v {name}" for name in names)]
-    known = " and with the known factors, which no rule reads" if names else ""
+    known = " and to the known factors, which no rule reads" if names else ""
     return Table("relations", f"Relation to the principal label{known}", columns, rows, fields)
 
 

@@ -41,7 +41,7 @@ def build_tiles(run: Run) -> list[Tile]:
     tiles = [Tile("Hidden task", f"{chosen['clusters']} clusters", name_candidate(chosen))]
     principal = chosen["principal"]
     if principal["nmi"] is not None and principal["cramers_v"] is not None:
-        note = f"Cramér's V {principal['cramers_v']:.3f}; 0 is unrelated, 1 the same"
+        note = f"Cramér's V {principal['cramers_v']:.3f}; at 1 one determines the other"
         tiles.append(Tile("Tie to the principal task", f"NMI {principal['nmi']:.3f}", note))
     best = run.best_factor
     if best is not None:

@@ -233,6 +233,7 @@ def test_chosen_baseline_is_named_as_one(run_folder, edit_json):
     edit_json(run_folder / "discover" / "discovery.json", lambda discovery: discovery.update(chosen=4, tasks=[4]))
     page = build_report([run_folder], run_folder / "report", ReportConfig())
     assert "7 clusters among 2,700 training images, by a plain baseline" in read_text(page)
+    assert "The chosen clusters (baseline: latents)" in read_text(page)
     assert [row[0] for row in read_table(page, "candidates")[1] if row[0].endswith("chosen")] == [
         "baseline: latents chosen"
     ]

@@ -119,4 +119,6 @@ def test_factor_behind_a_mapping_of_classes_is_hidden(run_folder, edit_json):
         run_folder / "shards" / "manifest.json",
         lambda tree: tree.update(principal="floor_hue", factors={"floor_hue": 5}, classes=["even", "odd"]),
     )
-    assert load_run(run_folder, "demo").best_factor == ("floor_hue", 0.997)
+    run = load_run(run_folder, "demo")
+    assert run.best_factor == ("floor_hue", 0.997)
+    assert run.principal_name == "floor hue groups"
