@@ -18,7 +18,7 @@ def _tile_effect(run: Run) -> Tile:
     label = "Effect on the principal task"
     if run.multitask is None:
         is_stale = "multitask" in run.stale
-        note = "the numbers there are of other labels" if is_stale else "the multitask stage has not run"
+        note = "the accuracy table is of other labels" if is_stale else "the multitask stage has not run"
         return Tile(label, "not measured", note)
     effect = find_effect(run.multitask)
     choice = find_choice(run.multitask, find_split(run.multitask))

@@ -248,6 +248,17 @@ def test_page_without_multitask_keeps_the_rest(run_folder):
     assert not (page.parent / "tables" / "accuracy.csv").exists()
 
 
+def test_report_without_a_task_takes_away_the_older_numbers(run_folder, edit_json):
+    report = run_folder / "report"
+    build_report([run_folder], report, ReportConfig())
+    (report / "tables" / "notes.md").touch()
+    edit_json(run_folder / "discover" / "discovery.json", lambda discovery: discovery.update(chosen=-1, tasks=[]))
+    build_report([run_folder], report, ReportConfig())
+    names = {path.name for folder in ("tables", "figures") for path in (report / folder).iterdir()}
+    assert {"candidates.csv", "notes.md", "losses.png"} <= names
+    assert not names & {"accuracy.csv", "accuracy.md", "accuracy.png", "gain.png", "pca_subspace.png", "cluster-0.png"}
+
+
 def test_page_without_factors_or_manifest_is_built(run_folder, edit_json):
     (run_folder / "disentangle" / "scores.json").write_text("{}", encoding="utf-8")
     (run_folder / "shards" / "manifest.json").unlink()
