@@ -1,6 +1,7 @@
 """Build the page: read the runs, draw, write the tables and figures, fill the template."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import yaml
 
 from detaux.config.schema import ReportConfig
 from detaux.report.collect import Run, load_runs
-from detaux.report.figures import draw_charts, write_charts
+from detaux.report.figures import CHARTS, draw_charts, write_charts
 from detaux.report.images import build_clusters, build_traversal, write_pictures
 from detaux.report.sentences import (
     advise,
@@ -20,6 +21,8 @@ from detaux.report.sentences import (
     describe_relation,
     describe_rule,
     describe_scarcity,
+    describe_stale_discovery,
+    describe_unmeasured,
 )
 from detaux.report.table import Table, write_table
 from detaux.report.tables import (
@@ -30,11 +33,18 @@ from detaux.report.tables import (
     build_settings,
     build_stages,
     build_variance,
+    mark_bound,
 )
 from detaux.report.tiles import build_tiles
 from detaux.runtime.files import atomic_path
 
 REPORT_NAME = "report.html"
+TABLES: dict[str, Callable[[Run], Table | None]] = {
+    "candidates": build_candidates,
+    "relations": build_relations,
+    "variance": build_variance,
+    "accuracy": build_accuracy,
+}
 FINDINGS = (describe_relation, describe_factor, describe_effect, describe_scarcity)
 
 
@@ -62,11 +72,20 @@ def _collect_versions(run: Run) -> dict[str, str]:
     }
 
 
+def _remove_older(folder: Path, key: str) -> None:
+    """Take away the tables and figures of an earlier report of the run, of which this one may have fewer."""
+    tables = [folder / "tables" / f"{key}{name}.{suffix}" for name in TABLES for suffix in ("md", "csv")]
+    figures = [folder / "figures" / f"{key}{name}.png" for name in (*CHARTS, "traversal")]
+    for path in (*tables, *figures, *(folder / "figures").glob(f"{key}cluster-*.png")):
+        path.unlink(missing_ok=True)
+
+
 def _build_section(run: Run, folder: Path, config: ReportConfig) -> dict[str, Any]:
     """Everything the template shows of one run; tables and figures are written on the way."""
     charts, cards = draw_charts(run), build_clusters(run, config.examples)
-    built: list[Table | None] = [build_candidates(run), build_relations(run), build_variance(run), build_accuracy(run)]
-    tables = {table.name: table for table in built if table is not None}
+    built = {name: build(run) for name, build in TABLES.items()}
+    tables = {name: mark_bound(run, table) for name, table in built.items() if table is not None}
+    _remove_older(folder, run.key)
     for table in tables.values():
         write_table(table, folder, run.key)
     write_charts(charts, folder, run.key)
@@ -75,9 +94,11 @@ def _build_section(run: Run, folder: Path, config: ReportConfig) -> dict[str, An
         "run": run,
         "tiles": build_tiles(run),
         "found": describe_found(run),
+        "stale": describe_stale_discovery(run),
         "findings": [describe(run) for describe in FINDINGS if describe(run)],
         "ground_truth": describe_ground_truth(run),
         "rule": describe_rule(run),
+        "unmeasured": describe_unmeasured(run),
         "advice": advise(run) if run.chosen is None else [],
         "cards": cards,
         "traversal": build_traversal(run),

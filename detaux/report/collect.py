@@ -8,13 +8,19 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 
+from detaux.config import STAGE_SECTIONS
 from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
 from detaux.errors import UserError
-from detaux.runtime.files import read_json
+from detaux.runtime.files import hash_file, read_json
 from detaux.runtime.record import RECORD_NAME, read_stage_config
 from detaux.runtime.tracker import read_metrics
 
 STAGES = ("shards", "disentangle", "discover", "multitask")
+# stage -> the input, and where an earlier stage leaves it, that its numbers must have been made from
+MADE_FROM = {
+    "discover": ("model", "disentangle/checkpoint/model.safetensors"),
+    "multitask": ("labels", "discover/labels.parquet"),
+}
 Candidate = dict[str, Any]
 
 
@@ -30,7 +36,8 @@ class Run:
     discovery: dict[str, Any]
     gallery: dict[str, np.ndarray]
     label_counts: dict[int, int]  # auxiliary label -> training images
-    multitask: dict[str, Any] | None
+    multitask: dict[str, Any] | None  # None also where it trained on other labels than these
+    stale: list[str]  # stages whose input has been made anew since
     configs: dict[str, dict[str, Any]]  # stage -> frozen config
     records: dict[str, dict[str, Any]]  # stage -> record.json
 
@@ -60,13 +67,36 @@ class Run:
         return bool(self.discovery.get("pairs", {}).get("uses_ground_truth", False))
 
     @property
+    def is_grouped(self) -> bool:
+        """Whether a mapping groups the values of the only factor into classes, which leaves the factor itself hidden."""
+        return self.manifest is not None and len(self.manifest.factors) == 1
+
+    @property
     def principal_name(self) -> str:
-        return self.manifest.principal.replace("_", " ") if self.manifest else "principal label"
+        if self.manifest is None:
+            return "principal label"
+        return self.manifest.principal.replace("_", " ") + (" groups" if self.is_grouped else "")
+
+    @property
+    def best_factor(self) -> tuple[str, float] | None:
+        """The hidden factor that the chosen clusters match best and their V-measure; None where none is known."""
+        principal = self.manifest.principal if self.manifest and not self.is_grouped else ""
+        factors = (self.chosen or {}).get("factors") or {}
+        hidden = {name: row.get("v_measure") for name, row in factors.items() if name != principal}
+        measured = [(name, value) for name, value in hidden.items() if value is not None]
+        return max(measured, key=lambda item: item[1], default=None)
+
+    def get_section(self, section: str) -> dict[str, Any]:
+        """A config section as the first stage that reads it had it, `run` and `report` as the newest stage had them."""
+        stages = [stage for stage in STAGES if stage in self.configs]
+        readers = [stage for stage in stages if section in STAGE_SECTIONS[stage]]
+        if section in ("run", "report") or not readers:
+            readers = stages[-1:]
+        return self.configs[readers[0]].get(section, {}) if readers else {}
 
     def get_setting(self, section: str, name: str) -> Any:
-        """A key of the newest frozen config of the run, None where no stage left one."""
-        config = next((self.configs[stage] for stage in reversed(STAGES) if stage in self.configs), {})
-        return config.get(section, {}).get(name)
+        """A key of that section, None where no stage left a config."""
+        return self.get_section(section).get(name)
 
 
 def name_candidate(candidate: Candidate) -> str:
@@ -81,13 +111,6 @@ def name_candidate(candidate: Candidate) -> str:
     return f"subspace{'s' if len(subspaces) > 1 else ''} {' + '.join(map(str, subspaces))}"
 
 
-def best_factor(candidate: Candidate) -> tuple[str, float] | None:
-    """The known factor a clustering matches best and its V-measure; None where no factor is known."""
-    factors = candidate.get("factors") or {}
-    measured = {name: row["v_measure"] for name, row in factors.items() if row.get("v_measure") is not None}
-    return max(measured.items(), key=lambda item: item[1]) if measured else None
-
-
 def _read_json(path: Path, missing: Any) -> Any:
     if not path.is_file():
         return missing
@@ -97,10 +120,21 @@ def _read_json(path: Path, missing: Any) -> Any:
         raise UserError(f"{path} is not valid JSON: {error}.") from None
 
 
+def _is_stale(folder: Path, stage: str, records: dict[str, dict[str, Any]]) -> bool:
+    """Whether the file a stage read has changed since; a record that names no inputs is believed."""
+    if stage not in records:
+        return False
+    name, path = MADE_FROM[stage]
+    digest = records[stage].get("inputs", {}).get(name)
+    return digest is not None and (folder / path).is_file() and hash_file(folder / path) != digest
+
+
 def _read_manifest(folder: Path, configs: dict[str, dict[str, Any]]) -> Manifest | None:
-    given = [config.get("data", {}).get("shards") for config in configs.values()]
-    folders = [folder / "shards", *(Path(path) for path in given if path)]
-    return next((read_manifest(path) for path in folders if (path / MANIFEST_NAME).is_file()), None)
+    """The manifest of the shards that the newest stage read."""
+    newest = next((configs[stage] for stage in reversed(STAGES) if stage in configs), {})
+    given = newest.get("data", {}).get("shards")
+    shards = Path(given).expanduser() if given else folder / "shards"
+    return read_manifest(shards) if (shards / MANIFEST_NAME).is_file() else None
 
 
 def _read_gallery(path: Path) -> dict[str, np.ndarray]:
@@ -125,8 +159,19 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
     if discovery is None:
         raise UserError(f"{discovery_path} does not exist: a report needs a run folder whose discover stage has ended.")
     stages = {stage: folder / stage for stage in STAGES}
-    configs = {stage: read_stage_config(path) for stage, path in stages.items() if (path / "config.yaml").is_file()}
-    records = {stage: _read_json(path / RECORD_NAME, None) for stage, path in stages.items()}
+    records = {stage: _read_json(path / RECORD_NAME, {}) for stage, path in stages.items()}
+    records = {stage: record for stage, record in records.items() if record}
+    # A stage that has not ended has no record, and a config in its folder is of an earlier attempt.
+    configs = {
+        stage: read_stage_config(stages[stage]) for stage in records if (stages[stage] / "config.yaml").is_file()
+    }
+    stale = [stage for stage in MADE_FROM if _is_stale(folder, stage, records)]
+    # Without a task there is nothing multitask could have trained on: a file there is of an earlier discovery.
+    multitask = _read_json(stages["multitask"] / "metrics.json", None)
+    if discovery["chosen"] < 0 or "multitask" in stale:
+        multitask = None
+        configs.pop("multitask", None)
+        records.pop("multitask", None)
     return Run(
         name=name,
         key=key,
@@ -136,10 +181,10 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
         discovery=discovery,
         gallery=_read_gallery(stages["discover"] / "gallery.npz"),
         label_counts=_count_labels(stages["discover"] / "labels.parquet"),
-        # Without a task there is nothing multitask could have trained on: a file there is of an earlier discovery.
-        multitask=_read_json(stages["multitask"] / "metrics.json", None) if discovery["chosen"] >= 0 else None,
+        multitask=multitask,
+        stale=stale,
         configs=configs,
-        records={stage: record for stage, record in records.items() if record is not None},
+        records=records,
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 CONTROLS = ("random", "permuted", "within_class", "rotation")
+WITHIN_CLASS = "within_class"  # the control that keeps the labels' tie to the principal label, and nothing else
 SELECTED = "selected"  # summary rows that repeat the choice's numbers; here the choice is marked instead
 Summary = dict[str, Any]
 
@@ -99,3 +100,21 @@ def find_control(multitask: dict[str, Any], effect: Effect) -> Effect | None:
     rows = [row for row in select_rows(multitask, find_split(multitask)) if row["labels"] == "random"]
     rows.sort(key=lambda row: (row["method"] != effect.method, row["weight"] != effect.weight))
     return _read_effect(rows[0]) if rows else None
+
+
+def find_rival(multitask: dict[str, Any], effect: Effect) -> Effect | None:
+    """The control that gains as much as `effect` at the same weight, the strongest where several do; None without a gain.
+
+    `within_class` comes last: its explanation, the tie to the principal label, fails where labels without one do as well.
+    """
+    if effect.verdict != "a gain":
+        return None
+    controls = [_read_effect(row) for row in select_rows(multitask, find_split(multitask)) if is_control(row)]
+    rivals = [one for one in controls if one and one.weight == effect.weight and one.mean >= effect.mean]
+    return max(rivals, key=lambda one: (one.labels != WITHIN_CLASS, one.mean), default=None)
+
+
+def judge_effect(multitask: dict[str, Any], effect: Effect) -> str:
+    """The verdict in a few words, with the control that takes it away."""
+    rival = find_rival(multitask, effect)
+    return f"{effect.verdict}, as with {rival.labels.replace('_', ' ')} labels" if rival else effect.verdict

@@ -297,8 +297,8 @@ class Chart:
 CHARTS = {
     "pca_subspace": Chart(
         _draw_subspace,
-        "The chosen subspace",
-        "3-D PCA of the chosen subspace; dots are training images, numbers and colours its clusters, grey is noise.",
+        "The chosen clusters",
+        "3-D PCA of the points that were clustered; dots are training images, numbers and colours clusters, grey is noise.",
     ),
     "pca_encoder": Chart(
         _draw_encoder,
@@ -330,7 +330,9 @@ def draw_charts(run: Run) -> dict[str, Drawing]:
             figure = chart.draw(run)
         if figure is None:
             continue
-        title = f"{chart.title}: {name_candidate(run.chosen)}" if name == "pca_subspace" and run.chosen else chart.title
+        title = (
+            f"{chart.title} ({name_candidate(run.chosen)})" if name == "pca_subspace" and run.chosen else chart.title
+        )
         alt = f"Chart of run {run.name}. {title}. {chart.caption}"
         svg = render_svg(figure, f"{run.key}{name}", alt)
         drawings[name] = Drawing(title, chart.caption, svg, render_png(figure))

@@ -1,13 +1,27 @@
 """What was found, in plain sentences; each says no more than the run's files do."""
 
-from detaux.report.collect import Run, best_factor, name_candidate
-from detaux.report.effect import CONTROLS, Effect, find_choice, find_control, find_effect, find_split, is_stl
+from detaux.report.collect import Run, name_candidate
+from detaux.report.effect import (
+    CONTROLS,
+    WITHIN_CLASS,
+    Effect,
+    find_choice,
+    find_control,
+    find_effect,
+    find_rival,
+    find_split,
+    is_stl,
+)
 
 # rule -> the score it reads, which end of it wins, and what it means
 RULES: dict[str, tuple[str, str, str]] = {
     "separation": ("separation", "largest", "silhouette x ln(clusters) x (1 - noise share)"),
     "paper": ("distance", "smallest", "the subspace's own distance loss, as the paper says"),
-    "official": ("dot", "smallest", "mean absolute dot product of pairs, as in the authors' released code"),
+    "official": (
+        "dot",
+        "smallest",
+        "absolute value of the mean over images of <s_alpha, s_j>, as in the authors' released code",
+    ),
     "invariance": ("invariance", "smallest", "how little the subspace moves when the oracle points elsewhere"),
     "least_noise": ("noise_share", "smallest", "share of images that fit no cluster; ties go to the larger silhouette"),
     "silhouette": ("silhouette", "largest", "how compact and apart the clusters are"),
@@ -80,13 +94,12 @@ def describe_relation(run: Run) -> str | None:
 
 
 def describe_factor(run: Run) -> str | None:
-    """The known factor the clusters match, where the data set has known factors."""
-    best = best_factor(run.chosen) if run.chosen else None
-    if best is None:
+    """The hidden factor the clusters match, where the data set has known ones."""
+    if run.best_factor is None:
         return None
-    name, value = best
+    name, value = run.best_factor
     return (
-        f"Scored afterwards against the factors known for this data set, the clusters match "
+        f"Scored afterwards against the hidden factors known for this data set, the clusters match "
         f"{name.replace('_', ' ')} best (V-measure {value:.3f})."
     )
 
@@ -97,10 +110,41 @@ def describe_setting(effect: Effect) -> str:
     return f"{name_method(effect.method)} with the {labels} labels at weight {effect.weight:g}"
 
 
+def describe_unmeasured(run: Run) -> str:
+    """Why there is no accuracy table."""
+    if "multitask" in run.stale:
+        return (
+            "The effect of these labels has not been measured: the accuracy table in this folder was measured on other "
+            "labels and is left out; run detaux multitask CONFIG again."
+        )
+    return "The effect on the principal task has not been measured: the multitask stage has not run."
+
+
+def describe_stale_discovery(run: Run) -> str | None:
+    """A warning where the disentangler was trained anew after it was searched."""
+    if "discover" not in run.stale:
+        return None
+    return (
+        "This discovery was made in another model than the one that now lies in the folder, to which the training "
+        "charts and factor scores below belong; run detaux discover CONFIG again."
+    )
+
+
+def describe_rival(rival: Effect) -> str:
+    """What a gain is owed to where a control gains as much."""
+    reading = (
+        "so the labels' tie to the principal label explains the gain"
+        if rival.labels == WITHIN_CLASS
+        else "so the gain is not owed to the discovered task"
+    )
+    name = rival.labels.replace("_", " ")
+    return f"The {name} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
+
+
 def describe_effect(run: Run) -> str:
     """What validation chose and the paired difference to STL, whatever its sign."""
     if run.multitask is None:
-        return "The effect on the principal task has not been measured: the multitask stage has not run."
+        return describe_unmeasured(run)
     split = find_split(run.multitask)
     is_fixed = run.get_setting("multitask", "select") == "fixed"
     by = "multitask.select=fixed" if is_fixed else run.multitask["chosen"].get("by") or "validation accuracy"
@@ -125,8 +169,10 @@ def describe_effect(run: Run) -> str:
     parts.append(
         f"{lead} {split} accuracy by {format_points(effect.mean)} points over STL ({spread}): {effect.verdict}."
     )
-    control = find_control(run.multitask, effect)
-    if control is not None:
+    rival, control = find_rival(run.multitask, effect), find_control(run.multitask, effect)
+    if rival is not None:
+        parts.append(describe_rival(rival))
+    if control is not None and control != rival:
         parts.append(
             f"Random labels at weight {control.weight:g} changed it by {format_points(control.mean)} "
             f"({format_interval(control.low, control.high)})."
@@ -149,15 +195,12 @@ def describe_ground_truth(run: Run) -> str:
 
 
 def describe_scarcity(run: Run) -> str | None:
-    """A caution where the comparison trains on fewer principal labels than discovery read."""
-    fraction = run.get_setting("data", "labelled_fraction")
-    if run.multitask is None or fraction is None or fraction >= 1:
+    """How many training images have a principal label, where not all have."""
+    facts = (run.multitask or {}).get("facts") or {}
+    labelled, total = facts.get("labelled_images"), facts.get("train_images")
+    if labelled is None or total is None or labelled >= total:
         return None
-    return (
-        f"Read the effect with care: every network compared here trains on {fraction:.0%} of the principal labels, "
-        "while the disentangler had the labels of all training images, so the auxiliary labels can carry what STL "
-        "was not shown."
-    )
+    return f"{labelled:,} of {total:,} training images have a principal label; no stage saw more."
 
 
 def describe_rule(run: Run) -> str:

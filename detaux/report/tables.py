@@ -1,21 +1,30 @@
 """What each of the report's tables holds."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from detaux.config.load import get_value, iterate_fields
 from detaux.config.schema import Config
-from detaux.report.collect import Candidate, Run, best_factor, name_candidate
-from detaux.report.effect import find_choice, find_effect, find_split, is_choice, is_control, is_stl, select_rows
+from detaux.report.collect import Candidate, Run, name_candidate
+from detaux.report.effect import (
+    find_choice,
+    find_effect,
+    find_split,
+    is_choice,
+    is_control,
+    is_stl,
+    judge_effect,
+    select_rows,
+)
 from detaux.report.sentences import RULES, format_interval, format_p, format_points, name_method
 from detaux.report.table import NONE, Column, Row, Table, number_column, text_column
 
 SCORE_TITLES = {
     "distance": "Distance loss",
-    "dot": "Mean |dot|",
+    "dot": "|mean dot|",
     "invariance": "Invariance",
     "spread": "Spread",
-    "variance_share": "Variance share",
     "oracle_share": "Oracle share",
     "silhouette": "Silhouette",
     "separation": "Separation",
@@ -45,8 +54,13 @@ def _explain(candidate: Candidate) -> str:
     return candidate.get("why_not") or other.get(candidate["kind"], "eligible, ranks lower by the rule")
 
 
-def _with_bound(run: Run, caption: str) -> str:
-    return f"{caption} (upper bound: pairs used ground truth)" if run.is_upper_bound else caption
+def mark_bound(run: Run, table: Table) -> Table:
+    """Where ground truth entered training, say so in the caption and in a column of the CSV."""
+    if not run.is_upper_bound:
+        return table
+    rows = [{**row, "upper_bound": "true"} for row in table.rows]
+    caption = f"{table.caption} (upper bound: pairs used ground truth)"
+    return replace(table, caption=caption, rows=rows, fields=[*table.fields, "upper_bound"])
 
 
 def build_candidates(run: Run) -> Table:
@@ -80,7 +94,7 @@ def build_candidates(run: Run) -> Table:
         if name != "principal_ami"
     ]
     fields = list(dict.fromkeys(name for row in rows for name in row))
-    return Table("candidates", _with_bound(run, "Every candidate and its scores"), columns, rows, fields)
+    return Table("candidates", "Every candidate and its scores", columns, rows, fields)
 
 
 def build_relations(run: Run) -> Table:
@@ -105,8 +119,8 @@ def build_relations(run: Run) -> Table:
     ]
     columns += [number_column(f"V-measure, {name.replace('_', ' ')} (only scores)", f"v {name}") for name in names]
     fields = ["clustering", "mark", "nmi", "ami", "chi2_p", "cramers_v", *(f"v {name}" for name in names)]
-    known = " and with the known factors, which no rule reads" if names else ""
-    return Table("relations", _with_bound(run, f"Relation to the principal label{known}"), columns, rows, fields)
+    known = " and to the known factors, which no rule reads" if names else ""
+    return Table("relations", f"Relation to the principal label{known}", columns, rows, fields)
 
 
 def build_variance(run: Run) -> Table | None:
@@ -125,7 +139,7 @@ def build_variance(run: Run) -> Table | None:
     columns = [text_column("Subspace", "subspace")]
     columns += [number_column(name.replace("_", " "), name) for name in scores["factors"]]
     caption = "Only scores: share of each known factor's variance in each subspace"
-    return Table("variance", _with_bound(run, caption), columns, rows, ["subspace", *scores["factors"]])
+    return Table("variance", caption, columns, rows, ["subspace", *scores["factors"]])
 
 
 def _accuracy_marks(multitask: dict[str, Any], row: Row) -> str:
@@ -184,20 +198,21 @@ def build_accuracy(run: Run) -> Table | None:
     fields += [f"{kind}_{name}" for kind in ("accuracy", "gain") for name in ("mean", "low", "high")]
     fields.append("gain_p")
     caption = f"Accuracy on the {split} split; gains are paired by seed"
-    return Table("accuracy", _with_bound(run, caption), columns, rows, fields)
+    return Table("accuracy", caption, columns, rows, fields)
 
 
 def build_comparison(runs: list[Run]) -> Table:
     """One row a run: data, pair and choice rules, the chosen clusters, what they match and what they are worth."""
     rows = []
     for run in runs:
-        chosen, best = run.chosen, best_factor(run.chosen) if run.chosen else None
+        chosen, best = run.chosen, run.best_factor
         effect = find_effect(run.multitask) if run.multitask else None
         choice = find_choice(run.multitask, find_split(run.multitask)) if run.multitask else None
         rows.append(
             {
                 "run": run.name,
                 "mark": "upper bound" if run.is_upper_bound else "",
+                "upper_bound": "true" if run.is_upper_bound else None,
                 "dataset": run.manifest.dataset if run.manifest else None,
                 "pairs": run.discovery.get("pairs", {}).get("rule"),
                 "rule": run.discovery["rule"],
@@ -210,7 +225,7 @@ def build_comparison(runs: list[Run]) -> Table:
                 "gain_mean": effect.mean / 100 if effect else None,
                 "gain_low": effect.low / 100 if effect and effect.low is not None else None,
                 "gain_high": effect.high / 100 if effect and effect.high is not None else None,
-                "verdict": effect.verdict if effect else None,
+                "verdict": judge_effect(run.multitask, effect) if run.multitask and effect else None,
             }
         )
 
@@ -234,7 +249,9 @@ def build_comparison(runs: list[Run]) -> Table:
         text_column("Method chosen", "method_chosen"),
         Column("Gain over STL, points (95% interval)", show_gain, is_number=False),
     ]
-    fields = [name for name in rows[0] if name != "mark"] + ["mark"]
+    fields = [name for name in rows[0] if name not in ("mark", "upper_bound")] + ["mark"]
+    if any(run.is_upper_bound for run in runs):
+        fields.append("upper_bound")
     return Table("comparison", "The runs side by side", columns, rows, fields)
 
 
@@ -255,12 +272,13 @@ def build_stages(run: Run) -> Table:
 
 
 def build_settings(run: Run) -> Table:
-    """Keys of the run's config that differ from the defaults."""
+    """Keys that differ from the defaults, each as the stage that reads it had it."""
     defaults, rows = Config(), []
     for dotted, _, _ in iterate_fields():
-        section, default = dotted.split("."), get_value(defaults, dotted)
-        value: Any = next((run.configs[stage] for stage in reversed(run.configs)), {})
-        for name in section:
+        section, *names = dotted.split(".")
+        default = get_value(defaults, dotted)
+        value: Any = run.get_section(section)
+        for name in names:
             value = value.get(name, default) if isinstance(value, dict) else default
         if value != default:
             rows.append({"key": dotted, "value": json.dumps(value), "default": json.dumps(default)})

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from detaux.report.collect import Run, best_factor, name_candidate
-from detaux.report.effect import find_choice, find_effect, find_split, is_stl
+from detaux.report.collect import Run, name_candidate
+from detaux.report.effect import find_choice, find_effect, find_split, is_stl, judge_effect
 from detaux.report.sentences import format_interval, format_points
 
 
@@ -17,12 +17,13 @@ class Tile:
 def _tile_effect(run: Run) -> Tile:
     label = "Effect on the principal task"
     if run.multitask is None:
-        return Tile(label, "not measured", "the multitask stage has not run")
+        is_stale = "multitask" in run.stale
+        note = "the accuracy table is of other labels" if is_stale else "the multitask stage has not run"
+        return Tile(label, "not measured", note)
     effect = find_effect(run.multitask)
     choice = find_choice(run.multitask, find_split(run.multitask))
-    interval = (
-        f"95%: {format_interval(effect.low, effect.high)}, {effect.verdict}" if effect else "no paired difference"
-    )
+    verdict = judge_effect(run.multitask, effect) if effect else ""
+    interval = f"95%: {format_interval(effect.low, effect.high)}, {verdict}" if effect else "no paired difference"
     if choice is not None and is_stl(choice):
         tried = f"best auxiliary {format_points(effect.mean)} ({interval})" if effect else interval
         return Tile(label, "STL kept", tried)
@@ -30,7 +31,7 @@ def _tile_effect(run: Run) -> Tile:
 
 
 def build_tiles(run: Run) -> list[Tile]:
-    """Hidden task, tie to the principal task, match with a known factor, effect; what is unknown is left out."""
+    """Hidden task, tie to the principal task, match with a hidden factor, effect; what is unknown is left out."""
     chosen = run.chosen
     if chosen is None:
         return [
@@ -40,10 +41,10 @@ def build_tiles(run: Run) -> list[Tile]:
     tiles = [Tile("Hidden task", f"{chosen['clusters']} clusters", name_candidate(chosen))]
     principal = chosen["principal"]
     if principal["nmi"] is not None and principal["cramers_v"] is not None:
-        note = f"Cramér's V {principal['cramers_v']:.3f}; 0 is unrelated, 1 the same"
+        note = f"Cramér's V {principal['cramers_v']:.3f}; at 1 one determines the other"
         tiles.append(Tile("Tie to the principal task", f"NMI {principal['nmi']:.3f}", note))
-    best = best_factor(chosen)
+    best = run.best_factor
     if best is not None:
         note = f"with {best[0].replace('_', ' ')}; only scores"
-        tiles.append(Tile("Match with a known factor", f"V {best[1]:.3f}", note))
+        tiles.append(Tile("Match with a hidden factor", f"V {best[1]:.3f}", note))
     return [*tiles, _tile_effect(run)]

@@ -211,16 +211,6 @@ def test_headline_reads_small_p_as_rejection(run_folder, edit_json, p, reading):
     assert reading in read_text(build_report([run_folder], run_folder / "report", ReportConfig()))
 
 
-def test_scarce_labels_bring_a_caution(run_folder):
-    caution = "every network compared here trains on 10% of the principal labels"
-    page = build_report([run_folder], run_folder / "report", ReportConfig())
-    assert caution not in read_text(page)
-    path = run_folder / "multitask" / "config.yaml"
-    text = path.read_text(encoding="utf-8").replace("labelled_fraction: 1.0", "labelled_fraction: 0.1")
-    path.write_text(text, encoding="utf-8")
-    assert caution in read_text(build_report([run_folder], run_folder / "report", ReportConfig()))
-
-
 def test_page_without_a_task_gives_scores_and_advice(nothing_page):
     text = read_text(nothing_page)
     assert "No hidden task was found: none of 4 candidates in 2,700 training images" in text
@@ -243,6 +233,7 @@ def test_chosen_baseline_is_named_as_one(run_folder, edit_json):
     edit_json(run_folder / "discover" / "discovery.json", lambda discovery: discovery.update(chosen=4, tasks=[4]))
     page = build_report([run_folder], run_folder / "report", ReportConfig())
     assert "7 clusters among 2,700 training images, by a plain baseline" in read_text(page)
+    assert "The chosen clusters (baseline: latents)" in read_text(page)
     assert [row[0] for row in read_table(page, "candidates")[1] if row[0].endswith("chosen")] == [
         "baseline: latents chosen"
     ]
@@ -255,6 +246,17 @@ def test_page_without_multitask_keeps_the_rest(run_folder):
     assert "The effect on the principal task has not been measured" in text
     assert read_table(page, "candidates")[1][0][0] == "subspaces 2 + 4 chosen"
     assert not (page.parent / "tables" / "accuracy.csv").exists()
+
+
+def test_report_without_a_task_takes_away_the_older_numbers(run_folder, edit_json):
+    report = run_folder / "report"
+    build_report([run_folder], report, ReportConfig())
+    (report / "tables" / "notes.md").touch()
+    edit_json(run_folder / "discover" / "discovery.json", lambda discovery: discovery.update(chosen=-1, tasks=[]))
+    build_report([run_folder], report, ReportConfig())
+    names = {path.name for folder in ("tables", "figures") for path in (report / folder).iterdir()}
+    assert {"candidates.csv", "notes.md", "losses.png"} <= names
+    assert not names & {"accuracy.csv", "accuracy.md", "accuracy.png", "gain.png", "pca_subspace.png", "cluster-0.png"}
 
 
 def test_page_without_factors_or_manifest_is_built(run_folder, edit_json):

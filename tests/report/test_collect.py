@@ -1,0 +1,124 @@
+"""What a run folder's files are read as: which stages belong together."""
+
+import shutil
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from detaux.report.collect import load_run
+from detaux.report.sentences import describe_effect, describe_factor, describe_stale_discovery
+from detaux.report.tables import build_comparison, build_settings
+from detaux.report.tiles import build_tiles
+from detaux.runtime.files import hash_file
+
+
+@pytest.fixture
+def hashed_run(run_folder, edit_json):
+    """A run whose records name the model and the labels their stage read."""
+    model = run_folder / "disentangle" / "checkpoint" / "model.safetensors"
+    model.parent.mkdir()
+    model.write_bytes(b"first model")
+    labels = run_folder / "discover" / "labels.parquet"
+    for stage, name, path in (("discover", "model", model), ("multitask", "labels", labels)):
+        inputs = {"manifest": "0" * 64, name: hash_file(path)}
+        edit_json(run_folder / stage / "record.json", lambda record, inputs=inputs: record.update(inputs=inputs))
+    return run_folder
+
+
+def test_stages_made_from_the_files_there_are_shown(hashed_run):
+    run = load_run(hashed_run, "demo")
+    assert run.stale == []
+    assert run.multitask is not None
+    assert describe_stale_discovery(run) is None
+
+
+def test_accuracy_of_other_labels_is_left_out(hashed_run):
+    path = hashed_run / "discover" / "labels.parquet"
+    table = pyarrow.parquet.read_table(path)
+    pyarrow.parquet.write_table(table.set_column(1, "aux_0", pyarrow.array([0] * len(table))), path)
+    run = load_run(hashed_run, "demo")
+    assert run.stale == ["multitask"]
+    assert run.multitask is None
+    assert "multitask" not in run.records
+    assert "measured on other labels and is left out; run detaux multitask CONFIG again" in describe_effect(run)
+    assert build_tiles(run)[-1].value == "not measured"
+
+
+def test_discovery_in_another_model_is_told(hashed_run):
+    (hashed_run / "disentangle" / "checkpoint" / "model.safetensors").write_bytes(b"second model")
+    run = load_run(hashed_run, "demo")
+    assert run.stale == ["discover"]
+    assert "run detaux discover CONFIG again" in describe_stale_discovery(run)
+    assert run.multitask is not None  # still of these labels
+
+
+def change_config(run_folder, stage, old, new):
+    path = run_folder / stage / "config.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_settings_are_those_of_the_stage_that_read_them(run_folder):
+    change_config(run_folder, "shards", "split_seed: 0", "split_seed: 5")
+    change_config(run_folder, "disentangle", "partner: mined", "partner: label")
+    change_config(run_folder, "discover", "clusterer: hdbscan", "clusterer: kmeans")
+    change_config(run_folder, "multitask", "partner: mined", "partner: independent")
+    change_config(run_folder, "multitask", "select: validation", "select: fixed")
+    run = load_run(run_folder, "demo")
+    rows = {row["key"]: row["value"] for row in build_settings(run).rows}
+    assert rows == {
+        "data.split_seed": "5",
+        "pairs.partner": '"label"',
+        "discover.clusterer": '"kmeans"',
+        "multitask.select": '"fixed"',
+    }
+    assert run.get_setting("multitask", "select") == "fixed"
+    assert run.get_setting("discover", "clusterer") == "kmeans"
+
+
+def test_settings_of_the_whole_run_are_the_newest(run_folder):
+    change_config(run_folder, "disentangle", "seed: 0", "seed: 1")
+    change_config(run_folder, "multitask", "seed: 0", "seed: 2")
+    assert load_run(run_folder, "demo").get_setting("run", "seed") == 2
+
+
+def test_config_of_an_unfinished_stage_is_not_shown(run_folder):
+    change_config(run_folder, "discover", "clusterer: hdbscan", "clusterer: kmeans")
+    (run_folder / "discover" / "record.json").unlink()
+    assert load_run(run_folder, "demo").get_setting("discover", "clusterer") == "hdbscan"
+
+
+def test_manifest_is_of_the_shards_the_newest_stage_read(run_folder, edit_json, monkeypatch):
+    monkeypatch.setenv("HOME", str(run_folder.parent))
+    other = run_folder.parent / "other"
+    shutil.copytree(run_folder / "shards", other)
+    edit_json(other / "manifest.json", lambda manifest: manifest.update(dataset="digits"))
+    assert load_run(run_folder, "demo").manifest.dataset == "shapes3d"
+    change_config(run_folder, "disentangle", "shards: null", "shards: ~/other")
+    assert load_run(run_folder, "demo").manifest.dataset == "shapes3d"
+    change_config(run_folder, "multitask", "shards: null", "shards: ~/other")
+    assert load_run(run_folder, "demo").manifest.dataset == "digits"
+
+
+def test_best_factor_is_never_the_principal_one(run_folder, edit_json):
+    manifest = run_folder / "shards" / "manifest.json"
+    assert load_run(run_folder, "demo").best_factor == ("floor_hue", 0.997)
+    edit_json(manifest, lambda tree: tree.update(principal="floor_hue"))
+    run = load_run(run_folder, "demo")
+    assert run.best_factor == ("shape", 0.11)
+    assert "match shape best (V-measure 0.110)" in describe_factor(run)
+    assert "with shape; only scores" in [tile.note for tile in build_tiles(run)]
+    row = build_comparison([run]).rows[0]
+    assert (row["best_v"], row["best_factor"]) == (0.11, "shape")
+
+
+def test_factor_behind_a_mapping_of_classes_is_hidden(run_folder, edit_json):
+    edit_json(
+        run_folder / "shards" / "manifest.json",
+        lambda tree: tree.update(principal="floor_hue", factors={"floor_hue": 5}, classes=["even", "odd"]),
+    )
+    run = load_run(run_folder, "demo")
+    assert run.best_factor == ("floor_hue", 0.997)
+    assert run.principal_name == "floor hue groups"

@@ -1,0 +1,78 @@
+"""What the report says in words, against what the run's files hold."""
+
+import pytest
+
+from detaux.report.collect import load_run
+from detaux.report.sentences import describe_effect, describe_rule, describe_scarcity
+from detaux.report.tables import build_candidates, build_comparison
+from detaux.report.tiles import build_tiles
+
+
+def test_scarce_labels_are_counted(run_folder, edit_json):
+    assert describe_scarcity(load_run(run_folder, "demo")) == (
+        "270 of 2,700 training images have a principal label; no stage saw more."
+    )
+    path = run_folder / "multitask" / "metrics.json"
+    edit_json(path, lambda multitask: multitask["facts"].update(labelled_images=2700))
+    assert describe_scarcity(load_run(run_folder, "demo")) is None
+    edit_json(path, lambda multitask: multitask.pop("facts"))
+    assert describe_scarcity(load_run(run_folder, "demo")) is None
+
+
+def test_official_rule_is_described_as_computed(run_folder, edit_json):
+    edit_json(run_folder / "discover" / "discovery.json", lambda discovery: discovery.update(rule="official"))
+    run = load_run(run_folder, "demo")
+    assert "the smallest of: absolute value of the mean over images of <s_alpha, s_j>" in describe_rule(run)
+    assert "|mean dot| (rule)" in [column.title for column in build_candidates(run).columns]
+
+
+def set_control(labels, gain):
+    """An edit of metrics.json: the control at the choice's weight has these labels and this test gain."""
+
+    def change(multitask):
+        for row in multitask["summary"][6:8]:
+            row.update(labels=labels, gain_mean=gain, gain_low=gain - 0.01, gain_high=gain + 0.01)
+
+    return change
+
+
+@pytest.mark.parametrize("labels", ["random", "permuted", "rotation"])
+def test_gain_that_a_control_shares_is_not_owed_to_the_task(run_folder, edit_json, labels):
+    edit_json(run_folder / "multitask" / "metrics.json", set_control(labels, 0.0125))
+    run = load_run(run_folder, "demo")
+    sentence = (
+        f"The {labels} control at the same weight does as well (+1.25), so the gain is not owed to the discovered"
+    )
+    assert f"3 paired seeds): a gain. {sentence} task." in describe_effect(run)
+    assert build_tiles(run)[-1].note.endswith(f"a gain, as with {labels} labels")
+    assert build_comparison([run]).rows[0]["verdict"] == f"a gain, as with {labels} labels"
+
+
+def test_gain_that_within_class_labels_share_is_owed_to_the_principal_label(run_folder, edit_json):
+    edit_json(run_folder / "multitask" / "metrics.json", set_control("within_class", 0.02))
+    text = describe_effect(load_run(run_folder, "demo"))
+    assert "(+2.00), so the labels' tie to the principal label explains the gain." in text
+
+
+@pytest.mark.parametrize("gain", [0.0124, -0.02])
+def test_gain_above_the_controls_stands(run_folder, edit_json, gain):
+    edit_json(run_folder / "multitask" / "metrics.json", set_control("rotation", gain))
+    assert "does as well" not in describe_effect(load_run(run_folder, "demo"))
+
+
+def test_control_at_another_weight_takes_no_gain_away(run_folder, edit_json):
+    path = run_folder / "multitask" / "metrics.json"
+    edit_json(path, lambda multitask: [row.update(gain_mean=0.05) for row in multitask["summary"][8:10]])
+    assert "does as well" not in describe_effect(load_run(run_folder, "demo"))
+
+
+def test_no_gain_has_no_rival(run_folder, edit_json):
+    def change(multitask):
+        set_control("rotation", 0.05)(multitask)
+        for row in multitask["summary"][2:4]:
+            row.update(gain_low=-0.01)
+
+    edit_json(run_folder / "multitask" / "metrics.json", change)
+    text = describe_effect(load_run(run_folder, "demo"))
+    assert "no gain shown" in text
+    assert "does as well" not in text
