@@ -36,15 +36,17 @@ def append_row(
     command: str,
     ratio: float | None = None,
     spread: str = "",
+    commit: str | None = None,
     path: Path = RESULTS,
 ) -> None:
     """Append a measurement with the time, commit, versions and processor it was taken on.
 
-    `ratio` is to the benchmark's baseline, None for the lack of one; `spread` says how far the rounds lay apart.
+    `ratio` is to the benchmark's baseline, None for the lack of one; `spread` says how far the rounds lay apart; `commit`
+    is the one that made a kept result, None for the present one.
     """
     row = {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": read_commit(),
+        "commit": commit or read_commit(),
         "benchmark": benchmark,
         "case": case,
         "metric": metric,

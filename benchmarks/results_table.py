@@ -3,7 +3,8 @@
     python benchmarks/results_table.py [--seeds 0 1 2] [--rows quickstart label ...]
 
 Every row shares the grid, the split and the network; the presets of the paper and of the released code bring their own
-losses, pair rules and optimiser. A run that is finished is kept, so the command can be stopped and repeated.
+losses, pair rules and optimiser. A run that is finished is kept, so the command can be stopped and repeated; it writes the
+document only when it has run every row.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def main() -> None:
         ]
         lines.append(f"| {title} | {describe(outcomes)} |")
         print(lines[-1], flush=True)
-    if arguments.document.is_file():
+    if arguments.rows == list(ROWS) and arguments.document.is_file():
         text = arguments.document.read_text(encoding="utf-8")
         before, _, rest = text.partition(BEGIN)
         _, _, after = rest.partition(END)

@@ -18,7 +18,8 @@ NOTHING_FOUND = 3
 @dataclass(frozen=True)
 class Outcome:
     """What one run found: V-measure of the chosen labels with their best hidden factor, that factor, NMI with the principal
-    label, the best V over all candidates, V of the principal subspace with the principal label, and seconds spent."""
+    label, the best V over all candidates, V of the principal subspace with the principal label, the commit that trained
+    it, and the seconds of its stages (of the last process alone where a stage was stopped and went on)."""
 
     seed: int
     v_measure: float
@@ -27,6 +28,7 @@ class Outcome:
     best_v: float
     principal_v: float
     one_factor_share: float | None
+    commit: str
     seconds: float
 
 
@@ -41,13 +43,9 @@ def call(*arguments: str, allowed: tuple[int, ...] = (0,)) -> int:
 
 
 def build_set(config: str, root: Path) -> Path:
-    """The shard set every run of a study shares."""
+    """The shard set every run of a study shares, built again where the config asks for another."""
     folder = root / "shards"
-    if not (folder / "manifest.json").is_file():
-        from detaux.config import load_config
-        from shards.build import build_shards
-
-        build_shards(load_config(config), folder)
+    call("shards", "build", config, "--out", str(folder))
     return folder
 
 
@@ -78,6 +76,7 @@ def run_once(config: str, overrides: list[str], seed: int, shards: Path, root: P
         best_v=max(best_match(one, principal)[0] for one in discovery["candidates"]),
         principal_v=discovery["principal_subspace"]["principal"]["nmi"],
         one_factor_share=discovery["pairs"]["one_factor_share"],
+        commit=record["commit"][:10],
         seconds=record["seconds"] + discovery["seconds"],
     )
 
