@@ -44,7 +44,9 @@ def build_shards(config: Config, folder: Path) -> Manifest:
     columns = [
         column
         for column, (name, size) in enumerate(source.factors.items())
-        if size > 1 and (len(source.factors) > 1 or isinstance(data.principal, dict))
+        if size > 1
+        and (len(source.factors) > 1 or isinstance(data.principal, dict))
+        and (source.factor_values[:, column] >= 0).all()  # a class that some images lack is no known factor
     ]
     keys = make_keys(source)
     with atomic_path(folder) as partial:

@@ -12,7 +12,7 @@ from detaux.config import STAGE_SECTIONS
 from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file, read_json
-from detaux.runtime.record import RECORD_NAME, read_stage_config
+from detaux.runtime.record import RECORD_NAME, is_edited, read_stage_config
 from detaux.runtime.tracker import read_metrics
 
 STAGES = ("shards", "disentangle", "discover", "multitask")
@@ -38,6 +38,7 @@ class Run:
     label_counts: dict[int, int]  # auxiliary label -> training images
     multitask: dict[str, Any] | None  # None also where it trained on other labels than these
     stale: list[str]  # stages whose input has been made anew since
+    has_edited_labels: bool  # labels.parquet is no longer what discovery wrote
     configs: dict[str, dict[str, Any]]  # stage -> frozen config
     records: dict[str, dict[str, Any]]  # stage -> record.json
 
@@ -183,6 +184,7 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
         label_counts=_count_labels(stages["discover"] / "labels.parquet"),
         multitask=multitask,
         stale=stale,
+        has_edited_labels="discover" in records and is_edited(stages["discover"], "labels.parquet"),
         configs=configs,
         records=records,
     )

@@ -121,7 +121,12 @@ def describe_unmeasured(run: Run) -> str:
 
 
 def describe_stale_discovery(run: Run) -> str | None:
-    """A warning where the disentangler was trained anew after it was searched."""
+    """A warning where the disentangler was trained anew after it was searched, or where the labels were edited."""
+    if run.has_edited_labels:
+        return (
+            "labels.parquet was edited after discovery: the accuracy table is about the edited labels, the clusters, "
+            "scores and example images about those that were found."
+        )
     if "discover" not in run.stale:
         return None
     return (

@@ -64,7 +64,10 @@ def is_done(folder: Path, inputs_hash: str, editable: str | None = None) -> bool
 def is_edited(folder: Path, name: str) -> bool:
     """Whether a file of a finished stage is no longer what the stage wrote."""
     path, record = folder / name, folder / RECORD_NAME
-    return path.is_file() and record.is_file() and hash_file(path) != read_json(record)["outputs"].get(name)
+    if not (path.is_file() and record.is_file()):
+        return False
+    digest = read_json(record).get("outputs", {}).get(name)
+    return digest is not None and hash_file(path) != digest
 
 
 def write_record(

@@ -45,6 +45,20 @@ def test_accuracy_of_other_labels_is_left_out(hashed_run):
     assert build_tiles(run)[-1].value == "not measured"
 
 
+def test_edited_labels_are_told(hashed_run, edit_json):
+    path = hashed_run / "discover" / "labels.parquet"
+    written = {"labels.parquet": hash_file(path)}
+    edit_json(hashed_run / "discover" / "record.json", lambda record: record.update(outputs=written))
+    assert describe_stale_discovery(load_run(hashed_run, "demo")) is None
+    table = pyarrow.parquet.read_table(path)
+    pyarrow.parquet.write_table(table.set_column(1, "aux_0", pyarrow.array([0, 1] * (len(table) // 2))), path)
+    inputs = {"labels": hash_file(path)}  # what multitask then trained on
+    edit_json(hashed_run / "multitask" / "record.json", lambda record: record.update(inputs=inputs))
+    run = load_run(hashed_run, "demo")
+    assert "labels.parquet was edited after discovery" in describe_stale_discovery(run)
+    assert run.multitask is not None
+
+
 def test_discovery_in_another_model_is_told(hashed_run):
     (hashed_run / "disentangle" / "checkpoint" / "model.safetensors").write_bytes(b"second model")
     run = load_run(hashed_run, "demo")

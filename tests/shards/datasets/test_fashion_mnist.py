@@ -84,9 +84,9 @@ def test_files_that_disagree_are_refused(make_data: MakeData, tmp_path: Path) ->
 
 def test_published_split_is_kept_by_the_builder(make_config: Callable[..., Config], tmp_path: Path) -> None:
     write_dataset(tmp_path, ".gz")
-    overrides = [f"data.path={tmp_path}", "data.split=published", "data.validation_fraction=0"]
+    overrides = [f"data.path={tmp_path}", "data.split=published", "data.validation_fraction=0.2"]
     manifest = build_shards(make_config("fashion_mnist", *overrides), tmp_path / "set")
-    assert (manifest.count("train"), manifest.count("validation"), manifest.count("test")) == (20, 0, 10)
+    assert (manifest.count("train"), manifest.count("validation"), manifest.count("test")) == (10, 10, 10)
     assert manifest.factors == {}
 
 
