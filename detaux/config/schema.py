@@ -129,7 +129,7 @@ class ConsistencyConfig:
 @dataclass(frozen=True)
 class RegularizationConfig:
     form: Literal["paper", "official"] = key("paper", "Eq. (10) with its gradient, or detached (released: no gradient)")
-    temperature: float = key(5.0, "softmax sharpness of the soft usage that carries the gradient", 0.01)
+    sharpness: float = key(5.0, "softmax sharpness (1 / temperature) of the soft usage that carries the gradient", 0.01)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def compute_objective(
             is_known_B,
             normalizer=losses.oracle.normalizer,
             form=losses.oracle.form,
-            temperature=losses.regularization.temperature,
+            sharpness=losses.regularization.sharpness,
             alpha=model.alpha,
         )
         parts["regularization"] = regularization_loss(usage_BK, losses.regularization.form)

@@ -18,13 +18,13 @@ def compute_usage(
     *,
     normalizer: str,
     form: DistanceForm,
-    temperature: float,
+    sharpness: float,
     alpha: int = 0,
 ) -> Tensor:
     """The soft indicators A of Eq. (10): how much each pair uses each subspace.
 
     Equation:  Detaux (Skenderi et al., ICIAP 2025), the text under Eq. (10): "a weighted softmax to the distance matrix".
-    Inputs:    as in compute_oracle; temperature multiplies the normalised distances, so large is sharp; 0 is a hard arg
+    Inputs:    as in compute_oracle; sharpness multiplies the normalised distances; 0 is a hard arg
                max, without gradient.
     Output:    usage_BK  [B, K], rows sum to 1; one-hot at alpha where the labels differ.
     Gradient:  to the free subspaces of pairs with equal labels and, through the normaliser, to the free subspaces of
@@ -35,7 +35,7 @@ def compute_usage(
     Checked:   tests/losses/test_regularization.py.
     """
     scores_BK = compute_normalized_distance(first_BKD, second_BKD, normalizer=normalizer, form=form)
-    return weigh_subspaces(scores_BK, is_different_B, is_known_B, sharpness=temperature, alpha=alpha)
+    return weigh_subspaces(scores_BK, is_different_B, is_known_B, sharpness=sharpness, alpha=alpha)
 
 
 def regularization_loss(usage_BK: Tensor, form: Literal["paper", "official"]) -> Tensor:

@@ -30,7 +30,7 @@ def build_losses(**weights):
         weights=dataclasses.replace(base.weights, **weights),
         distance=dataclasses.replace(base.distance, form="official"),
         sparsity=dataclasses.replace(base.sparsity, form="official"),
-        regularization=dataclasses.replace(base.regularization, form="official", temperature=1e6),
+        regularization=dataclasses.replace(base.regularization, form="official", sharpness=1e6),
         consistency=dataclasses.replace(base.consistency, form="official", mixes=0),
         oracle=dataclasses.replace(base.oracle, form="squared", normalizer="mean_distance"),
     )

@@ -4,7 +4,7 @@ import torch
 from detaux.losses.regularization import compute_usage, regularization_loss
 
 FORMS = ["paper", "official"]
-OPTIONS = {"normalizer": "mean_distance", "form": "distance", "temperature": 5.0}
+OPTIONS = {"normalizer": "mean_distance", "form": "distance", "sharpness": 5.0}
 
 
 def compute_gradients(first, second, is_different, **overrides):
@@ -36,7 +36,7 @@ def test_usage_matches_loop_version(loops, draw_pairs, form, normalizer, subspac
     expected = loops.compute_weights(
         first.tolist(), second.tolist(), is_different.tolist(), normalizer, form, 0.7, alpha=0
     )
-    usage = compute_usage(first, second, is_different, normalizer=normalizer, form=form, temperature=0.7)
+    usage = compute_usage(first, second, is_different, normalizer=normalizer, form=form, sharpness=0.7)
     torch.testing.assert_close(usage, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
@@ -69,7 +69,7 @@ def test_regularization_official_form_has_no_gradient_and_paper_form_has(draw):
 @pytest.mark.parametrize("form", ["distance", "squared"])
 def test_usage_gradient_matches_finite_differences(draw_pairs, normalizer, form):
     first, second, is_different = draw_pairs(4, pairs=4, latent=2)
-    options = {"normalizer": normalizer, "form": form, "temperature": 1.5}
+    options = {"normalizer": normalizer, "form": form, "sharpness": 1.5}
     inputs = (first.requires_grad_(), second.requires_grad_())
     assert torch.autograd.gradcheck(
         lambda *both: regularization_loss(compute_usage(*both, is_different, **options), "paper"), inputs
@@ -87,7 +87,7 @@ def test_usage_gradient_reaches_free_subspaces_and_no_alpha(draw_pairs):
 def test_usage_gradient_reaches_different_labels_only_through_the_normaliser(draw_pairs):
     """mean_norm: the gradient at a vector of a pair with different labels is along the vector, whose length alone counts."""
     first, second, is_different = draw_pairs(4, pairs=7, latent=5)
-    options = {"normalizer": "mean_norm", "temperature": 1.0}
+    options = {"normalizer": "mean_norm", "sharpness": 1.0}
     for values, gradient in zip(
         (first, second), compute_gradients(first, second, is_different, **options), strict=True
     ):
@@ -103,7 +103,7 @@ def test_usage_gradient_is_zero_where_no_share_can_move(draw_pairs, case):
     if case == "all labels differ":
         is_different = torch.ones_like(is_different)
     if case == "hard":
-        usage = compute_usage(first.requires_grad_(), second, is_different, **(OPTIONS | {"temperature": 0.0}))
+        usage = compute_usage(first.requires_grad_(), second, is_different, **(OPTIONS | {"sharpness": 0.0}))
         assert not usage.requires_grad
         return
     for gradient in compute_gradients(first, second, is_different):
