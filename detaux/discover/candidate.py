@@ -9,7 +9,7 @@ import numpy as np
 from detaux.config import Config
 from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.embed import Embeddings
-from detaux.discover.merge import merge_dependent
+from detaux.discover.merge import compute_dependence, merge_greedily
 from detaux.discover.separation import compute_separation, compute_silhouette
 from detaux.runtime.progress import track
 
@@ -75,11 +75,7 @@ def cluster_subspaces(embeddings: Embeddings, indices: Sequence[int], config: Co
 
 
 def build_candidates(embeddings: Embeddings, free: Sequence[int], config: Config) -> list[Candidate]:
-    """The free subspaces, dependent ones joined and clustered again; or the autoencoder's latents (`discover.source`).
-
-    A subspace with more noise than `discover.max_noise_share` joins no other: what little it clusters says less of it
-    than of chance. A group whose joint clusters are separated worse than those of one of its members stays apart.
-    """
+    """The free subspaces, dependent ones joined and clustered again; or the autoencoder's latents (`discover.source`)."""
     discover, seed = config.discover, config.run.seed
     if discover.source == "encoder":
         latents_ND = embeddings.latents_ND
@@ -87,20 +83,16 @@ def build_candidates(embeddings: Embeddings, free: Sequence[int], config: Config
     alone = cluster_subspaces(embeddings, free, config)
     if not discover.merge:
         return alone
-    mergeable = [one.clusters.noise_share <= discover.max_noise_share for one in alone]
-    candidates = []
-    for group in merge_dependent([one.clusters.labels for one in alone], discover.merge_threshold, mergeable):
-        members = [alone[place] for place in group]
-        if len(members) == 1:
-            candidates += members
-            continue
-        points_ND = np.concatenate([one.points_ND for one in members], axis=1)
-        indices = tuple(one.subspaces[0] for one in members)
-        joint = Candidate(points_ND, cluster_points(points_ND, discover, seed), indices)
-        is_better = _separate(joint, seed) >= max(_separate(one, seed) for one in members)
-        candidates += [joint] if is_better else members
-    return candidates
 
+    def join(first: Candidate, second: Candidate) -> Candidate:
+        points_ND = np.concatenate([first.points_ND, second.points_ND], axis=1)
+        subspaces = tuple(sorted((*first.subspaces, *second.subspaces)))
+        return Candidate(points_ND, cluster_points(points_ND, discover, seed), subspaces)
 
-def _separate(one: Candidate, seed: int) -> float:
-    return compute_separation(compute_silhouette(one.points_ND, one.clusters, seed), one.clusters)
+    def depend(first: Candidate, second: Candidate) -> float:
+        return compute_dependence(first.clusters.labels, second.clusters.labels)
+
+    def separate(one: Candidate) -> float:
+        return compute_separation(compute_silhouette(one.points_ND, one.clusters, seed), one.clusters)
+
+    return merge_greedily(alone, depend, join, separate, discover.merge_threshold)

@@ -3,12 +3,15 @@
 A factor can be split over two subspaces, each seeing a part of its values; clusters of their concatenation see all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 from scipy.stats import chi2_contingency
 from scipy.stats.contingency import crosstab
+
+Item = TypeVar("Item")
 
 SIGNIFICANCE = 1e-3  # a dependence that chance explains better than this is none, however large it looks
 
@@ -39,23 +42,33 @@ def _compute_entropy(shares: np.ndarray) -> float:
     return float(-(positive * np.log(positive)).sum())
 
 
-def merge_dependent(
-    labels: Sequence[np.ndarray], threshold: float, mergeable: Sequence[bool] | None = None
-) -> list[tuple[int, ...]]:
-    """Groups of positions in `labels` that depend on each other above `threshold`, directly or through others.
+def merge_greedily(
+    items: Sequence[Item],
+    depend: Callable[[Item, Item], float],
+    join: Callable[[Item, Item], Item],
+    separate: Callable[[Item], float],
+    threshold: float,
+) -> list[Item]:
+    """Join the two items that depend most on each other, above `threshold`, again and again.
 
-    Every position is in exactly one group; groups come in the order of their first member. A labelling with less than two
-    clusters, or one whose `mergeable` is False, stays alone.
+    A joint item that separates worse than one of its two parts is undone, and the two are not tried again. A joint item
+    stands where the first of its parts stood.
     """
-    count = len(labels)
-    usable = [labels[i].max(initial=-1) >= 1 and (mergeable is None or mergeable[i]) for i in range(count)]
-    is_joined = np.zeros((count, count), bool)
-    for first in range(count):
-        for second in range(first + 1, count):
-            if usable[first] and usable[second]:
-                is_joined[first, second] = compute_dependence(labels[first], labels[second]) > threshold
-    _, group_of = connected_components(is_joined, directed=False)
-    groups: dict[int, list[int]] = {}
-    for position, group in enumerate(group_of.tolist()):
-        groups.setdefault(group, []).append(position)
-    return [tuple(members) for members in groups.values()]
+    place_of = dict(enumerate(items))
+    dependence = {(one, two): depend(place_of[one], place_of[two]) for one, two in combinations(place_of, 2)}
+    while dependence:
+        pair = max(dependence, key=lambda one: dependence[one])
+        if dependence.pop(pair) <= threshold:
+            break
+        first, second = (place_of[place] for place in pair)
+        joint = join(first, second)
+        if separate(joint) < max(separate(first), separate(second)):
+            continue
+        keep, gone = pair
+        place_of[keep] = joint
+        del place_of[gone]
+        dependence = {one: value for one, value in dependence.items() if not {keep, gone} & set(one)}
+        for place in place_of:
+            if place != keep:
+                dependence[min(place, keep), max(place, keep)] = depend(joint, place_of[place])
+    return [place_of[place] for place in sorted(place_of)]

@@ -1,9 +1,20 @@
 import numpy as np
 import pytest
 
-from detaux.discover.merge import compute_dependence, merge_dependent
+from detaux.discover.merge import compute_dependence, merge_greedily
 
 THRESHOLD = 0.012
+
+
+def merge(labels, threshold=THRESHOLD, separate=lambda item: 0.0):
+    """Groups of positions; the labels of a joint item are the pairs of its parts' labels."""
+
+    def join(first, second):
+        return (*first[0], *second[0]), np.unique(np.stack([first[1], second[1]]), axis=1, return_inverse=True)[1]
+
+    items = [((place,), values) for place, values in enumerate(labels)]
+    depend = lambda first, second: compute_dependence(first[1], second[1])  # noqa: E731
+    return [tuple(sorted(places)) for places, _ in merge_greedily(items, depend, join, separate, threshold)]
 
 
 def draw_labels(samples, clusters, seed):
@@ -48,7 +59,7 @@ def test_independent_labels_stay_apart_however_few_samples(samples):
     merged = 0
     for seed in range(20):
         labels = [draw_labels(samples, 6, 100 * seed + number) for number in range(6)]
-        merged += len(merge_dependent(labels, THRESHOLD)) < len(labels)
+        merged += len(merge(labels)) < len(labels)
     assert merged <= 1
 
 
@@ -64,26 +75,48 @@ def test_plug_in_information_would_have_merged_them():
 def test_two_views_of_one_factor_merge(samples):
     factor = draw_labels(samples, 4, 0)
     labels = [factor // 2, draw_labels(samples, 3, 1), (factor > 0).astype(int)]
-    assert merge_dependent(labels, THRESHOLD) == [(0, 2), (1,)]
+    assert merge(labels) == [(0, 2), (1,)]
 
 
 def test_merging_is_transitive():
     factor = draw_labels(4000, 4, 0)
     left, right = factor // 2, factor % 2
     assert compute_dependence(left, right) <= THRESHOLD
-    assert merge_dependent([left, factor, right], THRESHOLD) == [(0, 1, 2)]
+    assert merge([left, factor, right]) == [(0, 1, 2)]
 
 
-def test_one_cluster_and_unmergeable_labels_stay_alone():
+def test_labels_of_one_cluster_stay_alone():
     labels = draw_labels(1000, 3, 0)
-    alike = [labels, labels, np.zeros(1000, int), np.full(1000, -1)]
-    assert merge_dependent(alike, THRESHOLD) == [(0, 1), (2,), (3,)]
-    assert merge_dependent(alike, THRESHOLD, [True, False, True, True]) == [(0,), (1,), (2,), (3,)]
+    assert merge([labels, labels, np.zeros(1000, int), np.full(1000, -1)]) == [(0, 1), (2,), (3,)]
+
+
+def test_worse_separation_undoes_a_merge_and_leaves_the_others():
+    one, two = draw_labels(2000, 3, 0), draw_labels(2000, 3, 1)
+    values = {(0, 1): 2.0, (2, 3): 0.5}
+    separate = lambda item: values.get(tuple(sorted(item[0])), 1.0)  # noqa: E731
+    assert merge([one, one, two, two], separate=separate) == [(0, 1), (2,), (3,)]
+
+
+def test_strongest_dependence_joins_first():
+    """A bridge that leans on two independent factors goes to the one it tells more of, and then no longer bridges them."""
+    draw = np.random.default_rng(0)
+    one, two = draw_labels(4000, 4, 0), draw_labels(4000, 4, 1)
+    bridge = np.where(draw.random(4000) < 0.8, one, np.where(draw.random(4000) < 0.5, two, draw_labels(4000, 4, 2)))
+    assert compute_dependence(one, bridge) > compute_dependence(two, bridge) > 0
+    items = [((0,), one), ((1,), bridge), ((2,), two)]
+    found = merge_greedily(
+        items,
+        lambda first, second: compute_dependence(first[1], second[1]),
+        lambda first, second: ((*first[0], *second[0]), first[1]),  # the joint clusters are the factor's own
+        lambda item: 0.0,
+        0.0,
+    )
+    assert [places for places, _ in found] == [(0, 1), (2,)]
 
 
 def test_a_higher_threshold_merges_less():
     random = np.random.default_rng(0)
     first = random.integers(4, size=4000)
     second = np.where(random.random(4000) < 0.5, first, random.integers(4, size=4000))
-    assert merge_dependent([first, second], THRESHOLD) == [(0, 1)]
-    assert merge_dependent([first, second], 0.9) == [(0,), (1,)]
+    assert merge([first, second]) == [(0, 1)]
+    assert merge([first, second], 0.9) == [(0,), (1,)]
