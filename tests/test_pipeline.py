@@ -21,6 +21,13 @@ SMALL = (
     "multitask.seeds=2",
     "multitask.weights=[0.5]",
 )
+SCENES = (  # k-means always finds a task, however short the training
+    "data.grid=[3,3,4,3,2,1]",
+    "data.side=16",
+    "discover.clusterer=kmeans",
+    "discover.clusters=3",
+    "discover.min_oracle_share=0",
+)
 MODES = ("RGB", "L", "P", "RGBA", "CMYK", "LA", "I;16", "1")
 
 
@@ -75,15 +82,7 @@ def test_folder_of_mixed_pictures_gives_a_report_and_names_the_broken_ones(photo
 
 
 def test_rendered_scenes_with_scarce_labels_run_to_the_table_and_again_skip_every_stage(tmp_path):
-    keys = (
-        "data.grid=[3,3,4,3,2,1]",
-        "data.side=16",
-        "data.labelled_fraction=0.3",
-        "discover.clusterer=kmeans",
-        "discover.clusters=3",
-        "discover.min_oracle_share=0",
-        f"run.dir={tmp_path}/run",
-    )
+    keys = (*SCENES, "data.labelled_fraction=0.3", f"run.dir={tmp_path}/run")
     first = detaux("run", "configs/quickstart.yaml", *keys, *SMALL)
     assert first.returncode == 0, first.stderr
     metrics = json.loads((tmp_path / "run" / "multitask" / "metrics.json").read_text())
@@ -97,15 +96,7 @@ def test_rendered_scenes_with_scarce_labels_run_to_the_table_and_again_skip_ever
 
 
 def test_upper_bound_is_marked_in_every_output(tmp_path):
-    keys = (
-        "pairs.partner=one_factor",
-        "data.grid=[3,3,4,3,2,1]",
-        "data.side=16",
-        "discover.clusterer=kmeans",
-        "discover.clusters=3",
-        "discover.min_oracle_share=0",
-        f"run.dir={tmp_path}/run",
-    )
+    keys = (*SCENES, "pairs.partner=one_factor", f"run.dir={tmp_path}/run")
     result = detaux("run", "configs/quickstart.yaml", *keys, *SMALL)
     assert result.returncode == 0, result.stderr
     run = tmp_path / "run"
