@@ -7,6 +7,7 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,10 @@ def call(*arguments: str, allowed: tuple[int, ...] = (0,)) -> int:
     return result.returncode
 
 
-def build_set(config: str, root: Path) -> Path:
-    """The shard set every run of a study shares, built again where the config asks for another."""
+def build_set(config: str, root: Path, overrides: Sequence[str] = ()) -> Path:
+    """The shard set that runs of a study share, built again where the config asks for another."""
     folder = root / "shards"
-    call("shards", "build", config, "--out", str(folder))
+    call("shards", "build", config, "--out", str(folder), *overrides)
     return folder
 
 
