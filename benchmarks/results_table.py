@@ -2,9 +2,9 @@
 
     python benchmarks/results_table.py [--seeds 0 1 2] [--rows quickstart label ...]
 
-Every row shares the grid, the split and the network, and all but one the principal labels; the presets of the paper and of the released code bring their own
-losses, pair rules and optimiser. A run that is finished is kept, so the command can be stopped and repeated; it writes the
-document only when it has run every row.
+Every row shares the grid, the split and the network, and all but one the principal labels; the presets of the paper and of the
+released code bring their own losses, pair rules and optimiser. A run that is finished is kept, so the command can be stopped
+and repeated; it writes the document only when it has run every row.
 """
 
 import argparse
