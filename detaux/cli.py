@@ -166,12 +166,21 @@ class Job:
 
 
 def _run_pipeline(parsed: argparse.Namespace) -> int:
+    from detaux.runtime.files import lock_folder
+
     if "=" in parsed.config and not Path(parsed.config).is_file():
         raise UserError(
             f"{parsed.config!r} stands where CONFIG.yaml is expected; put the config file before key=value."
         )
     config = load_config(parsed.config, parsed.overrides)
     job = Job(config, shlex.join([parsed.config, *parsed.overrides]))
+    _make_run_folder(job.root)
+    with lock_folder(job.root):
+        return _run_stages(parsed, job)
+
+
+def _run_stages(parsed: argparse.Namespace, job: Job) -> int:
+    config = job.config
     if parsed.command != "run":
         run_stage(parsed.command, job)
         return 0
@@ -197,15 +206,17 @@ def run_stage(stage: str, job: Job) -> None:
     from detaux.runtime.record import compute_inputs_hash, is_done, is_edited
 
     if stage == "shards":
-        _make_run_folder(job.root)
         _build_shards(job.config, job.shards, job.make_command("disentangle"))
         return
     inputs = job.list_inputs(stage)
     makers = {"manifest": "shards", "model": "disentangle", "labels": "discover"}
     for name, path in inputs.items():
         if not path.is_file():
+            found_nothing = name == "labels" and (path.parent / "discovery.json").is_file()
             raise UserError(
-                f"{path} does not exist, and {stage} reads it; run `{job.make_command(makers[name])}` first."
+                f"discovery found no task, so there is no {path}; see {path.parent / 'discovery.json'}."
+                if found_nothing
+                else f"{path} does not exist, and {stage} reads it; run `{job.make_command(makers[name])}` first."
             )
     if inputs and not job.config.data.shards:
         _check_own_shards(job)
@@ -215,7 +226,6 @@ def run_stage(stage: str, job: Job) -> None:
         if editable and is_edited(folder, editable):
             say(f"{stage}: {folder / editable} was edited; the stages after it use it as it is.")
         return
-    _make_run_folder(job.root)
     RUNNERS[stage](job, folder)
     following = STAGES[STAGES.index(stage) + 1 :]
     left = folder if following else folder / "report.html"
@@ -289,7 +299,7 @@ def _build_shards(config: Config, folder: Path, following: str) -> None:
     if is_done(folder, compute_inputs_hash("shards", config, list_inputs(config))):
         say(f"shards: unchanged, {folder} is kept.")
     else:
-        _check_replaceable(folder, config.data.path)
+        _check_replaceable(folder, config)
         build_shards(config, folder)
         say(f"shards: wrote {folder}. Next: {following}")
     quarantined = read_manifest(folder).quarantined
@@ -299,10 +309,12 @@ def _build_shards(config: Config, folder: Path, following: str) -> None:
         say(f"shards: left out {len(quarantined) - SHOWN_FILES} more; {folder / 'manifest.json'} names all.")
 
 
-def _check_replaceable(folder: Path, source: str | None) -> None:
+def _check_replaceable(folder: Path, config: Config) -> None:
     """A build replaces its folder whole: refuse one that holds anything but a shard set, or that is the source."""
-    if source and folder.resolve() == Path(source).expanduser().resolve():
-        raise UserError(f"{folder} is data.path itself; the shard set needs a folder of its own.")
+    source = Path(config.data.path).expanduser().resolve() if config.data.path else None
+    parents = [folder.resolve(), *(folder.resolve().parents if config.data.source == "folder" else ())]
+    if source in parents:
+        raise UserError(f"{folder} lies in data.path={config.data.path}, which the next build would read; set another.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; the shard set needs a folder of its own.")
     entries = sorted(folder.iterdir()) if folder.exists() else []

@@ -38,6 +38,8 @@ def build_shards(config: Config, folder: Path) -> Manifest:
     started = time.time()
     data, inputs = config.data, list_inputs(config)
     source = open_source(data)
+    if source.count == 0:
+        raise UserError(f"data.source={data.source} holds no sample that can be used.")
     principal = choose_principal(source, data.principal)
     names = split_samples(source, principal, data)
     labels = hide_labels(principal.labels, names, data.labelled_fraction, data.split_seed)

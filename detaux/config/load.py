@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from omegaconf import MISSING, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from detaux.config.schema import VGG_MIN_SIDE, Config
@@ -206,6 +206,8 @@ def _nest(dotted: str, value: Any) -> dict[str, Any]:
 def _check_range(origin: str, dotted: str, value: Any, entry: dataclasses.Field[Any], allowed: str) -> None:
     low, high, choices = (entry.metadata.get(name) for name in ("low", "high", "choices"))
     for one in value if isinstance(value, list | ListConfig) else [value]:
+        if isinstance(one, list | ListConfig | dict | DictConfig) and entry.name != "principal":
+            raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {allowed}.")
         if choices and one not in choices:
             raise UserError(f"{origin}: {dotted}={one!r} is not allowed; expected {allowed}.")
         if isinstance(one, int | float) and not (

@@ -21,9 +21,12 @@ def load_labels(path: Path, keys: list[str]) -> Tensor:
     """
     try:
         table = parquet.read_table(path, columns=["key", "aux_0"])
-        label_of = dict(zip(table["key"].to_pylist(), table["aux_0"].to_pylist(), strict=True))
+        pairs = set(zip(table["key"].to_pylist(), table["aux_0"].to_pylist(), strict=True))
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path} is no parquet file with the columns key and aux_0: {error}.") from None
+    label_of = dict(pairs)
+    if len(label_of) < len(pairs):
+        raise UserError(f"{path} gives {len(pairs) - len(label_of)} keys more than one label in aux_0.")
     wrong = [value for value in label_of.values() if value is not None and not (type(value) is int and value >= 0)]
     if wrong:
         raise UserError(f"{path}: aux_0 holds {wrong[0]!r}; whole numbers from 0 on are expected.")

@@ -1,5 +1,6 @@
 """Training checkpoints: written beside and renamed, the last N kept, loaded without unpickling arbitrary objects."""
 
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -10,6 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from detaux.runtime.files import atomic_path, read_json, write_json
+
+log = logging.getLogger(__name__)
 
 STEP_FOLDER = re.compile(r"step-(\d{8})")
 
@@ -39,10 +42,16 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(folder: Path, inputs_hash: str) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """(step, model, training) of the newest checkpoint with these inputs; None where there is none."""
+    """(step, model, training) of the newest sound checkpoint with these inputs; None where there is none.
+
+    One that cannot be read is passed over, and named in the log.
+    """
     for path in reversed(list_checkpoints(folder)):
-        state = read_json(path / "state.json")
-        if state["inputs_hash"] == inputs_hash:
-            training = torch.load(path / "training.pt", weights_only=True, map_location="cpu")
-            return state["step"], load_file(path / "model.safetensors"), training
+        try:
+            state = read_json(path / "state.json")
+            if state["inputs_hash"] == inputs_hash:
+                training = torch.load(path / "training.pt", weights_only=True, map_location="cpu")
+                return state["step"], load_file(path / "model.safetensors"), training
+        except Exception as error:  # a damaged file makes torch, pickle and safetensors raise nearly anything
+            log.warning("checkpoint %s cannot be read and is passed over: %s", path, error)
     return None

@@ -1,13 +1,38 @@
 """Write files so that a reader never sees half of one."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from detaux.errors import UserError
+
+FULL_BYTES = 2**23  # with less room than this, a write that failed has failed for the lack of it
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process; raises UserError where another one holds it. The lock goes with its process.
+
+    A folder that is still empty at the end is taken away.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another detaux process works in {folder}; wait for it or set another run.dir.") from None
+        yield
+    finally:
+        os.close(handle)
+        with suppress(OSError):
+            folder.rmdir()
 
 
 @contextmanager
@@ -15,13 +40,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file or folder to; it becomes `path` only when the block succeeds.
 
     A kill leaves the old one whole, the new one whole or, between two renames of folders, none; hidden left-overs are
-    removed by the next use.
+    removed by the next use. A block that fails on a full disk raises OSError with ENOSPC, whatever its library raised.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
     _remove(partial)
     _remove(old)
-    yield partial
+    try:
+        yield partial
+    except OSError:
+        raise
+    except Exception as error:
+        if shutil.disk_usage(path.parent).free < FULL_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     if partial.is_dir() and path.exists():
         os.replace(path, old)  # a folder cannot be renamed over another
     os.replace(partial, path)

@@ -98,7 +98,7 @@ def run_loop(
                 save(done)
             advance(1)
             if request.received is not None and done < steps:
-                raise InterruptedRunError(request.received, f"step {done}")
+                raise InterruptedRunError(request.received, f"step {done} of {description}")
 
 
 def _check_finite(meter: Meter, step: int) -> None:

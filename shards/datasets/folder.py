@@ -1,5 +1,6 @@
 """Your own pictures: a folder of class folders, any format, mode and size that Pillow reads."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def open_folder(config: DataConfig) -> Source:
     if not root.is_dir():
         raise UserError(f"data.path={root} is not a folder.")
     files, quarantined = _list_files(root)
-    names = [path.relative_to(root).parts[0] if path.parent != root else UNLABELLED for path in files]
+    names = [show_name(path.relative_to(root).parts[0]) if path.parent != root else UNLABELLED for path in files]
     classes = sorted(set(names) - {UNLABELLED})
     if len(classes) < 2:
         first = "; {file} is {reason}".format(**quarantined[0]) if quarantined else ""
@@ -41,7 +42,7 @@ def open_folder(config: DataConfig) -> Source:
     for path, name in zip(files, names, strict=True):
         reason = check_picture(path)
         if reason:
-            quarantined.append({"file": str(path.relative_to(root)), "reason": reason})
+            quarantined.append({"file": show_name(path.relative_to(root)), "reason": reason})
         else:
             good.append((path, label_of.get(name, -1)))
     check_share(f"data.path={root}", quarantined, len(good) + len(quarantined), config.max_bad_fraction)
@@ -59,9 +60,14 @@ def open_folder(config: DataConfig) -> Source:
         factor_values=np.array([[label] for _, label in good], dtype=np.int64),
         published_split=None,
         read=read,
-        keys=[str(path.relative_to(root)) for path, _ in good],
+        keys=[show_name(path.relative_to(root)) for path, _ in good],
         quarantined=quarantined,
     )
+
+
+def show_name(path: Path | str) -> str:
+    """A file name as text that can be written anywhere: bytes that are no UTF-8 are shown by a mark."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _list_files(root: Path) -> tuple[list[Path], list[dict[str, str]]]:
@@ -77,7 +83,7 @@ def _list_files(root: Path) -> tuple[list[Path], list[dict[str, str]]]:
                 continue
             reason = _refuse_link(path, root)
             if reason:
-                refused.append({"file": str(path.relative_to(root)), "reason": reason})
+                refused.append({"file": show_name(path.relative_to(root)), "reason": reason})
             elif path.is_file():
                 files.append(path)
     return files, refused
@@ -99,7 +105,7 @@ def check_picture(path: Path) -> str | None:
     try:
         read_picture(path, 8)
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        return " ".join(str(error).replace(str(path), path.name).split()) or type(error).__name__
+        return show_name(" ".join(str(error).replace(str(path), path.name).split())) or type(error).__name__
     return None
 
 

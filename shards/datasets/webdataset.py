@@ -1,6 +1,7 @@
 """Adopt existing WebDataset tars in the standard layout: an image and a .cls (or a .json with "label") per sample."""
 
 import glob
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,22 @@ def _iterate(tars: list[Path]) -> Iterator[Sample]:
     """Every sample of every tar."""
     for path in tars:
         try:
+            _check_end(path)
             with path.open("rb") as stream:
                 for group in iterate_groups(stream):
                     yield _decode(path, group)
         except Exception as error:  # tar libraries raise nearly anything; how many samples are lost is unknown
             raise UserError(f"{path} is no tar, or is cut short: {' '.join(str(error).split())}.") from None
+
+
+def _check_end(path: Path) -> None:
+    """Raise ValueError where a plain tar does not end in two empty blocks: it is cut short, and reads as if it ended there."""
+    with path.open("rb") as stream:
+        if stream.read(2) == b"\x1f\x8b":  # gzip has an end and a checksum of its own
+            return
+        stream.seek(max(0, path.stat().st_size - 2 * tarfile.BLOCKSIZE))
+        if stream.read().strip(b"\0"):
+            raise ValueError("it lacks the two empty blocks at the end of a tar")
 
 
 def _decode(path: Path, group: dict[str, Any]) -> Sample:

@@ -45,6 +45,11 @@ def test_edited_labels_of_a_single_class_are_refused(tmp_path):
         load_labels(write(tmp_path / "labels.parquet", ["a", "b"], [1, 1]), ["a", "b"])
 
 
+def test_key_with_two_labels_is_refused(tmp_path):
+    with pytest.raises(UserError, match="1 keys more than one label"):
+        load_labels(write(tmp_path / "labels.parquet", ["a", "b", "a"], [0, 1, 1]), ["a", "b"])
+
+
 def test_file_that_is_no_table_of_labels_is_refused(tmp_path):
     path = tmp_path / "labels.parquet"
     path.write_text("key,aux_0")

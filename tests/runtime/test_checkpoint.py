@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from detaux.runtime.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
@@ -32,3 +33,14 @@ def test_checkpoint_half_written_is_ignored(tmp_path):
     save(tmp_path, 10)
     (tmp_path / ".step-00000020.partial").mkdir()
     assert load_checkpoint(tmp_path, "h")[0] == 10
+
+
+@pytest.mark.parametrize("name", ["training.pt", "model.safetensors", "state.json"])
+def test_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, name, caplog):
+    for step in (5, 10):
+        save_checkpoint(tmp_path, step, {"w": torch.full((3,), float(step))}, {"n": torch.tensor(step)}, "hash", keep=2)
+    path = tmp_path / "step-00000010" / name
+    path.write_bytes(path.read_bytes()[:7])
+    step, weights, training = load_checkpoint(tmp_path, "hash")
+    assert (step, weights["w"][0], training["n"]) == (5, 5.0, 5)
+    assert "step-00000010 cannot be read" in caplog.text

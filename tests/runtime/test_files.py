@@ -1,12 +1,16 @@
+import errno
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from detaux.runtime.files import atomic_path, hash_file, hash_path, read_json, write_json
+from detaux.errors import UserError
+from detaux.runtime.files import atomic_path, hash_file, hash_path, lock_folder, read_json, write_json
 
 SLOW_WRITER = """
 import sys, time
@@ -136,3 +140,36 @@ def test_folder_hash_changes_with_any_file_below(tmp_path):
     os.utime(inner / "a.png", (1, 1))
     seen.append(hash_path(tmp_path))
     assert len(set(seen)) == len(seen)
+
+
+def test_write_that_fails_on_a_full_disk_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
+    with pytest.raises(OSError, match="No space left on device") as caught, atomic_path(tmp_path / "model"):
+        raise RuntimeError("the writer of a library failed")
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_failure_with_room_left_keeps_its_error(tmp_path):
+    with pytest.raises(RuntimeError, match="a bug"), atomic_path(tmp_path / "model"):
+        raise RuntimeError("a bug")
+
+
+def test_folder_is_held_by_one_process_and_freed_with_it(tmp_path):
+    code = f"""
+import time
+from pathlib import Path
+from detaux.runtime.files import lock_folder
+with lock_folder(Path({str(tmp_path)!r})):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    (tmp_path / "kept").touch()
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match="another detaux process works in"), lock_folder(tmp_path):
+        pass
+    holder.kill()
+    holder.wait()
+    with lock_folder(tmp_path):
+        (tmp_path / "kept").unlink()
+    assert not tmp_path.exists()  # an empty run folder is taken away

@@ -19,6 +19,9 @@ def cluster_meanshift(points_ND: np.ndarray, config: DiscoverConfig, seed: int) 
     spread = float(np.sqrt(sample_ND.var(0).sum()))
     quantile = max(config.bandwidth_quantile, 2 / len(sample_ND))  # less asks for the distance to no neighbour at all
     bandwidth = max(estimate_bandwidth(sample_ND, quantile=quantile), SMALLEST_BANDWIDTH * spread)
-    modes = MeanShift(bandwidth=bandwidth, bin_seeding=True, cluster_all=True).fit(sample_ND).cluster_centers_
+    try:
+        modes = MeanShift(bandwidth=bandwidth, bin_seeding=True, cluster_all=True).fit(sample_ND).cluster_centers_
+    except ValueError:  # no corner of the grid of seeds has a point within the bandwidth: every point is a seed then
+        modes = MeanShift(bandwidth=bandwidth, cluster_all=True).fit(sample_ND).cluster_centers_
     distances_NC = pairwise_distances(points_ND, modes)
     return Assignment(distances_NC.argmin(1), compute_margin(distances_NC), "scikit-learn MeanShift")

@@ -30,3 +30,9 @@ def test_meanshift_clusters_coinciding_points():
     points = np.repeat(np.array([[0.0, 0.0], [5.0, 5.0]], np.float32), 40, axis=0)
     found = cluster_meanshift(points, DiscoverConfig(bandwidth_quantile=0.1), 0)
     assert adjusted_rand_score(np.repeat([0, 1], 40), found.labels) == 1.0
+
+
+def test_meanshift_seeds_from_the_points_where_no_grid_corner_is_near_one():
+    points = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
+    found = cluster_meanshift(points, DiscoverConfig(bandwidth_quantile=0.0), 0)
+    assert found.labels.min() == 0

@@ -1,3 +1,4 @@
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -265,3 +266,16 @@ def test_any_bytes_as_a_picture_are_quarantined_without_a_crash(
         source = open_folder(make_data("folder", f"data.path={root}", "data.max_bad_fraction=1"))
     assert source.count + len(source.quarantined) == 126
     assert source.quarantined
+
+
+def test_names_that_are_no_utf8_are_shown_with_a_mark(make_data: MakeData, write_pictures: WritePictures) -> None:
+    root = write_pictures(dogs=30, cats=30)
+    picture = next((root / "dogs").iterdir())
+    os.rename(os.fsencode(picture), os.fsencode(root / "dogs") + b"/na\xffme.png")
+    (root / "cats" / os.fsdecode(b"\xfe.png")).write_text("broken")
+    source = open_folder(make_data("folder", f"data.path={root}", "data.max_bad_fraction=0.1"))
+    (broken,) = source.quarantined
+    assert broken["file"] == "cats/\ufffd.png"
+    assert "dogs/na\ufffdme.png" in source.keys
+    for text in (*source.keys, *broken.values()):
+        text.encode()

@@ -97,3 +97,13 @@ def test_path_without_tars_is_refused(make_data: MakeData, tmp_path: Path) -> No
             open_webdataset(make_data("webdataset", f"data.path={path}"))
     with pytest.raises(UserError, match=r"data\.path"):
         open_webdataset(make_data("webdataset"))
+
+
+@pytest.mark.parametrize("lost", [1, 1024, 1536])
+def test_tar_without_its_end_is_refused_however_well_it_reads(tars: Path, make_data: MakeData, lost: int) -> None:
+    path = tars / "part-0.tar"
+    data = path.read_bytes().rstrip(b"\0")
+    whole = data + bytes(-len(data) % 512)
+    path.write_bytes(whole if lost == 1 else whole[: len(whole) - len(whole) % 512 - lost + 1024])
+    with pytest.raises(UserError, match="is no tar, or is cut short"):
+        open_webdataset(make_data("webdataset", f"data.path={tars}"))
