@@ -18,6 +18,8 @@ SMALL = (
     "disentangle.main.steps=60",
     "discover.stability_samples=1",
     "multitask.epochs=2",
+    "multitask.least_steps=0",
+    "multitask.controls=[random, within_class, rotation]",
     "multitask.seeds=2",
     "multitask.weights=[0.5]",
 )

@@ -239,6 +239,7 @@ class MultitaskConfig:
         "validation", "choose STL or an auxiliary weight by validation accuracy, or report the first weight"
     )
     epochs: int = key(15, "passes over the labelled training images", 1)
+    least_steps: int = key(0, "more passes, where there are few labelled images, until there are this many steps", 0)
     batch_size: int = key(32, "labelled images a step", 1)
     lr: float = key(1e-3, "peak learning rate", 0.0)
     weight_decay: float = key(5e-3, "weight decay", 0.0)

@@ -142,7 +142,8 @@ def train_trial(
     auxiliary_generator = torch.Generator().manual_seed(trial.seed + 1)
     labelled = data.labelled
     steps_per_epoch = int(np.ceil(len(labelled) / config.batch_size))
-    total = config.epochs * steps_per_epoch
+    epochs = max(config.epochs, -(-config.least_steps // steps_per_epoch))
+    total = epochs * steps_per_epoch
     shape = (lambda step: 0.5 * (1 + np.cos(np.pi * step / total))) if config.decay == "cosine" else (lambda step: 1.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shape)
 
@@ -153,7 +154,7 @@ def train_trial(
     best_state: dict[str, Tensor] = {}
     curve = []
     network.train()
-    for epoch in range(config.epochs):
+    for epoch in range(epochs):
         for _ in range(steps_per_epoch):
             index = next(labelled_batches)
             images = prepare(data.images[index], noise, generator)

@@ -67,6 +67,12 @@ def test_training_learns_the_principal_task():
     assert best["accuracy"] == max(row["accuracy"] for row in curve)
 
 
+def test_few_labelled_images_are_passed_over_until_there_are_enough_steps():
+    config = dataclasses.replace(CONFIG, epochs=2, least_steps=10)  # 48 labelled images: 3 steps a pass
+    assert len(train(Trial("stl", "none", 0.0, 0), build_data(), config)[2]) == 4
+    assert len(train(Trial("stl", "none", 0.0, 0), build_data(), dataclasses.replace(config, epochs=5))[2]) == 5
+
+
 def test_returned_network_is_that_of_the_best_epoch():
     network, best, _ = train(Trial("stl", "none", 0.0, 1), build_data())
     assert evaluate(network, *hold_out(), 0.0)["loss"] == pytest.approx(best["loss"], abs=1e-7)
