@@ -22,17 +22,18 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
     A folder that is still empty at the end is taken away.
     """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    path = folder / ".lock"
+    with path.open("w") as stream:
+        try:  # lockf and not flock: loader workers inherit the latter, and may outlive a killed process
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             raise UserError(f"another detaux process works in {folder}; wait for it or set another run.dir.") from None
-        yield
-    finally:
-        os.close(handle)
-        with suppress(OSError):
-            folder.rmdir()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()
 
 
 @contextmanager
