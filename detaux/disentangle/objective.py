@@ -76,9 +76,8 @@ def compute_objective(
         parts["sparsity"] = sparsity_loss(subspaces_MKD, losses.sparsity.form)
         total = total + beta1 * (weights.distance * parts["distance"] + weights.sparsity * parts["sparsity"])
         if pairs.principal_contrast > 0:
-            is_labelled_M = labels >= 0
             parts["principal_contrast"] = principal_contrast_loss(
-                subspaces_MKD[is_labelled_M, model.alpha], labels[is_labelled_M], losses.distance.margin
+                subspaces_MKD[:, model.alpha], labels, losses.distance.margin
             )
             total = total + beta1 * pairs.principal_contrast * parts["principal_contrast"]
         parts["oracle_share"] = changed_BK.mean(0)

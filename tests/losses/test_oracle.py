@@ -163,3 +163,13 @@ def test_oracle_ignores_strides_and_computes_in_float32(draw_pairs, check_inputs
 def test_oracle_refuses_an_unknown_form():
     with pytest.raises(AssertionError, match="cosine"):
         compute_hand(form="cosine")
+
+
+def test_oracle_gives_a_pair_of_unknown_relation_to_whatever_changed_most():
+    """Subspace 0 (alpha) changes by 2, 1 by 0.5, 2 by 0; over their mean norms of 1, 0.75 and 1."""
+    first = torch.tensor([[0.0, 0.5, 1.0]] * 3)[..., None]
+    second = torch.tensor([[2.0, 1.0, 1.0]] * 3)[..., None]
+    is_different, is_known = torch.tensor([False, False, True]), torch.tensor([True, False, True])
+    options = {"normalizer": "mean_norm", "form": "distance", "sharpness": 0.0}
+    changed = compute_oracle(first, second, is_different, is_known, **options)
+    assert changed.argmax(1).tolist() == [1, 0, 0]

@@ -63,3 +63,13 @@ def test_principal_contrast_ignores_the_order_of_images_and_the_names_of_labels(
 def test_principal_contrast_ignores_strides_and_computes_in_float32(draw, check_inputs):
     labels = torch.arange(41) % 4
     check_inputs(lambda values: principal_contrast_loss(values, labels, 12.0), draw(41, 63))
+
+
+def test_images_without_a_label_are_in_no_pair(draw):
+    principal, labels = draw(20, 5), torch.tensor([0, 1, -1, 2]).repeat(5)
+    known = labels >= 0
+    expected = principal_contrast_loss(principal[known], labels[known], 3.0)
+    torch.testing.assert_close(principal_contrast_loss(principal, labels, 3.0), expected, rtol=0, atol=1e-12)
+    values = principal.requires_grad_()
+    principal_contrast_loss(values, labels, 3.0).backward()
+    assert torch.equal(values.grad.abs().sum(1) > 0, known)
