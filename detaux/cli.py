@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import detaux
 from detaux.config import NEUTRAL_KEYS, READ_BY, STAGE_SECTIONS, Config, load_config
-from detaux.config.load import format_help, iterate_fields
+from detaux.config.load import check_together, format_help, iterate_fields
 from detaux.errors import InterruptedRunError, NonFiniteLossError, NothingFoundError, UserError
 
 EXAMPLES = """\
@@ -173,6 +173,7 @@ def _run_pipeline(parsed: argparse.Namespace) -> int:
             f"{parsed.config!r} stands where CONFIG.yaml is expected; put the config file before key=value."
         )
     config = load_config(parsed.config, parsed.overrides)
+    check_together(config)
     job = Job(config, shlex.join([parsed.config, *parsed.overrides]))
     _make_run_folder(job.root)
     with lock_folder(job.root):

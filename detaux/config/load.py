@@ -191,9 +191,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
         except (OmegaConfBaseException, ValueError, TypeError):
             raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {allowed}.") from None
         _check_range(origin, dotted, resolved, entry, allowed)
-    config = typing.cast(Config, OmegaConf.to_object(merged))
-    _check_together(config)
-    return config
+    return typing.cast(Config, OmegaConf.to_object(merged))
 
 
 def _nest(dotted: str, value: Any) -> dict[str, Any]:
@@ -216,8 +214,11 @@ def _check_range(origin: str, dotted: str, value: Any, entry: dataclasses.Field[
             raise UserError(f"{origin}: {dotted}={one!r} is out of range; expected {allowed}.")
 
 
-def _check_together(config: Config) -> None:
-    """Keys that are right alone and wrong together, found before the first stage runs."""
+def check_together(config: Config) -> None:
+    """Raise UserError for keys that are right alone and wrong together, or that name a file which is not there.
+
+    For a config that is about to run; one that is read back beside an artefact may name files that have gone since.
+    """
     main, multitask = config.disentangle.main, config.multitask
     pretrained = multitask.pretrained
     faults = {

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detaux.config import Config, dump_config, load_config
-from detaux.config.load import config_to_dict, describe_allowed, format_help, get_value, iterate_fields
+from detaux.config.load import check_together, config_to_dict, describe_allowed, format_help, get_value, iterate_fields
 from detaux.errors import UserError
 
 RANGED = [
@@ -175,3 +175,11 @@ def test_every_key_has_a_meaning_and_stands_in_the_help():
         assert entry.metadata["meaning"], dotted
         assert f"{dotted}=" in text
         assert describe_allowed(entry, hint) in text
+
+
+def test_config_read_back_may_name_a_file_that_has_gone(tmp_path):
+    config = load_config(None, [f"multitask.pretrained={tmp_path}/gone.safetensors"])
+    dump_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    with pytest.raises(UserError, match=r"gone\.safetensors does not exist"):
+        check_together(config)
