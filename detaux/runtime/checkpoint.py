@@ -20,7 +20,7 @@ STEP_FOLDER = re.compile(r"step-(\d{8})")
 def save_checkpoint(
     folder: Path, step: int, model: dict[str, Tensor], training: dict[str, Any], inputs_hash: str, keep: int
 ) -> None:
-    """Write FOLDER/step-XXXXXXXX and remove all but the last `keep`.
+    """Write FOLDER/step-NNNNNNNN and remove all but the last `keep`.
 
     `model` goes to model.safetensors; `training` (optimiser state and other tensors) to training.pt; `inputs_hash` says
     which config and data it belongs to.
