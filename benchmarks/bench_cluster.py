@@ -1,11 +1,13 @@
 """HDBSCAN of scikit-learn against the `hdbscan` package: seconds on blobs with noise, interleaved in one run.
 
-    python benchmarks/bench_cluster.py [--sizes 5000 50000] [--dims 10 32] [--rounds 3] [--limit 180] [--memory 12]
+    python benchmarks/bench_cluster.py [--sizes 5000 50000] [--dims 10 32] [--min-samples 64] [--rounds 3]
+        [--limit 180] [--memory 12]
 
-Both get the same points, min_cluster_size = 2% of them, and one thread. A fit runs in a process of its own, so that one
-that passes --limit seconds or --memory GiB is stopped and reported as "not within" it. Seconds are CPU time, which on an
-idle machine is the time one waits and on a shared one still compares; the median over rounds, without imports. The ratio
-is the median of the rounds' own ratios to scikit-learn; the adjusted Rand index compares the two labellings.
+Both get the same points, min_cluster_size = 2% of them, the same min_samples (at most min_cluster_size; 0: equal to it),
+and one thread. A fit runs in a process of its own, so that one that passes --limit seconds or --memory GiB is stopped and
+reported as "not within" it. Seconds are CPU time, which on an idle machine is the time one waits and on a shared one still
+compares; the median over rounds, without imports. The ratio is the median of the rounds' own ratios to scikit-learn; the
+adjusted Rand index compares the two labellings.
 """
 
 import argparse
@@ -34,19 +36,20 @@ def make_blobs(samples: int, dims: int, seed: int = 0) -> np.ndarray:
     return random.permutation(np.concatenate([blobs, random.uniform(-12, 12, (noise, dims))])).astype(np.float32)
 
 
-def fit(library: str, samples: int, dims: int, memory: float, pipe: Connection) -> None:
+def fit(library: str, samples: int, dims: int, min_samples: int, memory: float, pipe: Connection) -> None:
     """Cluster and send (CPU seconds, labels) down the pipe, or None where `memory` GiB do not do."""
     resource.setrlimit(resource.RLIMIT_AS, (round(memory * 2**30), resource.RLIM_INFINITY))
     points = make_blobs(samples, dims)
     smallest = round(MIN_CLUSTER_FRACTION * samples)
+    neighbours = min(min_samples or smallest, smallest)
     if library == "scikit-learn":
         from sklearn.cluster import HDBSCAN
 
-        clusterer = HDBSCAN(smallest, copy=True)
+        clusterer = HDBSCAN(smallest, min_samples=neighbours, copy=True)
     else:
         from hdbscan import HDBSCAN
 
-        clusterer = HDBSCAN(smallest, core_dist_n_jobs=1)
+        clusterer = HDBSCAN(smallest, min_samples=neighbours, core_dist_n_jobs=1)
     begun = time.process_time()
     try:
         labels = clusterer.fit_predict(points)
@@ -57,12 +60,12 @@ def fit(library: str, samples: int, dims: int, memory: float, pipe: Connection) 
 
 
 def fit_within(
-    library: str, samples: int, dims: int, limit: float, memory: float
+    library: str, samples: int, dims: int, min_samples: int, limit: float, memory: float
 ) -> tuple[float, np.ndarray] | tuple[str, float]:
     """CPU seconds and labels of one fit in a fresh process, or the unit ("s", "GiB") and value of the limit it passes."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=fit, args=(library, samples, dims, memory, sender))
+    process = context.Process(target=fit, args=(library, samples, dims, min_samples, memory, sender))
     process.start()
     sender.close()
     try:
@@ -76,7 +79,7 @@ def fit_within(
         process.join()
 
 
-def run_case(samples: int, dims: int, rounds: int, limit: float, memory: float, command: str) -> None:
+def run_case(samples: int, dims: int, min_samples: int, rounds: int, limit: float, memory: float, command: str) -> None:
     """Print and append one row per library."""
     from sklearn.metrics import adjusted_rand_score
 
@@ -87,7 +90,7 @@ def run_case(samples: int, dims: int, rounds: int, limit: float, memory: float, 
         for library in LIBRARIES:
             if library in passed:
                 continue
-            match fit_within(library, samples, dims, limit, memory):
+            match fit_within(library, samples, dims, min_samples, limit, memory):
                 case (str() as unit, value):
                     passed[library] = (unit, value)
                 case (value, found):
@@ -131,6 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[5_000, 50_000, 200_000])
     parser.add_argument("--dims", type=int, nargs="+", default=[10, 32])
+    parser.add_argument("--min-samples", type=int, default=64, help="0: min_cluster_size")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=180.0, help="seconds after which a fit is stopped")
     parser.add_argument("--memory", type=float, default=12.0, help="GiB of address space a fit may take")
@@ -139,11 +143,12 @@ def main() -> None:
     listed = [" ".join(map(str, values)) for values in (arguments.sizes, arguments.dims)]
     command = (
         f"python benchmarks/bench_cluster.py --sizes {listed[0]} --dims {listed[1]} "
-        f"--rounds {arguments.rounds} --limit {arguments.limit:g} --memory {arguments.memory:g}"
+        f"--min-samples {arguments.min_samples} --rounds {arguments.rounds} --limit {arguments.limit:g} "
+        f"--memory {arguments.memory:g}"
     )
     for samples in arguments.sizes:
         for dims in arguments.dims:
-            run_case(samples, dims, arguments.rounds, arguments.limit, arguments.memory, command)
+            run_case(samples, dims, arguments.min_samples, arguments.rounds, arguments.limit, arguments.memory, command)
 
 
 if __name__ == "__main__":

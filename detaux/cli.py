@@ -204,7 +204,7 @@ def run_stage(stage: str, job: Job) -> None:
     Raises UserError, naming the file and the command that makes it, where an earlier stage has not run.
     """
     from detaux.runtime.progress import say
-    from detaux.runtime.record import compute_inputs_hash, is_done, is_edited
+    from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, is_edited
 
     if stage == "shards":
         _build_shards(job.config, job.shards, job.make_command("disentangle"))
@@ -222,7 +222,7 @@ def run_stage(stage: str, job: Job) -> None:
     if inputs and not job.config.data.shards:
         _check_own_shards(job)
     folder, editable = job.root / stage, EDITABLE.get(stage)
-    if inputs and is_done(folder, compute_inputs_hash(stage, job.config, inputs), editable):
+    if inputs and is_done(folder, compute_inputs_hash(stage, job.config, hash_inputs(inputs)), editable):
         say(f"{stage}: unchanged, {folder} is kept.")
         if editable and is_edited(folder, editable):
             say(f"{stage}: {folder / editable} was edited; the stages after it use it as it is.")
@@ -294,10 +294,10 @@ def _build_shards(config: Config, folder: Path, following: str) -> None:
     """Build a shard set unless it stands already, and name the files that were left out."""
     from detaux.data.schema import read_manifest
     from detaux.runtime.progress import say
-    from detaux.runtime.record import compute_inputs_hash, is_done
+    from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done
     from shards.build import build_shards, list_inputs
 
-    if is_done(folder, compute_inputs_hash("shards", config, list_inputs(config))):
+    if is_done(folder, compute_inputs_hash("shards", config, hash_inputs(list_inputs(config)))):
         say(f"shards: unchanged, {folder} is kept.")
     else:
         _check_replaceable(folder, config)

@@ -11,7 +11,7 @@ from detaux.data.schema import MANIFEST_NAME, SPLITS, Manifest, Shard, write_man
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
 from detaux.runtime.progress import track
-from detaux.runtime.record import write_record
+from detaux.runtime.record import hash_inputs, write_record
 from shards.datasets import open_source
 from shards.principal import Principal, choose_principal
 from shards.records import Source
@@ -36,7 +36,7 @@ def build_shards(config: Config, folder: Path) -> Manifest:
     the same bytes.
     """
     started = time.time()
-    data, inputs = config.data, list_inputs(config)
+    data, hashes = config.data, hash_inputs(list_inputs(config))
     source = open_source(data)
     if source.count == 0:
         raise UserError(f"data.source={data.source} holds no sample that can be used.")
@@ -68,7 +68,7 @@ def build_shards(config: Config, folder: Path) -> Manifest:
         (partial / IMAGES_FILE).unlink()
         manifest = _describe(config, source, principal, columns, shards)
         write_manifest(partial, manifest)
-        write_record(partial, "shards", config, inputs, [MANIFEST_NAME, *(shard.name for shard in shards)], started)
+        write_record(partial, "shards", config, hashes, [MANIFEST_NAME, *(shard.name for shard in shards)], started)
     return manifest
 
 

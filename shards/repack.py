@@ -21,8 +21,8 @@ def repack_shards(folder: Path, out: Path) -> Manifest:
     Where the set has its frozen config, the copy has one too, and a record. Raises UserError where `folder` is packed
     already, a sample cannot be read, or `out` exists.
     """
-    started, inputs = time.time(), {"manifest": folder / MANIFEST_NAME}
-    manifest, hashes = read_manifest(folder), hash_inputs(inputs)
+    started, manifest = time.time(), read_manifest(folder)
+    hashes = hash_inputs({"manifest": folder / MANIFEST_NAME})
     if manifest.layout == "packed":
         raise UserError(f"{folder / MANIFEST_NAME}: the layout is packed already; nothing to repack.")
     if out.exists():
@@ -46,7 +46,7 @@ def repack_shards(folder: Path, out: Path) -> Manifest:
         write_manifest(partial, packed)
         if frozen.is_file():
             outputs = [MANIFEST_NAME, *(shard.name for shard in shards)]
-            write_record(partial, "shards", config, inputs, outputs, started, hashes=hashes)
+            write_record(partial, "shards", config, hashes, outputs, started)
     return packed
 
 

@@ -15,7 +15,7 @@ from detaux.config import STAGE_SECTIONS
 from detaux.config.load import iterate_fields
 from detaux.data.schema import Manifest, write_manifest
 from detaux.errors import InterruptedRunError, NonFiniteLossError, NothingFoundError
-from detaux.runtime.record import write_record
+from detaux.runtime.record import hash_inputs, write_record
 
 ROOT = Path(__file__).parents[1]
 
@@ -229,7 +229,7 @@ def chain(monkeypatch, tmp_path):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         write_manifest(folder, make_manifest([{"file": "cats/7.png", "reason": "truncated"}]))
-        write_record(folder, "shards", config, shards.build.list_inputs(config), ["manifest.json"], 0.0)
+        write_record(folder, "shards", config, hash_inputs(shards.build.list_inputs(config)), ["manifest.json"], 0.0)
 
     def make_runner(stage):
         def run(job, folder):
@@ -238,7 +238,7 @@ def chain(monkeypatch, tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{stage} {job.config.pairs.pull} {job.config.discover.tasks}")
             if stage != "report":
-                write_record(folder, stage, job.config, job.list_inputs(stage), [outputs[stage]], 0.0)
+                write_record(folder, stage, job.config, hash_inputs(job.list_inputs(stage)), [outputs[stage]], 0.0)
 
         return run
 

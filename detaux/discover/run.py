@@ -23,7 +23,7 @@ from detaux.errors import NothingFoundError
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.progress import say, track
-from detaux.runtime.record import RECORD_NAME, read_stage_config, write_record
+from detaux.runtime.record import RECORD_NAME, hash_inputs, read_stage_config, write_record
 from detaux.runtime.tracker import read_metrics
 
 LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME = "labels.parquet", "discovery.json", "gallery.npz"
@@ -40,6 +40,7 @@ def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) 
     outputs = [LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME]
     for name in (RECORD_NAME, *outputs):  # an older run's labels must not pass for this one's
         (folder / name).unlink(missing_ok=True)
+    hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, "model": disentangle / MODEL_FILE})
     device, seed = select_device(config.run), config.run.seed
     manifest, split = read_manifest(shards), load_split(shards, "train", config.data, device)
     model = load_disentangler(disentangle, device)
@@ -91,8 +92,7 @@ def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) 
         raise NothingFoundError(describe_nothing(pool, config.discover))
     tasks_found = [pool[task].clusters for task in tasks]
     write_labels(folder / LABELS_NAME, split.keys, tasks_found, is_upper_bound=pairs["uses_ground_truth"])
-    inputs = {"manifest": shards / MANIFEST_NAME, "model": disentangle / MODEL_FILE}
-    write_record(folder, "discover", config, inputs, outputs, started, {"chosen": chosen.title})
+    write_record(folder, "discover", config, hashes, outputs, started, {"chosen": chosen.title})
     say(f"discover: {chosen.clusters.count} clusters in {chosen.title}; labels in {folder / LABELS_NAME}")
 
 

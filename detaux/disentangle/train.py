@@ -29,7 +29,7 @@ from detaux.runtime.device import select_device
 from detaux.runtime.files import write_json
 from detaux.runtime.loop import run_loop
 from detaux.runtime.progress import say
-from detaux.runtime.record import compute_inputs_hash, write_record
+from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 from detaux.runtime.tracker import METRICS_NAME, MetricsLog
 
 NO_BETAS = (0.0, 0.0, 0.0)
@@ -195,10 +195,10 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
     is_upper_bound = config.pairs.partner == "one_factor"
     if is_upper_bound:
         say("disentangle: pairs.partner=one_factor uses ground truth; every number of this run is an upper bound")
+    hashes = hash_inputs({"manifest": shards / MANIFEST_NAME})
+    inputs_hash = compute_inputs_hash("disentangle", config, hashes)
     manifest = read_manifest(shards)
     device = select_device(config.run)
-    inputs = {"manifest": shards / MANIFEST_NAME}
-    inputs_hash = compute_inputs_hash("disentangle", config, inputs)
     stream = SampleStream(
         shards, "train", config.data, seed=config.run.seed, device=device, needs_factors=bool(manifest.factors)
     )
@@ -252,7 +252,7 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
         folder,
         "disentangle",
         config,
-        inputs,
+        hashes,
         [str(MODEL_FILE), str(AUTOENCODER_FILE), METRICS_NAME, "scores.json"],
         started,
         facts={"uses_ground_truth": is_upper_bound, "quarantined_samples": stream.bad},

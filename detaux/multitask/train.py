@@ -21,7 +21,7 @@ from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.loop import catch_signals
 from detaux.runtime.progress import say, track
-from detaux.runtime.record import compute_inputs_hash, write_record
+from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 
 ROWS_NAME = "rows.jsonl"
 NO_LABELS, DISCOVERED = "none", "discovered"
@@ -97,8 +97,8 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     split = load_split(shards, "train", config.data, device)
     labels = load_labels(labels_path, split.keys)
     held_out = load_split(shards, "validation", config.data, device)
-    inputs = {"manifest": shards / MANIFEST_NAME, "labels": labels_path}
-    inputs_hash = compute_inputs_hash("multitask", config, inputs)
+    hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, "labels": labels_path})
+    inputs_hash = compute_inputs_hash("multitask", config, hashes)
 
     states = folder / "states"
     states.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     )
     say(f"multitask: validation chose {method} with weight {weight:g}")
     outputs = ["metrics.json", "curves.jsonl", "checkpoint/model.safetensors"]
-    write_record(folder, "multitask", config, inputs, outputs, started)
+    write_record(folder, "multitask", config, hashes, outputs, started)
     shutil.rmtree(states)
     (folder / ROWS_NAME).unlink()
 

@@ -26,6 +26,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
     with path.open("w") as stream:
         try:  # lockf and not flock: loader workers inherit the latter, and may outlive a killed process
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not path.exists() or not os.path.samestat(path.stat(), os.fstat(stream.fileno())):
+                raise BlockingIOError  # its last holder has just removed it; what is locked is no longer the folder's file
         except (BlockingIOError, PermissionError):
             raise UserError(f"another detaux process works in {folder}; wait for it or set another run.dir.") from None
         try:

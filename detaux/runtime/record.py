@@ -19,18 +19,14 @@ RECORD_NAME = "record.json"
 VERSIONED = ("detaux", "torch", "torchvision", "webdataset", "omegaconf", "numpy", "scikit-learn")
 
 
-def compute_inputs_hash(stage: str, config: Config, inputs: dict[str, Path]) -> str:
-    """Hash of everything a stage's numbers depend on: its config sections, less the keys it does not
-    read and the neutral ones, and its inputs."""
-    return _combine(stage, config, hash_inputs(inputs))
-
-
 def hash_inputs(inputs: dict[str, Path]) -> dict[str, str]:
     """Name -> hash_path of a stage's inputs."""
     return {name: hash_path(path) for name, path in sorted(inputs.items())}
 
 
-def _combine(stage: str, config: Config, hashes: dict[str, str]) -> str:
+def compute_inputs_hash(stage: str, config: Config, hashes: dict[str, str]) -> str:
+    """Hash of everything a stage's numbers depend on: its config sections, less the keys it does not
+    read and the neutral ones, and the hash_inputs of its inputs."""
     sections = dataclasses.asdict(config)
     unread = (dotted for dotted, stages in READ_BY.items() if stage not in stages)
     for dotted in (*NEUTRAL_KEYS, *unread):
@@ -74,24 +70,22 @@ def write_record(
     folder: Path,
     stage: str,
     config: Config,
-    inputs: dict[str, Path],
+    hashes: dict[str, str],
     outputs: list[str],
     started: float,
     facts: dict[str, Any] | None = None,
-    hashes: dict[str, str] | None = None,
 ) -> None:
     """Save config.yaml and record.json in a stage's folder.
 
-    `outputs` are file names relative to `folder`; `started` is time.time() at the stage's begin; `facts` go in as
-    they are; `hashes` are hash_inputs(inputs) as they were at the stage's begin, None: they are taken now.
+    `hashes` are hash_inputs as they were when the stage began: an input that changed meanwhile is read again next time;
+    `outputs` are file names relative to `folder`; `started` is time.time() at the stage's begin; `facts` go in as they are.
     """
-    hashes = hash_inputs(inputs) if hashes is None else hashes
     dump_config(config, folder / "config.yaml")
     write_json(
         folder / RECORD_NAME,
         {
             "stage": stage,
-            "inputs_hash": _combine(stage, config, hashes),
+            "inputs_hash": compute_inputs_hash(stage, config, hashes),
             "inputs": hashes,
             "outputs": {name: hash_file(folder / name) for name in outputs},
             "seconds": round(time.time() - started, 3),

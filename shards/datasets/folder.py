@@ -72,16 +72,18 @@ def show_name(path: Path | str) -> str:
 
 def _list_files(root: Path) -> tuple[list[Path], list[dict[str, str]]]:
     """Regular files in the sub-folders of `root` and pictures, by their suffix, in itself; and the links that are not
-    followed, each with the reason. Hidden ones are passed over."""
+    followed, each with the reason. Hidden ones are passed over. Raises UserError for a folder that may not be read."""
     files, refused = [], []
     for top in sorted(root.iterdir()):
         if top.is_file() and top.suffix.lower() not in Image.registered_extensions():
             continue
         is_followed = top.is_dir() and not _refuse_link(top, root)
-        for path in sorted(top.rglob("*")) if is_followed else [top]:
+        for path in [top, *sorted(top.rglob("*"))] if is_followed else [top]:
             if any(part.startswith(".") for part in path.relative_to(root).parts):
                 continue
             reason = _refuse_link(path, root)
+            if not reason and path.is_dir() and not os.access(path, os.R_OK | os.X_OK, effective_ids=True):
+                raise UserError(f"data.path={root}: you may not read its folder {show_name(path.relative_to(root))}.")
             if reason:
                 refused.append({"file": show_name(path.relative_to(root)), "reason": reason})
             elif path.is_file():

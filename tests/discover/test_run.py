@@ -11,7 +11,7 @@ from detaux.data.schema import Manifest, write_manifest
 from detaux.discover import run
 from detaux.errors import NothingFoundError
 from detaux.runtime.files import read_json
-from detaux.runtime.record import compute_inputs_hash, is_done
+from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done
 
 
 @pytest.fixture
@@ -37,7 +37,9 @@ def stage(tmp_path, monkeypatch, model, make_split):
         call.inputs_hash = compute_inputs_hash(
             "discover",
             config,
-            {"manifest": shards / "manifest.json", "model": disentangle / "checkpoint" / "model.safetensors"},
+            hash_inputs(
+                {"manifest": shards / "manifest.json", "model": disentangle / "checkpoint" / "model.safetensors"}
+            ),
         )
         run.run_discover(config, shards, disentangle, folder)
         return folder

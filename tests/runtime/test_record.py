@@ -40,14 +40,16 @@ def inputs(tmp_path):
 def finish(folder, stage="discover", config=None, inputs=None):
     folder.mkdir(exist_ok=True)
     (folder / "labels.parquet").write_bytes(b"labels")
-    write_record(folder, stage, config or load_config(None), inputs or {}, ["labels.parquet"], 0.0, {"note": 1})
+    write_record(
+        folder, stage, config or load_config(None), hash_inputs(inputs or {}), ["labels.parquet"], 0.0, {"note": 1}
+    )
 
 
 @pytest.mark.parametrize("stage", ["shards", "disentangle", "discover", "multitask"])
 @pytest.mark.parametrize("dotted", CHANGES)
 def test_hash_changes_exactly_with_the_sections_a_stage_reads(inputs, stage, dotted):
-    before = compute_inputs_hash(stage, load_config(None), inputs)
-    after = compute_inputs_hash(stage, load_config(None, [f"{dotted}={CHANGES[dotted]}"]), inputs)
+    before = compute_inputs_hash(stage, load_config(None), hash_inputs(inputs))
+    after = compute_inputs_hash(stage, load_config(None, [f"{dotted}={CHANGES[dotted]}"]), hash_inputs(inputs))
     assert (before != after) == (
         stage in READ_BY.get(dotted, (stage,)) and dotted.split(".")[0] in STAGE_SECTIONS[stage]
     )
@@ -57,8 +59,9 @@ def test_hash_changes_exactly_with_the_sections_a_stage_reads(inputs, stage, dot
 def test_hash_ignores_neutral_keys(inputs, dotted):
     assert dotted in NEUTRAL_KEYS
     changed = load_config(None, [f"{dotted}={NEUTRAL_CHANGES[dotted]}"])
-    assert compute_inputs_hash("disentangle", changed, inputs) == compute_inputs_hash(
-        "disentangle", load_config(None), inputs
+    hashes = hash_inputs(inputs)
+    assert compute_inputs_hash("disentangle", changed, hashes) == compute_inputs_hash(
+        "disentangle", load_config(None), hashes
     )
 
 
@@ -68,14 +71,14 @@ def test_neutral_keys_are_keys():
 
 
 def test_hash_changes_with_an_input_file(inputs):
-    before = compute_inputs_hash("discover", load_config(None), inputs)
+    before = compute_inputs_hash("discover", load_config(None), hash_inputs(inputs))
     inputs["manifest"].write_text("{ }")
-    assert compute_inputs_hash("discover", load_config(None), inputs) != before
+    assert compute_inputs_hash("discover", load_config(None), hash_inputs(inputs)) != before
 
 
 def test_hash_changes_with_the_order_of_classes(inputs):
     hashes = {
-        compute_inputs_hash("shards", load_config(None, [f"data.principal={text}"]), inputs)
+        compute_inputs_hash("shards", load_config(None, [f"data.principal={text}"]), hash_inputs(inputs))
         for text in ("{odd: [1], even: [0]}", "{even: [0], odd: [1]}", "{1: [1], even: [0]}")
     }
     assert len(hashes) == 3
@@ -83,11 +86,11 @@ def test_hash_changes_with_the_order_of_classes(inputs):
 
 def test_stage_is_done_after_its_record_and_only_with_the_same_inputs(tmp_path, inputs):
     folder, config = tmp_path / "discover", load_config(None)
-    inputs_hash = compute_inputs_hash("discover", config, inputs)
+    inputs_hash = compute_inputs_hash("discover", config, hash_inputs(inputs))
     assert not is_done(folder, inputs_hash)
     finish(folder, inputs=inputs)
     assert is_done(folder, inputs_hash)
-    assert not is_done(folder, compute_inputs_hash("discover", load_config(None, ["run.seed=1"]), inputs))
+    assert not is_done(folder, compute_inputs_hash("discover", load_config(None, ["run.seed=1"]), hash_inputs(inputs)))
 
 
 @pytest.mark.parametrize("damage", ["changed", "removed", "record cut", "record of another form"])
@@ -126,9 +129,9 @@ def test_record_holds_the_sha256_of_every_input(tmp_path, inputs):
 
 def test_record_keeps_inputs_hashed_at_the_begin_of_the_stage(tmp_path, inputs):
     config = load_config(None)
-    hashes, before = hash_inputs(inputs), compute_inputs_hash("discover", config, inputs)
+    hashes, before = hash_inputs(inputs), compute_inputs_hash("discover", config, hash_inputs(inputs))
     inputs["manifest"].write_text("changed meanwhile")
-    write_record(tmp_path, "discover", config, inputs, [], 0.0, hashes=hashes)
+    write_record(tmp_path, "discover", config, hashes, [], 0.0)
     record = read_json(tmp_path / RECORD_NAME)
     assert (record["inputs"], record["inputs_hash"]) == (hashes, before)
 

@@ -21,7 +21,7 @@ from detaux.config.schema import DataConfig
 from detaux.data.decode import decode_group, iterate_groups
 from detaux.data.schema import read_manifest
 from detaux.errors import UserError
-from detaux.runtime.record import compute_inputs_hash, is_done
+from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done
 from shards.build import build_shards, hide_labels, list_inputs, make_keys
 from shards.datasets.shapes3d import open_shapes3d
 from shards.records import Records, Source
@@ -137,9 +137,9 @@ def test_plain_classes_leave_no_factor(make_config: MakeConfig, tmp_path: Path, 
 def test_record_says_done_for_the_same_config_only(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config("digits")
     build_shards(config, tmp_path / "set")
-    assert is_done(tmp_path / "set", compute_inputs_hash("shards", config, list_inputs(config)))
+    assert is_done(tmp_path / "set", compute_inputs_hash("shards", config, hash_inputs(list_inputs(config))))
     other = make_config("digits", "data.split_seed=3")
-    assert not is_done(tmp_path / "set", compute_inputs_hash("shards", other, list_inputs(other)))
+    assert not is_done(tmp_path / "set", compute_inputs_hash("shards", other, hash_inputs(list_inputs(other))))
 
 
 def test_record_says_not_done_once_the_pictures_change(
@@ -148,9 +148,9 @@ def test_record_says_not_done_once_the_pictures_change(
     root = write_pictures(cats=5, dogs=5)
     config = make_config("folder", f"data.path={root}")
     build_shards(config, tmp_path / "set")
-    assert is_done(tmp_path / "set", compute_inputs_hash("shards", config, list_inputs(config)))
+    assert is_done(tmp_path / "set", compute_inputs_hash("shards", config, hash_inputs(list_inputs(config))))
     (root / "cats" / "000.png").rename(root / "cats" / "new.png")
-    assert not is_done(tmp_path / "set", compute_inputs_hash("shards", config, list_inputs(config)))
+    assert not is_done(tmp_path / "set", compute_inputs_hash("shards", config, hash_inputs(list_inputs(config))))
 
 
 def test_folder_set_names_the_pictures_left_out(

@@ -8,10 +8,15 @@ from detaux.discover.clusterers import Assignment
 
 
 def cluster_hdbscan(points_ND: np.ndarray, config: DiscoverConfig, seed: int) -> Assignment:
-    """Clusters of at least `discover.min_cluster_fraction` of the points; `seed` is unused, nothing is drawn."""
+    """Clusters of at least `discover.min_cluster_fraction` of the points; `seed` is unused, nothing is drawn.
+
+    A core point has `discover.min_samples` neighbours. Taken equal to the smallest cluster, as the algorithm's authors have
+    it by default, that number grows with the data: at 200,000 points a search for 4,000 neighbours each needs 12 GiB, and
+    clusters that a smaller number finds become noise (docs/results.md, Fashion-MNIST).
+    """
     samples = len(points_ND)
     smallest = min(samples, max(2, round(config.min_cluster_fraction * samples)))
-    neighbours = min(config.min_samples, samples) or None
+    neighbours = min(config.min_samples or smallest, smallest)
     model = HDBSCAN(smallest, min_samples=neighbours, copy=True)
     labels = model.fit_predict(points_ND)
     return Assignment(labels, model.probabilities_, "scikit-learn HDBSCAN")

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.cluster import HDBSCAN
 from sklearn.metrics import adjusted_rand_score
 
 from detaux.config.schema import DiscoverConfig
@@ -28,8 +29,28 @@ def test_hdbscan_smallest_cluster_follows_fraction():
 def test_hdbscan_min_samples_changes_noise():
     points, _ = make_ring_and_core()
     points = np.concatenate([points, np.random.default_rng(1).uniform(-15, 15, (60, 2)).astype(np.float32)])
-    shares = [(cluster_hdbscan(points, DiscoverConfig(min_samples=count), 0).labels < 0).mean() for count in (2, 40)]
+    configs = [DiscoverConfig(min_samples=count, min_cluster_fraction=0.1) for count in (2, 40)]
+    shares = [(cluster_hdbscan(points, config, 0).labels < 0).mean() for config in configs]
     assert shares[0] != shares[1]
+
+
+@pytest.mark.parametrize("count", [0, 50, 1000])
+def test_hdbscan_min_samples_is_at_most_the_smallest_cluster(count):
+    points, _ = make_ring_and_core()
+    wanted = HDBSCAN(50, min_samples=50, copy=True).fit_predict(points)
+    found = cluster_hdbscan(points, DiscoverConfig(min_samples=count, min_cluster_fraction=0.1), 0)
+    np.testing.assert_array_equal(found.labels, wanted)
+
+
+def test_hdbscan_min_samples_does_not_grow_with_the_data():
+    """64 neighbours by default, though the smallest cluster has 150 points."""
+    points, _ = make_ring_and_core()
+    default, told, wide = (
+        cluster_hdbscan(points, DiscoverConfig(min_cluster_fraction=0.3, **keys), 0).probability
+        for keys in ({}, {"min_samples": 64}, {"min_samples": 0})
+    )
+    np.testing.assert_array_equal(default, told)
+    assert np.abs(default - wide).max() > 0.01
 
 
 @pytest.mark.parametrize("samples", [2, 3, 5])

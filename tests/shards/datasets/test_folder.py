@@ -1,4 +1,5 @@
 import os
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -219,6 +220,27 @@ def test_set_with_unlabelled_pictures_keeps_them_for_training(
     assert len(unlabelled) == 30
     assert {samples[key][:2] for key in unlabelled} == {("train", -1)}
     assert {samples[key][1] for key in samples.keys() - unlabelled} == {0, 1}
+
+
+@pytest.mark.parametrize("closed", ["birds", "birds/small"])
+def test_folder_that_may_not_be_read_is_refused_by_name(make_data: MakeData, closed: str) -> None:
+    is_root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as name:  # not tmp_path, which nobody but its owner may enter
+        root = Path(name)
+        for path in ("cats/0.png", "dogs/0.png", "birds/0.png", "birds/small/0.png"):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(root / path)
+        root.chmod(0o755)
+        (root / closed).chmod(0)
+        try:
+            if is_root:  # who may read everything
+                os.seteuid(65534)
+            with pytest.raises(UserError, match=f"you may not read its folder {closed}\\."):
+                open_folder(make_data("folder", f"data.path={root}"))
+        finally:
+            if is_root:
+                os.seteuid(0)
+            (root / closed).chmod(0o755)
 
 
 def test_empty_sub_folder_is_no_class(make_data: MakeData, write_pictures: WritePictures) -> None:
