@@ -18,6 +18,7 @@ REQUIRED = (
     "numpy",
     "scipy",
     "scikit-learn",
+    "hdbscan",
     "pyarrow",
     "safetensors",
     "matplotlib",
@@ -55,7 +56,7 @@ def list_packages() -> list[Row]:
 
 def list_backends() -> list[Row]:
     """(what, choice, why) of each choice that depends on the machine; torch may be absent or broken."""
-    clusterer = ("clusterer", "scikit-learn", "HDBSCAN, k-means and mean shift run on the CPU")
+    clusterer = ("clusterer", "hdbscan, scikit-learn", "HDBSCAN, k-means and mean shift run on the CPU")
     tracker = ("tracker", "metrics.jsonl", "always written")
     try:
         import torch

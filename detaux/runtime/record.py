@@ -16,7 +16,7 @@ from detaux.config import NEUTRAL_KEYS, READ_BY, STAGE_SECTIONS, Config, dump_co
 from detaux.runtime.files import hash_file, hash_path, read_json, write_json
 
 RECORD_NAME = "record.json"
-VERSIONED = ("detaux", "torch", "torchvision", "webdataset", "omegaconf", "numpy", "scikit-learn")
+VERSIONED = ("detaux", "torch", "torchvision", "webdataset", "omegaconf", "numpy", "scikit-learn", "hdbscan")
 
 
 def hash_inputs(inputs: dict[str, Path]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """HDBSCAN with excess-of-mass selection: clusters of any shape and number, the rest noise."""
 
 import numpy as np
-from sklearn.cluster import HDBSCAN
+from hdbscan import HDBSCAN
 
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.clusterers import Assignment
@@ -10,6 +10,8 @@ from detaux.discover.clusterers import Assignment
 def cluster_hdbscan(points_ND: np.ndarray, config: DiscoverConfig, seed: int) -> Assignment:
     """Clusters of at least `discover.min_cluster_fraction` of the points; `seed` is unused, nothing is drawn.
 
+    The library is the one of two that ends within minutes at 200,000 points (benchmarks/results.csv, cluster).
+
     A core point has `discover.min_samples` neighbours. Taken equal to the smallest cluster, as the algorithm's authors have
     it by default, that number grows with the data: at 200,000 points a search for 4,000 neighbours each needs 12 GiB, and
     clusters that a smaller number finds become noise (docs/results.md, Fashion-MNIST).
@@ -17,6 +19,6 @@ def cluster_hdbscan(points_ND: np.ndarray, config: DiscoverConfig, seed: int) ->
     samples = len(points_ND)
     smallest = min(samples, max(2, round(config.min_cluster_fraction * samples)))
     neighbours = min(config.min_samples or smallest, smallest)
-    model = HDBSCAN(smallest, min_samples=neighbours, copy=True)
+    model = HDBSCAN(smallest, min_samples=neighbours, core_dist_n_jobs=1)  # workers would cost more than they save
     labels = model.fit_predict(points_ND)
-    return Assignment(labels, model.probabilities_, "scikit-learn HDBSCAN")
+    return Assignment(labels, model.probabilities_, "hdbscan")

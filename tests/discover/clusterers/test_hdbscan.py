@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from sklearn.cluster import HDBSCAN
+from hdbscan import HDBSCAN
 from sklearn.metrics import adjusted_rand_score
 
 from detaux.config.schema import DiscoverConfig
@@ -37,7 +37,7 @@ def test_hdbscan_min_samples_changes_noise():
 @pytest.mark.parametrize("count", [0, 50, 1000])
 def test_hdbscan_min_samples_is_at_most_the_smallest_cluster(count):
     points, _ = make_ring_and_core()
-    wanted = HDBSCAN(50, min_samples=50, copy=True).fit_predict(points)
+    wanted = HDBSCAN(50, min_samples=50).fit_predict(points)
     found = cluster_hdbscan(points, DiscoverConfig(min_samples=count, min_cluster_fraction=0.1), 0)
     np.testing.assert_array_equal(found.labels, wanted)
 
