@@ -14,7 +14,7 @@ def cluster_hdbscan(points_ND: np.ndarray, config: DiscoverConfig, seed: int) ->
 
     A core point has `discover.min_samples` neighbours. Taken equal to the smallest cluster, as the algorithm's authors have
     it by default, that number grows with the data: at 200,000 points a search for 4,000 neighbours each needs 12 GiB, and
-    clusters that a smaller number finds become noise (docs/results.md, Fashion-MNIST).
+    more points become noise (benchmarks/LOG.md).
     """
     samples = len(points_ND)
     smallest = min(samples, max(2, round(config.min_cluster_fraction * samples)))
