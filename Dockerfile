@@ -3,7 +3,8 @@
 # docker run --gpus all detaux doctor                      runs on NVIDIA GPUs
 #
 # The CUDA libraries come with torch's wheels and the driver with the host, so one small base serves both. For a smaller
-# CPU image give an index of CPU-only torch wheels: --build-arg TORCH_INDEX=URL.
+# CPU image give an index of CPU-only torch wheels: --build-arg TORCH_INDEX=URL. For amd64: hdbscan has no
+# wheel for arm64, where the first stage would need a compiler.
 
 ARG PYTHON_IMAGE=python:3.13.5-slim-bookworm
 

@@ -125,7 +125,7 @@ def test_console_script_gives_the_exit_code_and_no_traceback(tmp_path):
 
 
 def test_help_and_parsing_import_no_heavy_module():
-    heavy = ("torch", "numpy", "sklearn", "matplotlib", "pyarrow", "scipy", "rich")
+    heavy = ("torch", "numpy", "sklearn", "matplotlib", "pyarrow", "scipy", "rich", "hdbscan", "joblib")
     code = f"""
 import sys
 from detaux.cli import run_command
@@ -390,6 +390,7 @@ def test_interrupt_before_training_ends_with_130():
     code = """
 import os, signal
 from detaux import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 cli.COMMANDS["doctor"] = lambda parsed: os.kill(os.getpid(), signal.SIGINT)
 raise SystemExit(cli.run_command(["doctor"]))
 """

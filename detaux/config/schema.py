@@ -207,7 +207,7 @@ class DiscoverConfig:
     clusterer: Literal["hdbscan", "kmeans", "kmeans++", "meanshift"] = key("hdbscan", "clustering algorithm")
     min_cluster_fraction: float = key(0.02, "hdbscan: smallest cluster as a share of the training images", 0.0, 1.0)
     min_samples: int = key(
-        64, "hdbscan: neighbours that make a core point, at most the smallest cluster size; 0 means that size", 0
+        64, "hdbscan: neighbours that make a core point; 0, or more than the smallest cluster size, means that size", 0
     )
     clusters: int = key(10, "kmeans: number of clusters", 2)
     bandwidth_quantile: float = key(0.1, "meanshift: quantile of pair distances used as bandwidth", 0.0, 1.0)

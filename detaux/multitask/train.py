@@ -90,15 +90,15 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     the same command ends.
     """
     started = time.time()
+    labels_path = discover / "labels.parquet"
+    hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, "labels": labels_path})
+    inputs_hash = compute_inputs_hash("multitask", config, hashes)
     device = select_device(config.run)
     manifest = read_manifest(shards)
-    labels_path = discover / "labels.parquet"
     trials = list_trials(config.multitask, [config.run.seed + offset for offset in range(config.multitask.seeds)])
     split = load_split(shards, "train", config.data, device)
     labels = load_labels(labels_path, split.keys)
     held_out = load_split(shards, "validation", config.data, device)
-    hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, "labels": labels_path})
-    inputs_hash = compute_inputs_hash("multitask", config, hashes)
 
     states = folder / "states"
     states.mkdir(parents=True, exist_ok=True)

@@ -229,8 +229,8 @@ def advise(run: Run) -> list[str]:
     limit = run.get_setting("discover", "max_noise_share")
     if limit is not None and any((one.get("noise_share") or 0) > limit for one in candidates):
         advice.append(
-            f"Some candidates leave more than {limit:.0%} of the images without a cluster: lower discover.min_samples "
-            "or raise discover.max_noise_share."
+            f"Some candidates leave more than {limit:.0%} of the images without a cluster: set discover.min_samples "
+            "to a small number such as 5, or raise discover.max_noise_share."
         )
     if run.discovery.get("pairs", {}).get("rule") in ("label", "independent"):
         advice.append("The pairs differ in many factors at once: set pairs.partner=mined.")

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from detaux.errors import UserError
 
@@ -23,19 +23,30 @@ def lock_folder(folder: Path) -> Iterator[None]:
     A folder that is still empty at the end is taken away.
     """
     path = folder / ".lock"
-    with path.open("w") as stream:
-        try:  # lockf and not flock: loader workers inherit the latter, and may outlive a killed process
-            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not path.exists() or not os.path.samestat(path.stat(), os.fstat(stream.fileno())):
-                raise BlockingIOError  # its last holder has just removed it; what is locked is no longer the folder's file
-        except (BlockingIOError, PermissionError):
-            raise UserError(f"another detaux process works in {folder}; wait for it or set another run.dir.") from None
+    with _open_locked(path):
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
             with suppress(OSError):
                 folder.rmdir()
+
+
+def _open_locked(path: Path) -> IO[str]:
+    """The open file at `path`, locked; made anew where its last holder removes it just before the lock is had."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            stream = path.open("w")
+            try:  # lockf and not flock: loader workers inherit the latter, and may outlive a killed process
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                stream.close()
+                raise UserError(
+                    f"another detaux process works in {path.parent}; wait for it or set another run.dir."
+                ) from None
+            if os.path.samestat(path.stat(), os.fstat(stream.fileno())):
+                return stream
 
 
 @contextmanager

@@ -83,7 +83,10 @@ def _list_files(root: Path) -> tuple[list[Path], list[dict[str, str]]]:
                 continue
             reason = _refuse_link(path, root)
             if not reason and path.is_dir() and not os.access(path, os.R_OK | os.X_OK, effective_ids=True):
-                raise UserError(f"data.path={root}: you may not read its folder {show_name(path.relative_to(root))}.")
+                raise UserError(
+                    f"data.path={root}: no permission to read its folder {show_name(path.relative_to(root))}; allow it "
+                    "(chmod u+rx) or move it away."
+                )
             if reason:
                 refused.append({"file": show_name(path.relative_to(root)), "reason": reason})
             elif path.is_file():

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -173,3 +174,23 @@ with lock_folder(Path({str(tmp_path)!r})):
     with lock_folder(tmp_path):
         (tmp_path / "kept").unlink()
     assert not tmp_path.exists()  # an empty run folder is taken away
+
+
+@pytest.mark.parametrize("leaves_folder", [True, False])
+def test_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path, monkeypatch, leaves_folder):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    lock, calls = fcntl.lockf, []
+
+    def lock_after_the_last_holder_left(stream, flags):
+        if not calls:
+            (folder / ".lock").unlink()
+            if not leaves_folder:
+                folder.rmdir()
+        calls.append(flags)
+        lock(stream, flags)
+
+    monkeypatch.setattr(fcntl, "lockf", lock_after_the_last_holder_left)
+    with lock_folder(folder):
+        assert (folder / ".lock").is_file()
+    assert len(calls) == 2

@@ -10,11 +10,9 @@ from detaux.discover.clusterers import Assignment
 def cluster_hdbscan(points_ND: np.ndarray, config: DiscoverConfig, seed: int) -> Assignment:
     """Clusters of at least `discover.min_cluster_fraction` of the points; `seed` is unused, nothing is drawn.
 
-    The library is the one of two that ends within minutes at 200,000 points (benchmarks/results.csv, cluster).
-
-    A core point has `discover.min_samples` neighbours. Taken equal to the smallest cluster, as the algorithm's authors have
-    it by default, that number grows with the data: at 200,000 points a search for 4,000 neighbours each needs 12 GiB, and
-    more points become noise (benchmarks/LOG.md).
+    A core point has `discover.min_samples` neighbours, at most as many as the smallest cluster. Taken equal to the smallest
+    cluster, as the algorithm's authors have it by default, that number grows with the data: at 200,000 points a search for
+    4,000 neighbours each needs more than 12 GiB, and more points become noise (benchmarks/LOG.md).
     """
     samples = len(points_ND)
     smallest = min(samples, max(2, round(config.min_cluster_fraction * samples)))

@@ -235,7 +235,7 @@ def test_folder_that_may_not_be_read_is_refused_by_name(make_data: MakeData, clo
         try:
             if is_root:  # who may read everything
                 os.seteuid(65534)
-            with pytest.raises(UserError, match=f"you may not read its folder {closed}\\."):
+            with pytest.raises(UserError, match=f"no permission to read its folder {closed};"):
                 open_folder(make_data("folder", f"data.path={root}"))
         finally:
             if is_root:
