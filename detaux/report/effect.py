@@ -18,7 +18,7 @@ class Effect:
     weight: float
     seeds: int
     mean: float
-    low: float | None  # None where one seed gives no interval
+    low: float | None  # None where one seed, or seeds that all agree, give no interval
     high: float | None
 
     @property

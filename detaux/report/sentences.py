@@ -40,7 +40,7 @@ def format_points(value: float) -> str:
 
 
 def format_interval(low: float | None, high: float | None) -> str:
-    """Both ends of an interval of percentage points; one seed has none."""
+    """Both ends of an interval of percentage points; one seed has none, nor have seeds that all agree."""
     if low is None or high is None:
         return "no interval"
     return f"{format_points(low)} to {format_points(high)}"
@@ -166,11 +166,12 @@ def describe_effect(run: Run) -> str:
         lead = "It changed"
     if effect is None:
         return " ".join([*filter(None, parts), "No paired difference to STL was measured."])
-    spread = (
-        "one seed gives no interval"
-        if effect.low is None
-        else f"95% interval {format_interval(effect.low, effect.high)}, {effect.seeds} paired seeds"
-    )
+    if effect.low is not None:
+        spread = f"95% interval {format_interval(effect.low, effect.high)}, {effect.seeds} paired seeds"
+    elif effect.seeds > 1:
+        spread = f"the same in all {effect.seeds} paired seeds, which gives no interval"
+    else:
+        spread = "one seed gives no interval"
     parts.append(
         f"{lead} {split} accuracy by {format_points(effect.mean)} points over STL ({spread}): {effect.verdict}."
     )

@@ -192,14 +192,18 @@ def test_headline_says_so_where_validation_chose_stl(run_folder, edit_json):
     assert read_table(page, "accuracy")[1][0][0] == "STL chosen"
 
 
-def test_headline_without_an_interval_claims_no_gain(run_folder, edit_json):
+@pytest.mark.parametrize(
+    ("seeds", "reason"),
+    [(1, "one seed gives no interval"), (5, "the same in all 5 paired seeds, which gives no interval")],
+)
+def test_headline_without_an_interval_claims_no_gain(run_folder, edit_json, seeds, reason):
     def change(multitask):
         for row in multitask["summary"]:
-            row.update(seeds=1, gain_low=None, gain_high=None, accuracy_low=None, accuracy_high=None)
+            row.update(seeds=seeds, gain_low=None, gain_high=None, accuracy_low=None, accuracy_high=None)
 
     edit_json(run_folder / "multitask" / "metrics.json", change)
     text = read_text(build_report([run_folder], run_folder / "report", ReportConfig()))
-    assert "+1.25 points over STL (one seed gives no interval): no gain shown." in text
+    assert f"+1.25 points over STL ({reason}): no gain shown." in text
 
 
 @pytest.mark.parametrize(
