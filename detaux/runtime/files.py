@@ -45,8 +45,9 @@ def _open_locked(path: Path) -> IO[str]:
                 raise UserError(
                     f"another detaux process works in {path.parent}; wait for it or set another run.dir."
                 ) from None
-            if os.path.samestat(path.stat(), os.fstat(stream.fileno())):
+            if os.fstat(stream.fileno()).st_nlink:  # only a holder removes the file, and that is now this process
                 return stream
+            stream.close()
 
 
 @contextmanager
