@@ -78,8 +78,8 @@ def write_record(
     """Save config.yaml and record.json in a stage's folder.
 
     `hashes` are hash_inputs as they were when the stage began: where one changes meanwhile, the next run repeats
-    the stage;
-    `outputs` are file names relative to `folder`; `started` is time.time() at the stage's begin; `facts` go in as they are.
+    the stage; `outputs` are file names relative to `folder`; `started` is time.time() at the stage's begin; `facts` go in
+    as they are.
     """
     dump_config(config, folder / "config.yaml")
     write_json(

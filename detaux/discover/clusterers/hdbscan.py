@@ -17,6 +17,6 @@ def cluster_hdbscan(points_ND: np.ndarray, config: DiscoverConfig, seed: int) ->
     samples = len(points_ND)
     smallest = min(samples, max(2, round(config.min_cluster_fraction * samples)))
     neighbours = min(config.min_samples or smallest, smallest)
-    model = HDBSCAN(smallest, min_samples=neighbours, core_dist_n_jobs=1)  # workers would cost more than they save
+    model = HDBSCAN(smallest, min_samples=neighbours, core_dist_n_jobs=1)  # no processes besides the run's own
     labels = model.fit_predict(points_ND)
     return Assignment(labels, model.probabilities_, "hdbscan")
