@@ -1,7 +1,7 @@
 """HDBSCAN of scikit-learn against the `hdbscan` package: seconds on blobs with noise, interleaved in one run.
 
     python benchmarks/bench_cluster.py [--sizes 5000 50000] [--dims 10 32] [--min-samples 64] [--rounds 3]
-        [--limit 1800] [--memory 12]
+        [--limit 900] [--memory 12]
 
 Both get the same points, min_cluster_size = 2% of them, the same min_samples (at most min_cluster_size; 0: equal to it),
 and one thread. A fit runs in a process of its own, so that one that passes --limit seconds or --memory GiB is stopped and
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", default=[10, 32])
     parser.add_argument("--min-samples", type=int, default=64, help="0: min_cluster_size")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--limit", type=float, default=1800.0, help="CPU seconds after which a fit is stopped")
+    parser.add_argument("--limit", type=float, default=900.0, help="CPU seconds after which a fit is stopped")
     parser.add_argument("--memory", type=float, default=12.0, help="GiB of address space a fit may take")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
