@@ -8,6 +8,7 @@ ratio is the median of the rounds' own ratios to the baseline.
 
 import argparse
 import dataclasses
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from official_step import OfficialModel, compute_official_loss
 from results import append_row
 
 from detaux.config.schema import LossesConfig, ModelConfig, PairsConfig
+from detaux.disentangle.mixes import draw_mixes
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.networks import ARCHITECTURES
 from detaux.disentangle.objective import compute_objective
@@ -57,11 +59,10 @@ def build_our_step(pairs: int, *, bf16: bool, channels_last: bool, mixes: float,
     )
     optimizer = torch.optim.AdamW(model.parameters(), 5e-4, fused=True)
     chains = pairs // reuse
-    grid = torch.arange(chains * (reuse + 1)).reshape(reuse + 1, chains)
-    images = torch.rand(grid.numel(), 3, SIDE, SIDE).contiguous(memory_format=layout)
-    labels = torch.randint(0, 2, (grid.numel(),))
-    generator = torch.Generator().manual_seed(0)
-    losses = build_losses(mixes)
+    count = chains * (reuse + 1)
+    images = torch.rand(count, 3, SIDE, SIDE).contiguous(memory_format=layout)
+    labels = torch.randint(0, 2, (count,))
+    losses, numbers = build_losses(mixes), itertools.count()
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -69,12 +70,11 @@ def build_our_step(pairs: int, *, bf16: bool, channels_last: bool, mixes: float,
             model,
             images,
             labels,
-            grid[:-1].flatten(),
-            grid[1:].flatten(),
+            chains,
+            draw_mixes(reuse, chains, range(chains), subspaces=SUBSPACES, mixes=mixes, seed=(next(numbers),)),
             betas=BETAS,
             losses=losses,
             pairs=PairsConfig(principal_contrast=0.0, pull=1.0),
-            generator=generator,
             autocast=torch.bfloat16 if bf16 else None,
         )
         loss.backward()

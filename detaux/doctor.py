@@ -27,7 +27,7 @@ OPTIONAL = {
     "triton": "no stage uses it yet",
     "cuml-cu13": "no stage uses it yet: pip install 'detaux[gpu]'",
     "cupy-cuda13x": "no stage uses it yet: pip install 'detaux[gpu]'",
-    "deepspeed": "no stage uses it yet: pip install 'detaux[deepspeed]'",
+    "deepspeed": "engine.name=deepspeed: pip install 'detaux[deepspeed]'",
     "ray": "no stage uses it yet: pip install 'detaux[sweep]'",
     "optuna": "no stage uses it yet: pip install 'detaux[sweep]'",
     "wandb": "no stage uses it yet: pip install 'detaux[wandb]'",
@@ -74,7 +74,12 @@ def list_backends() -> list[Row]:
         device,
         ("threads", str(torch.get_num_threads()), "torch's own choice; run.threads sets another"),
         ("losses", "plain PyTorch", "the same code on every device"),
-        ("processes", "1", f"a run is one process; torch has {', '.join(backends) or 'neither nccl nor gloo'}"),
+        (
+            "ranks",
+            os.environ.get("WORLD_SIZE", "1"),
+            f"as a launcher says; torch has {', '.join(backends) or 'no backend'}",
+        ),
+        ("engine", "single", "engine.name=auto; ddp where a launcher starts several ranks"),
         clusterer,
         tracker,
     ]

@@ -1,19 +1,26 @@
 """The ways a run ends early that are not a bug, each with its exit code."""
 
 
-class UserError(Exception):
+class DetauxError(Exception):
+    """Any of them. `is_told` is set where another rank raises the same error and prints it."""
+
+    exit_code = 1
+    is_told = False
+
+
+class UserError(DetauxError):
     """A mistake the user can mend: one sentence naming the key or file, what was found and what is allowed."""
 
     exit_code = 2
 
 
-class NothingFoundError(Exception):
+class NothingFoundError(DetauxError):
     """Discovery ended without a task: the sentence gives the scores and what to try."""
 
     exit_code = 3
 
 
-class NonFiniteLossError(Exception):
+class NonFiniteLossError(DetauxError):
     """Training met a loss that is not a number; it stops before such a state is saved."""
 
     exit_code = 1
@@ -24,9 +31,29 @@ class NonFiniteLossError(Exception):
         )
 
 
-class InterruptedRunError(Exception):
+class InterruptedRunError(DetauxError):
     """A signal asked the run to stop; its state is saved and the same command goes on."""
 
     def __init__(self, signal_number: int, place: str) -> None:
         super().__init__(f"stopped by signal {signal_number} after {place}; the same command goes on from there.")
         self.exit_code = 128 + signal_number
+
+
+class LostRankError(DetauxError):
+    """Another rank has died or hangs; this one cannot go on without it."""
+
+    exit_code = 75  # EX_TEMPFAIL: the same command may be tried again
+
+    def __init__(self, lost: str) -> None:
+        super().__init__(
+            f"{lost} was lost, and every rank ends; start the same command again and it goes on from the last checkpoint."
+        )
+
+
+def rebuild_error(kind: str, sentence: str, exit_code: int) -> DetauxError:
+    """An error of this module that another rank raised."""
+    cls = next((cls for cls in DetauxError.__subclasses__() if cls.__name__ == kind), DetauxError)
+    error = cls.__new__(cls)
+    Exception.__init__(error, sentence)
+    error.exit_code, error.is_told = exit_code, True
+    return error

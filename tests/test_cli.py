@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import shards.build
-from detaux import __version__, cli
+from detaux import __version__, pipeline
 from detaux.__main__ import main
 from detaux.cli import run_command
 from detaux.config import STAGE_SECTIONS
@@ -168,7 +168,7 @@ def test_doctor_names_packages_backends_and_machine(capsys):
 
 def test_overrides_may_follow_an_option(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(cli, "_build_shards", lambda config, folder, following: seen.append((config.data, folder)))
+    monkeypatch.setattr(pipeline, "make_shards", lambda config, folder, following: seen.append((config.data, folder)))
     run_command(["shards", "build", "digits", "data.side=16", "--out", str(tmp_path), "data.noise=0.5"])
     ((data, folder),) = seen
     assert (data.source, data.side, data.noise, folder) == ("digits", 16, 0.5, tmp_path)
@@ -190,7 +190,7 @@ def test_each_early_end_has_its_exit_code_and_one_sentence(error, exit_code, mon
     def fail(*_):
         raise error
 
-    monkeypatch.setitem(cli.RUNNERS, "disentangle", fail)
+    monkeypatch.setitem(pipeline.RUNNERS, "disentangle", fail)
     arguments = ["disentangle", f"{folder}/good.yaml", f"data.shards={folder}/set", f"run.dir={folder}/r"]
     assert run_command(arguments) == exit_code
     assert capsys.readouterr().err.count("\n") == 1
@@ -201,7 +201,7 @@ def test_a_bug_keeps_its_traceback(error, monkeypatch, folder):
     def fail(*_):
         raise error
 
-    monkeypatch.setitem(cli.RUNNERS, "disentangle", fail)
+    monkeypatch.setitem(pipeline.RUNNERS, "disentangle", fail)
     with pytest.raises(type(error)):
         run_command(["disentangle", f"{folder}/good.yaml", f"data.shards={folder}/set", f"run.dir={folder}/r"])
 
@@ -244,7 +244,7 @@ def chain(monkeypatch, tmp_path):
 
     monkeypatch.setattr(shards.build, "build_shards", build)
     for stage in outputs:
-        monkeypatch.setitem(cli.RUNNERS, stage, make_runner(stage))
+        monkeypatch.setitem(pipeline.RUNNERS, stage, make_runner(stage))
     (tmp_path / "photos").mkdir()
     (tmp_path / "good.yaml").write_text(f"data: {{source: folder, path: {tmp_path}/photos}}\n")
 
@@ -344,7 +344,7 @@ def test_run_that_finds_nothing_reports_and_exits_3(chain, monkeypatch, capsys):
     def find_nothing(job, folder):
         raise NothingFoundError("no task found: one cluster.")
 
-    monkeypatch.setitem(cli.RUNNERS, "discover", find_nothing)
+    monkeypatch.setitem(pipeline.RUNNERS, "discover", find_nothing)
     assert chain() == (3, ["shards", "disentangle", "report"])
     assert capsys.readouterr().err == "detaux: no task found: one cluster.\n"
     assert chain("discover") == (3, [])

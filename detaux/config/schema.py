@@ -192,11 +192,27 @@ class DisentangleConfig:
     main: PhaseConfig = field(default_factory=PhaseConfig, metadata={"meaning": "all terms"})
     optimizer: Literal["adamw", "adam"] = key("adamw", "optimiser (paper: adamw; released code: adam)")
     weight_decay: float = key(0.01, "weight decay", 0.0)
+    micro_batches: int = key(
+        1,
+        "parts a step's batch is computed in, one after the other; statistics over the batch are over a part",
+        1,
+        1024,
+    )
     clip: float = key(1.0, "largest gradient norm; 0 clips nothing", 0.0)
     precision: Literal["fp32", "bf16"] = key("fp32", "arithmetic of the networks; losses are always fp32")
     log_interval: int = key(100, "steps between two lines of metrics.jsonl", 1)
     checkpoint_interval: int = key(500, "steps between two checkpoints", 1)
     keep_checkpoints: int = key(2, "checkpoints kept", 1)
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    name: Literal["auto", "single", "ddp", "deepspeed"] = key(
+        "auto", "how ranks share a step; auto: single for one rank, ddp for several that a launcher started"
+    )
+    deepspeed: str | None = key(
+        None, "deepspeed: JSON file of its own settings, such as launch/deepspeed.json; null: ZeRO stage 1"
+    )
 
 
 @dataclass(frozen=True)
@@ -265,6 +281,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     losses: LossesConfig = field(default_factory=LossesConfig)
     disentangle: DisentangleConfig = field(default_factory=DisentangleConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
     discover: DiscoverConfig = field(default_factory=DiscoverConfig)
     multitask: MultitaskConfig = field(default_factory=MultitaskConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -278,6 +295,8 @@ NEUTRAL_KEYS = (
     "data.workers",
     "data.cache",
     "data.cache_bytes",
+    "engine.name",
+    "engine.deepspeed",
     "disentangle.log_interval",
     "disentangle.checkpoint_interval",
     "disentangle.keep_checkpoints",
@@ -290,12 +309,14 @@ READ_BY = {
     "data.window": ("disentangle",),
 }
 
+STAGES = ("shards", "disentangle", "discover", "multitask", "report")  # in the order they run
+
 # What each stage reads: its help lists these sections, and its inputs hash covers them.
 STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
     "shards": ("data",),
-    "disentangle": ("run", "data", "pairs", "model", "losses", "disentangle"),
+    "disentangle": ("run", "data", "pairs", "model", "losses", "disentangle", "engine"),
     "discover": ("run", "data", "pairs", "model", "losses", "discover", "report"),
     "multitask": ("run", "data", "multitask"),
     "report": ("run", "report"),
-    "run": ("run", "data", "pairs", "model", "losses", "disentangle", "discover", "multitask", "report"),
+    "run": ("run", "data", "pairs", "model", "losses", "disentangle", "engine", "discover", "multitask", "report"),
 }

@@ -10,12 +10,17 @@ def to_float(images_NHWC: Tensor) -> Tensor:
 
 
 def add_noise(images_NCHW: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """salt_images with a draw made on the generator's device, so that one CPU generator gives every device the same noise."""
+    shape = (images_NCHW.shape[0], *images_NCHW.shape[2:])
+    return salt_images(images_NCHW, share, torch.rand(shape, generator=generator, device=generator.device))
+
+
+def salt_images(images_NCHW: Tensor, share: float, draw_NHW: Tensor) -> Tensor:
     """Salt and pepper (paper, section 5.1): a share of the pixels turns white (1) or black (0) with equal chance.
 
-    All channels of a pixel turn together; the other pixels are left exactly as they are. The draw is made on the
-    generator's device, so that one CPU generator gives every device the same noise.
+    draw_NHW [N, H, W] is uniform in [0, 1), on any device. All channels of a pixel turn together; the other pixels are
+    left exactly as they are.
     """
-    shape = (images_NCHW.shape[0], 1, *images_NCHW.shape[2:])
-    draw = torch.rand(shape, generator=generator, device=generator.device).to(images_NCHW.device)
+    draw = draw_NHW[:, None].to(images_NCHW.device)
     salted = torch.where(draw < share / 2, 1.0, images_NCHW)
     return torch.where((draw >= share / 2) & (draw < share), 0.0, salted)

@@ -1,7 +1,7 @@
 """The pair stream: which second image goes with which first one (`pairs.partner`).
 
 B pairs a step, W images of the window or pool they are drawn from, F ground-truth factors. Everything random is a pure
-function of (seed, step), so a run stopped anywhere draws the same pairs again.
+function of (seed, step), so a run stopped anywhere draws the same pairs again, and so do ranks that share a step.
 
 x1 walks the plan (mined: a seeded permutation of the pool); x2 is drawn by the rule:
 
@@ -14,16 +14,16 @@ independent  any image at all (the released code's draw)
 Images without a principal label (-1) serve in mined and independent pairs; a partner of another label, and the rules label
 and one_factor, take labelled images alone.
 
-With `pairs.reuse` = r > 1, pairs come in chains x1-x2, x2-x3, ... of r links, so that an image encoded once serves in two.
+Pairs come in chains x1-x2, x2-x3, ... of r = `pairs.reuse` links, so that with r > 1 an image encoded once serves in two.
 """
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from detaux.config.schema import DataConfig, PairsConfig
+from detaux.data.draws import draw_columns, seed_generator
 from detaux.data.neighbours import NeighbourGraph, mine_neighbours
 from detaux.data.stream import SampleStream, Window
 from detaux.errors import UserError
@@ -31,16 +31,25 @@ from detaux.errors import UserError
 
 @dataclass(frozen=True)
 class PairBatch:
-    """B pairs over M distinct images.
+    """B pairs over M images that lie in chains: pair b is the images b and b + chains, so B = M - chains.
 
-    images uint8 [M, H, W, C]; labels [M]; first and second [B] index into them; factors [M, F] or None.
+    images uint8 [M, H, W, C]; labels [M], -1 where there is none; factors [M, F] or None.
     """
 
     images: Tensor
     labels: Tensor
-    first: Tensor
-    second: Tensor
+    chains: int
     factors: Tensor | None
+
+    @property
+    def first(self) -> slice:
+        """Where the first image of each pair is."""
+        return slice(None, -self.chains)
+
+    @property
+    def second(self) -> slice:
+        """Where the second image of each pair is."""
+        return slice(self.chains, None)
 
     @property
     def is_different(self) -> Tensor:
@@ -49,18 +58,13 @@ class PairBatch:
         return (first >= 0) & (second >= 0) & (first != second)
 
 
-def seed_generator(*parts: int) -> torch.Generator:
-    """A CPU generator that is a pure function of the numbers given."""
-    state = int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(state % 2**63)
-
-
-def compute_one_factor_share(batch: PairBatch) -> float | None:
-    """Share of equal-label pairs that differ in exactly one known factor (scoring only), None where none is known."""
+def compute_one_factor_share(batch: PairBatch) -> Tensor | None:
+    """Share of the batch's pairs whose labels are equal and who differ in exactly one known factor (scoring only), scalar;
+    None where no factor is known."""
     if batch.factors is None:
         return None
-    changed = (batch.factors[batch.first] != batch.factors[batch.second]).sum(1)[~batch.is_different]
-    return float((changed == 1).float().mean()) if len(changed) else None
+    changed = (batch.factors[batch.first] != batch.factors[batch.second]).sum(1)
+    return ((changed == 1) & ~batch.is_different).float().mean()
 
 
 def draw_from(allowed_BW: Tensor, generator: torch.Generator) -> Tensor:
@@ -135,10 +139,10 @@ class PairStream:
         if pairs.partner == "one_factor" and first.factors is None:
             raise UserError("pairs.partner=one_factor needs known factors, and the manifest names none; use mined.")
 
-    def pool_images(self) -> Tensor:
-        """The pool's images, uint8 [P, H, W, C]."""
+    def pool_images(self, index: Tensor | None = None) -> Tensor:
+        """The pool's images, or those at `index` of it, uint8 [n, H, W, C]."""
         assert self.pool is not None
-        return self.pool.images(torch.arange(len(self.pool.labels)))
+        return self.pool.images(torch.arange(len(self.pool.labels)) if index is None else index)
 
     @property
     def pool_labels(self) -> Tensor:
@@ -146,37 +150,53 @@ class PairStream:
         assert self.pool is not None
         return self.pool.labels
 
-    def batch(self, step: int) -> PairBatch:
-        """The pairs of one step."""
-        generator = seed_generator(self.seed, step)
-        chains = self.batch_size // self.config.reuse
-        source, anchors = self._anchors(step, chains)
+    @property
+    def chains(self) -> int:
+        """Chains of pairs in a step, all ranks together."""
+        return self.batch_size // self.config.reuse
+
+    def batch(self, step: int, wanted: range | None = None) -> PairBatch:
+        """The pairs of one step, or those of them in the chains `wanted`."""
+        wanted = range(self.chains) if wanted is None else wanted
+        source, begin = self.pool, step * self.chains
+        if source is None:
+            source = self.stream.window(begin, self.window_size)
+        nodes = draw_columns(
+            lambda chains, generator: self._draw_nodes(source, begin, chains, generator),
+            self.chains,
+            wanted,
+            self.seed,
+            step,
+        )
+        images = nodes.flatten()
+        return PairBatch(
+            images=source.images(images),
+            labels=source.labels[images],
+            chains=len(wanted),
+            factors=None if source.factors is None else source.factors[images],
+        )
+
+    def _draw_nodes(self, source: Window, begin: int, chains: range, generator: torch.Generator) -> Tensor:
+        """Images of some chains of the step whose first chain is number `begin` of all, [reuse + 1, chains]."""
+        anchors = self._anchors(begin, chains)
         wants_different = self._want_different(anchors, generator)
         nodes = [self._place_labelled(source, anchors, wants_different, generator)]
         for link in range(self.config.reuse):
             wants_different = self._want_different(anchors, generator) if link else wants_different
             nodes.append(self._partners(source, nodes[-1], wants_different, generator))
-        images = torch.cat(nodes)
-        grid = torch.arange(len(images)).reshape(self.config.reuse + 1, chains)
-        return PairBatch(
-            images=source.images(images),
-            labels=source.labels[images],
-            first=grid[:-1].flatten(),
-            second=grid[1:].flatten(),
-            factors=None if source.factors is None else source.factors[images],
-        )
+        return torch.stack(nodes)
 
-    def _anchors(self, step: int, count: int) -> tuple[Window, Tensor]:
+    def _anchors(self, begin: int, chains: range) -> Tensor:
         if self.pool is None:
-            return self.stream.window(step * count, self.window_size), torch.arange(count) % self.window_size
+            return torch.arange(chains.start, chains.stop) % self.window_size
         size = len(self.pool.labels)
-        positions = torch.arange(step * count, (step + 1) * count)
+        positions = torch.arange(begin + chains.start, begin + chains.stop)
         anchors = torch.empty_like(positions)
         for epoch in (positions // size).unique().tolist():
             order = torch.randperm(size, generator=seed_generator(self.seed, 2**31, epoch))
             inside = positions // size == epoch
             anchors[inside] = order[positions[inside] % size]
-        return self.pool, anchors
+        return anchors
 
     def _want_different(self, anchors: Tensor, generator: torch.Generator) -> Tensor:
         """Which anchors [B] ask for a partner of another label."""

@@ -100,15 +100,23 @@ def find_stand_ins(is_good: np.ndarray) -> np.ndarray:
     return good[np.searchsorted(good, np.arange(len(is_good))) % len(good)]
 
 
-def split_batch(step: int, batch_size: int, rank: int, world_size: int) -> range:
-    """Positions of the endless order that a rank takes in a step: its contiguous part of the global batch.
+def split_batch(size: int, part: int, parts: int, name: str) -> range:
+    """The contiguous share of a batch of `size` that one of `parts` ranks and micro-batches takes.
 
-    Raises UserError where the batch does not divide, since ranks of unequal work would wait for each other.
+    Raises UserError, naming the batch as `name`, where it does not divide: ranks of unequal work would wait for each other.
     """
-    if batch_size % world_size:
-        raise UserError(
-            f"batch_size={batch_size} does not divide over {world_size} ranks; use a multiple of {world_size}."
-        )
-    share = batch_size // world_size
-    begin = step * batch_size + rank * share
-    return range(begin, begin + share)
+    if size % parts:
+        raise UserError(f"{name} does not divide into {parts} equal parts, one for each rank and micro-batch.")
+    share = size // parts
+    return range(part * share, (part + 1) * share)
+
+
+def list_positions(first: int, last: int, *, batch: int, rank: int, world_size: int) -> Iterator[range]:
+    """Positions that a rank takes of the endless order from `first` to before `last`, a range for each batch.
+
+    Batches begin at `first`; what the last one holds beyond `last` is left out.
+    """
+    share = split_batch(batch, rank, world_size, f"batch={batch}")
+    for begin in range(first, last, batch):
+        if begin + share.start < last:
+            yield range(begin + share.start, min(begin + share.stop, last))

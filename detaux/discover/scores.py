@@ -87,7 +87,7 @@ def score_pairs(
     scores: list[Scores] = []
     for index, (part, (first, second)) in enumerate(zip(points, ends, strict=True)):
         given_P1 = is_given_PC[:, index, None].float()
-        loss = distance_loss(first[:, None], second[:, None], given_P1, form="paper", margin=margin)
+        loss = distance_loss((first - second).square().sum(1, keepdim=True), given_P1, form="paper", margin=margin)
         passed = distance_PC[given_P1[:, 0] == 0, index].square()
         variance = max(float(part.var(0).sum()), TINY)
         invariance = float(passed.mean()) / (2 * variance) if len(passed) else None

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from detaux.disentangle.model import Disentangler
 from detaux.losses.oracle import compute_normalizer, weigh_subspaces
+from detaux.runtime.ranks import alone, gather_rows
 
 READ_BATCH = 1024
 NORMALIZER_SAMPLES = 512  # of the pool; a mean over pairs of all of it would cost P x P
@@ -14,12 +15,17 @@ NORMALIZER_SAMPLES = 512  # of the pool; a mean over pairs of all of it would co
 def read_edges(
     model: Disentangler, images: Tensor, labels_P: Tensor, first_E: Tensor, second_E: Tensor, normalizer: str
 ) -> Tensor:
-    """Subspace [E] that the hard oracle gives to an edge between images [P, C, H, W] with labels [P], -1 where none."""
+    """Subspace [E] that the hard oracle gives to an edge between P images with labels [P], -1 where none.
+
+    images [n, C, H, W] are this rank's share of the P, one rank's after the other; what they are beyond P is ignored.
+    """
     was_training = model.training
     model.eval()
-    subspaces_PKD = torch.cat([model.project(model.encode(part)) for part in images.split(READ_BATCH)])
+    subspaces_nKD = torch.cat([model.project(model.encode(part)) for part in images.split(READ_BATCH)])
     model.train(was_training)
-    scale_K = compute_normalizer(subspaces_PKD[:NORMALIZER_SAMPLES], normalizer)
+    subspaces_PKD = gather_rows(subspaces_nKD)[: len(labels_P)]
+    with alone():  # every rank holds all of them now
+        scale_K = compute_normalizer(subspaces_PKD[:NORMALIZER_SAMPLES], normalizer)
     labels_P, first_E, second_E = (index.to(images.device) for index in (labels_P, first_E, second_E))
     distances_EK = torch.cat(
         [

@@ -49,11 +49,11 @@ class Disentangler(nn.Module):
         return subspaces_NKD, self.decode(subspaces_NKD.sum(1))
 
 
-def save_disentangler(model: Disentangler, side: int, path: Path) -> None:
-    """Write the weights and the image side they are made for."""
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+def save_disentangler(weights: dict[str, Tensor], side: int, path: Path) -> None:
+    """Write a state_dict and the image side it is made for."""
+    contiguous = {name: value.contiguous() for name, value in weights.items()}
     with atomic_path(path) as partial:
-        save_file({**weights, "side": torch.tensor(side)}, partial)
+        save_file({**contiguous, "side": torch.tensor(side)}, partial)
 
 
 def load_disentangler(folder: Path, device: torch.device, file: Path = MODEL_FILE) -> Disentangler:

@@ -3,7 +3,8 @@
 import math
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,26 @@ from torch import Tensor
 
 from detaux.config import Config, dump_config
 from detaux.config.schema import DisentangleConfig, PhaseConfig
-from detaux.data.augment import add_noise, to_float
-from detaux.data.pairs import PairStream, compute_one_factor_share, seed_generator
+from detaux.data.augment import salt_images, to_float
+from detaux.data.draws import draw_columns
+from detaux.data.pairs import PairStream, compute_one_factor_share
+from detaux.data.plan import split_batch
 from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.data.split import load_split
 from detaux.data.stream import SampleStream
 from detaux.disentangle.edges import read_edges
 from detaux.disentangle.factor_scores import score_factors
-from detaux.disentangle.model import AUTOENCODER_FILE, MODEL_FILE, Disentangler, save_disentangler
-from detaux.disentangle.objective import compute_objective
-from detaux.losses.reconstruction import reconstruction_loss
+from detaux.disentangle.mixes import draw_mixes
+from detaux.disentangle.model import AUTOENCODER_FILE, MODEL_FILE, Disentangler, load_disentangler, save_disentangler
+from detaux.disentangle.objective import compute_objective, compute_reconstruction
 from detaux.losses.schedule import compute_betas
 from detaux.runtime.checkpoint import load_checkpoint, save_checkpoint
 from detaux.runtime.device import select_device
+from detaux.runtime.engines import EngineState, build_engine
 from detaux.runtime.files import write_json
 from detaux.runtime.loop import run_loop
 from detaux.runtime.progress import say
+from detaux.runtime.ranks import alone, gather_objects, is_first, rank, run_first, share_object, world_size
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 from detaux.runtime.tracker import METRICS_NAME, MetricsLog
 
@@ -46,141 +51,203 @@ def compute_lr(phase: PhaseConfig, step: int) -> float:
     return phase.lr * ramp * (floor + (1 - floor) * shapes[phase.decay])
 
 
+def check_batches(config: Config, samples: int, parts: int) -> None:
+    """Raise UserError where a batch of either phase does not divide into `parts` equal parts."""
+    warmup, main, reuse = config.disentangle.warmup, config.disentangle.main, config.pairs.reuse
+    size = min(warmup.batch_size, samples)
+    name = "disentangle.warmup.batch_size" if size == warmup.batch_size else "the number of training images"
+    split_batch(size, 0, parts, f"{name}={size}")
+    split_batch(
+        main.batch_size // reuse, 0, parts, f"disentangle.main.batch_size={main.batch_size} with pairs.reuse={reuse}"
+    )
+
+
 def build_optimizer(model: Disentangler, config: DisentangleConfig) -> torch.optim.Optimizer:
     """Adam or AdamW over all parameters, fused into one kernel."""
     kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
     return kinds[config.optimizer](model.parameters(), weight_decay=config.weight_decay, fused=True)
 
 
-@dataclass
+Parts = dict[str, Tensor]
+
+
 class Trainer:
-    """What a step needs; `warmup_step` and `main_step` are the two kinds of step the loop calls."""
+    """What the steps of a phase need; `warmup_step` and `main_step` are the two kinds of step the loop calls.
 
-    config: Config
-    model: Disentangler
-    device: torch.device
-    stream: SampleStream
-    optimizer: torch.optim.Optimizer
-    pairs: PairStream | None = None
-    data_seconds: float = 0.0
-    steps_since_log: int = 0
+    A step's batch is cut into equal parts, one for each micro-batch and rank; this rank computes its own.
+    """
 
-    def prepare(self, images: Tensor, step: int) -> Tensor:
-        """uint8 [M, H, W, C] to float [M, C, H, W] on the device, channels last, with the step's noise."""
-        floats = to_float(images.to(self.device)).contiguous(memory_format=torch.channels_last)
-        if self.config.data.noise > 0:
-            generator = seed_generator(self.config.run.seed, NOISE_STREAM, step)
-            floats = add_noise(floats, self.config.data.noise, generator)
-        return floats
+    def __init__(self, config: Config, side: int, device: torch.device, stream: SampleStream, *, is_main: bool) -> None:
+        self.config, self.device, self.stream, self.is_main = config, device, stream, is_main
+        self.phase = config.disentangle.main if is_main else config.disentangle.warmup
+        self.model = Disentangler(config.model, side).to(device).to(memory_format=torch.channels_last)
+        self.optimizer = build_optimizer(self.model, config.disentangle)
+        self.engine = build_engine(config.engine, device)
+        self.compute = self.engine.wrap(
+            self.model,
+            compute_objective if is_main else compute_reconstruction,
+            self.optimizer,
+            clip=config.disentangle.clip,
+            micro_batches=config.disentangle.micro_batches,
+        )
+        self.pairs: PairStream | None = None
+        if is_main:
+            batch_size = self.phase.batch_size
+            self.pairs = PairStream(stream, config.data, config.pairs, batch_size=batch_size, seed=config.run.seed)
+        self.data_seconds, self.steps_since_log = 0.0, 0
 
     @property
     def autocast(self) -> torch.dtype | None:
         return torch.bfloat16 if self.config.disentangle.precision == "bf16" else None
 
-    def update(self, loss: Tensor, phase: PhaseConfig, step: int) -> Tensor:
-        """One optimiser step; returns the gradient norm before clipping."""
+    @property
+    def parts(self) -> int:
+        """Parts of a batch, all ranks together."""
+        return self.config.disentangle.micro_batches * world_size()
+
+    def prepare(self, images: Tensor, step: int, wanted: range, total: int) -> Tensor:
+        """uint8 [M, H, W, C] to float [M, C, H, W] on the device, channels last, with the step's noise.
+
+        The images are the columns `wanted` of `total`, row by row: the images of chains, or one row of them.
+        """
+        floats = to_float(images.to(self.device)).contiguous(memory_format=torch.channels_last)
+        if self.config.data.noise == 0:
+            return floats
+        rows, (height, width) = len(images) // len(wanted), floats.shape[2:]
+
+        def draw(block: range, generator: torch.Generator) -> Tensor:
+            return torch.rand(rows, len(block), height, width, generator=generator).permute(0, 2, 3, 1)
+
+        noise = draw_columns(draw, total, wanted, self.config.run.seed, NOISE_STREAM, step)
+        return salt_images(floats, self.config.data.noise, noise.permute(0, 3, 1, 2).reshape(-1, height, width))
+
+    def take_step(self, step: int, micro_step: Callable[[int, int], tuple[Tensor, Parts]]) -> Parts:
+        """One optimiser step: `micro_step(step, part)` gives the loss and the parts of each of this rank's micro-batches."""
+        found: list[Parts] = []
+        for micro_batch in range(self.config.disentangle.micro_batches):
+            loss, parts = micro_step(step, micro_batch * world_size() + rank())
+            self.engine.backward(loss)
+            found.append(parts)
         for group in self.optimizer.param_groups:
-            group["lr"] = compute_lr(phase, step)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        limit = self.config.disentangle.clip or float("inf")
+            group["lr"] = compute_lr(self.phase, step)
+        norm = self.engine.step()
         self.steps_since_log += 1
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        self.optimizer.step()
-        return norm.detach()
+        names = dict.fromkeys(name for parts in found for name in parts)
+        means = {name: torch.stack([parts[name] for parts in found if name in parts]).mean(0) for name in names}
+        return {**means, "grad_norm": norm}
 
-    def warmup_step(self, step: int) -> dict[str, Tensor]:
-        phase = self.config.disentangle.warmup
-        begun = time.perf_counter()
-        count = min(phase.batch_size, self.stream.samples)
-        images = self.prepare(self.stream.window(step * count, count).images(torch.arange(count)), step)
-        self.data_seconds += time.perf_counter() - begun
-        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            _, reconstructions = self.model(images)
-        form = self.config.losses.reconstruction.form
-        part = reconstruction_loss(images, reconstructions, form)
-        loss = self.config.losses.weights.reconstruction * part
-        norm = self.update(loss, phase, step)
-        return {"total": loss.detach(), "reconstruction": part.detach(), "grad_norm": norm}
+    def warmup_step(self, step: int) -> Parts:
+        return self.take_step(step, self._reconstruct)
 
-    def main_step(self, step: int) -> dict[str, Tensor]:
+    def main_step(self, step: int) -> Parts:
         """One step on pairs; `step` counts from the begin of the main phase."""
         assert self.pairs is not None
-        begun = time.perf_counter()
         if self.pairs.graph is not None and self.config.pairs.walk and step % self.config.pairs.walk_interval == 0:
             self.read_oracle()
-        batch = self.pairs.batch(step)
-        images = self.prepare(batch.images, self.config.disentangle.warmup.steps + step)
+        return self.take_step(step, self._disentangle)
+
+    def _reconstruct(self, step: int, part: int) -> tuple[Tensor, Parts]:
+        begun = time.perf_counter()
+        size = min(self.phase.batch_size, self.stream.samples)
+        wanted = split_batch(size, part, self.parts, "images")
+        window = self.stream.window(step * size + wanted.start, len(wanted))
+        images = self.prepare(window.images(torch.arange(len(wanted))), step, wanted, size)
         self.data_seconds += time.perf_counter() - begun
-        share = compute_one_factor_share(batch)
-        extra = {} if share is None else {"pairs/one_factor_share": torch.tensor(share)}
-        loss, parts = compute_objective(
-            self.model,
+        return self.compute(images, losses=self.config.losses, autocast=self.autocast)
+
+    def _disentangle(self, step: int, part: int) -> tuple[Tensor, Parts]:
+        assert self.pairs is not None
+        begun = time.perf_counter()
+        config, links, total = self.config, self.config.pairs.reuse, self.pairs.chains
+        wanted = split_batch(total, part, self.parts, "chains")
+        batch = self.pairs.batch(step, wanted)
+        images = self.prepare(batch.images, config.disentangle.warmup.steps + step, wanted, total)
+        mixes = draw_mixes(
+            links,
+            total,
+            wanted,
+            subspaces=self.model.num_subspaces,
+            mixes=config.losses.consistency.mixes,
+            parts=self.parts,
+            seed=(config.run.seed, MIX_STREAM, step),
+        )
+        self.data_seconds += time.perf_counter() - begun
+        loss, parts = self.compute(
             images,
             batch.labels.to(self.device),
-            batch.first.to(self.device),
-            batch.second.to(self.device),
-            betas=compute_betas(self.progress(step), self.config.losses.schedule),
-            losses=self.config.losses,
-            pairs=self.config.pairs,
-            generator=seed_generator(self.config.run.seed, MIX_STREAM, step),
+            batch.chains,
+            mixes,
+            betas=compute_betas(self.progress(step), config.losses.schedule),
+            losses=config.losses,
+            pairs=config.pairs,
             autocast=self.autocast,
         )
-        parts["grad_norm"] = self.update(loss, self.config.disentangle.main, step)
         parts["pairs/different_share"] = batch.is_different.float().mean()
-        return parts | extra
+        share = compute_one_factor_share(batch)
+        return loss, parts if share is None else {**parts, "pairs/one_factor_share": share}
 
     def progress(self, step: int) -> float:
         """Training progress t in [0, 1]: the warm-up ends at `warmup_fraction`, whatever its number of steps."""
         begin = self.config.losses.schedule.warmup_fraction
         return begin + (1 - begin) * (step + 1) / self.config.disentangle.main.steps
 
-    def log(self, metrics: MetricsLog, name: str, begin: int, step: int, means: dict[str, Any], seconds: float) -> None:
-        """Write the line of metrics.jsonl after `step` steps of the phase that begins at global step `begin`."""
-        phase = self.config.disentangle.main if name == "main" else self.config.disentangle.warmup
+    def log(self, metrics: MetricsLog | None, begin: int, step: int, means: dict[str, Any], seconds: float) -> None:
+        """Write the line of metrics.jsonl after `step` steps of the phase that begins at global step `begin`.
+
+        Every rank calls it; the first has the metrics.
+        """
+        data_seconds, steps = max(gather_objects(self.data_seconds)), self.steps_since_log
+        self.data_seconds, self.steps_since_log = 0.0, 0
+        if metrics is None:
+            return
         schedule = self.config.losses.schedule
-        is_main = name == "main"
-        progress = self.progress(step - 1) if is_main else schedule.warmup_fraction * step / phase.steps
-        betas = compute_betas(progress, schedule) if is_main else NO_BETAS
-        images = phase.batch_size * (2 if is_main else 1)
+        progress = self.progress(step - 1) if self.is_main else schedule.warmup_fraction * step / self.phase.steps
+        betas = compute_betas(progress, schedule) if self.is_main else NO_BETAS
+        images = self.phase.batch_size * (2 if self.is_main else 1)
+        if "pairs/one_factor_share" in means:  # of the pairs with equal labels
+            equal = 1 - means["pairs/different_share"]
+            means["pairs/one_factor_share"] = means["pairs/one_factor_share"] / equal if equal else None
         plain = ("grad_norm", "pairs/different_share", "pairs/one_factor_share")
         renamed = {"oracle_share": "oracle/share"} | {name: name for name in plain}
         metrics.write(
             {
                 "step": begin + step,
-                "phase": name,
-                "uses_ground_truth": is_main and self.config.pairs.partner == "one_factor",
+                "phase": "main" if self.is_main else "warmup",
+                "uses_ground_truth": self.is_main and self.config.pairs.partner == "one_factor",
                 "progress": progress,
                 **{renamed.get(part, f"loss/{part}"): value for part, value in means.items()},
                 **{f"beta/{index}": beta for index, beta in enumerate(betas, start=1)},
-                "lr": compute_lr(phase, step - 1),
-                "samples_per_second": images * self.steps_since_log / seconds,
-                "data_wait_share": self.data_seconds / seconds,
+                "lr": compute_lr(self.phase, step - 1),
+                "samples_per_second": images * steps / seconds,
+                "data_wait_share": data_seconds / seconds,
                 "seconds": seconds,
             }
         )
-        self.data_seconds, self.steps_since_log = 0.0, 0
 
     def save(self, checkpoints: Path, inputs_hash: str, begin: int, step: int) -> None:
         """Checkpoint after `step` steps of the phase that begins at global step `begin`."""
-        training: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
+        state = self.engine.state()
+        training: dict[str, Any] = {"optimizer": state.optimizer}
         if self.pairs is not None and self.pairs.graph is not None:
             training["edge_subspaces"] = self.pairs.graph.subspaces
         keep = self.config.disentangle.keep_checkpoints
-        save_checkpoint(checkpoints, begin + step, self.model.state_dict(), training, inputs_hash, keep)
+        save_checkpoint(checkpoints, begin + step, state.model, training, inputs_hash, keep)
 
-    def load_training(self, training: dict[str, Any]) -> None:
-        """Restore what `save` wrote beside the weights."""
-        self.optimizer.load_state_dict(training["optimizer"])
-        if self.pairs is not None and self.pairs.graph is not None:
+    def load(self, weights: dict[str, Tensor], training: dict[str, Any]) -> None:
+        """Begin from weights; with what else `save` wrote, go on where it left off."""
+        self.engine.load(EngineState(weights, training.get("optimizer", {})))
+        if self.pairs is not None and self.pairs.graph is not None and training:
             self.pairs.graph.subspaces = training["edge_subspaces"]
 
     def read_oracle(self) -> None:
-        """Ask the oracle which subspace each mined edge changes."""
+        """Ask the oracle which subspace each mined edge changes; each rank embeds its share of the pool."""
         assert self.pairs is not None
         assert self.pairs.graph is not None
-        images = self.prepare(self.pairs.pool_images(), 0)
         labels = self.pairs.pool_labels
+        share = -(-len(labels) // world_size())
+        wanted = range(rank() * share, (rank() + 1) * share)
+        rows = torch.arange(wanted.start, wanted.stop).clamp(max=len(labels) - 1)
+        images = self.prepare(self.pairs.pool_images(rows), 0, wanted, world_size() * share)
         normalizer = self.config.losses.oracle.normalizer
         subspaces = read_edges(self.model, images, labels, *self.pairs.graph.edges(), normalizer)
         self.pairs.graph.mark(subspaces)
@@ -189,46 +256,42 @@ class Trainer:
 def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
     """Train on the training split of `shards` and leave checkpoint/, metrics.jsonl and scores.json in `folder`.
 
-    Goes on from the newest checkpoint with the same inputs; a run killed anywhere ends with the same weights.
+    Goes on from the newest checkpoint with the same inputs; a run killed anywhere ends with the same weights. All ranks call
+    it together and share every step; the first writes the files.
     """
     started = time.time()
     is_upper_bound = config.pairs.partner == "one_factor"
     if is_upper_bound:
         say("disentangle: pairs.partner=one_factor uses ground truth; every number of this run is an upper bound")
-    hashes = hash_inputs({"manifest": shards / MANIFEST_NAME})
+    hashes = share_object(hash_inputs({"manifest": shards / MANIFEST_NAME}) if is_first() else None)
     inputs_hash = compute_inputs_hash("disentangle", config, hashes)
     manifest = read_manifest(shards)
     device = select_device(config.run)
     stream = SampleStream(
         shards, "train", config.data, seed=config.run.seed, device=device, needs_factors=bool(manifest.factors)
     )
+    parts = config.disentangle.micro_batches * world_size()
+    run_first(lambda: check_batches(config, stream.samples, parts))
     torch.manual_seed(config.run.seed)
-    model = Disentangler(config.model, manifest.side).to(device).to(memory_format=torch.channels_last)
-    trainer = Trainer(config, model, device, stream, build_optimizer(model, config.disentangle))
+    weights = Disentangler(config.model, manifest.side).state_dict()
 
     checkpoints = folder / "checkpoint"
     found = load_checkpoint(checkpoints, inputs_hash)
-    start, weights, training = found or (0, {}, {})
-    if found is None:
-        shutil.rmtree(checkpoints, ignore_errors=True)
-    else:
-        model.load_state_dict(weights)
+    start, weights, training = found or (0, weights, {})
+    if found is not None:
         say(f"disentangle: goes on from step {start}")
+    elif is_first():
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
     begin = 0
-    with MetricsLog(folder, start) as metrics:
+    with MetricsLog(folder, start) if is_first() else nullcontext() as metrics:
         for name, phase in (("warmup", config.disentangle.warmup), ("main", config.disentangle.main)):
             end = begin + phase.steps
-            if name == "main" and start <= begin:
-                save_disentangler(model, manifest.side, folder / AUTOENCODER_FILE)
+            if name == "main" and start <= begin and is_first():
+                save_disentangler(weights, manifest.side, folder / AUTOENCODER_FILE)
             if start < end:
-                trainer.optimizer = build_optimizer(model, config.disentangle)
-                if name == "main":
-                    trainer.pairs = PairStream(
-                        stream, config.data, config.pairs, batch_size=phase.batch_size, seed=config.run.seed
-                    )
-                if start > begin:
-                    trainer.load_training(training)
+                trainer = Trainer(config, manifest.side, device, stream, is_main=name == "main")
+                trainer.load(weights, training if start > begin else {})
                 run_loop(
                     trainer.main_step if name == "main" else trainer.warmup_step,
                     description=f"disentangle {name}",
@@ -236,17 +299,21 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
                     steps=phase.steps,
                     log_interval=config.disentangle.log_interval,
                     checkpoint_interval=config.disentangle.checkpoint_interval,
-                    log=partial(trainer.log, metrics, name, begin),
+                    log=partial(trainer.log, metrics, begin),
                     save=partial(trainer.save, checkpoints, inputs_hash, begin),
                 )
+                weights = trainer.engine.state().model
             begin = end
 
-    model.eval()
+    if not is_first():
+        return
     dump_config(config, checkpoints / "config.yaml")
-    save_disentangler(model, manifest.side, folder / MODEL_FILE)
+    save_disentangler(weights, manifest.side, folder / MODEL_FILE)
     scores = {}
     if manifest.factors:
-        scores = score_factors(model, load_split(shards, "train", config.data, device), manifest)
+        with alone():
+            split = load_split(shards, "train", config.data, device)
+            scores = score_factors(load_disentangler(folder, device), split, manifest)
     write_json(folder / "scores.json", scores)
     write_record(
         folder,
@@ -255,5 +322,5 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
         hashes,
         [str(MODEL_FILE), str(AUTOENCODER_FILE), METRICS_NAME, "scores.json"],
         started,
-        facts={"uses_ground_truth": is_upper_bound, "quarantined_samples": stream.bad},
+        facts={"uses_ground_truth": is_upper_bound, "quarantined_samples": stream.bad, "ranks": world_size()},
     )

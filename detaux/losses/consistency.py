@@ -32,13 +32,14 @@ def mix_subspaces(first_BKD: Tensor, second_BKD: Tensor, pair_R: Tensor, subspac
 
 
 def consistency_loss(
-    reencoded_RKD: Tensor, targets_RKD: Tensor, subspace_R: Tensor, form: Literal["paper", "official"]
+    reencoded_RKD: Tensor, targets_RKD: Tensor, subspace_R: Tensor, form: Literal["paper", "official"], mixes: float
 ) -> Tensor:
     """Squared difference between the projections of a decoded mix and those it was mixed from.
 
     Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (9).
     Inputs:    reencoded_RKD  [R, K, D] projections of f(g(mixed)), targets_RKD  [R, K, D], float, any dtype, computed
                in float32 or wider.  subspace_R  [R] int64, the i each mix took.
+               mixes  what the sum over mixes is divided by: R, or on N ranks the R of all of them over N.
     Output:    scalar: paper = K times the mean over R of the squared norm on projector i; official = mean squared
                error over R, all K projectors and D.
     Gradient:  to both, not detached, as in the released code; paper: on projector i only.
@@ -50,7 +51,7 @@ def consistency_loss(
     squared_RKD = (widen(reencoded_RKD) - widen(targets_RKD)).square()
     if form == "paper":
         rows_R = torch.arange(len(subspace_R), device=subspace_R.device)
-        return squared_RKD.shape[1] * squared_RKD[rows_R, subspace_R].sum(1).mean()
+        return squared_RKD.shape[1] * squared_RKD[rows_R, subspace_R].sum() / mixes
     if form == "official":
-        return squared_RKD.mean()
+        return squared_RKD.sum() / (mixes * squared_RKD.shape[1:].numel())
     assert_never(form)

@@ -1,18 +1,17 @@
-"""Distance loss (paper, Eq. 7): a pair differs only where the oracle points. B pairs, K subspaces, D latent size."""
+"""Distance loss (paper, Eq. 7): a pair differs only where the oracle points. B pairs, K subspaces."""
 
 from typing import Literal, assert_never
 
 from torch import Tensor
 
-from detaux.losses.numerics import safe_sqrt, widen
+from detaux.losses.numerics import safe_sqrt
 
 OFFICIAL_PUSH = 10.0  # factor of the released hinge
 OFFICIAL_MARGIN = 0.05  # squared distance at which the released hinge ends
 
 
 def distance_loss(
-    first_BKD: Tensor,
-    second_BKD: Tensor,
+    squared_BK: Tensor,
     changed_BK: Tensor,
     *,
     form: Literal["paper", "official"],
@@ -22,20 +21,19 @@ def distance_loss(
     """Keep a pair equal in every subspace except the one the oracle marks, and apart there by the margin.
 
     Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (7), delta the Euclidean distance, lambda = changed.
-    Inputs:    first_BKD, second_BKD  [B, K, D] float, any dtype, computed in float32 or wider.
+    Inputs:    squared_BK  [B, K] float32 or wider, delta^2 of each pair in each subspace (measure_pairs).
                changed_BK  [B, K] in [0, 1], rows sum to 1 (Eq. 3), a constant.
                margin  m of Eq. (7), paper form only.
                pull_B  [B] weight of the pulling part (1 - lambda) delta^2 of each pair, a constant; None is 1.
     Output:    scalar, mean over B and K.
-    Gradient:  to first_BKD and second_BKD, none to changed_BK and pull_B. 0 where a pair coincides: the pull is at its
-               minimum there, and the push of the paper form has no direction (README.md).
+    Gradient:  to squared_BK, none to changed_BK and pull_B. Finite where a pair coincides, so that none reaches its
+               projections: the pull is at its minimum there, and the push of the paper form has no direction (README.md).
     Batch statistics: none (per pair).
     Departs:   Eq. (7) sums over the subspaces, this averages: a factor K. pull_B is ours. The official form is the
                released code's: squared distances and OFFICIAL_PUSH * max(OFFICIAL_MARGIN - lambda delta^2, 0), which
                adds OFFICIAL_PUSH * OFFICIAL_MARGIN for each unmarked subspace and whose push fades out at delta = 0.
     Checked:   tests/losses/test_distance.py.
     """
-    squared_BK = (widen(first_BKD) - widen(second_BKD)).square().sum(2)
     changed_BK = changed_BK.detach().to(squared_BK.dtype)
     pulled_BK = (1 - changed_BK) * squared_BK
     if pull_B is not None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from detaux.losses.numerics import safe_sqrt, widen
+from detaux.runtime.ranks import gather_rows, global_mean
 
 DistanceForm = Literal["distance", "squared"]
 
@@ -25,7 +26,7 @@ def compute_normalizer(subspaces_NKD: Tensor, name: str) -> Tensor:
                distance over the same pairs, from two moments.
     Output:    [K], at least EPSILON.
     Gradient:  to subspaces_NKD; 0 at a zero vector (mean_norm) and where vectors coincide (the other two).
-    Batch statistics: the mean itself, a global mean over the N vectors.
+    Batch statistics: the mean itself, over the vectors of all ranks.
     Departs:   rms_distance is ours: linear in N where mean_distance is quadratic.
     Checked:   tests/losses/test_oracle.py.
     """
@@ -33,34 +34,30 @@ def compute_normalizer(subspaces_NKD: Tensor, name: str) -> Tensor:
 
 
 def _mean_norm(subspaces_NKD: Tensor) -> Tensor:
-    return safe_sqrt(subspaces_NKD.square().sum(2)).mean(0).clamp_min(EPSILON)
+    return global_mean(safe_sqrt(subspaces_NKD.square().sum(2)).mean(0)).clamp_min(EPSILON)
 
 
 def _mean_distance(subspaces_NKD: Tensor) -> Tensor:
-    vectors_KND = subspaces_NKD.transpose(0, 1)
+    vectors_KND, all_KND = subspaces_NKD.transpose(0, 1), gather_rows(subspaces_NKD).transpose(0, 1)
     # |a|^2 + |b|^2 - 2 ab, which cdist prefers, cancels where a subspace varies little around a point far from 0.
-    distance_KNN = torch.cdist(vectors_KND, vectors_KND, compute_mode="donot_use_mm_for_euclid_dist")
-    return distance_KNN.mean((1, 2)) + EPSILON
+    distance_KNN = torch.cdist(vectors_KND, all_KND, compute_mode="donot_use_mm_for_euclid_dist")
+    return global_mean(distance_KNN.mean((1, 2))) + EPSILON
 
 
 def _rms_distance(subspaces_NKD: Tensor) -> Tensor:
-    variance_K = subspaces_NKD.var(0, unbiased=False).sum(1)
+    centred_NKD = subspaces_NKD - global_mean(subspaces_NKD.mean(0))
+    variance_K = global_mean(centred_NKD.square().mean(0)).sum(1)
     return safe_sqrt(2 * variance_K).clamp_min(EPSILON)
 
 
 NORMALIZERS = {"mean_norm": _mean_norm, "mean_distance": _mean_distance, "rms_distance": _rms_distance}
 
 
-def compute_normalized_distance(
-    first_BKD: Tensor, second_BKD: Tensor, *, normalizer: str, form: DistanceForm
-) -> Tensor:
+def score_subspaces(squared_BK: Tensor, normalizer_K: Tensor, form: DistanceForm) -> Tensor:
     """Distance of each pair in each subspace over the subspace's normaliser, [B, K], with its gradient.
 
     form distance is Euclidean (paper); squared is its square (released code, which still divides by a plain distance).
     """
-    first_BKD, second_BKD = widen(first_BKD), widen(second_BKD)
-    squared_BK = (first_BKD - second_BKD).square().sum(2)
-    normalizer_K = compute_normalizer(torch.cat([first_BKD, second_BKD]), normalizer)
     if form == "distance":
         return safe_sqrt(squared_BK) / normalizer_K
     if form == "squared":
@@ -89,12 +86,11 @@ def weigh_subspaces(
 
 @torch.no_grad()
 def compute_oracle(
-    first_BKD: Tensor,
-    second_BKD: Tensor,
+    squared_BK: Tensor,
+    normalizer_K: Tensor,
     is_different_B: Tensor,
     is_known_B: Tensor | None = None,
     *,
-    normalizer: str,
     form: DistanceForm,
     sharpness: float,
     alpha: int = 0,
@@ -102,18 +98,19 @@ def compute_oracle(
     """Which subspace must carry each pair's difference: the principal one if the labels differ, else the most changed.
 
     Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (3), relaxed to a softmax as section 4.1 says.
-    Inputs:    first_BKD, second_BKD  [B, K, D] float, any dtype, computed in float32 or wider; K at least 2.
+    Inputs:    squared_BK  [B, K] float32 or wider, squared distance of each pair in each subspace; K at least 2.
+               normalizer_K  [K], compute_normalizer of the batch.
                is_different_B  [B] bool, whether the principal labels of a pair differ.
                is_known_B  [B] bool, whether both images have a principal label; None where all have.
-               normalizer, form  as in compute_normalizer and compute_normalized_distance.
+               form  as in score_subspaces.
                sharpness  1 / temperature of the softmax; 0 is a hard arg max.  alpha  index of the principal subspace.
     Output:    changed_BK  [B, K], rows sum to 1.
     Gradient:  none (detached, as in the released code).
-    Batch statistics: the normaliser, a global mean over the 2 B projections.
+    Batch statistics: none but the normaliser given.
     Departs:   the paper wants the softmax to carry a gradient; it states no temperature. Its soft indicators with their
                gradient are compute_usage, in regularization.py. Pairs without a label are ours: the most changed of
                all subspaces, the principal one among them.
     Checked:   tests/losses/test_oracle.py.
     """
-    scores_BK = compute_normalized_distance(first_BKD, second_BKD, normalizer=normalizer, form=form)
+    scores_BK = score_subspaces(squared_BK, normalizer_K, form)
     return weigh_subspaces(scores_BK, is_different_B, is_known_B, sharpness=sharpness, alpha=alpha)

@@ -1,9 +1,11 @@
-"""Contrast on the principal subspace over the whole batch; ours, no term of the paper. N images, D latent size."""
+"""Contrast on the principal subspace over the whole batch; ours, no term of the paper. N images of a rank, M of all
+ranks, D latent size."""
 
 import torch
 from torch import Tensor
 
 from detaux.losses.numerics import widen
+from detaux.runtime.ranks import gather_rows, global_mean, rank, world_size
 
 
 def principal_contrast_loss(principal_ND: Tensor, labels_N: Tensor, margin: float) -> Tensor:
@@ -15,17 +17,24 @@ def principal_contrast_loss(principal_ND: Tensor, labels_N: Tensor, margin: floa
                where there is none: such an image is in no pair.
     Output:    scalar; the part of a kind of pair that the batch lacks is 0.
     Gradient:  to principal_ND; 0 between images that coincide, as in distance_loss.
-    Batch statistics: both means run over all pairs of the global batch.
+    Batch statistics: both means run over all pairs of images of all ranks; the loss of a rank is its part of them, and
+               the mean of the ranks' losses is the value.
     Departs:   the paper has no such term; it keeps the principal subspace sharp when few drawn pairs differ in label.
     Checked:   tests/losses/test_principal_contrast.py.
     """
     values_ND = widen(principal_ND)
-    is_known_NN = (labels_N[:, None] >= 0) & (labels_N >= 0)
-    is_same_NN = labels_N[:, None] == labels_N
-    same_NN = (is_same_NN & is_known_NN).to(values_ND.dtype).triu(1)
-    different_NN = (~is_same_NN & is_known_NN).to(values_ND.dtype).triu(1)
+    all_MD, all_labels_M = gather_rows(values_ND), gather_rows(labels_N)
+    is_known_NM = (labels_N[:, None] >= 0) & (all_labels_M >= 0)
+    is_same_NM = labels_N[:, None] == all_labels_M
+    # row n is image begin + n of all, and each pair counts once, in the row of its first image
+    begin = rank() * len(labels_N)
+    same_NM = (is_same_NM & is_known_NM).to(values_ND.dtype).triu(begin + 1)
+    different_NM = (~is_same_NM & is_known_NM).to(values_ND.dtype).triu(begin + 1)
     # As in oracle.py, the product form of cdist would cancel; its gradient at distance 0 is 0.
-    distance_NN = torch.cdist(values_ND, values_ND, compute_mode="donot_use_mm_for_euclid_dist")
-    pulled = (same_NN * distance_NN.square()).sum() / same_NN.sum().clamp_min(1)
-    pushed = (different_NN * (margin - distance_NN).relu().square()).sum() / different_NN.sum().clamp_min(1)
+    distance_NM = torch.cdist(values_ND, all_MD, compute_mode="donot_use_mm_for_euclid_dist")
+    # counts as means over ranks, because the losses of the ranks are averaged too
+    pulled = (same_NM * distance_NM.square()).sum() / global_mean(same_NM.sum()).clamp_min(1 / world_size())
+    pushed = (different_NM * (margin - distance_NM).relu().square()).sum() / global_mean(different_NM.sum()).clamp_min(
+        1 / world_size()
+    )
     return pulled + pushed

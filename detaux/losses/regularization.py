@@ -5,18 +5,18 @@ from typing import Literal, assert_never
 from torch import Tensor
 
 from detaux.losses.numerics import widen
-from detaux.losses.oracle import DistanceForm, compute_normalized_distance, weigh_subspaces
+from detaux.losses.oracle import DistanceForm, score_subspaces, weigh_subspaces
+from detaux.runtime.ranks import global_mean
 
 OFFICIAL_SCALE = 1e2  # factor of the released penalty
 
 
 def compute_usage(
-    first_BKD: Tensor,
-    second_BKD: Tensor,
+    squared_BK: Tensor,
+    normalizer_K: Tensor,
     is_different_B: Tensor,
     is_known_B: Tensor | None = None,
     *,
-    normalizer: str,
     form: DistanceForm,
     sharpness: float,
     alpha: int = 0,
@@ -30,11 +30,11 @@ def compute_usage(
     Gradient:  to the free subspaces of pairs with equal labels and, through the normaliser, to the free subspaces of
                every projection; none to alpha, but where a pair has no label; none at all with one free subspace,
                whose share is always 1.
-    Batch statistics: the normaliser, a global mean over the 2 B projections.
+    Batch statistics: none but the normaliser given.
     Departs:   the paper states no temperature.
     Checked:   tests/losses/test_regularization.py.
     """
-    scores_BK = compute_normalized_distance(first_BKD, second_BKD, normalizer=normalizer, form=form)
+    scores_BK = score_subspaces(squared_BK, normalizer_K, form)
     return weigh_subspaces(scores_BK, is_different_B, is_known_B, sharpness=sharpness, alpha=alpha)
 
 
@@ -45,7 +45,7 @@ def regularization_loss(usage_BK: Tensor, form: Literal["paper", "official"]) ->
     Inputs:    usage_BK  [B, K] float, rows sum to 1, any dtype, computed in float32 or wider.
     Output:    scalar: paper sums over K; official is OFFICIAL_SCALE times the mean over K.
     Gradient:  paper: to usage_BK; official: none, because the released code builds it from its detached oracle.
-    Batch statistics: the mean usage, a global mean over the B pairs.
+    Batch statistics: the mean usage, over the pairs of all ranks.
     Departs:   nothing; the official form trains nothing, on purpose.
     Checked:   tests/losses/test_regularization.py.
     """
@@ -57,4 +57,4 @@ def regularization_loss(usage_BK: Tensor, form: Literal["paper", "official"]) ->
 
 
 def _compute_unevenness(usage_BK: Tensor) -> Tensor:
-    return (widen(usage_BK).mean(0) - 1 / usage_BK.shape[1]).square()
+    return (global_mean(widen(usage_BK).mean(0)) - 1 / usage_BK.shape[1]).square()

@@ -19,9 +19,9 @@ from detaux.multitask.network import MultiTaskNetwork, TrainingData, Trial, eval
 from detaux.multitask.statistics import summarize
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
-from detaux.runtime.loop import catch_signals
 from detaux.runtime.progress import say, track
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
+from detaux.runtime.signals import catch_signals
 
 ROWS_NAME = "rows.jsonl"
 NO_LABELS, DISCOVERED = "none", "discovered"

@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from detaux.errors import UserError
 from detaux.runtime.files import atomic_path, read_json, write_json
+from detaux.runtime.ranks import gather_objects, is_first
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +22,13 @@ STEP_FOLDER = re.compile(r"step-(\d{8})")
 def save_checkpoint(
     folder: Path, step: int, model: dict[str, Tensor], training: dict[str, Any], inputs_hash: str, keep: int
 ) -> None:
-    """Write FOLDER/step-NNNNNNNN and remove all but the last `keep`.
+    """Write FOLDER/step-NNNNNNNN, on the first rank, and remove all but the last `keep`.
 
     `model` goes to model.safetensors; `training` (optimiser state and other tensors) to training.pt; `inputs_hash` says
-    which config and data it belongs to.
+    which config and data it belongs to. Nothing in it tells how many ranks there were, or of which engine.
     """
+    if not is_first():
+        return
     with atomic_path(folder / f"step-{step:08d}") as partial:
         partial.mkdir(parents=True)
         save_file({name: tensor.contiguous() for name, tensor in model.items()}, partial / "model.safetensors")
@@ -44,8 +48,19 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def load_checkpoint(folder: Path, inputs_hash: str) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
     """(step, model, training) of the newest sound checkpoint with these inputs; None where there is none.
 
-    One that cannot be read is passed over, and named in the log.
+    One that cannot be read is passed over, and named in the log. Every rank reads it; raises UserError where they do not
+    find the same one.
     """
+    found = _read_newest(folder, inputs_hash)
+    steps = gather_objects(None if found is None else found[0])
+    if len(set(steps)) > 1:
+        raise UserError(
+            f"the ranks find different checkpoints in {folder}; run.dir must lie where all machines see it."
+        )
+    return found
+
+
+def _read_newest(folder: Path, inputs_hash: str) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
     for path in reversed(list_checkpoints(folder)):
         try:
             state = read_json(path / "state.json")

@@ -4,14 +4,22 @@ import torch
 
 from detaux.config.schema import RunConfig
 from detaux.errors import UserError
+from detaux.runtime.ranks import read_place
 
 
 def select_device(config: RunConfig) -> torch.device:
-    """The torch device of `run.device`; raises UserError where cuda is asked for and absent."""
+    """The torch device of `run.device`, a GPU for each rank of a machine; raises UserError where there are too few."""
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device=cuda but torch finds no GPU; use run.device=auto or run.device=cpu.")
     if config.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda")
+    _, local_rank, ranks = read_place()
+    if ranks == 1:
+        return torch.device("cuda")
+    gpus = torch.cuda.device_count()
+    if local_rank >= gpus:
+        raise UserError(f"the launcher started {local_rank + 1} ranks or more here and torch finds {gpus} GPUs.")
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)

@@ -1,10 +1,7 @@
 """The only training loop: step, measure, log, save; it never learns what is being trained."""
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,33 +9,10 @@ from torch import Tensor
 
 from detaux.errors import InterruptedRunError, NonFiniteLossError
 from detaux.runtime.progress import track
+from detaux.runtime.ranks import Vote, gather_objects, tell_once
+from detaux.runtime.signals import catch_signals
 
 Step = Callable[[int], dict[str, Tensor]]
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-
-class StopRequest:
-    """The first signal asks the loop to save and stop; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = number
-
-
-@contextmanager
-def catch_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT, SIGTERM and SIGUSR1 into a StopRequest while the block runs."""
-    request = StopRequest()
-    before = {number: signal.signal(number, request) for number in STOP_SIGNALS}
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Meter:
@@ -55,12 +29,29 @@ class Meter:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def read(self) -> tuple[dict[str, Any], float]:
-        """Means since the last reading and the seconds between; starts afresh."""
-        means = {name: (total / self.counts[name]).tolist() for name, total in self.sums.items()}
+        """Means over all ranks since the last reading and the seconds between; starts afresh."""
+        sums = {name: (total.tolist(), self.counts[name]) for name, total in self.sums.items()}
+        means = _merge_means(gather_objects(sums))
         now = time.perf_counter()
         seconds, self.started = now - self.started, now
         self.sums, self.counts = {}, {}
         return means, seconds
+
+    def find_non_finite(self) -> list[str]:
+        """Names of the parts that are not finite on some rank."""
+        bad = [name for name, total in self.sums.items() if not bool(torch.isfinite(total).all())]
+        return list(dict.fromkeys(name for names in gather_objects(bad) for name in names))
+
+
+def _merge_means(ranks: list[dict[str, tuple[Any, int]]]) -> dict[str, Any]:
+    """Mean of each part over the steps and ranks that have it, from the sums and counts of each rank."""
+    names = dict.fromkeys(name for sums in ranks for name in sums)
+    means = {}
+    for name in names:
+        having = [sums[name] for sums in ranks if name in sums]
+        total = torch.tensor([total for total, _ in having], dtype=torch.float64).sum(0)
+        means[name] = (total / sum(count for _, count in having)).tolist()
+    return means
 
 
 def run_loop(
@@ -77,19 +68,20 @@ def run_loop(
     """Call `step_function(step)` for the steps [first_step, steps) with logs and checkpoints between.
 
     `step_function` returns detached parts, among them "total". `log(step, means, seconds)` gets the means since the last
-    line; `save(step)` writes a checkpoint after `step` steps. Raises NonFiniteLossError, naming the terms, before a bad
-    state is saved, and InterruptedRunError after a signal, its state saved.
+    line; `save(step)` writes a checkpoint after `step` steps. All ranks log, save and stop at the same steps, whichever of
+    them a signal reached. Raises NonFiniteLossError, naming the terms, before a bad state is saved, and InterruptedRunError
+    after a signal, its state saved.
     """
-    meter = Meter()
+    meter, vote = Meter(), Vote()
     with catch_signals() as request, track(description, steps) as advance:
         advance(first_step)
         for step in range(first_step, steps):
             meter.add(step_function(step))
-            done = step + 1
+            done, stop = step + 1, vote.cast(request.received or 0)
             is_log = done % log_interval == 0 or done == steps
-            is_save = done % checkpoint_interval == 0 or done == steps or request.received is not None
-            if is_log or is_save:
-                _check_finite(meter, done)
+            is_save = done % checkpoint_interval == 0 or done == steps or stop > 0
+            if (is_log or is_save) and (bad := meter.find_non_finite()):
+                raise tell_once(NonFiniteLossError(done, bad, "the learning rate or disentangle.clip"))
             if is_log:
                 means, seconds = meter.read()
                 log(done, means, seconds)
@@ -97,11 +89,5 @@ def run_loop(
             if is_save:
                 save(done)
             advance(1)
-            if request.received is not None and done < steps:
-                raise InterruptedRunError(request.received, f"step {done} of {description}")
-
-
-def _check_finite(meter: Meter, step: int) -> None:
-    bad = [name for name, total in meter.sums.items() if not bool(torch.isfinite(total).all())]
-    if bad:
-        raise NonFiniteLossError(step, bad, "the learning rate or disentangle.clip")
+            if stop and done < steps:
+                raise tell_once(InterruptedRunError(stop, f"step {done} of {description}"))

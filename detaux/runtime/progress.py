@@ -7,19 +7,26 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from detaux.runtime.ranks import is_first
+
 PLAIN_SECONDS = 5.0  # at most one plain line in this time
 
 Advance = Callable[..., None]
 
 
 def say(text: str) -> None:
-    """Print one line; nothing in it is read as markup."""
-    Console(soft_wrap=True).print(text, markup=False, highlight=False)
+    """Print one line, on the first rank alone; nothing in it is read as markup."""
+    if is_first():
+        Console(soft_wrap=True).print(text, markup=False, highlight=False)
 
 
 @contextmanager
 def track(description: str, total: int) -> Iterator[Advance]:
-    """Yield advance(count=1, note=""), which moves the bar, or prints a plain line now and then when piped."""
+    """Yield advance(count=1, note=""), which moves the bar, or prints a plain line now and then when piped; on the first
+    rank alone."""
+    if not is_first():
+        yield lambda count=1, note="": None
+        return
     console = Console(soft_wrap=True)
     shown = _show_bar if console.is_terminal else _print_lines
     with shown(console, description, total) as advance:

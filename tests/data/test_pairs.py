@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from detaux.config.schema import DataConfig, PairsConfig
+from detaux.data import draws
 from detaux.data.pairs import PairBatch, PairStream, compute_one_factor_share
 from detaux.errors import UserError
 
@@ -98,9 +99,25 @@ def test_anchors_walk_the_whole_pool_each_epoch():
 @pytest.mark.parametrize("partner", ["mined", "label", "one_factor", "independent"])
 def test_reused_images_serve_in_a_chain_of_pairs(partner):
     batch = build(partner=partner, reuse=4, batch_size=16).batch(0)
-    assert len(batch.first) == 16
-    assert len(batch.images) == 20
-    assert torch.equal(batch.first[4:], batch.second[:-4])
+    places = torch.arange(len(batch.images))
+    assert len(places) == 20
+    assert len(places[batch.first]) == 16
+    assert torch.equal(places[batch.first][4:], places[batch.second][:-4])
+
+
+@pytest.mark.parametrize("block", [4, 1024])
+@pytest.mark.parametrize("partner", ["mined", "label", "one_factor", "independent"])
+def test_parts_of_a_step_hold_the_chains_of_the_whole(monkeypatch, partner, block):
+    """Whether or not the bounds of the parts are those of the blocks that are drawn together."""
+    monkeypatch.setattr(draws, "BLOCK", block)
+    pairs = build(partner=partner, reuse=2, batch_size=24)
+    whole = pairs.batch(3)
+    for parts in (2, 3):
+        found = [pairs.batch(3, range(part * 12 // parts, (part + 1) * 12 // parts)) for part in range(parts)]
+        images = torch.cat([part.images.reshape(3, part.chains, *part.images.shape[1:]) for part in found], 1)
+        assert torch.equal(images.flatten(0, 1), whole.images)
+        labels = torch.cat([part.labels.reshape(3, part.chains) for part in found], 1)
+        assert torch.equal(labels.flatten(), whole.labels)
 
 
 def hide(labels, share, seed=0):
@@ -158,13 +175,12 @@ def test_one_factor_without_known_factors_is_refused():
         build(GridStream(has_factors=False), partner="one_factor")
 
 
-def test_one_factor_share_counts_equal_label_pairs():
-    factors = torch.tensor([[0, 0, 0], [0, 1, 0], [0, 1, 1], [1, 0, 0]])
+def test_one_factor_share_counts_pairs_of_equal_label():
+    factors = torch.tensor([[0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1]])
     batch = PairBatch(
         images=torch.zeros(4, 1, 1, 3, dtype=torch.uint8),
         labels=factors[:, 0],
-        first=torch.tensor([0, 0, 0]),
-        second=torch.tensor([1, 2, 3]),
+        chains=1,
         factors=factors,
     )
-    assert compute_one_factor_share(batch) == 0.5
+    assert compute_one_factor_share(batch).item() == pytest.approx(1 / 3)

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from detaux.config.schema import LossesConfig, ModelConfig, PairsConfig
+from detaux.disentangle.mixes import draw_mixes
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.networks import ARCHITECTURES
-from detaux.disentangle.objective import compute_objective, draw_mixes
+from detaux.disentangle.objective import compute_objective
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PAIRS = 6
@@ -45,13 +46,15 @@ def build_batch(side=32):
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(2 * PAIRS, 3, side, side, generator=generator, dtype=torch.float64)
     labels = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 0])
-    return images, labels, torch.arange(PAIRS), torch.arange(PAIRS, 2 * PAIRS)
+    return images, labels, PAIRS
 
 
 def compute(model, losses, pairs, betas=(1.0, 1.0, 1.0)):
-    return compute_objective(
-        model, *build_batch(), betas=betas, losses=losses, pairs=pairs, generator=torch.Generator().manual_seed(2)
-    )
+    return compute_objective(model, *build_batch(), draw(model, losses), betas=betas, losses=losses, pairs=pairs)
+
+
+def draw(model, losses):
+    return draw_mixes(1, PAIRS, range(PAIRS), subspaces=model.num_subspaces, mixes=losses.consistency.mixes, seed=(2,))
 
 
 @pytest.mark.parametrize(("subspaces", "consistency"), [(2, 100.0), (6, 0.0)])
@@ -68,8 +71,9 @@ def test_objective_in_official_form_matches_independent_official_loss(official, 
         projector[2].bias.data = ours.projectors.output_bias_K1D[index, 0].clone()
     weights = {**official.WEIGHTS, "consistency": consistency}
     monkeypatch.setattr(official, "WEIGHTS", weights)
-    images, labels, first, second = build_batch()
-    expected = official.compute_official_loss(theirs, images[first], images[second], labels[first] != labels[second])
+    images, labels, _ = build_batch()
+    is_different = labels[:PAIRS] != labels[PAIRS:]
+    expected = official.compute_official_loss(theirs, images[:PAIRS], images[PAIRS:], is_different)
     expected.backward()
     total, _ = compute(ours, build_losses(**weights), PairsConfig(principal_contrast=0.0, pull=1.0))
     total.backward()
@@ -89,7 +93,7 @@ def test_terms_of_zero_weight_or_beta_are_not_computed():
 def test_no_pull_leaves_free_subspaces_of_different_pairs_alone():
     model = build_model(4)
     losses = build_losses(sparsity=0.0, consistency=0.0, reconstruction=0.0, regularization=0.0)
-    images, labels, first, second = build_batch()
+    images, _, chains = build_batch()
     labels = torch.cat([torch.zeros(PAIRS), torch.ones(PAIRS)]).long()
 
     def gradient(pull):
@@ -98,22 +102,14 @@ def test_no_pull_leaves_free_subspaces_of_different_pairs_alone():
             model,
             images,
             labels,
-            first,
-            second,
+            chains,
+            draw(model, losses),
             betas=(1.0, 0.0, 0.0),
             losses=losses,
             pairs=PairsConfig(pull=pull, principal_contrast=0.0),
-            generator=torch.Generator(),
         )
         loss.backward()
         return model.projectors.output_weight_KHD.grad[1:].abs().sum()
 
     assert gradient(0.0) == 0
     assert gradient(1.0) > 0
-
-
-def test_drawn_mixes_are_distinct_and_as_many_as_asked():
-    pair, subspace = draw_mixes(8, 5, 1.5, torch.Generator().manual_seed(0))
-    assert len({*zip(pair.tolist(), subspace.tolist(), strict=True)}) == 12
-    pair, _ = draw_mixes(8, 5, 0, torch.Generator().manual_seed(0))
-    assert len(pair) == 40

@@ -1,4 +1,5 @@
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -106,6 +107,63 @@ def test_terminated_run_checkpoints_and_exits_with_the_signal(run, tmp_path):
     assert process.returncode == 128 + signal.SIGTERM
     assert "the same command goes on" in output
     assert "Traceback" not in output
+
+
+def start_two(start_ranks, root, folder, *keys):
+    """The same command as `start`, as two ranks."""
+    config = folder / "config.yaml"
+    config.write_text("{}")
+    arguments = ["-m", "detaux", "disentangle", config, *KEYS, f"data.shards={root / 'shards'}", f"run.dir={folder}"]
+    return start_ranks(2, *arguments, *keys)
+
+
+def test_killed_rank_ends_both_and_the_same_command_goes_on_to_the_same_losses(run, tmp_path, start_ranks):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    outputs = [rank.communicate(timeout=120)[0] for rank in start_two(start_ranks, run, tmp_path / "whole")]
+    assert "disentangle: wrote" in outputs[0], outputs
+    assert outputs[1] == ""
+
+    killed = tmp_path / "killed"
+    first, second = start_two(start_ranks, run, killed)
+    wait_for_steps(killed, 55, first)
+    second.send_signal(signal.SIGKILL)
+    output, _ = first.communicate(timeout=60)
+    assert first.returncode == 75, output
+    assert "rank 1 on " in output
+    assert "Traceback" not in output
+    first, second = start_two(start_ranks, run, killed)
+    output, _ = first.communicate(timeout=120)
+    assert (first.returncode, second.wait(timeout=60)) == (0, 0), output
+    assert "goes on from step" in output
+    for line, expected in zip(read_curve(killed), read_curve(tmp_path / "whole"), strict=True):
+        assert line == pytest.approx(expected, rel=1e-6)
+
+
+def test_terminated_launcher_leaves_a_checkpoint(run, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("{}")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
+    command += ["--rdzv-endpoint", "127.0.0.1:0", "-m", "detaux", "disentangle", str(config), *KEYS]
+    command += [f"data.shards={run / 'shards'}", f"run.dir={tmp_path}", "disentangle.main.steps=2000000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for_steps(tmp_path, 45, process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1  # torchrun's own, whatever its ranks return
+    (stop,) = re.findall(r"detaux: stopped by signal 15 after step (\d+) of disentangle main", output)
+    assert (tmp_path / "disentangle" / "checkpoint" / f"step-{40 + int(stop):08d}").is_dir()
+
+
+def test_batch_that_does_not_divide_over_the_ranks_is_refused_once(run, tmp_path, start_ranks):
+    ranks = start_two(start_ranks, run, tmp_path, "disentangle.main.batch_size=9")
+    outputs = [rank.communicate(timeout=60)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [2, 2]
+    assert outputs[0].strip() == (
+        "detaux: disentangle.main.batch_size=9 with pairs.reuse=1 does not divide into 2 equal parts, one for each rank and "
+        "micro-batch."
+    )
+    assert outputs[1] == ""
 
 
 @pytest.mark.parametrize(("workers", "cache"), [(1, "auto"), (4, "auto"), (0, "none"), (1, "none"), (4, "none")])

@@ -6,6 +6,11 @@ from detaux.losses.consistency import consistency_loss, mix_subspaces
 FORMS = ["paper", "official"]
 
 
+def lose_consistency(reencoded, targets, subspace, form):
+    """The loss where this process has all the mixes."""
+    return consistency_loss(reencoded, targets, subspace, form, len(subspace))
+
+
 def draw_mixes(pairs, subspaces):
     """Every (pair, subspace), in an order that keeps neither together."""
     order = torch.randperm(pairs * subspaces, generator=torch.Generator().manual_seed(0))
@@ -63,7 +68,7 @@ def test_mix_computes_bfloat16_in_float32(draw_pairs):
 def test_consistency_matches_hand_value(form, expected):
     """Two mixes, two projectors, one feature: errors 1, 2 and 3, 4; the first took subspace 1, the second 0."""
     reencoded, targets = torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), torch.zeros(2, 2, 1)
-    assert consistency_loss(reencoded, targets, torch.tensor([1, 0]), form).item() == expected
+    assert lose_consistency(reencoded, targets, torch.tensor([1, 0]), form).item() == expected
 
 
 @pytest.mark.parametrize("subspaces", [2, 10])
@@ -72,7 +77,7 @@ def test_consistency_matches_loop_version(loops, draw, form, subspaces):
     reencoded, targets = draw(41, subspaces, 63), draw(41, subspaces, 63)
     subspace = torch.arange(41) % subspaces
     expected = loops.compute_consistency(reencoded.tolist(), targets.tolist(), subspace.tolist(), form)
-    assert consistency_loss(reencoded, targets, subspace, form).item() == pytest.approx(expected, rel=1e-10)
+    assert lose_consistency(reencoded, targets, subspace, form).item() == pytest.approx(expected, rel=1e-10)
 
 
 def draw_model(draw, subspaces, latent):
@@ -92,7 +97,7 @@ def test_consistency_paper_form_over_all_mixes_equals_eq_9(loops, draw, draw_pai
             expected += float((again - first[b, i]).square().sum()) / 5
     pair, subspace = draw_mixes(5, 3)
     mixed, targets = mix_subspaces(first, second, pair, subspace)
-    assert consistency_loss(model(mixed), targets, subspace, "paper").item() == pytest.approx(expected, rel=1e-10)
+    assert lose_consistency(model(mixed), targets, subspace, "paper").item() == pytest.approx(expected, rel=1e-10)
 
 
 def test_consistency_paper_form_over_drawn_mixes_is_unbiased(draw, draw_pairs):
@@ -102,7 +107,7 @@ def test_consistency_paper_form_over_drawn_mixes_is_unbiased(draw, draw_pairs):
 
     def compute(pair, subspace):
         mixed, targets = mix_subspaces(first, second, pair, subspace)
-        return consistency_loss(model(mixed), targets, subspace, "paper")
+        return lose_consistency(model(mixed), targets, subspace, "paper")
 
     pair, subspace = draw_mixes(4, 3)
     draws = [compute(*part) for part in zip(pair.split(4), subspace.split(4), strict=True)]
@@ -113,14 +118,14 @@ def test_consistency_paper_form_over_drawn_mixes_is_unbiased(draw, draw_pairs):
 def test_consistency_gradient_matches_finite_differences(draw, form):
     inputs = (draw(3, 2, 4).requires_grad_(), draw(3, 2, 4).requires_grad_())
     subspace = torch.tensor([0, 1, 1])
-    assert torch.autograd.gradcheck(lambda *both: consistency_loss(*both, subspace, form), inputs)
+    assert torch.autograd.gradcheck(lambda *both: lose_consistency(*both, subspace, form), inputs)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_consistency_gradient_reaches_both_arguments_where_documented(draw, form):
     reencoded, targets = draw(3, 2, 4).requires_grad_(), draw(3, 2, 4).requires_grad_()
     subspace = torch.tensor([0, 1, 1])
-    consistency_loss(reencoded, targets, subspace, form).backward()
+    lose_consistency(reencoded, targets, subspace, form).backward()
     reached = torch.nn.functional.one_hot(subspace, 2) > 0 if form == "paper" else torch.ones(3, 2, dtype=torch.bool)
     for gradient in (reencoded.grad, targets.grad):
         assert torch.equal((gradient != 0).all(2), reached)
@@ -130,16 +135,25 @@ def test_consistency_gradient_reaches_both_arguments_where_documented(draw, form
 @pytest.mark.parametrize("form", FORMS)
 def test_consistency_is_zero_exactly_where_targets_are_met(draw, form):
     targets, subspace = draw(3, 2, 4), torch.tensor([0, 1, 1])
-    assert consistency_loss(targets, targets, subspace, form) == 0
-    assert consistency_loss(targets + 1e-3, targets, subspace, form) > 0
+    assert lose_consistency(targets, targets, subspace, form) == 0
+    assert lose_consistency(targets + 1e-3, targets, subspace, form) > 0
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_consistency_ignores_strides_and_computes_in_float32(draw, check_inputs, form):
     subspace = torch.arange(41) % 10
-    check_inputs(lambda *both: consistency_loss(*both, subspace, form), draw(41, 10, 63), draw(41, 10, 63))
+    check_inputs(lambda *both: lose_consistency(*both, subspace, form), draw(41, 10, 63), draw(41, 10, 63))
 
 
 def test_consistency_refuses_an_unknown_form(draw):
     with pytest.raises(AssertionError, match="offical"):
-        consistency_loss(draw(2, 2, 2), draw(2, 2, 2), torch.tensor([0, 1]), "offical")
+        lose_consistency(draw(2, 2, 2), draw(2, 2, 2), torch.tensor([0, 1]), "offical")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_consistency_of_parts_averages_to_that_of_the_whole_however_uneven(draw, form):
+    reencoded, targets, subspace = draw(6, 3, 4), draw(6, 3, 4), torch.arange(6) % 3
+    whole = consistency_loss(reencoded, targets, subspace, form, 6)
+    bounds = (slice(0, 5), slice(5, 6), slice(6, 6))
+    parts = [consistency_loss(reencoded[part], targets[part], subspace[part], form, 6 / 3) for part in bounds]
+    torch.testing.assert_close(sum(parts) / 3, whole, rtol=1e-12, atol=0)

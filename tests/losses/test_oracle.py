@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from detaux.losses.oracle import compute_normalized_distance, compute_normalizer, compute_oracle
+from detaux.losses.oracle import compute_normalizer, compute_oracle, score_subspaces
+from detaux.losses.pair_measures import measure_pairs
 
 NORMALIZERS = ["mean_norm", "mean_distance", "rms_distance"]
 FORMS = ["distance", "squared"]
@@ -15,9 +16,15 @@ SECOND = torch.tensor([[[9.0], [1.0], [10.0]], [[7.0], [2.0], [11.5]]], dtype=to
 IS_DIFFERENT = torch.tensor([True, False])
 
 
+def mark_subspaces(first, second, is_different, is_known=None, *, normalizer, **options):
+    """The oracle's reading of projections."""
+    measures = measure_pairs(torch.cat([first, second]), len(first), normalizer)
+    return compute_oracle(measures.squared_BK, measures.normalizer_K, is_different, is_known, **options)
+
+
 def compute_hand(**overrides):
     options = {"normalizer": "mean_norm", "form": "distance", "sharpness": 0.0} | overrides
-    return compute_oracle(FIRST, SECOND, IS_DIFFERENT, **options)
+    return mark_subspaces(FIRST, SECOND, IS_DIFFERENT, **options)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +110,7 @@ def test_oracle_matches_loop_version(loops, draw_pairs, form, normalizer, sharpn
         first.tolist(), second.tolist(), is_different.tolist(), normalizer, form, sharpness, alpha=1
     )
     options = {"normalizer": normalizer, "form": form, "sharpness": sharpness, "alpha": 1}
-    changed = compute_oracle(first, second, is_different, **options)
+    changed = mark_subspaces(first, second, is_different, **options)
     torch.testing.assert_close(changed, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
@@ -111,7 +118,7 @@ def test_oracle_matches_loop_version(loops, draw_pairs, form, normalizer, sharpn
 def test_oracle_gives_different_labels_to_alpha_and_equal_ones_to_the_rest(draw_pairs, alpha):
     first, second, is_different = draw_pairs(4)
     for sharpness in (0.0, 3.0):
-        changed = compute_oracle(
+        changed = mark_subspaces(
             first, second, is_different, normalizer="mean_norm", form="distance", sharpness=sharpness, alpha=alpha
         )
         torch.testing.assert_close(changed.sum(1), torch.ones(len(first), dtype=torch.float64))
@@ -120,7 +127,7 @@ def test_oracle_gives_different_labels_to_alpha_and_equal_ones_to_the_rest(draw_
 
 def test_oracle_ties_go_to_the_first_free_subspace():
     same = torch.zeros(1, 4, 2)
-    changed = compute_oracle(same, same, torch.tensor([False]), normalizer="mean_norm", form="distance", sharpness=0.0)
+    changed = mark_subspaces(same, same, torch.tensor([False]), normalizer="mean_norm", form="distance", sharpness=0.0)
     assert changed.tolist() == [[0, 1, 0, 0]]
 
 
@@ -132,32 +139,34 @@ def test_oracle_follows_a_permutation_of_pairs_and_ignores_which_image_is_first(
     first, second, is_different = draw_pairs(5)
     order = torch.arange(len(first)).flip(0)
     options = {"normalizer": "mean_distance", "form": "distance", "sharpness": 2.0}
-    changed = compute_oracle(first, second, is_different, **options)
-    swapped = compute_oracle(second[order], first[order], is_different[order], **options)
+    changed = mark_subspaces(first, second, is_different, **options)
+    swapped = mark_subspaces(second[order], first[order], is_different[order], **options)
     torch.testing.assert_close(swapped, changed[order], rtol=0, atol=1e-12)
 
 
 def test_oracle_has_no_gradient(draw_pairs):
     first, second, is_different = draw_pairs(3)
     options = {"normalizer": "mean_norm", "form": "distance", "sharpness": 2.0}
-    assert not compute_oracle(first.requires_grad_(), second.requires_grad_(), is_different, **options).requires_grad
+    assert not mark_subspaces(first.requires_grad_(), second.requires_grad_(), is_different, **options).requires_grad
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
-def test_normalized_distance_gradient_matches_finite_differences(draw_pairs, normalizer, form):
+def test_score_gradient_matches_finite_differences(draw_pairs, normalizer, form):
+    def measure(first, second, normalizer):
+        measures = measure_pairs(torch.cat([first, second]), len(first), normalizer)
+        return measures.squared_BK, measures.normalizer_K
+
     first, second, _ = draw_pairs(3, pairs=3, latent=2)
     inputs = (first.requires_grad_(), second.requires_grad_())
-    assert torch.autograd.gradcheck(
-        lambda *both: compute_normalized_distance(*both, normalizer=normalizer, form=form), inputs
-    )
+    assert torch.autograd.gradcheck(lambda *both: score_subspaces(*measure(*both, normalizer), form), inputs)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_oracle_ignores_strides_and_computes_in_float32(draw_pairs, check_inputs, form):
     first, second, is_different = draw_pairs(10)
     options = {"normalizer": "mean_distance", "form": form, "sharpness": 2.0}
-    check_inputs(lambda *both: compute_oracle(*both, is_different, **options), first, second)
+    check_inputs(lambda *both: mark_subspaces(*both, is_different, **options), first, second)
 
 
 def test_oracle_refuses_an_unknown_form():
@@ -171,5 +180,5 @@ def test_oracle_gives_a_pair_of_unknown_relation_to_whatever_changed_most():
     second = torch.tensor([[2.0, 1.0, 1.0]] * 3)[..., None]
     is_different, is_known = torch.tensor([False, False, True]), torch.tensor([True, False, True])
     options = {"normalizer": "mean_norm", "form": "distance", "sharpness": 0.0}
-    changed = compute_oracle(first, second, is_different, is_known, **options)
+    changed = mark_subspaces(first, second, is_different, is_known, **options)
     assert changed.argmax(1).tolist() == [1, 0, 0]

@@ -1,16 +1,23 @@
 import pytest
 import torch
 
+from detaux.losses.pair_measures import measure_pairs
 from detaux.losses.regularization import compute_usage, regularization_loss
 
 FORMS = ["paper", "official"]
 OPTIONS = {"normalizer": "mean_distance", "form": "distance", "sharpness": 5.0}
 
 
+def use_subspaces(first, second, is_different, *, normalizer, **options):
+    """The usage of projections."""
+    measures = measure_pairs(torch.cat([first, second]), len(first), normalizer)
+    return compute_usage(measures.squared_BK, measures.normalizer_K, is_different, **options)
+
+
 def compute_gradients(first, second, is_different, **overrides):
     """Gradients [B, K, D] of the paper form to first and second."""
     first, second = first.clone().requires_grad_(), second.clone().requires_grad_()
-    regularization_loss(compute_usage(first, second, is_different, **(OPTIONS | overrides)), "paper").backward()
+    regularization_loss(use_subspaces(first, second, is_different, **(OPTIONS | overrides)), "paper").backward()
     return first.grad, second.grad
 
 
@@ -36,7 +43,7 @@ def test_usage_matches_loop_version(loops, draw_pairs, form, normalizer, subspac
     expected = loops.compute_weights(
         first.tolist(), second.tolist(), is_different.tolist(), normalizer, form, 0.7, alpha=0
     )
-    usage = compute_usage(first, second, is_different, normalizer=normalizer, form=form, sharpness=0.7)
+    usage = use_subspaces(first, second, is_different, normalizer=normalizer, form=form, sharpness=0.7)
     torch.testing.assert_close(usage, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
@@ -72,7 +79,7 @@ def test_usage_gradient_matches_finite_differences(draw_pairs, normalizer, form)
     options = {"normalizer": normalizer, "form": form, "sharpness": 1.5}
     inputs = (first.requires_grad_(), second.requires_grad_())
     assert torch.autograd.gradcheck(
-        lambda *both: regularization_loss(compute_usage(*both, is_different, **options), "paper"), inputs
+        lambda *both: regularization_loss(use_subspaces(*both, is_different, **options), "paper"), inputs
     )
 
 
@@ -103,7 +110,7 @@ def test_usage_gradient_is_zero_where_no_share_can_move(draw_pairs, case):
     if case == "all labels differ":
         is_different = torch.ones_like(is_different)
     if case == "hard":
-        usage = compute_usage(first.requires_grad_(), second, is_different, **(OPTIONS | {"sharpness": 0.0}))
+        usage = use_subspaces(first.requires_grad_(), second, is_different, **(OPTIONS | {"sharpness": 0.0}))
         assert not usage.requires_grad
         return
     for gradient in compute_gradients(first, second, is_different):
@@ -114,8 +121,8 @@ def test_usage_cannot_change_by_scaling_a_subspace(draw_pairs):
     """Distance over normaliser has no scale, so the gradient of a subspace is orthogonal to its projections."""
     first, second, is_different = draw_pairs(4, pairs=7, latent=5)
     scale = torch.tensor([1.0, 3.0, 0.1, 7.0], dtype=torch.float64)[:, None]
-    usage = compute_usage(first, second, is_different, **OPTIONS)
-    scaled = compute_usage(first * scale, second * scale, is_different, **OPTIONS)
+    usage = use_subspaces(first, second, is_different, **OPTIONS)
+    scaled = use_subspaces(first * scale, second * scale, is_different, **OPTIONS)
     torch.testing.assert_close(scaled, usage, rtol=0, atol=1e-6)
     gradients = compute_gradients(first, second, is_different)
     along = sum((values * gradient).sum((0, 2)) for values, gradient in zip((first, second), gradients, strict=True))
@@ -128,7 +135,7 @@ def test_usage_of_one_gradient_step_is_more_even(draw_pairs):
     second[:, 1] += 3.0
 
     def compute():
-        return regularization_loss(compute_usage(first, second, is_different, **OPTIONS), "paper")
+        return regularization_loss(use_subspaces(first, second, is_different, **OPTIONS), "paper")
 
     before = compute()
     for values, gradient in zip((first, second), compute_gradients(first, second, is_different), strict=True):
@@ -139,7 +146,7 @@ def test_usage_of_one_gradient_step_is_more_even(draw_pairs):
 def test_usage_of_coinciding_pairs_is_even_with_finite_gradient():
     same = torch.zeros(3, 4, 2)
     is_different = torch.zeros(3, dtype=torch.bool)
-    usage = compute_usage(same, same, is_different, **OPTIONS)
+    usage = use_subspaces(same, same, is_different, **OPTIONS)
     torch.testing.assert_close(usage, torch.tensor([[0, 1 / 3, 1 / 3, 1 / 3]]).expand(3, 4))
     for gradient in compute_gradients(same, same, is_different):
         assert torch.isfinite(gradient).all()
@@ -149,7 +156,7 @@ def test_usage_of_coinciding_pairs_is_even_with_finite_gradient():
 def test_regularization_ignores_strides_and_computes_in_float32(draw, draw_pairs, check_inputs, form):
     check_inputs(lambda usage: regularization_loss(usage, form), torch.softmax(draw(41, 10), 1))
     first, second, is_different = draw_pairs(10)
-    check_inputs(lambda *both: compute_usage(*both, is_different, **OPTIONS), first, second)
+    check_inputs(lambda *both: use_subspaces(*both, is_different, **OPTIONS), first, second)
 
 
 def test_regularization_refuses_an_unknown_form(draw):

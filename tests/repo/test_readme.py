@@ -1,3 +1,4 @@
+import os
 import re
 import shlex
 import subprocess
@@ -66,8 +67,18 @@ def test_readme_make_target_exists(command):
     assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), re.M)
 
 
+LAUNCH = r'(?:[A-Z]+=(?:"[^"]*"|\S+) )*(?:sbatch (?:--\S+ \S+ )*)?(launch/\S+) (\S+)(.*)'
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "launch/" in command])
+def test_readme_launch_command_names_a_script_and_a_config(command):
+    script, config, overrides = re.fullmatch(LAUNCH, command).groups()
+    assert os.access(ROOT / script, os.X_OK)
+    load_config(ROOT / config, shlex.split(overrides))
+
+
 def test_readme_commands_are_of_known_kinds():
-    assert all(command.startswith(("detaux ", "make ")) for command in COMMANDS)
+    assert all(command.startswith(("detaux ", "make ")) or "launch/" in command for command in COMMANDS)
 
 
 @pytest.mark.parametrize("option", ["--help", "doctor", "run --help"])

@@ -1,0 +1,35 @@
+"""Random draws as pure functions of numbers, of which a rank makes only the part that it needs."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BLOCK = 1024  # columns drawn by one generator: a rank draws whole blocks, so they bound what it draws in vain
+
+
+def seed_generator(*parts: int) -> torch.Generator:
+    """A CPU generator that is a pure function of the numbers given."""
+    state = int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state % 2**63)
+
+
+def split_columns(wanted: range, total: int) -> list[range]:
+    """The blocks of `total` columns that hold columns `wanted`."""
+    begins = range(wanted.start // BLOCK * BLOCK, wanted.stop, BLOCK)
+    return [range(begin, min(begin + BLOCK, total)) for begin in begins]
+
+
+def draw_columns(draw: Callable[[range, torch.Generator], Tensor], total: int, wanted: range, *seed: int) -> Tensor:
+    """Columns `wanted` of a tensor [..., total] along its last dimension that is drawn block by block.
+
+    `draw(block, generator)` returns the values of a block of columns, whichever of them are wanted, so that every split of
+    the columns over ranks gives the same tensor.
+    """
+    parts = []
+    for block in split_columns(wanted, total):
+        number = block.start // BLOCK
+        values = draw(block, seed_generator(*seed, *([number] if number else [])))
+        parts.append(values[..., max(wanted.start - block.start, 0) : wanted.stop - block.start])
+    return torch.cat(parts, -1)

@@ -1,0 +1,228 @@
+"""The chain of stages: check what a stage reads, skip what is done, run it on the ranks it needs."""
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from detaux.config import NEUTRAL_KEYS, READ_BY, STAGES, Config, load_config
+from detaux.config.load import iterate_fields
+from detaux.data.schema import read_manifest
+from detaux.errors import NothingFoundError, UserError
+from detaux.runtime.device import select_device
+from detaux.runtime.engines import choose_engine
+from detaux.runtime.files import lock_folder
+from detaux.runtime.progress import say
+from detaux.runtime.ranks import join_ranks, run_first
+from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, is_edited
+from detaux.runtime.signals import raise_signals
+from detaux.runtime.watch import watch_ranks
+
+TRAINING_STAGES = ("disentangle",)  # all ranks share each of their steps
+EDITABLE = {"discover": "labels.parquet"}  # what a person may change between two stages
+SHARD_FILES = ("manifest.json", "config.yaml", "record.json")
+SHOWN_FILES = 20  # quarantined files printed by name; the manifest names all
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked config, its run folder, and the arguments that gave it, for the next command to repeat."""
+
+    config: Config
+    arguments: str
+
+    @property
+    def root(self) -> Path:
+        return Path(self.config.run.dir).expanduser()
+
+    @property
+    def shards(self) -> Path:
+        """The shard folder the run reads: `data.shards`, or RUN/shards."""
+        given = self.config.data.shards
+        return Path(given).expanduser() if given else self.root / "shards"
+
+    def list_inputs(self, stage: str) -> dict[str, Path]:
+        """The files a stage reads, by the names its record hashes them under."""
+        manifest = self.shards / "manifest.json"
+        model = self.root / "disentangle" / "checkpoint" / "model.safetensors"
+        labels = self.root / "discover" / "labels.parquet"
+        inputs = {
+            "disentangle": {"manifest": manifest},
+            "discover": {"manifest": manifest, "model": model},
+            "multitask": {"manifest": manifest, "labels": labels},
+        }
+        return inputs.get(stage, {})
+
+    def make_command(self, stage: str) -> str:
+        """The command that runs one stage of this job."""
+        if stage == "shards":
+            return f"detaux shards build {self.arguments} --out {shlex.quote(str(self.shards))}"
+        if stage == "report":
+            return f"detaux report {shlex.quote(str(self.root))}"
+        return f"detaux {stage} {self.arguments}"
+
+
+def run_stages(stages: Sequence[str], job: Job) -> None:
+    """Run stages of a job one after the other, together with the other ranks that the launcher started.
+
+    Raises what a stage raises; a discovery that finds nothing is raised after the report has been made.
+    """
+    config = job.config
+    needs_group = config.engine.name == "deepspeed"
+    with raise_signals(), join_ranks(select_device(config.run), needs_group=needs_group), watch_ranks():
+        choose_engine(config.engine)
+        with ExitStack() as stack:
+            run_first(lambda: stack.enter_context(_hold_folder(job.root)))
+            _chain(stages, job)
+
+
+@contextmanager
+def _hold_folder(root: Path) -> Iterator[None]:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"run.dir={root} cannot be made: {error.strerror}.") from None
+    with lock_folder(root):
+        yield
+
+
+def _chain(stages: Sequence[str], job: Job) -> None:
+    nothing: NothingFoundError | None = None
+    for stage in stages:
+        if len(stages) > 1 and ((stage == "shards" and job.config.data.shards) or (stage == "multitask" and nothing)):
+            continue
+        try:
+            run_stage(stage, job)
+        except NothingFoundError as error:  # the report shows the scores all the same
+            nothing = error
+    if nothing:
+        raise nothing
+
+
+def run_stage(stage: str, job: Job) -> None:
+    """Run one stage of a job, unless its inputs and its outputs are what its record says: one that trains on all ranks, any
+    other on the first, while the rest wait.
+
+    Raises UserError, naming the file and the command that makes it, where an earlier stage has not run.
+    """
+    folder = job.root / stage
+    if stage == "shards":
+        run_first(lambda: make_shards(job.config, job.shards, job.make_command("disentangle")))
+        return
+    if run_first(lambda: is_kept(stage, job)):
+        return
+    if stage in TRAINING_STAGES:
+        RUNNERS[stage](job, folder)
+    else:
+        run_first(lambda: RUNNERS[stage](job, folder))
+    following = STAGES[STAGES.index(stage) + 1 :]
+    left = folder if following else folder / "report.html"
+    say(f"{stage}: wrote {left}. Next: {job.make_command(following[0]) if following else 'open it in a browser.'}")
+
+
+def is_kept(stage: str, job: Job) -> bool:
+    """Whether what a stage left still stands, so that it need not run.
+
+    Raises UserError where the files it reads are not there, or are not those of its config.
+    """
+    inputs = job.list_inputs(stage)
+    makers = {"manifest": "shards", "model": "disentangle", "labels": "discover"}
+    for name, path in inputs.items():
+        if not path.is_file():
+            found_nothing = name == "labels" and (path.parent / "discovery.json").is_file()
+            raise UserError(
+                f"discovery found no task, so there is no {path}; see {path.parent / 'discovery.json'}."
+                if found_nothing
+                else f"{path} does not exist, and {stage} reads it; run `{job.make_command(makers[name])}` first."
+            )
+    if inputs and not job.config.data.shards:
+        _check_own_shards(job)
+    folder, editable = job.root / stage, EDITABLE.get(stage)
+    if inputs and is_done(folder, compute_inputs_hash(stage, job.config, hash_inputs(inputs)), editable):
+        say(f"{stage}: unchanged, {folder} is kept.")
+        if editable and is_edited(folder, editable):
+            say(f"{stage}: {folder / editable} was edited; the stages after it use it as it is.")
+        return True
+    return False
+
+
+def _check_own_shards(job: Job) -> None:
+    """Refuse to read shards that the run built under other keys: the stage would train on what its config denies."""
+    path = job.shards / "config.yaml"
+    if not path.is_file():  # a set that was put there by hand has no config to compare with
+        return
+    built = load_config(path)
+    for dotted, _, _ in iterate_fields():
+        section, _, name = dotted.partition(".")
+        if section != "data" or dotted in NEUTRAL_KEYS or dotted in READ_BY:
+            continue
+        had, wanted = getattr(built.data, name), getattr(job.config.data, name)
+        if had != wanted:
+            raise UserError(
+                f"{job.shards} was built with {dotted}={had} and the config says {wanted}; run "
+                f"`{job.make_command('shards')}` again, or name another set by data.shards."
+            )
+
+
+def _disentangle(job: Job, folder: Path) -> None:
+    from detaux.disentangle.train import run_disentangle
+
+    run_disentangle(job.config, job.shards, folder)
+
+
+def _discover(job: Job, folder: Path) -> None:
+    from detaux.discover.run import run_discover
+
+    run_discover(job.config, job.shards, job.root / "disentangle", folder)
+
+
+def _multitask(job: Job, folder: Path) -> None:
+    from detaux.multitask.train import run_multitask
+
+    run_multitask(job.config, job.shards, job.root / "discover", folder)
+
+
+def _report(job: Job, folder: Path) -> None:
+    from detaux.report.build import build_report
+
+    build_report([job.root], folder, job.config.report)
+
+
+RUNNERS: dict[str, Callable[[Job, Path], None]] = {
+    "disentangle": _disentangle,
+    "discover": _discover,
+    "multitask": _multitask,
+    "report": _report,
+}
+
+
+def make_shards(config: Config, folder: Path, following: str) -> None:
+    """Build a shard set unless it stands already, and name the files that were left out."""
+    from shards.build import build_shards, list_inputs
+
+    if is_done(folder, compute_inputs_hash("shards", config, hash_inputs(list_inputs(config)))):
+        say(f"shards: unchanged, {folder} is kept.")
+    else:
+        _check_replaceable(folder, config)
+        build_shards(config, folder)
+        say(f"shards: wrote {folder}. Next: {following}")
+    quarantined = read_manifest(folder).quarantined
+    for entry in quarantined[:SHOWN_FILES]:
+        say(f"shards: left out {entry['file']}: {entry['reason']}")
+    if len(quarantined) > SHOWN_FILES:
+        say(f"shards: left out {len(quarantined) - SHOWN_FILES} more; {folder / 'manifest.json'} names all.")
+
+
+def _check_replaceable(folder: Path, config: Config) -> None:
+    """A build replaces its folder whole: refuse one that holds anything but a shard set, or that is the source."""
+    source = Path(config.data.path).expanduser().resolve() if config.data.path else None
+    parents = [folder.resolve(), *(folder.resolve().parents if config.data.source == "folder" else ())]
+    if source in parents:
+        raise UserError(f"{folder} lies in data.path={config.data.path}, which the next build would read; set another.")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; the shard set needs a folder of its own.")
+    entries = sorted(folder.iterdir()) if folder.exists() else []
+    foreign = [path.name for path in entries if path.suffix != ".tar" and path.name not in SHARD_FILES]
+    if entries and (foreign or not (folder / "manifest.json").is_file()):
+        raise UserError(f"{folder} holds {(foreign or [entries[0].name])[0]} and is no shard set; give a new folder.")

@@ -1,0 +1,38 @@
+"""The engines: how a loss becomes a step on all ranks. One interface, four verbs, one file an engine."""
+
+import torch
+
+from detaux.config.schema import EngineConfig
+from detaux.errors import UserError
+from detaux.runtime.engines.ddp import DistributedDataParallelEngine
+from detaux.runtime.engines.single import Compute, Engine, EngineState, SingleEngine
+from detaux.runtime.ranks import world_size
+
+__all__ = ["Compute", "Engine", "EngineState", "build_engine", "choose_engine"]
+
+
+def choose_engine(config: EngineConfig) -> str:
+    """The engine's name: `engine.name`, where auto is `single` for one rank and `ddp` for several.
+
+    Raises UserError where `single` is asked for on several ranks.
+    """
+    ranks = world_size()
+    if config.name == "auto":
+        return "single" if ranks == 1 else "ddp"
+    if config.name == "single" and ranks > 1:
+        raise UserError(f"engine.name=single and the launcher started {ranks} ranks; use engine.name=ddp or deepspeed.")
+    return config.name
+
+
+def build_engine(config: EngineConfig, device: torch.device) -> Engine:
+    """A new engine of the config's kind; each wraps one model."""
+    name = choose_engine(config)
+    if name == "single":
+        return SingleEngine()
+    if name == "ddp":
+        return DistributedDataParallelEngine(device)
+    if name == "deepspeed":
+        from detaux.runtime.engines.deepspeed import DeepSpeedEngine
+
+        return DeepSpeedEngine(config, device)
+    raise AssertionError(name)

@@ -1,0 +1,153 @@
+"""The engine that shards optimiser state and gradients over the ranks: DeepSpeed's ZeRO, stages 0 to 2."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detaux.config.schema import EngineConfig
+from detaux.errors import UserError
+from detaux.runtime.engines.single import Compute, EngineState, Objective, copy_moments, list_moments
+from detaux.runtime.files import read_json
+from detaux.runtime.ranks import share_batch_statistics
+
+OURS = {  # keys of DeepSpeed that have one here, or whose place is the stage's config
+    "train_batch_size": "disentangle.main.batch_size",
+    "train_micro_batch_size_per_gpu": "disentangle.main.batch_size",
+    "gradient_accumulation_steps": "disentangle.micro_batches",
+    "gradient_clipping": "disentangle.clip",
+    "optimizer": "disentangle.optimizer",
+    "scheduler": "disentangle.main.decay",
+    "fp16": "disentangle.precision",
+    "amp": "disentangle.precision",
+    "torch_autocast": "disentangle.precision",
+}
+STAGES = (0, 1, 2)
+DEFAULT_KNOBS: dict[str, Any] = {"zero_optimization": {"stage": 1}}
+
+
+def read_knobs(path: str | None) -> dict[str, Any]:
+    """DeepSpeed's own settings, from the JSON file `engine.deepspeed`; ZeRO stage 1 where there is none.
+
+    Raises UserError for a file that cannot be read, a stage that is not offered and keys that belong to Detaux's config.
+    """
+    if path is None:
+        return DEFAULT_KNOBS
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"engine.deepspeed={path} does not exist; give a JSON file such as launch/deepspeed.json.")
+    try:
+        knobs = read_json(file)
+    except ValueError as error:
+        raise UserError(f"engine.deepspeed={path} is not valid JSON: {error}.") from None
+    if not isinstance(knobs, dict):
+        raise UserError(f"engine.deepspeed={path} holds a {type(knobs).__name__}; an object of settings is expected.")
+    for name in knobs:
+        if name in OURS:
+            raise UserError(f"engine.deepspeed={path} sets {name}; set {OURS[name]} in the config instead.")
+    stage = knobs.get("zero_optimization", {}).get("stage", 0)
+    if stage not in STAGES:
+        raise UserError(f"engine.deepspeed={path} asks for ZeRO stage {stage}; allowed are 0, 1 and 2.")
+    return knobs
+
+
+class DeepSpeedEngine:
+    """ZeRO: each rank updates its part of the weights (1), and keeps the gradients of that part alone (2)."""
+
+    def __init__(self, config: EngineConfig, device: torch.device) -> None:
+        self.knobs, self.device = read_knobs(config.deepspeed), device
+
+    def wrap(
+        self, model: nn.Module, compute: Compute, optimizer: torch.optim.Optimizer, *, clip: float, micro_batches: int
+    ) -> Compute:
+        deepspeed = _import_deepspeed(self.device)
+        share_batch_statistics(model, self.device)
+        model.to(memory_format=torch.contiguous_format)  # DeepSpeed cannot broadcast weights of another layout
+        self.model, self.optimizer = model, optimizer
+        self.micro_batches, self.calls = micro_batches, 0
+        # without ZeRO and in float32 DeepSpeed clips without telling the norm, so step does it
+        self.clip = 0.0 if self._stage else clip or float("inf")
+        settings = {
+            "train_micro_batch_size_per_gpu": 1,  # read by DeepSpeed's own throughput timer alone
+            "gradient_accumulation_steps": micro_batches,
+            "gradient_clipping": clip if self._stage else 0.0,
+            "zero_allow_untested_optimizer": True,
+            "steps_per_print": 10**9,
+        }
+        self.engine, *_ = deepspeed.initialize(
+            model=Objective(model, compute), optimizer=optimizer, config={**self.knobs, **settings}
+        )
+        return self.engine
+
+    def backward(self, loss: Tensor) -> None:
+        self.engine.backward(loss)
+        self.calls += 1
+        if self.calls % self.micro_batches:
+            self.engine.step()  # counts the micro-batch; the weights stay as they are
+
+    def step(self) -> Tensor:
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip) if self.clip else None
+        self.engine.step()
+        return torch.as_tensor(self.engine.get_global_grad_norm()) if norm is None else norm.detach()
+
+    def state(self) -> EngineState:
+        if self._stage == 0:
+            return EngineState(self.model.state_dict(), list_moments(self.model, self.optimizer))
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+        flat = [self.optimizer.state[part] for part in self._parts if part in self.optimizer.state]
+        moments = [key for key in (flat[0] if flat else {}) if key != "step"]
+        model, optimizer = dict(self.model.state_dict()), {}
+        for name, parameter in self.model.named_parameters():
+            model[name] = safe_get_full_fp32_param(parameter)
+            if flat:
+                whole = {key: safe_get_full_optimizer_state(parameter, key) for key in moments}
+                optimizer[name] = {"step": flat[0]["step"].clone(), **whole}
+        return EngineState(model, optimizer)
+
+    def load(self, state: EngineState) -> None:
+        self.model.load_state_dict(state.model)
+        if self._stage == 0:
+            copy_moments(state.optimizer, self.model, self.optimizer)
+            return
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        parameters = dict(self.model.named_parameters())
+        for name, parameter in parameters.items():
+            safe_set_full_fp32_param(parameter, state.model[name].to(self.device, torch.float32))
+        if not state.optimizer:
+            return
+        example = next(iter(state.optimizer.values()))
+        for part in self._parts:
+            self.optimizer.state[part] = {
+                key: example["step"].clone() if key == "step" else torch.zeros_like(part) for key in example
+            }
+        # ZeRO links a parameter to its share of the optimiser's state at the first step; here the state is there before it
+        self.engine.optimizer._lazy_init_hp_params_optimizer_state()
+        for name, moments in state.optimizer.items():
+            for key, value in moments.items():
+                if key != "step":
+                    safe_set_full_optimizer_state(parameters[name], value.to(self.device), key)
+
+    @property
+    def _stage(self) -> int:
+        return self.knobs.get("zero_optimization", {}).get("stage", 0)
+
+    @property
+    def _parts(self) -> list[Tensor]:
+        """This rank's flat share of the weights, one tensor for each parameter group."""
+        return self.engine.optimizer.single_partition_of_fp32_groups
+
+
+def _import_deepspeed(device: torch.device) -> Any:
+    if device.type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # DeepSpeed would compile it with g++ for a minute, to share memory between the ranks of one machine; gloo does
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return deepspeed

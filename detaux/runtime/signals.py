@@ -1,0 +1,64 @@
+"""What a signal does: it asks a loop to save and stop, or ends a stage that has no loop with one sentence."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from detaux.errors import InterruptedRunError
+
+REQUEUE_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # of launchers and schedulers
+STOP_SIGNALS = (signal.SIGINT, *REQUEUE_SIGNALS)
+
+
+class StopRequest:
+    """The first signal asks the loop to save and stop; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+
+
+@contextmanager
+def catch_signals() -> Iterator[StopRequest]:
+    """Turn SIGINT, SIGTERM and SIGUSR1 into a StopRequest while the block runs."""
+    request = StopRequest()
+    with _handle(STOP_SIGNALS, request):
+        yield request
+
+
+@contextmanager
+def raise_signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGUSR1 into InterruptedRunError while the block runs, wherever no loop catches them."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise InterruptedRunError(number, "the last checkpoint or finished stage")
+
+    with _handle(REQUEUE_SIGNALS, stop):
+        yield
+
+
+@contextmanager
+def ignore_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGUSR1 pass while the block runs, which must be short."""
+    with _handle(REQUEUE_SIGNALS, signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _handle(numbers: tuple[signal.Signals, ...], handler: Any) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # where Python lets no handler be set
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -1,0 +1,113 @@
+"""Ranks watch each other, so that a lost one ends the others within a minute, with one message that names it.
+
+Each rank leaves a sign of life in the launcher's key-value store every second and looks at that of its right neighbour. One
+that stays silent is reported in the store, where all look. A collective with a lost rank may fail at once (gloo) or hang
+(NCCL), and both end here.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import distributed
+
+from detaux.errors import LostRankError
+from detaux.runtime.ranks import connect_store, rank, world_size
+from detaux.runtime.signals import ignore_signals
+
+BEAT_SECONDS = 1.0
+SILENT_SECONDS = 10.0  # a rank that has given no sign of life for so long is lost
+GRACE_SECONDS = 10.0  # what a rank is given to end by itself once another is lost
+LEFT = "left"
+
+
+class RankWatch:
+    """This rank's sign of life, and its view of the others."""
+
+    def __init__(self) -> None:
+        self.rank, self.size = rank(), world_size()
+        self.lost: str | None = None
+        self._left = threading.Event()
+        self._reports = False
+        self._store = connect_store()
+        self._thread = threading.Thread(target=self._watch, name="detaux-watch", daemon=True)
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Tell the others that this rank ends on purpose."""
+        self._left.set()
+        self._thread.join()
+
+    def find_lost(self) -> LostRankError | None:
+        """The error that names the lost rank, after waiting for the others to notice; None where all are there after all."""
+        deadline = time.monotonic() + SILENT_SECONDS + 3 * BEAT_SECONDS
+        while self.lost is None and time.monotonic() < deadline:
+            time.sleep(BEAT_SECONDS / 10)
+        return None if self.lost is None else self._make_error(self.lost)
+
+    def _make_error(self, lost: str) -> LostRankError:
+        error = LostRankError(lost)
+        error.is_told = not self._reports
+        return error
+
+    def _watch(self) -> None:
+        neighbour = (self.rank + 1) % self.size
+        beat, seen, seen_at = 0, None, time.monotonic()
+        ended_at: float | None = None
+        try:
+            while not self._left.wait(BEAT_SECONDS):
+                beat += 1
+                self._store.set(f"detaux/beat/{self.rank}", f"{beat} {socket.gethostname()}")
+                found = self._read(f"detaux/beat/{neighbour}")
+                if found is None or found == LEFT or found != seen:
+                    seen, seen_at = found, time.monotonic()
+                elif time.monotonic() - seen_at > SILENT_SECONDS:
+                    self._reports = True
+                    self._store.set("detaux/lost", f"rank {neighbour} on {found.split()[1]}")
+                self.lost = self.lost or self._read("detaux/lost")
+                if self.lost is not None:
+                    ended_at = ended_at or time.monotonic()
+                    if time.monotonic() - ended_at > GRACE_SECONDS:
+                        self._end()
+            self._store.set(f"detaux/beat/{self.rank}", LEFT)
+        except (distributed.DistError, RuntimeError):
+            # the store went with the first rank's machine, or with the launcher
+            self.lost, self._reports = self.lost or "the first rank, or its launcher,", True
+            if not self._left.wait(GRACE_SECONDS):
+                self._end()
+
+    def _read(self, key: str) -> str | None:
+        return self._store.get(key).decode() if self._store.check([key]) else None
+
+    def _end(self) -> None:
+        """End this process from outside: its main thread hangs in a collective that will never complete."""
+        error = self._make_error(self.lost or "a rank")
+        if not error.is_told:
+            print(f"detaux: {error}", file=sys.stderr, flush=True)
+        os._exit(error.exit_code)
+
+
+@contextmanager
+def watch_ranks() -> Iterator[None]:
+    """Watch the other ranks while the block runs; raises LostRankError where a collective fails because one is lost.
+
+    A launcher that sees a rank die ends the others by SIGTERM; one that is busy finding out who it was does so first.
+    """
+    if world_size() == 1:
+        yield
+        return
+    watch = RankWatch()
+    try:
+        yield
+    except RuntimeError as error:
+        with ignore_signals():
+            lost = watch.find_lost()
+        if lost is None:
+            raise
+        raise lost from error
+    finally:
+        watch.leave()

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# One stage on one machine or on several, a rank for each GPU.
+#
+#   launch/torchrun.sh configs/paper/shapes3d.yaml [key=value ...]
+#
+# On several machines start the same line on each, with NNODES, and with HEAD, a host:port of one of them that all can reach:
+#
+#   NNODES=4 HEAD=node0:29400 launch/torchrun.sh configs/paper/shapes3d.yaml run.dir=/shared/runs/paper
+#
+# run.dir must lie where all machines see it. RANKS (default: the GPUs of this machine, or 1) sets the ranks per machine,
+# STAGE (default: disentangle) the command. A rank that dies ends all of them; start the same line again to go on.
+set -euo pipefail
+
+RANKS=${RANKS:-$(python -c "import torch; print(max(1, torch.cuda.device_count()))")}
+exec python -m torch.distributed.run \
+  --nnodes "${NNODES:-1}" \
+  --nproc-per-node "$RANKS" \
+  --rdzv-backend c10d \
+  --rdzv-endpoint "${HEAD:-127.0.0.1:0}" \
+  --rdzv-id "${RUN_ID:-detaux}" \
+  -m detaux "${STAGE:-disentangle}" "$@"

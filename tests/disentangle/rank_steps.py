@@ -1,0 +1,102 @@
+"""A program of the tests: take 20 steps under several engines and settings, and save what each step computed.
+
+    rank_steps.py SHARDS OUT.safetensors CASE [CASE ...]       each CASE is a JSON object
+
+Run with the environment of a launcher it is one rank of several. A case is {"name", "keys", "zero", "local",
+"from", "until"}: config keys, a ZeRO stage, a statistic ("normalizer", "usage", "contrast" or "mixes") that is wrongly left
+to each rank, the checkpoint folder to go on from, and [folder, step] to stop and leave a checkpoint at.
+"""
+
+import contextlib
+import dataclasses
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from detaux.config import load_config
+from detaux.data.stream import SampleStream
+from detaux.disentangle import train
+from detaux.disentangle.model import Disentangler
+from detaux.losses import oracle, principal_contrast, regularization
+from detaux.runtime.checkpoint import load_checkpoint
+from detaux.runtime.ranks import is_first, join_ranks
+
+STEPS = 20
+HASH = "of the same inputs"
+STATISTICS = {"normalizer": oracle, "usage": regularization, "contrast": principal_contrast}
+
+
+@contextlib.contextmanager
+def left_local(statistic):
+    """Break a reduction over ranks."""
+    module = STATISTICS.get(statistic)
+    names = [name for name in ("global_mean", "gather_rows") if hasattr(module, name)]
+    true, draw_mixes = {name: getattr(module, name) for name in names}, train.draw_mixes
+
+    def count_local(*args, **kwargs):
+        mixes = draw_mixes(*args, **kwargs)
+        return dataclasses.replace(mixes, mean_count=len(mixes.pair_R))
+
+    if statistic == "mixes":
+        train.draw_mixes = count_local
+    for name in names:
+        setattr(module, name, lambda values: values)
+    if statistic == "contrast":
+        module.rank, true["rank"] = lambda: 0, module.rank
+    yield
+    train.draw_mixes = draw_mixes
+    for name, function in true.items():
+        setattr(module, name, function)
+
+
+def take_steps(config, shards, origin, until):
+    """The parts of each step and the first moment of each parameter's gradient after it."""
+    stream = SampleStream(shards, "train", config.data, seed=0, device=torch.device("cpu"), needs_factors=True)
+    trainer = train.Trainer(config, config.data.side, torch.device("cpu"), stream, is_main=True)
+    torch.manual_seed(0)
+    begin, weights, training = 0, Disentangler(config.model, config.data.side).state_dict(), {}
+    if origin:
+        begin, weights, training = load_checkpoint(Path(origin), HASH)
+    trainer.load(weights, training)
+    found = {}
+    folder, end = until or (None, STEPS)
+    for step in range(begin, end):
+        parts = trainer.main_step(step)
+        for name, value in parts.items():
+            found.setdefault(f"part/{name}", []).append(torch.as_tensor(value).clone())
+        # AdamW's first moments are those of the gradients, in every engine
+        for name, state in trainer.engine.state().optimizer.items():
+            found.setdefault(f"moment/{name}", []).append(state["exp_avg"].clone())
+    if folder:
+        trainer.save(Path(folder), HASH, 0, end)
+    return {name: torch.stack(values) for name, values in found.items()}
+
+
+def main():
+    shards, out, cases = Path(sys.argv[1]), Path(sys.argv[2]), [json.loads(text) for text in sys.argv[3:]]
+    torch.set_num_threads(1)
+    # millions of ReLUs a case: some lie so near their kink that rounding decides which gradient they have
+    torch.nn.ReLU = torch.nn.SiLU
+    results = {}
+    with join_ranks(torch.device("cpu"), needs_group=True), tempfile.TemporaryDirectory() as folder:
+        for case in cases:
+            keys = list(case["keys"])
+            if "zero" in case:
+                path = Path(folder) / "knobs.json"
+                path.write_text(json.dumps({"zero_optimization": {"stage": case["zero"]}}))
+                keys += ["engine.name=deepspeed", f"engine.deepspeed={path}"]
+            with left_local(case.get("local")):
+                found = take_steps(load_config(None, keys), shards, case.get("from"), case.get("until"))
+            for name, values in found.items():
+                if name.startswith("part/"):
+                    values = torch.stack(train.gather_objects(values)).mean(0)  # as the log does
+                results[f"{case['name']}/{name}"] = values.contiguous()
+    if is_first():
+        save_file(results, out)
+
+
+main()

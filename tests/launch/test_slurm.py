@@ -1,0 +1,103 @@
+"""launch/slurm.sbatch with stand-ins for Slurm's two commands; the ranks are real."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from detaux.config import load_config
+from shards.build import build_shards
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "launch" / "slurm.sbatch"
+KEYS = [
+    "data.source=digits",
+    "data.side=8",
+    "pairs.pool=64",
+    "model.subspaces=3",
+    "model.latent=4",
+    "run.threads=1",
+    "disentangle.warmup.steps=5",
+    "disentangle.warmup.batch_size=8",
+    "disentangle.main.batch_size=4",
+    "disentangle.checkpoint_interval=10",
+]
+# starts a task for each rank, as srun does, passes signals on, and returns the highest exit code
+SRUN = """#!/usr/bin/env bash
+echo $$ > srun.pid
+while [[ $1 == --* ]]; do shift; done
+for rank in 0 1; do SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_NTASKS=2 "$@" & tasks+=($!); done
+trap 'kill -USR1 "${tasks[@]}"' USR1
+highest=0
+for task in "${tasks[@]}"; do
+  while :; do
+    wait "$task"; status=$?
+    kill -0 "$task" 2>/dev/null || break
+  done
+  (( status > highest )) && highest=$status
+done
+exit "$highest"
+"""
+SCONTROL = """#!/usr/bin/env bash
+case $1 in
+  show) echo 127.0.0.1 ;;
+  requeue) echo "$2" >> requeued ;;
+esac
+"""
+
+
+@pytest.fixture
+def submit(tmp_path):
+    """Start the script as a job of two tasks, in a folder of its own."""
+    build_shards(load_config(None, KEYS), tmp_path / "shards")
+    (tmp_path / "config.yaml").write_text("{}")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    python = f'#!/usr/bin/env bash\nexec {sys.executable} "$@"\n'
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL), ("python", python)):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    started = []
+
+    def start(*keys):
+        environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+        environment |= {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "node[0-1]"}
+        command = ["bash", str(SCRIPT), "config.yaml", *KEYS, "data.shards=shards", "run.dir=run", *keys]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_job_runs_to_its_end_and_is_not_put_back(submit, tmp_path):
+    process = submit("disentangle.main.steps=10")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "disentangle: wrote run/disentangle" in output
+    assert not (tmp_path / "requeued").exists()
+
+
+def test_job_signalled_before_its_time_limit_checkpoints_and_goes_back_into_the_queue(submit, tmp_path):
+    process = submit("disentangle.main.steps=1000000")
+    checkpoints = tmp_path / "run" / "disentangle" / "checkpoint"
+    deadline = time.monotonic() + 90
+    while not list(checkpoints.glob("step-*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    srun = int((tmp_path / "srun.pid").read_text())
+    os.kill(srun, signal.SIGUSR1)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 138, output
+    assert "detaux: stopped by signal 10" in output
+    assert (tmp_path / "requeued").read_text() == f"{os.getpid()}\n"

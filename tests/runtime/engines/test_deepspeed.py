@@ -1,0 +1,47 @@
+"""What DeepSpeed may be told; that it takes the steps of the other engines is in tests/disentangle/test_ranks.py."""
+
+import json
+
+import pytest
+
+from detaux.errors import UserError
+from detaux.runtime.engines.deepspeed import OURS, read_knobs
+
+
+def write(folder, text):
+    path = folder / "knobs.json"
+    path.write_text(text)
+    return str(path)
+
+
+def test_without_a_file_the_optimiser_state_is_sharded():
+    assert read_knobs(None)["zero_optimization"]["stage"] == 1
+
+
+def test_file_is_taken_as_it_is(tmp_path):
+    knobs = {"zero_optimization": {"stage": 2, "reduce_bucket_size": 5}}
+    assert read_knobs(write(tmp_path, json.dumps(knobs))) == knobs
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_key_that_has_its_place_in_the_config_is_refused_with_that_place(tmp_path, name):
+    with pytest.raises(UserError, match=f"sets {name}; set {OURS[name]} in the config instead"):
+        read_knobs(write(tmp_path, json.dumps({name: 1})))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"zero_optimization": {"stage": 3}}', "ZeRO stage 3; allowed are 0, 1 and 2"),
+        ("{", "not valid JSON"),
+        ("[1]", "holds a list"),
+    ],
+)
+def test_wrong_file_is_refused_in_one_sentence(tmp_path, text, sentence):
+    with pytest.raises(UserError, match=sentence):
+        read_knobs(write(tmp_path, text))
+
+
+def test_absent_file_is_refused():
+    with pytest.raises(UserError, match=r"absent\.json does not exist"):
+        read_knobs("absent.json")

@@ -1,0 +1,81 @@
+"""A lost rank ends the others, whether their collective fails or hangs; real processes and real signals."""
+
+import signal
+import time
+
+import pytest
+
+PROGRAM = """
+import sys, time
+import torch
+from detaux.errors import DetauxError
+from detaux.runtime import ranks, signals, watch
+
+watch.SILENT_SECONDS, watch.GRACE_SECONDS, watch.BEAT_SECONDS = 2.0, 1.0, 0.2
+try:
+    with signals.raise_signals(), ranks.join_ranks(torch.device("cpu")), watch.watch_ranks():
+        for step in range(STEPS):
+            torch.distributed.all_reduce(torch.ones(1))
+            time.sleep(0.01)
+            if step == 20:
+                print("begun", flush=True)
+        {end}
+except DetauxError as error:
+    print(f"{error}" if not error.is_told else "", flush=True)
+    sys.exit(error.exit_code)
+"""
+FOREVER = PROGRAM.replace("STEPS", "10**9").replace("{end}", "pass")
+LIMIT = 60  # seconds a lost rank may go on costing the others
+
+
+def start(start_ranks, program, world_size=2):
+    processes = start_ranks(world_size, "-c", program)
+    for process in processes:
+        assert process.stdout.readline() == "begun\n"
+    return processes
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_killed_rank_ends_the_other_with_its_name(start_ranks, lost):
+    processes = start(start_ranks, FOREVER)
+    processes[lost].send_signal(signal.SIGKILL)
+    output, _ = processes[1 - lost].communicate(timeout=LIMIT)
+    assert processes[1 - lost].returncode == 75
+    # the first rank holds the store that all look in: with it goes what could tell more
+    assert ("rank 1 on " if lost else "the first rank") in output
+    assert "was lost" in output
+    assert "start the same command again" in output
+
+
+def test_hanging_rank_ends_the_others_once_with_its_name(start_ranks):
+    """A stopped process keeps its connections: the collective of the others neither fails nor ends."""
+    processes = start(start_ranks, FOREVER, world_size=3)
+    processes[1].send_signal(signal.SIGSTOP)
+    outputs = [processes[index].communicate(timeout=LIMIT)[0] for index in (0, 2)]
+    assert [processes[index].returncode for index in (0, 2)] == [75, 75]
+    assert sum("rank 1 on " in output for output in outputs) == 1
+
+
+def test_rank_that_ends_on_purpose_is_not_lost(start_ranks):
+    late = PROGRAM.replace("STEPS", "30").replace("{end}", "time.sleep(0 if ranks.rank() else 4)")
+    processes = start(start_ranks, late)
+    assert [process.wait(timeout=LIMIT) for process in processes] == [0, 0]
+
+
+def test_bug_on_one_rank_keeps_its_traceback(start_ranks):
+    """The other ranks are all there, so that the failure is this rank's own."""
+    code = FOREVER.replace("time.sleep(0.01)", "time.sleep(0.01); assert step < 25 or ranks.rank() == 0, 'a bug'")
+    processes = start(start_ranks, code)
+    outputs = [process.communicate(timeout=LIMIT)[0] for process in processes]
+    assert processes[1].returncode == 1
+    assert "a bug" in outputs[1]
+    assert processes[0].returncode != 0
+
+
+def test_signal_between_steps_ends_a_rank(start_ranks):
+    idle = PROGRAM.replace("STEPS", "30").replace("{end}", "time.sleep(60)")
+    processes = start(start_ranks, idle)
+    time.sleep(1)
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    assert [process.wait(timeout=LIMIT) for process in processes] == [143, 143]
