@@ -58,6 +58,7 @@ test: lint browser
 
 bench: setup-dev
 	$(BIN)/python benchmarks/bench_stream.py
+	$(BIN)/python benchmarks/bench_losses.py
 	$(BIN)/python benchmarks/bench_step.py
 	$(BIN)/python benchmarks/bench_time_to_factor.py
 	$(BIN)/python benchmarks/bench_cluster.py

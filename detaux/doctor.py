@@ -24,7 +24,7 @@ REQUIRED = (
     "matplotlib",
 )
 OPTIONAL = {
-    "triton": "no stage uses it yet",
+    "triton": "losses.backend=triton: comes with torch's CUDA wheels",
     "cuml-cu13": "no stage uses it yet: pip install 'detaux[gpu]'",
     "cupy-cuda13x": "no stage uses it yet: pip install 'detaux[gpu]'",
     "deepspeed": "engine.name=deepspeed: pip install 'detaux[deepspeed]'",
@@ -35,6 +35,11 @@ OPTIONAL = {
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 GIB = 2**30
 CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
+
+LOSSES = {  # whether there are a GPU and triton -> what losses.backend=auto takes
+    True: ("fused kernels", "losses.backend=auto takes Triton on a GPU"),
+    False: ("plain PyTorch", "losses.backend=auto takes Triton only on a GPU that has it"),
+}
 
 Row = tuple[str, str, str]
 
@@ -73,7 +78,7 @@ def list_backends() -> list[Row]:
     return [
         device,
         ("threads", str(torch.get_num_threads()), "torch's own choice; run.threads sets another"),
-        ("losses", "plain PyTorch", "the same code on every device"),
+        ("losses", *LOSSES[torch.cuda.is_available() and read_version("triton") != "not installed"]),
         (
             "ranks",
             os.environ.get("WORLD_SIZE", "1"),

@@ -160,6 +160,9 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class LossesConfig:
+    backend: Literal["auto", "reference", "triton"] = key(
+        "auto", "what computes the terms on pairs: plain torch, fused GPU kernels, or the kernels where there is a GPU"
+    )
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
     distance: DistanceConfig = field(default_factory=DistanceConfig)
@@ -297,6 +300,7 @@ NEUTRAL_KEYS = (
     "data.cache_bytes",
     "engine.name",
     "engine.deepspeed",
+    "losses.backend",
     "disentangle.log_interval",
     "disentangle.checkpoint_interval",
     "disentangle.keep_checkpoints",

@@ -13,7 +13,7 @@ from detaux.disentangle.model import Disentangler
 from detaux.losses.consistency import consistency_loss, mix_subspaces
 from detaux.losses.distance import distance_loss
 from detaux.losses.oracle import compute_oracle
-from detaux.losses.pair_measures import measure_pairs
+from detaux.losses.pair_measures import BACKENDS, choose_backend
 from detaux.losses.principal_contrast import principal_contrast_loss
 from detaux.losses.reconstruction import reconstruction_loss
 from detaux.losses.regularization import compute_usage, regularization_loss
@@ -62,6 +62,7 @@ def compute_objective(
     if max(betas) == 0:
         return total, _detach(total, parts)
 
+    measure_pairs = BACKENDS[choose_backend(losses.backend, images.device)]
     measures = measure_pairs(subspaces_NKD, chains, oracle.normalizer)
     first_B, second_B = labels[:-chains], labels[chains:]
     is_known_B = (first_B >= 0) & (second_B >= 0)

@@ -26,10 +26,11 @@ from detaux.disentangle.factor_scores import score_factors
 from detaux.disentangle.mixes import draw_mixes
 from detaux.disentangle.model import AUTOENCODER_FILE, MODEL_FILE, Disentangler, load_disentangler, save_disentangler
 from detaux.disentangle.objective import compute_objective, compute_reconstruction
+from detaux.losses.pair_measures import choose_backend
 from detaux.losses.schedule import compute_betas
 from detaux.runtime.checkpoint import load_checkpoint, save_checkpoint
 from detaux.runtime.device import select_device
-from detaux.runtime.engines import EngineState, build_engine
+from detaux.runtime.engines import EngineState, build_engine, choose_engine
 from detaux.runtime.files import write_json
 from detaux.runtime.loop import run_loop
 from detaux.runtime.progress import say
@@ -267,6 +268,10 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
     inputs_hash = compute_inputs_hash("disentangle", config, hashes)
     manifest = read_manifest(shards)
     device = select_device(config.run)
+    engine, backend = choose_engine(config.engine), choose_backend(config.losses.backend, device)
+    say(
+        f"disentangle: {world_size()} rank{'s'[: world_size() > 1]} of engine {engine} on {device.type}, losses by {backend}"
+    )
     stream = SampleStream(
         shards, "train", config.data, seed=config.run.seed, device=device, needs_factors=bool(manifest.factors)
     )

@@ -1,0 +1,97 @@
+"""The fused backend against the reference, and the choice between them.
+
+Triton fixes whether it interprets when it is imported, so each mode has a file and a process of its own.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from detaux.errors import UserError
+from detaux.losses import pair_measures
+from detaux.losses.pair_measures import BACKENDS, choose_backend
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+
+
+def run_tests(file, cache, **variables):
+    """pytest on a file of this folder in a fresh process that compiles into the folder `cache`."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | variables
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", Path(__file__).with_name(file)]
+    result = subprocess.run(
+        command, env=environment | {"TRITON_CACHE_DIR": str(cache)}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
+
+
+@needs_triton
+def test_interpreted_kernels_equal_the_reference(tmp_path):
+    run_tests("interpreted.py", tmp_path, TRITON_INTERPRET="1")
+
+
+@needs_triton
+def test_kernels_compile_for_gpus_and_are_traced_whole(tmp_path):
+    run_tests("compiled.py", tmp_path)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("normalizer", ["mean_norm", "mean_distance", "rms_distance"])
+@pytest.mark.parametrize(("chains", "links", "latent"), [(41, 3, 63), (7, 1, 25088), (911, 1, 16)])
+def test_kernels_on_a_gpu_equal_the_reference(normalizer, dtype, chains, links, latent):
+    """The twin of interpreted.py, at sizes that the interpreter is too slow for."""
+    generator = torch.Generator("cuda").manual_seed(0)
+    values = torch.randn(10, chains * (links + 1), latent, device=GPU, generator=generator).to(dtype).transpose(0, 1)
+
+    def differentiate(backend, values):
+        values = values.detach().requires_grad_()
+        measures = BACKENDS[backend](values, chains, normalizer)
+        total = measures.squared_BK.mean() + measures.overlap_N.mean() / latent + measures.normalizer_K.sum()
+        return measures, torch.autograd.grad(total, values)[0].double()
+
+    expected, expected_gradient = differentiate("reference", values.double())
+    found, gradient = differentiate("triton", values)
+    for name in ("squared_BK", "overlap_N", "normalizer_K"):
+        torch.testing.assert_close(getattr(found, name).double(), getattr(expected, name), rtol=1e-4, atol=1e-4)
+    scale = expected_gradient.abs().max().item()
+    tolerance = scale * (1e-4 if dtype == torch.float32 else 2**-6)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=tolerance)
+
+
+def test_auto_is_triton_on_a_gpu_that_has_it_and_the_reference_elsewhere(monkeypatch):
+    assert choose_backend("auto", CPU) == "reference"
+    monkeypatch.setattr(pair_measures, "HAS_TRITON", True)
+    assert choose_backend("auto", GPU) == "triton"
+    monkeypatch.setattr(pair_measures, "HAS_TRITON", False)
+    assert choose_backend("auto", GPU) == "reference"
+
+
+def test_backend_asked_for_by_name_is_the_one(monkeypatch):
+    monkeypatch.setattr(pair_measures, "HAS_TRITON", True)
+    for device in (CPU, GPU):
+        assert choose_backend("reference", device) == "reference"
+    assert choose_backend("triton", GPU) == "triton"
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert choose_backend("triton", CPU) == "triton"
+
+
+def test_triton_is_refused_without_its_package_and_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(pair_measures, "HAS_TRITON", False)
+    with pytest.raises(UserError, match="losses.backend=triton needs the package triton, which is not installed"):
+        choose_backend("triton", GPU)
+    monkeypatch.setattr(pair_measures, "HAS_TRITON", True)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(UserError, match="losses.backend=triton needs a GPU and the device is cpu"):
+        choose_backend("triton", CPU)
+
+
+def test_triton_is_not_imported_before_it_is_used():
+    code = "import sys, detaux.disentangle.objective; assert 'triton' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
