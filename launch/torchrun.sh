@@ -8,14 +8,22 @@
 #   NNODES=4 HEAD=node0:29400 launch/torchrun.sh configs/paper/shapes3d.yaml run.dir=/shared/runs/paper
 #
 # run.dir must lie where all machines see it. RANKS (default: the GPUs of this machine, or 1) sets the ranks per machine,
-# STAGE (default: disentangle) the command. A rank that dies ends all of them; start the same line again to go on.
+# STAGE (default: disentangle) the command, LOCAL_ADDR the address of this machine where its name does not lead to it. A rank
+# that dies ends all of them; start the same line again to go on.
 set -euo pipefail
 
 RANKS=${RANKS:-$(python -c "import torch; print(max(1, torch.cuda.device_count()))")}
+address=()
+if [[ -n ${LOCAL_ADDR:-} ]]; then # torchrun tells by its name whether a machine is HEAD; here by its address
+  is_host=0
+  [[ ${HEAD%:*} != "$LOCAL_ADDR" ]] || is_host=1
+  address=(--local-addr "$LOCAL_ADDR" --rdzv-conf "is_host=$is_host")
+fi
 exec python -m torch.distributed.run \
   --nnodes "${NNODES:-1}" \
   --nproc-per-node "$RANKS" \
   --rdzv-backend c10d \
   --rdzv-endpoint "${HEAD:-127.0.0.1:0}" \
   --rdzv-id "${RUN_ID:-detaux}" \
+  "${address[@]}" \
   -m detaux "${STAGE:-disentangle}" "$@"

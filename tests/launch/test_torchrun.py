@@ -1,0 +1,112 @@
+"""launch/torchrun.sh on two hosts, which are two network namespaces of this machine joined by a cable of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detaux.config import load_config
+from shards.build import build_shards
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "launch" / "torchrun.sh"
+KEYS = [
+    "data.source=digits",
+    "data.side=8",
+    "pairs.pool=64",
+    "model.subspaces=3",
+    "model.latent=4",
+    "run.threads=1",
+    "disentangle.warmup.steps=10",
+    "disentangle.warmup.batch_size=8",
+    "disentangle.main.steps=20",
+    "disentangle.main.batch_size=4",
+    "disentangle.log_interval=5",
+]
+HOSTS = {"a": "10.213.77.1", "b": "10.213.77.2"}
+PORT = 29417
+
+
+def ip(*arguments):
+    return subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True)
+
+
+@pytest.fixture
+def hosts():
+    """Names of two network namespaces that reach each other, and nothing else."""
+    spaces = {host: f"detaux-{os.getpid()}-{host}" for host in HOSTS}
+    try:
+        for space in spaces.values():
+            ip("netns", "add", space)
+        ip(
+            "link",
+            "add",
+            "cable-a",
+            "netns",
+            spaces["a"],
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "cable-b",
+            "netns",
+            spaces["b"],
+        )
+        for host, space in spaces.items():
+            ip("-n", space, "addr", "add", f"{HOSTS[host]}/24", "dev", f"cable-{host}")
+            ip("-n", space, "link", "set", f"cable-{host}", "up")
+            ip("-n", space, "link", "set", "lo", "up")
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", None) or error
+        pytest.skip(f"network namespaces are not to be had here: {reason}")
+    yield spaces
+    for space in spaces.values():
+        subprocess.run(["ip", "netns", "delete", space], check=False)
+
+
+def start(folder, prefix=(), **variables):
+    """The script in a folder that holds shards/ and config.yaml."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = [*prefix, "bash", str(SCRIPT), "config.yaml", *KEYS, "data.shards=shards"]
+    return subprocess.Popen(
+        [*command, f"run.dir={variables['RUN']}"],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def read_losses(folder):
+    lines = (folder / "disentangle" / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss/total"] for line in lines]
+
+
+def test_two_hosts_take_the_steps_of_two_ranks_on_one(tmp_path, hosts):
+    build_shards(load_config(None, KEYS), tmp_path / "shards")
+    (tmp_path / "config.yaml").write_text("{}")
+    one = start(tmp_path, RANKS="2", RUN="one")
+    output, _ = one.communicate(timeout=120)
+    assert one.returncode == 0, output
+
+    two = [
+        start(
+            tmp_path,
+            ("ip", "netns", "exec", space),
+            RANKS="1",
+            NNODES="2",
+            HEAD=f"{HOSTS['a']}:{PORT}",
+            LOCAL_ADDR=HOSTS[host],
+            GLOO_SOCKET_IFNAME=f"cable-{host}",
+            RUN="two",
+        )
+        for host, space in hosts.items()
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in two]
+    assert [process.returncode for process in two] == [0, 0], outputs
+    assert len(read_losses(tmp_path / "one")) == 6
+    assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), rel=1e-6)
