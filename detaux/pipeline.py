@@ -19,7 +19,7 @@ from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, is_
 from detaux.runtime.signals import raise_signals
 from detaux.runtime.watch import watch_ranks
 
-TRAINING_STAGES = ("disentangle",)  # all ranks share each of their steps
+TRAINING_STAGES = ("disentangle", "multitask")  # all ranks share each of their steps
 EDITABLE = {"discover": "labels.parquet"}  # what a person may change between two stages
 SHARD_FILES = ("manifest.json", "config.yaml", "record.json")
 SHOWN_FILES = 20  # quarantined files printed by name; the manifest names all

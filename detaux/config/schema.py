@@ -320,7 +320,7 @@ STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
     "shards": ("data",),
     "disentangle": ("run", "data", "pairs", "model", "losses", "disentangle", "engine"),
     "discover": ("run", "data", "pairs", "model", "losses", "discover", "report"),
-    "multitask": ("run", "data", "multitask"),
+    "multitask": ("run", "data", "multitask", "engine"),
     "report": ("run", "report"),
     "run": ("run", "data", "pairs", "model", "losses", "disentangle", "engine", "discover", "multitask", "report"),
 }

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detaux.config.schema import MultitaskConfig
-from detaux.data.augment import add_noise, to_float
+from detaux.config.schema import EngineConfig, MultitaskConfig
+from detaux.data.augment import salt_images, to_float
 from detaux.errors import NonFiniteLossError
 from detaux.multitask.backbones import build_backbone
 from detaux.multitask.heads import build_head
 from detaux.multitask.labels import ROTATION
 from detaux.multitask.methods import METHODS
+from detaux.runtime.engines import build_engine
+from detaux.runtime.ranks import gather_objects, rank, tell_once, world_size
 
 EVALUATION_BATCH = 512
 WEIGHTING_LR_FACTOR = 10.0  # learned task weights over the networks' learning rate
@@ -73,44 +75,78 @@ def iterate_batches(indices: Tensor, batch_size: int, generator: torch.Generator
         yield from indices[torch.randperm(len(indices), generator=generator)].split(batch_size)
 
 
-def prepare(images: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    """uint8 [B, H, W, C] to float [B, C, H, W], channels last, with the data's noise."""
-    floats = to_float(images).contiguous(memory_format=torch.channels_last)
-    return add_noise(floats, noise, generator) if noise > 0 else floats
+def prepare(images: Tensor, noise: float, generator: torch.Generator, part: slice = slice(None)) -> Tensor:
+    """uint8 [B, H, W, C] to float [b, C, H, W], channels last, with the data's noise, of one part of a batch: the draw is
+    that of the whole batch."""
+    floats = to_float(images[part]).contiguous(memory_format=torch.channels_last)
+    if noise == 0:
+        return floats
+    draw = torch.rand(images.shape[:3], generator=generator, device=generator.device)
+    return salt_images(floats, noise, draw[part])
 
 
-def turn_images(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images [B, C, S, S] each turned by a random number of quarter turns, and that number [B]."""
-    turns = torch.randint(4, (len(images),), generator=generator)
-    turned = torch.stack([image.rot90(int(turn), (1, 2)) for image, turn in zip(images, turns, strict=True)])
-    return turned, turns.to(images.device)
+def turn_images(images: Tensor, turns: Tensor) -> Tensor:
+    """Images [B, C, S, S] each turned by its number [B] of quarter turns."""
+    return torch.stack([image.rot90(int(turn), (1, 2)) for image, turn in zip(images, turns, strict=True)])
 
 
-def compute_losses(
-    network: MultiTaskNetwork, images: Tensor, targets: Tensor, auxiliary: tuple[Tensor, Tensor] | None
-) -> list[Tensor]:
-    """Cross-entropies: the principal one on images with principal labels, the auxiliary one on its own images, which pass
-    the backbone in the same batch."""
-    if auxiliary is None:
-        return [functional.cross_entropy(network(images)[0], targets)]
-    logits = network(torch.cat([images, auxiliary[0]]))
-    count = len(images)
-    return [
-        functional.cross_entropy(logits[0][:count], targets),
-        functional.cross_entropy(logits[1][count:], auxiliary[1]),
-    ]
+@dataclass(frozen=True)
+class Batch:
+    """A rank's part of a batch of one task: images [b, C, S, S], their labels [b], and the size of the whole batch over the
+    number of ranks, by which the sum over the part is divided."""
+
+    images: Tensor
+    labels: Tensor
+    mean_size: float
+
+
+class Learner(nn.Module):
+    """A network and the weighting of its task losses: all that a trial trains."""
+
+    def __init__(self, network: MultiTaskNetwork, weighting: nn.Module) -> None:
+        super().__init__()
+        self.network, self.weighting = network, weighting
+
+
+def compute_losses(network: MultiTaskNetwork, batches: list[Batch]) -> list[Tensor]:
+    """Cross-entropies of each task on its own batch; all pass the backbone together. On several ranks their mean over ranks
+    is that of the whole batches."""
+    logits = network(torch.cat([batch.images for batch in batches]))
+    losses, begin = [], 0
+    for task, batch in enumerate(batches):
+        found = logits[task][begin : begin + len(batch.labels)]
+        losses.append(functional.cross_entropy(found, batch.labels, reduction="sum") / batch.mean_size)
+        begin += len(batch.labels)
+    return losses
+
+
+def compute_loss(learner: Learner, batches: list[Batch]) -> tuple[Tensor, None]:
+    """The weighted sum of compute_losses, as an engine calls it."""
+    return learner.weighting(compute_losses(learner.network, batches)), None
 
 
 @torch.no_grad()
 def evaluate(network: MultiTaskNetwork, images: Tensor, targets: Tensor, noise: float) -> dict[str, Any]:
-    """Principal accuracy, mean loss and number of examples on images uint8 [N, H, W, C]; the noise is the same each time."""
+    """Principal accuracy, mean loss and number of examples on images uint8 [N, H, W, C]; the noise is the same each time.
+
+    Ranks share the batches, and the result is the same to the bit for any number of them.
+    """
     network.eval()
     generator = torch.Generator().manual_seed(0)
-    logits = torch.cat([network(prepare(part, noise, generator))[0] for part in images.split(EVALUATION_BATCH)])
+    found = []
+    for number, (part, labels) in enumerate(
+        zip(images.split(EVALUATION_BATCH), targets.split(EVALUATION_BATCH), strict=True)
+    ):
+        batch = prepare(part, noise, generator, slice(None if number % world_size() == rank() else 0))
+        if len(batch):
+            logits = network(batch)[0]
+            loss = functional.cross_entropy(logits, labels, reduction="sum").double().item()
+            found.append((number, int((logits.argmax(1) == labels).sum()), loss))
     network.train()
+    parts = sorted(part for parts in gather_objects(found) for part in parts)
     return {
-        "accuracy": float((logits.argmax(1) == targets).double().mean()),
-        "loss": float(functional.cross_entropy(logits, targets)),
+        "accuracy": sum(correct for _, correct, _ in parts) / len(targets),
+        "loss": sum(loss for _, _, loss in parts) / len(targets),
         "examples": len(targets),
     }
 
@@ -122,11 +158,13 @@ def train_trial(
     validation: tuple[Tensor, Tensor],
     noise: float,
     check_stop: Callable[[], None] = lambda: None,
+    engine_config: EngineConfig | None = None,
 ) -> tuple[MultiTaskNetwork, dict[str, Any], list[dict[str, Any]]]:
     """Train one trial; returns the network of its best epoch by validation accuracy (ties: lower loss), that epoch's
     validation row and the curve of all epochs.
 
-    `check_stop` is called after every epoch and may raise. Raises NonFiniteLossError where training diverged.
+    All ranks call it together and share every batch. `check_stop` is called after every epoch and may raise. Raises
+    NonFiniteLossError where training diverged.
     """
     torch.manual_seed(trial.seed)
     device = data.images.device
@@ -138,6 +176,8 @@ def train_trial(
         # decay would pull a learned weight towards 1; at the networks' rate it would hardly leave its start
         groups.append({"params": learned, "weight_decay": 0.0, "lr": WEIGHTING_LR_FACTOR * config.lr})
     optimizer = torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
+    engine = build_engine(engine_config or EngineConfig(), device)
+    compute = engine.wrap(Learner(network, weighting), compute_loss, optimizer, clip=0.0, micro_batches=1)
     generator = torch.Generator().manual_seed(trial.seed)
     auxiliary_generator = torch.Generator().manual_seed(trial.seed + 1)
     labelled = data.labelled
@@ -156,20 +196,17 @@ def train_trial(
     network.train()
     for epoch in range(epochs):
         for _ in range(steps_per_epoch):
-            index = next(labelled_batches)
-            images = prepare(data.images[index], noise, generator)
-            auxiliary = None
+            batches = [_draw_principal(data, next(labelled_batches), noise, generator)]
             if len(data.classes) > 1:
-                auxiliary = _draw_auxiliary(trial, data, next(auxiliary_batches), noise, auxiliary_generator)
-            loss = weighting(compute_losses(network, images, data.principal[index], auxiliary))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+                batches.append(_draw_auxiliary(trial, data, next(auxiliary_batches), noise, auxiliary_generator))
+            loss, _ = compute(batches)
+            engine.backward(loss)
+            engine.step()
             schedule.step()
         check_stop()
         row = {"epoch": epoch + 1, **evaluate(network, *validation, noise)}
-        if not (torch.isfinite(loss) and np.isfinite(row["loss"])):
-            raise NonFiniteLossError((epoch + 1) * steps_per_epoch, [trial.name], "multitask.lr")
+        if not (all(gather_objects(bool(torch.isfinite(loss)))) and np.isfinite(row["loss"])):
+            raise tell_once(NonFiniteLossError((epoch + 1) * steps_per_epoch, [trial.name], "multitask.lr"))
         curve.append(row)
         if not best or (row["accuracy"], -row["loss"]) > (best["accuracy"], -best["loss"]):
             best, best_state = row, copy.deepcopy(network.state_dict())
@@ -177,11 +214,23 @@ def train_trial(
     return network, best, curve
 
 
-def _draw_auxiliary(
-    trial: Trial, data: TrainingData, index: Tensor, noise: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    images = prepare(data.images[index], noise, generator)
+def _take_part(size: int) -> slice:
+    """This rank's part of a batch; parts differ by one at most."""
+    begin, end = (size * place // world_size() for place in (rank(), rank() + 1))
+    return slice(begin, end)
+
+
+def _draw_principal(data: TrainingData, index: Tensor, noise: float, generator: torch.Generator) -> Batch:
+    part = _take_part(len(index))
+    images = prepare(data.images[index], noise, generator, part)
+    return Batch(images, data.principal[index[part]], len(index) / world_size())
+
+
+def _draw_auxiliary(trial: Trial, data: TrainingData, index: Tensor, noise: float, generator: torch.Generator) -> Batch:
+    part = _take_part(len(index))
+    images = prepare(data.images[index], noise, generator, part)
     if trial.labels == ROTATION:
-        return turn_images(images, generator)
+        turns = torch.randint(4, (len(index),), generator=generator)[part]
+        return Batch(turn_images(images, turns), turns.to(images.device), len(index) / world_size())
     assert data.auxiliary is not None
-    return images, data.auxiliary[index]
+    return Batch(images, data.auxiliary[index[part]], len(index) / world_size())

@@ -20,6 +20,7 @@ from detaux.multitask.statistics import summarize
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.progress import say, track
+from detaux.runtime.ranks import gather_objects, is_first, run_first, share_object, tell_once
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 from detaux.runtime.signals import catch_signals
 
@@ -87,11 +88,12 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     """Train every trial, choose by validation accuracy, then read the test split once.
 
     Leaves metrics.json, curves.jsonl and checkpoint/model.safetensors. An interrupted run keeps its finished trials until
-    the same command ends.
+    the same command ends. All ranks call it together and share every batch; the first writes the files.
     """
     started = time.time()
     labels_path = discover / "labels.parquet"
-    hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, "labels": labels_path})
+    inputs = {"manifest": shards / MANIFEST_NAME, "labels": labels_path}
+    hashes = share_object(hash_inputs(inputs) if is_first() else None)
     inputs_hash = compute_inputs_hash("multitask", config, hashes)
     device = select_device(config.run)
     manifest = read_manifest(shards)
@@ -101,10 +103,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     held_out = load_split(shards, "validation", config.data, device)
 
     states = folder / "states"
-    states.mkdir(parents=True, exist_ok=True)
-    rows = [row for row in read_rows(folder, inputs_hash) if (states / f"{row['name']}.safetensors").is_file()]
-    with atomic_path(folder / ROWS_NAME) as partial:
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    rows = share_object(_take_up(folder, inputs_hash) if is_first() else None)
     finished = {row["name"] for row in rows}
     with (
         catch_signals() as request,
@@ -113,24 +112,26 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     ):
 
         def check_stop() -> None:
-            if request.received is not None:
-                raise InterruptedRunError(request.received, f"{len(rows)} of {len(trials)} trials")
+            if stop := max(gather_objects(request.received or 0)):
+                raise tell_once(InterruptedRunError(stop, f"{len(rows)} of {len(trials)} trials"))
 
         for trial in trials:
             if trial.name not in finished:
                 data = build_data(trial, split, labels, len(manifest.classes))
                 validation = (held_out.images, held_out.labels)
                 network, best, curve = train_trial(
-                    trial, config.multitask, data, validation, config.data.noise, check_stop
+                    trial, config.multitask, data, validation, config.data.noise, check_stop, config.engine
                 )
-                with atomic_path(states / f"{trial.name}.safetensors") as partial:
-                    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
                 row = {**describe(trial, "validation"), **best, "curve": curve, "name": trial.name}
                 rows.append({**row, "inputs_hash": inputs_hash})
-                log.write(json.dumps(rows[-1]) + "\n")
-                log.flush()
+                if is_first():
+                    with atomic_path(states / f"{trial.name}.safetensors") as partial:
+                        save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
+                    log.write(json.dumps(rows[-1]) + "\n")
+                    log.flush()
             advance(note=trial.name)
 
+    run_first(lambda: None)  # all states are on disk
     method, weight = select_trial(rows, config.multitask)
     # every choice is made: only now is the reported split read
     reported = load_split(shards, "test", config.data, device)
@@ -142,6 +143,8 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
         tests.append(
             {**describe(trial, "test"), **evaluate(network, reported.images, reported.labels, config.data.noise)}
         )
+    if not is_first():
+        return
     everything = [{key: row[key] for key in (*describe(trials[0], ""), "accuracy", "loss", "examples")} for row in rows]
     everything += tests
     everything += [
@@ -178,6 +181,16 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     write_record(folder, "multitask", config, hashes, outputs, started)
     shutil.rmtree(states)
     (folder / ROWS_NAME).unlink()
+
+
+def _take_up(folder: Path, inputs_hash: str) -> list[dict[str, Any]]:
+    """Rows of the trials that an interrupted run has finished, its files tidied up for going on."""
+    states = folder / "states"
+    states.mkdir(parents=True, exist_ok=True)
+    rows = [row for row in read_rows(folder, inputs_hash) if (states / f"{row['name']}.safetensors").is_file()]
+    with atomic_path(folder / ROWS_NAME) as partial:
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return rows
 
 
 def describe(trial: Trial, split: str) -> dict[str, Any]:

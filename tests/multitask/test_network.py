@@ -1,4 +1,6 @@
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,6 +9,7 @@ from detaux.config.schema import MultitaskConfig
 from detaux.errors import NonFiniteLossError
 from detaux.multitask.methods.hard_sharing import FixedWeights
 from detaux.multitask.network import (
+    Batch,
     MultiTaskNetwork,
     TrainingData,
     Trial,
@@ -17,6 +20,7 @@ from detaux.multitask.network import (
     turn_images,
 )
 
+PROGRAM = Path(__file__).with_name("rank_trials.py")
 CONFIG = MultitaskConfig(epochs=4, batch_size=16, dropout=0.1, head_hidden=32)
 
 
@@ -53,8 +57,9 @@ def test_zero_weight_gives_the_backbone_the_gradient_of_stl():
         torch.manual_seed(0)
         network = MultiTaskNetwork(dataclasses.replace(CONFIG, dropout=0.0), 16, classes)
         images = data.images[:8].permute(0, 3, 1, 2).float() / 255
-        extra = (images.flip(0), data.auxiliary[:8]) if auxiliary else None
-        FixedWeights(len(classes), 0.0)(compute_losses(network, images, torch.arange(8) % 2, extra)).backward()
+        batches = [Batch(images, torch.arange(8) % 2, 8)]
+        batches += [Batch(images.flip(0), data.auxiliary[:8], 8)] if auxiliary else []
+        FixedWeights(len(classes), 0.0)(compute_losses(network, batches)).backward()
         gradients.append([parameter.grad for parameter in network.backbone.parameters()])
     for one, two in zip(*gradients, strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-7)
@@ -110,6 +115,21 @@ def test_batches_cover_every_index_each_pass():
 
 def test_turned_images_match_their_label():
     images = torch.rand(6, 3, 8, 8)
-    turned, turns = turn_images(images, torch.Generator().manual_seed(0))
-    for image, result, turn in zip(images, turned, turns.tolist(), strict=True):
+    turns = torch.arange(6) % 4
+    for image, result, turn in zip(images, turn_images(images, turns), turns.tolist(), strict=True):
         assert torch.equal(torch.rot90(image, turn, (1, 2)), result)
+
+
+@pytest.mark.parametrize("engine", ["ddp", "deepspeed"])
+def test_two_ranks_train_and_measure_as_one_process(start_ranks, engine):
+    curves = []
+    for world_size, name in ((1, "single"), (2, engine)):
+        ranks = start_ranks(world_size, PROGRAM, name)
+        outputs = [rank.communicate(timeout=180)[0] for rank in ranks]
+        assert [rank.returncode for rank in ranks] == [0] * world_size, outputs
+        curves.append(json.loads(outputs[0].splitlines()[-1]))
+    one, two = curves
+    assert one.keys() == two.keys()
+    for name, curve in one.items():
+        for row, expected in zip(two[name], curve, strict=True):
+            assert row == pytest.approx(expected, rel=1e-4), name
