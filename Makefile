@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 0 1 2 3 4
+CONFIG ?= configs/quickstart.yaml
+KEYS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser demo demo-seeds results lint test bench
+.PHONY: help setup setup-dev browser demo demo-seeds results lint test bench profile
 
 help:
 	@echo "make demo        images -> hidden task -> report, in runs/demo"
@@ -13,6 +15,7 @@ help:
 	@echo "make demo-seeds  the demo's discovery over several seeds (SEEDS='0 1 2 3 4')"
 	@echo "make results     the tables of docs/results.md"
 	@echo "make bench       every benchmark, one after the other; rows go to benchmarks/results.csv"
+	@echo "make profile     where a training step goes: a table and a trace (CONFIG=configs/quickstart.yaml KEYS='key=value')"
 	@echo "make lint        ruff, mypy, import contracts"
 	@echo "make setup       the virtual environment alone (PYTHON=python3.12 picks the interpreter)"
 
@@ -60,5 +63,9 @@ bench: setup-dev
 	$(BIN)/python benchmarks/bench_stream.py
 	$(BIN)/python benchmarks/bench_losses.py
 	$(BIN)/python benchmarks/bench_step.py
+	$(BIN)/python benchmarks/bench_scaling.py
 	$(BIN)/python benchmarks/bench_time_to_factor.py
 	$(BIN)/python benchmarks/bench_cluster.py
+
+profile: setup
+	$(BIN)/python benchmarks/profile_step.py $(CONFIG) $(KEYS)

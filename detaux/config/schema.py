@@ -203,6 +203,9 @@ class DisentangleConfig:
     )
     clip: float = key(1.0, "largest gradient norm; 0 clips nothing", 0.0)
     precision: Literal["fp32", "bf16"] = key("fp32", "arithmetic of the networks; losses are always fp32")
+    compile: bool = key(
+        False, "compile each step's forward and losses with torch.compile, which takes a minute to begin"
+    )
     log_interval: int = key(100, "steps between two lines of metrics.jsonl", 1)
     checkpoint_interval: int = key(500, "steps between two checkpoints", 1)
     keep_checkpoints: int = key(2, "checkpoints kept", 1)
@@ -301,6 +304,7 @@ NEUTRAL_KEYS = (
     "engine.name",
     "engine.deepspeed",
     "losses.backend",
+    "disentangle.compile",
     "disentangle.log_interval",
     "disentangle.checkpoint_interval",
     "disentangle.keep_checkpoints",

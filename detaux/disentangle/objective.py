@@ -23,12 +23,12 @@ from detaux.losses.sparsity import sparsity_loss
 def compute_reconstruction(
     model: Disentangler, images: Tensor, *, losses: LossesConfig, autocast: torch.dtype | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The warm-up's loss on images [N, 3, S, S], weighted Eq. (5) alone, and its detached parts."""
+    """The warm-up's loss on images [N, 3, S, S], weighted Eq. (5) alone, and its parts."""
     with torch.autocast(images.device.type, dtype=autocast, enabled=autocast is not None):
         _, reconstructions = model(images)
     part = reconstruction_loss(images, reconstructions, losses.reconstruction.form)
     total = losses.weights.reconstruction * part
-    return total, {"total": total.detach(), "reconstruction": part.detach()}
+    return total, {"reconstruction": part}
 
 
 def compute_objective(
@@ -43,7 +43,7 @@ def compute_objective(
     pairs: PairsConfig,
     autocast: torch.dtype | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Total loss and its detached parts.
+    """Total loss and its parts.
 
     images [N, 3, S, S]; labels [N], -1 where none is known. The networks run in `autocast` precision where one is given,
     the losses in float32. A term whose beta is 0 is not computed.
@@ -60,7 +60,7 @@ def compute_objective(
     parts = {"reconstruction": reconstruction_loss(images, reconstructions, losses.reconstruction.form)}
     total = weights.reconstruction * parts["reconstruction"]
     if max(betas) == 0:
-        return total, _detach(total, parts)
+        return total, parts
 
     measure_pairs = BACKENDS[choose_backend(losses.backend, images.device)]
     measures = measure_pairs(subspaces_NKD, chains, oracle.normalizer)
@@ -101,8 +101,4 @@ def compute_objective(
         parts["regularization"] = regularization_loss(usage_BK, losses.regularization.form)
         total = total + beta3 * weights.regularization * parts["regularization"]
 
-    return total, _detach(total, parts)
-
-
-def _detach(total: Tensor, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {"total": total.detach(), **{name: part.detach() for name, part in parts.items()}}
+    return total, parts

@@ -29,8 +29,9 @@ from detaux.disentangle.objective import compute_objective, compute_reconstructi
 from detaux.losses.pair_measures import choose_backend
 from detaux.losses.schedule import compute_betas
 from detaux.runtime.checkpoint import load_checkpoint, save_checkpoint
+from detaux.runtime.compile import compile_or_fall_back
 from detaux.runtime.device import select_device
-from detaux.runtime.engines import EngineState, build_engine, choose_engine
+from detaux.runtime.engines import Compute, EngineState, build_engine, choose_engine
 from detaux.runtime.files import write_json
 from detaux.runtime.loop import run_loop
 from detaux.runtime.progress import say
@@ -84,9 +85,12 @@ class Trainer:
         self.model = Disentangler(config.model, side).to(device).to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(self.model, config.disentangle)
         self.engine = build_engine(config.engine, device)
+        compute: Compute = compute_objective if is_main else compute_reconstruction
+        if config.disentangle.compile:
+            compute = compile_or_fall_back(compute, "disentangle")
         self.compute = self.engine.wrap(
             self.model,
-            compute_objective if is_main else compute_reconstruction,
+            compute,
             self.optimizer,
             clip=config.disentangle.clip,
             micro_batches=config.disentangle.micro_batches,
@@ -128,7 +132,7 @@ class Trainer:
         for micro_batch in range(self.config.disentangle.micro_batches):
             loss, parts = micro_step(step, micro_batch * world_size() + rank())
             self.engine.backward(loss)
-            found.append(parts)
+            found.append({"total": loss.detach(), **parts})
         for group in self.optimizer.param_groups:
             group["lr"] = compute_lr(self.phase, step)
         norm = self.engine.step()
@@ -269,9 +273,7 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
     manifest = read_manifest(shards)
     device = select_device(config.run)
     engine, backend = choose_engine(config.engine), choose_backend(config.losses.backend, device)
-    say(
-        f"disentangle: {world_size()} rank{'s'[: world_size() > 1]} of engine {engine} on {device.type}, losses by {backend}"
-    )
+    say(f"disentangle: device {device}, ranks {world_size()}, engine {engine}, losses {backend}")
     stream = SampleStream(
         shards, "train", config.data, seed=config.run.seed, device=device, needs_factors=bool(manifest.factors)
     )

@@ -120,9 +120,9 @@ def compute_losses(network: MultiTaskNetwork, batches: list[Batch]) -> list[Tens
     return losses
 
 
-def compute_loss(learner: Learner, batches: list[Batch]) -> tuple[Tensor, None]:
+def compute_loss(learner: Learner, batches: list[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of compute_losses, as an engine calls it."""
-    return learner.weighting(compute_losses(learner.network, batches)), None
+    return learner.weighting(compute_losses(learner.network, batches)), {}
 
 
 @torch.no_grad()

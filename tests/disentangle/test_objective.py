@@ -85,9 +85,9 @@ def test_objective_in_official_form_matches_independent_official_loss(official, 
 def test_terms_of_zero_weight_or_beta_are_not_computed():
     model = build_model(4)
     _, parts = compute(model, build_losses(consistency=0.0), PairsConfig(principal_contrast=0.0), betas=(1.0, 1.0, 0.0))
-    assert set(parts) == {"total", "reconstruction", "distance", "sparsity", "oracle_share"}
+    assert set(parts) == {"reconstruction", "distance", "sparsity", "oracle_share"}
     _, parts = compute(model, build_losses(), PairsConfig(), betas=(0.0, 0.0, 0.0))
-    assert set(parts) == {"total", "reconstruction"}
+    assert set(parts) == {"reconstruction"}
 
 
 def test_no_pull_leaves_free_subspaces_of_different_pairs_alone():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from detaux.runtime.engines.single import Compute, Objective, SingleEngine
+from detaux.runtime.engines.single import Compute, Objective, Parts, SingleEngine
 from detaux.runtime.ranks import share_batch_statistics
 
 SMALL_MIB = 64  # gradients up to this go in one bucket: a second all-reduce would cost more than its overlap saves
@@ -36,7 +36,7 @@ class DistributedDataParallelEngine(SingleEngine):
         )
         return self._compute
 
-    def _compute(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
+    def _compute(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Parts]:
         self.calls += 1
         if self.calls % self.micro_batches:
             with self.parallel.no_sync():

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-Compute = Callable[..., tuple[Tensor, Any]]
+Parts = dict[str, Tensor]
+Compute = Callable[..., tuple[Tensor, Parts]]
 ModelState = dict[str, Tensor]
 OptimizerState = dict[str, dict[str, Tensor]]
 
@@ -31,8 +32,9 @@ class Engine(Protocol):
     def wrap(
         self, model: nn.Module, compute: Compute, optimizer: torch.optim.Optimizer, *, clip: float, micro_batches: int
     ) -> Compute:
-        """Take over a model, the function compute(model, ...) of its loss, and its optimiser; returns the function to call
-        in its place, compute(...). Gradients are scaled to the norm `clip` at most; 0 clips nothing."""
+        """Take over a model, the function compute(model, ...) of its loss and the parts of it, and its optimiser; returns
+        the function to call in its place, compute(...), which detaches the parts. Gradients are scaled to the norm `clip` at
+        most; 0 clips nothing."""
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of one micro-batch."""
@@ -54,8 +56,10 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.compute = model, compute
 
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
-        return self.compute(self.model, *args, **kwargs)
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Parts]:
+        loss, parts = self.compute(self.model, *args, **kwargs)
+        # here and not in compute, where torch.compile would merge a loss with a part that has its value, gradient and all
+        return loss, {name: part.detach() for name, part in parts.items()}
 
 
 class SingleEngine:

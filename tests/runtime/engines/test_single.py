@@ -12,7 +12,7 @@ def build(layout=torch.contiguous_format, micro_batches=1, clip=0.0):
     optimizer = torch.optim.AdamW(model.parameters(), 0.1, fused=True)
 
     def lose(model, images):
-        return model(images).square().mean(), None
+        return model(images).square().mean(), {}
 
     return engine, engine.wrap(model, lose, optimizer, clip=clip, micro_batches=micro_batches)
 

@@ -1,0 +1,31 @@
+"""torch.compile for a function that must run either way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from detaux.runtime.progress import say
+
+
+def compile_or_fall_back(
+    function: Callable[..., Any], name: str, backend: str | Callable[..., Any] = "inductor"
+) -> Callable[..., Any]:
+    """The function compiled whole at its first call; where that fails, the function itself from then on, which is said.
+
+    Shapes and numbers among the arguments that change from call to call are compiled for once and not again.
+    """
+    compiled: Callable[..., Any] | None = torch.compile(function, fullgraph=True, backend=backend)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal compiled
+        if compiled is not None:
+            try:
+                return compiled(*args, **kwargs)
+            except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                say(f"{name}: torch.compile failed and plain PyTorch goes on: {reason}")
+                compiled = None
+        return function(*args, **kwargs)
+
+    return call
