@@ -28,6 +28,7 @@ from detaux.data.plan import BlockPlace, find_stand_ins, list_blocks
 from detaux.data.schema import Manifest, Shard, read_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file
+from detaux.runtime.ranks import gather_objects, is_first, rank, world_size
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,9 @@ class SplitReader:
         if self.samples == 0:
             raise UserError(f"{folder} holds no samples in the {split} split.")
         self._inspected: set[int] = set()
-        self._damaged = find_damaged(folder, self.manifest, split)
+        # each rank checks its share of the shards
+        parts = gather_objects(find_damaged(folder, self.manifest, split, rank(), world_size()))
+        self._damaged = {shard: problem for part in parts for shard, problem in part.items()}
         for shard, problem in self._damaged.items():
             places = [place for place in self.places if place.shard == shard]
             self._quarantine({place.first_slot for place in places}, sum(p.samples for p in places), [problem])
@@ -119,7 +122,7 @@ class SplitReader:
     def _quarantine(self, first_slots: set[int], bad: int, problems: list[str]) -> None:
         self._inspected |= first_slots
         self.bad += bad
-        for problem in problems:
+        for problem in problems if is_first() else ():
             log.warning("quarantined: %s", problem)
         if self.bad > self.config.max_bad_fraction * self.samples:
             raise UserError(
@@ -224,9 +227,10 @@ def read_groups(path: Path, place: BlockPlace) -> list[dict[str, Any]]:
     return list(iterate_groups(io.BytesIO(data)))
 
 
-def find_damaged(folder: Path, manifest: Manifest, split: str) -> dict[str, str]:
-    """Shards of a split that are not the files the manifest describes, each with what is wrong; {} where all is well."""
-    shards = [shard for shard in manifest.shards if shard.split == split]
+def find_damaged(folder: Path, manifest: Manifest, split: str, part: int = 0, parts: int = 1) -> dict[str, str]:
+    """Shards of one of `parts` equal parts of a split that are not the files the manifest describes, each with what is wrong;
+    {} where all is well."""
+    shards = [shard for shard in manifest.shards if shard.split == split][part::parts]
     with ThreadPoolExecutor() as pool:
         problems = pool.map(lambda shard: check_shard(folder, shard), shards)
         return {shard.name: problem for shard, problem in zip(shards, problems, strict=True) if problem}

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 
 from torch import distributed
 
-from detaux.errors import LostRankError
+from detaux.errors import DetauxError, LostRankError
 from detaux.runtime.ranks import connect_store, rank, world_size
 from detaux.runtime.signals import ignore_signals
 
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 10.0  # a rank that has given no sign of life for so long is lost
 GRACE_SECONDS = 10.0  # what a rank is given to end by itself once another is lost
-LEFT = "left"
+LEFT, FAILED = "left", "failed"  # in the place of a sign of life: ended on purpose, or by an error that it tells itself
 
 
 class RankWatch:
@@ -32,24 +32,29 @@ class RankWatch:
         self.rank, self.size = rank(), world_size()
         self.lost: str | None = None
         self._left = threading.Event()
-        self._reports = False
+        self._reports, self._end_sign = False, LEFT
         self._store = connect_store()
         self._thread = threading.Thread(target=self._watch, name="detaux-watch", daemon=True)
         self._thread.start()
 
-    def leave(self) -> None:
-        """Tell the others that this rank ends on purpose."""
+    def leave(self, *, has_failed: bool) -> None:
+        """Tell the others that this rank ends."""
+        self._end_sign = FAILED if has_failed else LEFT
         self._left.set()
         self._thread.join()
 
-    def find_lost(self) -> LostRankError | None:
+    def find_lost(self) -> DetauxError | None:
         """The error that names the lost rank, after waiting for the others to notice; None where all are there after all."""
         deadline = time.monotonic() + SILENT_SECONDS + 3 * BEAT_SECONDS
         while self.lost is None and time.monotonic() < deadline:
             time.sleep(BEAT_SECONDS / 10)
         return None if self.lost is None else self._make_error(self.lost)
 
-    def _make_error(self, lost: str) -> LostRankError:
+    def _make_error(self, lost: str) -> DetauxError:
+        if lost.startswith(FAILED):
+            error = DetauxError(f"another rank {lost}")
+            error.is_told = True
+            return error
         error = LostRankError(lost)
         error.is_told = not self._reports
         return error
@@ -63,7 +68,9 @@ class RankWatch:
                 beat += 1
                 self._store.set(f"detaux/beat/{self.rank}", f"{beat} {socket.gethostname()}")
                 found = self._read(f"detaux/beat/{neighbour}")
-                if found is None or found == LEFT or found != seen:
+                if found == FAILED:
+                    self._store.set("detaux/lost", FAILED)
+                elif found is None or found == LEFT or found != seen:
                     seen, seen_at = found, time.monotonic()
                 elif time.monotonic() - seen_at > SILENT_SECONDS:
                     self._reports = True
@@ -73,7 +80,7 @@ class RankWatch:
                     ended_at = ended_at or time.monotonic()
                     if time.monotonic() - ended_at > GRACE_SECONDS:
                         self._end()
-            self._store.set(f"detaux/beat/{self.rank}", LEFT)
+            self._store.set(f"detaux/beat/{self.rank}", self._end_sign)
         except (distributed.DistError, RuntimeError):
             # the store went with the first rank's machine, or with the launcher
             self.lost, self._reports = self.lost or "the first rank, or its launcher,", True
@@ -100,9 +107,10 @@ def watch_ranks() -> Iterator[None]:
     if world_size() == 1:
         yield
         return
-    watch = RankWatch()
+    watch, has_failed = RankWatch(), True
     try:
         yield
+        has_failed = False
     except RuntimeError as error:
         with ignore_signals():
             lost = watch.find_lost()
@@ -110,4 +118,4 @@ def watch_ranks() -> Iterator[None]:
             raise
         raise lost from error
     finally:
-        watch.leave()
+        watch.leave(has_failed=has_failed)
