@@ -88,10 +88,10 @@ def read_place() -> tuple[int, int, int]:
 def join_ranks(device: torch.device, *, needs_group: bool = False) -> Iterator[None]:
     """Join the other ranks while the block runs: NCCL between GPUs, gloo between CPUs.
 
-    A lone process joins nobody, unless its engine `needs_group`.
+    A lone process joins nobody, unless its engine `needs_group`; one whose launcher has joined them already stays.
     """
     size = read_place()[2]
-    if size == 1 and not needs_group:
+    if distributed.is_initialized() or (size == 1 and not needs_group):
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

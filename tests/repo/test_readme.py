@@ -67,13 +67,14 @@ def test_readme_make_target_exists(command):
     assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), re.M)
 
 
-LAUNCH = r'(?:[A-Z]+=(?:"[^"]*"|\S+) )*(?:sbatch (?:--\S+ \S+ )*)?(launch/\S+) (\S+)(.*)'
+LAUNCH = r'(?:[A-Z]+=(?:"[^"]*"|\S+) )*(?:sbatch |python )?(?:--\S+ \S+ )*(launch/\S+) (?:--\S+ \d+ )?(\S+)(.*)'
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "launch/" in command])
 def test_readme_launch_command_names_a_script_and_a_config(command):
     script, config, overrides = re.fullmatch(LAUNCH, command).groups()
-    assert os.access(ROOT / script, os.X_OK)
+    assert (ROOT / script).is_file()
+    assert script.endswith(".py") or os.access(ROOT / script, os.X_OK)
     load_config(ROOT / config, shlex.split(overrides))
 
 
