@@ -73,11 +73,11 @@ def measure(config: Config, shards: Path, steps: int) -> dict[str, float]:
     """Seconds of a step and of its data on this rank, and of two all-reduces where there are other ranks."""
     trainer = build_trainer(config, shards)
     for step in range(WARM):
-        trainer.main_step(step)
+        trainer.step(step)
     trainer.data_seconds = 0.0
     begun = time.perf_counter()
     for step in range(WARM, WARM + steps):
-        trainer.main_step(step)
+        trainer.step(step)
     found = {"step": (time.perf_counter() - begun) / steps, "data": trainer.data_seconds / steps}
     found["gradient_bytes"] = sum(parameter.numel() * 4 for parameter in trainer.model.parameters())
     if world_size() > 1:

@@ -29,8 +29,7 @@ from detaux.runtime.ranks import join_ranks
 WARM, STEPS, OPERATORS = 10, 20, 12
 # what of a trainer is called for each part of a step
 PARTS = {
-    "pairs: draw and gather": ("pairs", "batch"),
-    "images: to the device, float, noise": ("", "prepare"),
+    "wait for the batch": ("batches", "take"),
     "forward and losses": ("", "compute"),
     "backward": ("engine", "backward"),
     "clip and optimiser": ("engine", "step"),
@@ -69,12 +68,12 @@ def main() -> None:
         for label, (owner, attribute) in PARTS.items():
             name_part(getattr(trainer, owner) if owner else trainer, attribute, label)
         for step in range(WARM):
-            trainer.main_step(step)
+            trainer.step(step)
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
         with profile(activities=activities) as profiler:
             for step in range(WARM, WARM + STEPS):
                 with record_function("step"):
-                    trainer.main_step(step)
+                    trainer.step(step)
             if device.type == "cuda":
                 torch.cuda.synchronize()
     folder = job.root / "profile"

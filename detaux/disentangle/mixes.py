@@ -17,6 +17,13 @@ class Mixes:
     subspace_R: Tensor
     mean_count: float
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        return self.pair_R, self.subspace_R
+
+    def to(self, device: torch.device) -> "Mixes":
+        return Mixes(self.pair_R.to(device), self.subspace_R.to(device), self.mean_count)
+
 
 def count_mixes(pairs: int, subspaces: int, mixes: float) -> int:
     """Mixes drawn for some pairs: `mixes` each on average, at most and where 0 all K."""

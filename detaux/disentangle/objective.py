@@ -85,7 +85,7 @@ def compute_objective(
         parts["oracle_share"] = changed_BK.mean(0)
 
     if beta2 > 0 and weights.consistency > 0:
-        pair_R, subspace_R = mixes.pair_R.to(images.device), mixes.subspace_R.to(images.device)
+        pair_R, subspace_R = mixes.pair_R, mixes.subspace_R
         mixed_RD, targets_RKD = mix_subspaces(measures.first_BKD, measures.second_BKD, pair_R, subspace_R)
         with in_precision():
             again_RKD = model.project(model.encode(model.decode(mixed_RD)))

@@ -3,8 +3,8 @@
 import math
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from detaux.data.split import load_split
 from detaux.data.stream import SampleStream
 from detaux.disentangle.edges import read_edges
 from detaux.disentangle.factor_scores import score_factors
-from detaux.disentangle.mixes import draw_mixes
+from detaux.disentangle.mixes import Mixes, draw_mixes
 from detaux.disentangle.model import AUTOENCODER_FILE, MODEL_FILE, Disentangler, load_disentangler, save_disentangler
 from detaux.disentangle.objective import compute_objective, compute_reconstruction
 from detaux.losses.pair_measures import choose_backend
@@ -34,6 +34,7 @@ from detaux.runtime.device import select_device
 from detaux.runtime.engines import Compute, EngineState, build_engine, choose_engine
 from detaux.runtime.files import write_json
 from detaux.runtime.loop import run_loop
+from detaux.runtime.prefetch import Prefetcher
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import alone, gather_objects, is_first, rank, run_first, share_object, world_size
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
@@ -73,8 +74,21 @@ def build_optimizer(model: Disentangler, config: DisentangleConfig) -> torch.opt
 Parts = dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What the function of the loss takes first, and facts of the batch for the log."""
+
+    arguments: tuple[Any, ...]
+    facts: Parts
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        inside = (one for argument in self.arguments if isinstance(argument, Mixes) for one in argument.tensors)
+        return (*(argument for argument in self.arguments if isinstance(argument, Tensor)), *inside)
+
+
 class Trainer:
-    """What the steps of a phase need; `warmup_step` and `main_step` are the two kinds of step the loop calls.
+    """What the steps of a phase need; the loop calls `step`.
 
     A step's batch is cut into equal parts, one for each micro-batch and rank; this rank computes its own.
     """
@@ -99,6 +113,7 @@ class Trainer:
         if is_main:
             batch_size = self.phase.batch_size
             self.pairs = PairStream(stream, config.data, config.pairs, batch_size=batch_size, seed=config.run.seed)
+        self.batches = Prefetcher(self.make_batch, device)
         self.data_seconds, self.steps_since_log = 0.0, 0
 
     @property
@@ -126,13 +141,19 @@ class Trainer:
         noise = draw_columns(draw, total, wanted, self.config.run.seed, NOISE_STREAM, step)
         return salt_images(floats, self.config.data.noise, noise.permute(0, 3, 1, 2).reshape(-1, height, width))
 
-    def take_step(self, step: int, micro_step: Callable[[int, int], tuple[Tensor, Parts]]) -> Parts:
-        """One optimiser step: `micro_step(step, part)` gives the loss and the parts of each of this rank's micro-batches."""
+    def step(self, step: int) -> Parts:
+        """One optimiser step on the step's batch; `step` counts from the begin of the phase."""
+        if self.is_oracle_step(step):
+            self.read_oracle()
         found: list[Parts] = []
-        for micro_batch in range(self.config.disentangle.micro_batches):
-            loss, parts = micro_step(step, micro_batch * world_size() + rank())
+        count = self.config.disentangle.micro_batches
+        for number in range(step * count, (step + 1) * count):
+            begun = time.perf_counter()
+            batch = self.batches.take(number, self.find_following(number))
+            self.data_seconds += time.perf_counter() - begun
+            loss, parts = self.compute(*batch.arguments, **self.list_settings(step))
             self.engine.backward(loss)
-            found.append({"total": loss.detach(), **parts})
+            found.append({"total": loss.detach(), **parts, **batch.facts})
         for group in self.optimizer.param_groups:
             group["lr"] = compute_lr(self.phase, step)
         norm = self.engine.step()
@@ -141,55 +162,61 @@ class Trainer:
         means = {name: torch.stack([parts[name] for parts in found if name in parts]).mean(0) for name in names}
         return {**means, "grad_norm": norm}
 
-    def warmup_step(self, step: int) -> Parts:
-        return self.take_step(step, self._reconstruct)
+    def is_oracle_step(self, step: int) -> bool:
+        """Whether the oracle reads the mined graph before this step, whose pairs then depend on what it found."""
+        pairs = self.config.pairs
+        return (
+            self.pairs is not None
+            and self.pairs.graph is not None
+            and pairs.walk > 0
+            and step % pairs.walk_interval == 0
+        )
 
-    def main_step(self, step: int) -> Parts:
-        """One step on pairs; `step` counts from the begin of the main phase."""
-        assert self.pairs is not None
-        if self.pairs.graph is not None and self.config.pairs.walk and step % self.config.pairs.walk_interval == 0:
-            self.read_oracle()
-        return self.take_step(step, self._disentangle)
+    def find_following(self, number: int) -> int | None:
+        """The micro-batch after one, None where it cannot be made yet or is not of this phase."""
+        step, micro_batch = divmod(number + 1, self.config.disentangle.micro_batches)
+        is_early = micro_batch == 0 and self.is_oracle_step(step)
+        return None if is_early or step >= self.phase.steps else number + 1
 
-    def _reconstruct(self, step: int, part: int) -> tuple[Tensor, Parts]:
-        begun = time.perf_counter()
+    def list_settings(self, step: int) -> dict[str, Any]:
+        """What the function of the loss takes beside a batch."""
+        settings = {"losses": self.config.losses, "autocast": self.autocast}
+        if not self.is_main:
+            return settings
+        betas = compute_betas(self.progress(step), self.config.losses.schedule)
+        return {**settings, "betas": betas, "pairs": self.config.pairs}
+
+    def make_batch(self, number: int) -> Batch:
+        """This rank's part of a micro-batch, on the device; a pure function of the number and of the mined graph."""
+        step, micro_batch = divmod(number, self.config.disentangle.micro_batches)
+        part = micro_batch * world_size() + rank()
+        return self._draw_images(step, part) if self.pairs is None else self._draw_pairs(self.pairs, step, part)
+
+    def _draw_images(self, step: int, part: int) -> Batch:
         size = min(self.phase.batch_size, self.stream.samples)
         wanted = split_batch(size, part, self.parts, "images")
         window = self.stream.window(step * size + wanted.start, len(wanted))
-        images = self.prepare(window.images(torch.arange(len(wanted))), step, wanted, size)
-        self.data_seconds += time.perf_counter() - begun
-        return self.compute(images, losses=self.config.losses, autocast=self.autocast)
+        return Batch((self.prepare(window.images(torch.arange(len(wanted))), step, wanted, size),), {})
 
-    def _disentangle(self, step: int, part: int) -> tuple[Tensor, Parts]:
-        assert self.pairs is not None
-        begun = time.perf_counter()
-        config, links, total = self.config, self.config.pairs.reuse, self.pairs.chains
-        wanted = split_batch(total, part, self.parts, "chains")
-        batch = self.pairs.batch(step, wanted)
-        images = self.prepare(batch.images, config.disentangle.warmup.steps + step, wanted, total)
+    def _draw_pairs(self, pairs: PairStream, step: int, part: int) -> Batch:
+        config = self.config
+        wanted = split_batch(pairs.chains, part, self.parts, "chains")
+        batch = pairs.batch(step, wanted)
+        images = self.prepare(batch.images, config.disentangle.warmup.steps + step, wanted, pairs.chains)
         mixes = draw_mixes(
-            links,
-            total,
+            config.pairs.reuse,
+            pairs.chains,
             wanted,
             subspaces=self.model.num_subspaces,
             mixes=config.losses.consistency.mixes,
             parts=self.parts,
             seed=(config.run.seed, MIX_STREAM, step),
         )
-        self.data_seconds += time.perf_counter() - begun
-        loss, parts = self.compute(
-            images,
-            batch.labels.to(self.device),
-            batch.chains,
-            mixes,
-            betas=compute_betas(self.progress(step), config.losses.schedule),
-            losses=config.losses,
-            pairs=config.pairs,
-            autocast=self.autocast,
-        )
-        parts["pairs/different_share"] = batch.is_different.float().mean()
+        facts = {"pairs/different_share": batch.is_different.float().mean()}
         share = compute_one_factor_share(batch)
-        return loss, parts if share is None else {**parts, "pairs/one_factor_share": share}
+        if share is not None:
+            facts["pairs/one_factor_share"] = share
+        return Batch((images, batch.labels.to(self.device), batch.chains, mixes.to(self.device)), facts)
 
     def progress(self, step: int) -> float:
         """Training progress t in [0, 1]: the warm-up ends at `warmup_fraction`, whatever its number of steps."""
@@ -300,7 +327,7 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
                 trainer = Trainer(config, manifest.side, device, stream, is_main=name == "main")
                 trainer.load(weights, training if start > begin else {})
                 run_loop(
-                    trainer.main_step if name == "main" else trainer.warmup_step,
+                    trainer.step,
                     description=f"disentangle {name}",
                     first_step=max(0, start - begin),
                     steps=phase.steps,

@@ -65,7 +65,7 @@ def take_steps(config, shards, origin, until):
     found = {}
     folder, end = until or (None, STEPS)
     for step in range(begin, end):
-        parts = trainer.main_step(step)
+        parts = trainer.step(step)
         for name, value in parts.items():
             found.setdefault(f"part/{name}", []).append(torch.as_tensor(value).clone())
         # AdamW's first moments are those of the gradients, in every engine
