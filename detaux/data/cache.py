@@ -91,9 +91,11 @@ class Window:
     """
 
     def __init__(self, chunks: list[Chunk], first: int, count: int, device: torch.device) -> None:
-        spans = [(chunk, slice(max(0, first - chunk.first), first + count - chunk.first)) for chunk in chunks]
+        # the stream may hold chunks that begin behind the window
+        inside = [chunk for chunk in chunks if chunk.first < first + count]
+        spans = [(chunk, slice(max(0, first - chunk.first), first + count - chunk.first)) for chunk in inside]
         self._device = device
-        self._tables = list({id(chunk.table): chunk.table for chunk in chunks}.values())
+        self._tables = list({id(chunk.table): chunk.table for chunk in inside}.values())
         number = {id(table): index for index, table in enumerate(self._tables)}
         self._numbers = torch.cat([torch.full_like(chunk.rows[span], number[id(chunk.table)]) for chunk, span in spans])
         self._rows = torch.cat([chunk.rows[span] for chunk, span in spans])

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ STALL = timedelta(minutes=10)  # a collective that takes longer has lost a rank 
 T = TypeVar("T")
 
 _calls = itertools.count()  # of run_first, which every rank makes in the same order
-_alone = 0  # depth of the alone() blocks this process is in
+_alone = ContextVar("alone", default=False)  # whether this thread is in an alone() block
 
 
 def rank() -> int:
@@ -43,7 +44,7 @@ def world_size() -> int:
 
 def is_joined() -> bool:
     """Whether this process works together with others at the moment."""
-    return _alone == 0 and distributed.is_initialized()
+    return not _alone.get() and distributed.is_initialized()
 
 
 def is_first() -> bool:
@@ -53,13 +54,12 @@ def is_first() -> bool:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within the block this process is the only rank: it talks to no other."""
-    global _alone
-    _alone += 1
+    """Within the block this thread's process is the only rank: it talks to no other."""
+    token = _alone.set(True)
     try:
         yield
     finally:
-        _alone -= 1
+        _alone.reset(token)
 
 
 def read_place() -> tuple[int, int, int]:

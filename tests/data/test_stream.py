@@ -99,6 +99,19 @@ def test_window_looks_ahead_and_stays_when_the_stream_moves_on(build_shards, con
     assert torch.equal(window.images(index), images[20 + index])
 
 
+@pytest.mark.parametrize("config", WAYS[:2])
+def test_window_after_one_that_reaches_far_ahead_holds_what_it_was_asked_for(build_shards, config):
+    """Chunks of 8 samples: the stream still holds those from 8 on when it is asked for the first ones again."""
+    shards = build_shards()
+    stream = open_stream(shards, config)
+    stream.window(3, 25)
+    for first, count in ((3, 2), (0, 4), (2, 7), (0, 25)):
+        window, expected = stream.window(first, count), open_stream(shards, config).window(first, count)
+        assert window.slots.tolist() == expected.slots.tolist()
+        assert len(window.labels) == count
+        stream.window(3, 25)
+
+
 def test_windows_of_other_batches_agree(build_shards):
     shards = build_shards()
     one = walk(open_stream(shards, WAYS[1]), 66, batch=1, ahead=1)
