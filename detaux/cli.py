@@ -16,6 +16,8 @@ from typing import NoReturn
 import detaux
 from detaux.config import STAGE_SECTIONS, STAGES, load_config
 from detaux.config.load import check_together, format_help
+from detaux.config.location import find_folder
+from detaux.config.schema import DataConfig
 from detaux.errors import DetauxError, UserError
 
 EXAMPLES = """\
@@ -30,6 +32,12 @@ STAGE_HELP = {
     "disentangle": "shards -> disentangler",
     "discover": "disentangler + shards -> auxiliary labels",
     "multitask": "shards + auxiliary labels -> classifiers and their accuracies",
+}
+ACTION_SPLITS = {  # what is fetched of a shard set that lies elsewhere
+    "info": (),
+    "order": ("train",),
+    "verify": ("train", "validation", "test"),
+    "repack": ("train", "validation", "test"),
 }
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -156,7 +164,7 @@ def _run_shards(parsed: argparse.Namespace) -> int:
         following = f"detaux run {config_file} data.shards={shlex.quote(parsed.out)}"
         make_shards(config, Path(parsed.out), following)
         return 0
-    folder = Path(parsed.folder)
+    folder = _locate_set(parsed.folder, ACTION_SPLITS[parsed.action])
     if parsed.action == "order":
         from shards.order import list_keys, parse_query
 
@@ -179,9 +187,19 @@ def _run_shards(parsed: argparse.Namespace) -> int:
         say(str(problem))
     if problems:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise UserError(f"{folder} has {count}; build the shard set again.")
-    say(f"{folder} is sound.")
+        raise UserError(f"{parsed.folder} has {count}; build the shard set again.")
+    say(f"{parsed.folder} is sound.")
     return 0
+
+
+def _locate_set(shards: str, splits: Sequence[str]) -> Path:
+    """The folder of a shard set; of one that a URL names, its copy in the cache with the tars of these splits."""
+    folder = find_folder(shards)
+    if folder is not None:
+        return folder
+    from detaux.data.remote import fetch_set
+
+    return fetch_set(DataConfig(shards=shards), splits)
 
 
 def _run_report(parsed: argparse.Namespace) -> int:

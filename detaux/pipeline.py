@@ -3,34 +3,40 @@
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from detaux.config import NEUTRAL_KEYS, READ_BY, STAGES, Config, load_config
 from detaux.config.load import iterate_fields
-from detaux.data.schema import read_manifest
+from detaux.config.location import find_folder
+from detaux.data.schema import SPLITS, read_manifest
 from detaux.errors import NothingFoundError, UserError
 from detaux.runtime.device import select_device
 from detaux.runtime.engines import choose_engine
 from detaux.runtime.files import lock_folder
 from detaux.runtime.progress import say
-from detaux.runtime.ranks import join_ranks, run_first
+from detaux.runtime.ranks import join_ranks, run_each, run_first
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, is_edited
 from detaux.runtime.signals import raise_signals
 from detaux.runtime.watch import watch_ranks
 
 TRAINING_STAGES = ("disentangle", "multitask")  # all ranks share each of their steps
 EDITABLE = {"discover": "labels.parquet"}  # what a person may change between two stages
+READ_SPLITS = {"disentangle": ("train",), "discover": ("train",), "multitask": SPLITS}
 SHARD_FILES = ("manifest.json", "config.yaml", "record.json")
 SHOWN_FILES = 20  # quarantined files printed by name; the manifest names all
 
 
 @dataclass(frozen=True)
 class Job:
-    """A checked config, its run folder, and the arguments that gave it, for the next command to repeat."""
+    """A checked config, its run folder, and the arguments that gave it, for the next command to repeat.
+
+    `fetched` is the folder of the cache for a set that `data.shards` names by URL.
+    """
 
     config: Config
     arguments: str
+    fetched: Path | None = None
 
     @property
     def root(self) -> Path:
@@ -38,9 +44,9 @@ class Job:
 
     @property
     def shards(self) -> Path:
-        """The shard folder the run reads: `data.shards`, or RUN/shards."""
+        """The shard folder the run reads: `data.shards`, or what was fetched of it, or RUN/shards."""
         given = self.config.data.shards
-        return Path(given).expanduser() if given else self.root / "shards"
+        return self.fetched or (find_folder(given) if given else None) or self.root / "shards"
 
     def list_inputs(self, stage: str) -> dict[str, Path]:
         """The files a stage reads, by the names its record hashes them under."""
@@ -74,7 +80,26 @@ def run_stages(stages: Sequence[str], job: Job) -> None:
         choose_engine(config.engine)
         with ExitStack() as stack:
             run_first(lambda: stack.enter_context(_hold_folder(job.root)))
-            _chain(stages, job)
+            _chain(stages, _fetch_manifest(job))
+
+
+def _fetch_manifest(job: Job) -> Job:
+    """The job with the manifest of a set that lies elsewhere in the cache of this machine, the same on every rank."""
+    data = job.config.data
+    if not data.shards or find_folder(data.shards) is not None:
+        return job
+    from detaux.data.remote import fetch_manifest, store_manifest
+
+    text = run_first(lambda: fetch_manifest(data))
+    return replace(job, fetched=run_each(lambda: store_manifest(text, data.remote_cache)))
+
+
+def _fetch_tars(stage: str, job: Job) -> None:
+    """Have the tars that a stage reads in the cache of this machine, where the set lies elsewhere."""
+    if job.fetched is not None and stage in READ_SPLITS:
+        from detaux.data.remote import fetch_tars
+
+        fetch_tars(job.config.data, job.fetched, READ_SPLITS[stage])
 
 
 @contextmanager
@@ -113,12 +138,18 @@ def run_stage(stage: str, job: Job) -> None:
     if run_first(lambda: is_kept(stage, job)):
         return
     if stage in TRAINING_STAGES:
+        run_each(lambda: _fetch_tars(stage, job))
         RUNNERS[stage](job, folder)
     else:
-        run_first(lambda: RUNNERS[stage](job, folder))
+        run_first(lambda: _run_alone(stage, job, folder))
     following = STAGES[STAGES.index(stage) + 1 :]
     left = folder if following else folder / "report.html"
     say(f"{stage}: wrote {left}. Next: {job.make_command(following[0]) if following else 'open it in a browser.'}")
+
+
+def _run_alone(stage: str, job: Job, folder: Path) -> None:
+    _fetch_tars(stage, job)
+    RUNNERS[stage](job, folder)
 
 
 def is_kept(stage: str, job: Job) -> bool:

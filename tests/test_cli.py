@@ -56,6 +56,7 @@ WRONG = {
     "run {tmp}/good.yaml data.source=fashion_mnist data.path={tmp} run.dir={tmp}/r": "{tmp}/train-images",
     "run {tmp}/good.yaml data.source=shapes3d data.principal=colour run.dir={tmp}/r": "colour",
     "run {tmp}/good.yaml data.shards={tmp}/none run.dir={tmp}/r": "{tmp}/none/manifest.json",
+    "run {tmp}/good.yaml data.shards=ftp://host/set run.dir={tmp}/r": "http, https, s3, gs, file, pipe",
     "disentangle {tmp}/good.yaml run.dir={tmp}/r": "detaux shards build {tmp}/good.yaml run.dir={tmp}/r --out",
     "discover {tmp}/good.yaml data.shards={tmp}/set run.dir={tmp}/r": "detaux disentangle {tmp}/good.yaml",
     "multitask {tmp}/good.yaml data.shards={tmp}/set run.dir={tmp}/r": "detaux discover {tmp}/good.yaml",

@@ -13,6 +13,7 @@ import yaml
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from detaux.config.location import find_folder
 from detaux.config.schema import VGG_MIN_SIDE, Config
 from detaux.errors import UserError
 
@@ -215,10 +216,12 @@ def _check_range(origin: str, dotted: str, value: Any, entry: dataclasses.Field[
 
 
 def check_together(config: Config) -> None:
-    """Raise UserError for keys that are right alone and wrong together, or that name a file which is not there.
+    """Raise UserError for keys that are right alone and wrong together, or that name what is not there or cannot be.
 
     For a config that is about to run; one that is read back beside an artefact may name files that have gone since.
     """
+    if config.data.shards:
+        find_folder(config.data.shards)
     main, multitask = config.disentangle.main, config.multitask
     pretrained = multitask.pretrained
     faults = {

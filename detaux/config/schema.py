@@ -42,7 +42,13 @@ class DataConfig:
         "shapes3d", "builder that makes the shards"
     )
     path: str | None = key(None, "file or folder the builder reads; null where the builder needs none")
-    shards: str | None = key(None, "existing shard folder to use; null builds RUN/shards")
+    shards: str | None = key(
+        None, "existing shard set to use, a folder or a URL (http, https, s3, gs, file, pipe); null builds RUN/shards"
+    )
+    remote_cache: str | None = key(
+        None, "folder that keeps what is fetched from a URL; null: detaux/shards in $XDG_CACHE_HOME or ~/.cache"
+    )
+    remote_timeout: float = key(30.0, "seconds without a byte from a URL, after which it is tried again", 0.1, 3600.0)
     principal: Any = key("class", "principal label: a factor's name, or a mapping from new class to old classes")
     side: int = key(32, "image side in pixels", 8, 512)
     grid: list[int] = key(
@@ -298,6 +304,8 @@ class Config:
 NEUTRAL_KEYS = (
     "run.dir",
     "data.shards",
+    "data.remote_cache",
+    "data.remote_timeout",
     "data.workers",
     "data.cache",
     "data.cache_bytes",

@@ -11,13 +11,14 @@ standard  a member group is a sample: ``KEY.png|jpg|jpeg|webp``, ``KEY.cls`` and
 """
 
 import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from detaux.errors import UserError
-from detaux.runtime.files import read_json, write_json
+from detaux.runtime.files import write_json
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -131,39 +132,44 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise UserError(f"{path} does not exist: {folder} is no finished shard set; run `detaux shards build` again.")
+    return parse_manifest(path.read_bytes(), str(path))
+
+
+def parse_manifest(content: bytes, origin: str) -> Manifest:
+    """The manifest that a file's content is; raises UserError, naming `origin` and the field, where it is none."""
     try:
-        tree = read_json(path)
+        tree = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not a valid manifest: {error}.") from None
+        raise UserError(f"{origin} is not a valid manifest: {error}.") from None
     if isinstance(tree, dict) and tree.get("version", SCHEMA_VERSION) != SCHEMA_VERSION:
-        raise UserError(f"{path} has schema version {tree['version']}; this release reads {SCHEMA_VERSION}.")
-    _check_fields(path, "", tree, MANIFEST_FIELDS)
-    shards = [_read_shard(path, f"shards[{number}]", shard) for number, shard in enumerate(tree["shards"])]
+        raise UserError(f"{origin} has schema version {tree['version']}; this release reads {SCHEMA_VERSION}.")
+    _check_fields(origin, "", tree, MANIFEST_FIELDS)
+    shards = [_read_shard(origin, f"shards[{number}]", shard) for number, shard in enumerate(tree["shards"])]
     return Manifest(**{**tree, "shards": shards})
 
 
-def _read_shard(path: Path, place: str, tree: Any) -> Shard:
-    _check_fields(path, place, tree, SHARD_FIELDS)
+def _read_shard(origin: str, place: str, tree: Any) -> Shard:
+    _check_fields(origin, place, tree, SHARD_FIELDS)
     for number, block in enumerate(tree["blocks"]):
-        _check_fields(path, f"{place}.blocks[{number}]", block, BLOCK_FIELDS)
+        _check_fields(origin, f"{place}.blocks[{number}]", block, BLOCK_FIELDS)
     blocks = [Block(**block) for block in tree["blocks"]]
     total = sum(block.samples for block in blocks)
     if total != tree["samples"]:
-        raise UserError(f"{path}: {place}.samples is {tree['samples']}; {total}, the sum of its blocks, is expected.")
+        raise UserError(f"{origin}: {place}.samples is {tree['samples']}; {total}, the sum of its blocks, is expected.")
     return Shard(**{**tree, "blocks": blocks})
 
 
-def _check_fields(path: Path, place: str, tree: Any, rules: dict[str, Rule]) -> None:
-    """Raise UserError unless `tree`, which stands at `place` in the file, has exactly the fields of `rules`, each right."""
+def _check_fields(origin: str, place: str, tree: Any, rules: dict[str, Rule]) -> None:
+    """Raise UserError unless `tree`, which stands at `place` in `origin`, has exactly the fields of `rules`, each right."""
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: {place or 'it'} is {_shorten(tree)}; a mapping is expected.")
+        raise UserError(f"{origin}: {place or 'it'} is {_shorten(tree)}; a mapping is expected.")
     prefix = f"{place}." if place else ""
     for name in tree.keys() - rules.keys():
-        raise UserError(f"{path}: {prefix}{name} is unknown; {', '.join(rules)} are expected.")
+        raise UserError(f"{origin}: {prefix}{name} is unknown; {', '.join(rules)} are expected.")
     for name, (expected, is_right) in rules.items():
         if name not in tree or not is_right(tree[name]):
             found = _shorten(tree[name]) if name in tree else "missing"
-            raise UserError(f"{path}: {prefix}{name} is {found}; {expected} is expected.")
+            raise UserError(f"{origin}: {prefix}{name} is {found}; {expected} is expected.")
 
 
 def _shorten(value: Any) -> str:

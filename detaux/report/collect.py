@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet
 
 from detaux.config import STAGE_SECTIONS
+from detaux.config.location import find_folder
 from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file, read_json
@@ -130,11 +131,19 @@ def _is_stale(folder: Path, stage: str, records: dict[str, dict[str, Any]]) -> b
     return digest is not None and (folder / path).is_file() and hash_file(folder / path) != digest
 
 
-def _read_manifest(folder: Path, configs: dict[str, dict[str, Any]]) -> Manifest | None:
-    """The manifest of the shards that the newest stage read."""
-    newest = next((configs[stage] for stage in reversed(STAGES) if stage in configs), {})
-    given = newest.get("data", {}).get("shards")
-    shards = Path(given).expanduser() if given else folder / "shards"
+def _read_manifest(
+    folder: Path, configs: dict[str, dict[str, Any]], records: dict[str, dict[str, Any]]
+) -> Manifest | None:
+    """The manifest of the shards that the newest stage read, None where it is gone."""
+    newest = next((stage for stage in reversed(STAGES) if stage in configs), "")
+    data = configs.get(newest, {}).get("data", {})
+    given = data.get("shards")
+    shards = find_folder(given) if given else folder / "shards"
+    if shards is None:
+        from detaux.data.remote import locate_set  # it imports torch, which a report needs for nothing else
+
+        digest = records[newest].get("inputs", {}).get("manifest", "")
+        shards = locate_set(digest, data.get("remote_cache"))
     return read_manifest(shards) if (shards / MANIFEST_NAME).is_file() else None
 
 
@@ -176,7 +185,7 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
     return Run(
         name=name,
         key=key,
-        manifest=_read_manifest(folder, configs),
+        manifest=_read_manifest(folder, configs, records),
         metrics=read_metrics(stages["disentangle"]),
         factor_scores=_read_json(stages["disentangle"] / "scores.json", {}),
         discovery=discovery,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -22,18 +22,36 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
     A folder that is still empty at the end is taken away.
     """
-    path = folder / ".lock"
-    with _open_locked(path):
+
+    def refuse() -> None:
+        raise UserError(f"another detaux process works in {folder}; wait for it or set another run.dir.")
+
+    try:
+        with lock_file(folder / ".lock", refuse):
+            yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+@contextmanager
+def lock_file(path: Path, wait: Callable[[], object]) -> Iterator[None]:
+    """Hold the file `path`, which exists for that alone, for this process; `wait()` is called while another one holds it.
+
+    The lock goes with its process. Threads of one process do not lock each other out.
+    """
+    while (stream := _try_lock(path)) is None:
+        wait()
+    with stream:
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
-            with suppress(OSError):
-                folder.rmdir()
 
 
-def _open_locked(path: Path) -> IO[str]:
-    """The open file at `path`, locked; made anew where its last holder removes it just before the lock is had."""
+def _try_lock(path: Path) -> IO[str] | None:
+    """The open file at `path`, locked, made anew where its last holder removes it just before the lock is had; None where
+    another process holds it."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
@@ -42,9 +60,7 @@ def _open_locked(path: Path) -> IO[str]:
                 fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
                 stream.close()
-                raise UserError(
-                    f"another detaux process works in {path.parent}; wait for it or set another run.dir."
-                ) from None
+                return None
             if os.fstat(stream.fileno()).st_nlink:  # only a holder removes the file, and that is now this process
                 return stream
             stream.close()

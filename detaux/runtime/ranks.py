@@ -30,7 +30,7 @@ STALL = timedelta(minutes=10)  # a collective that takes longer has lost a rank 
 
 T = TypeVar("T")
 
-_calls = itertools.count()  # of run_first, which every rank makes in the same order
+_calls = itertools.count()  # of run_first and run_each, which every rank makes in the same order
 _alone = ContextVar("alone", default=False)  # whether this thread is in an alone() block
 
 
@@ -172,8 +172,7 @@ def run_first(function: Callable[[], T]) -> T:
             with alone():
                 value = function()
         except BaseException as error:
-            told = error if isinstance(error, DetauxError) else DetauxError("the first rank failed.")
-            store.set(key, json.dumps({"error": [type(told).__name__, str(told), told.exit_code]}))
+            store.set(key, json.dumps({"error": _describe(error, "the first rank")}))
             _wait_for_readers(store, key)
             raise
         store.set(key, json.dumps({"value": value}))
@@ -185,6 +184,40 @@ def run_first(function: Callable[[], T]) -> T:
     if "error" in found:
         raise rebuild_error(*found["error"])
     return found["value"]
+
+
+def run_each(function: Callable[[], T]) -> T:
+    """What `function` returns on this rank, once all have called it, however long one takes.
+
+    Where some fail, every rank raises what the lowest of them did, and that one alone prints it.
+    """
+    if world_size() == 1:
+        return function()
+    store, key = connect_store(), f"detaux/each/{next(_calls)}"
+    own: BaseException | None = None
+    try:
+        value = function()
+    except BaseException as error:
+        own = error
+    keys = [f"{key}/{number}" for number in range(world_size())]
+    store.set(keys[rank()], json.dumps(own and _describe(own, f"rank {rank()}")))
+    while not store.check(keys):
+        time.sleep(POLL_SECONDS)
+    found = [json.loads(store.get(name)) for name in keys]
+    failed = next((number for number, entry in enumerate(found) if entry), None)
+    if failed is None:
+        return value
+    if is_first():
+        _wait_for_readers(store, key)
+    else:
+        store.add(f"{key}/read", 1)
+    raise own if own is not None and failed == rank() else rebuild_error(*found[failed])
+
+
+def _describe(error: BaseException, place: str) -> tuple[str, str, int]:
+    """What rebuild_error takes; of an error that is a bug, only where it happened."""
+    told = error if isinstance(error, DetauxError) else DetauxError(f"{place} failed.")
+    return type(told).__name__, str(told), told.exit_code
 
 
 def _wait_for_readers(store: distributed.TCPStore, key: str) -> None:

@@ -6,6 +6,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from detaux.data.remote import locate_set
 from detaux.report.collect import load_run
 from detaux.report.sentences import describe_effect, describe_factor, describe_stale_discovery
 from detaux.report.tables import build_comparison, build_settings
@@ -114,6 +115,18 @@ def test_manifest_is_of_the_shards_the_newest_stage_read(run_folder, edit_json, 
     assert load_run(run_folder, "demo").manifest.dataset == "shapes3d"
     change_config(run_folder, "multitask", "shards: null", "shards: ~/other")
     assert load_run(run_folder, "demo").manifest.dataset == "digits"
+
+
+def test_manifest_of_a_set_that_lies_elsewhere_is_the_one_in_the_cache(run_folder, edit_json, tmp_path):
+    cached = locate_set("ab" * 32, str(tmp_path / "cache"))
+    shutil.copytree(run_folder / "shards", cached)
+    edit_json(cached / "manifest.json", lambda manifest: manifest.update(dataset="elsewhere"))
+    edit_json(run_folder / "multitask" / "record.json", lambda record: record.update(inputs={"manifest": "ab" * 32}))
+    change_config(run_folder, "multitask", "shards: null", "shards: https://host/set")
+    change_config(run_folder, "multitask", "remote_cache: null", f"remote_cache: {tmp_path}/cache")
+    assert load_run(run_folder, "demo").manifest.dataset == "elsewhere"
+    shutil.rmtree(cached)
+    assert load_run(run_folder, "demo").manifest is None
 
 
 def test_best_factor_is_never_the_principal_one(run_folder, edit_json):

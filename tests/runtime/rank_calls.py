@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import torch
 
@@ -28,6 +29,20 @@ def differentiate(function, values):
 def run_first_fails():
     try:
         ranks.run_first(fail)
+    except NothingFoundError as error:
+        return [str(error), error.exit_code, error.is_told]
+
+
+def fail_late():
+    """Rank 0 is done long before rank 1 fails."""
+    if ranks.rank() == 1:
+        time.sleep(0.5)
+        fail()
+
+
+def run_each_fails():
+    try:
+        ranks.run_each(fail_late)
     except NothingFoundError as error:
         return [str(error), error.exit_code, error.is_told]
 
@@ -70,6 +85,8 @@ with ranks.join_ranks(torch.device("cpu")):
         "gathered": ranks.gather_objects([here]),
         "first": ranks.run_first(lambda: [here, ranks.world_size()]),
         "first fails": run_first_fails(),
+        "each": ranks.run_each(lambda: here),
+        "each fails": run_each_fails(),
         "means": meter.read()[0],
         "not finite": broken.find_non_finite(),
         "votes": [vote.cast(number) for number in (0, 7 * here, 0, 0)],

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from detaux.errors import UserError
-from detaux.runtime.files import atomic_path, hash_file, hash_path, lock_folder, read_json, write_json
+from detaux.runtime.files import atomic_path, hash_file, hash_path, lock_file, lock_folder, read_json, write_json
 
 SLOW_WRITER = """
 import sys, time
@@ -174,6 +174,28 @@ with lock_folder(Path({str(tmp_path)!r})):
     with lock_folder(tmp_path):
         (tmp_path / "kept").unlink()
     assert not tmp_path.exists()  # an empty run folder is taken away
+
+
+def test_file_that_another_process_holds_is_waited_for(tmp_path):
+    code = f"""
+from pathlib import Path
+from detaux.runtime.files import lock_file
+with lock_file(Path({str(tmp_path)!r}) / "tar.lock", wait=None):
+    print("held", flush=True)
+    input()
+"""
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    waits = []
+
+    def wait():
+        waits.append(holder.poll())
+        holder.communicate("\n")
+
+    with lock_file(tmp_path / "tar.lock", wait):
+        assert waits == [None]
+        assert (tmp_path / "tar.lock").is_file()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("leaves_folder", [True, False])

@@ -49,6 +49,11 @@ def test_first_rank_acts_alone_for_all_and_its_error_is_told_once(calls):
     assert get(calls, "first fails") == [["nothing here.", 3, False], ["nothing here.", 3, True]]
 
 
+def test_all_ranks_act_and_the_error_of_one_is_raised_by_all_and_told_once(calls):
+    assert get(calls, "each") == [0, 1]
+    assert get(calls, "each fails") == [["nothing here.", 3, True], ["nothing here.", 3, False]]
+
+
 def test_meter_reads_means_over_ranks_of_those_that_have_the_part(calls):
     assert get(calls, "means") == [{"total": 1.5, "shares": [0.5, 4.0], "only here": 5.0}] * 2
 
@@ -74,6 +79,7 @@ def test_lone_process_needs_no_launcher(monkeypatch):
         assert ranks.global_mean(values) is values
         assert ranks.gather_rows(values) is values
         assert ranks.run_first(lambda: 3) == 3
+        assert ranks.run_each(lambda: 3) == 3
         assert ranks.Vote().cast(5) == 5
 
 

@@ -1,0 +1,32 @@
+"""What `data.shards` may name: a folder, or the URL of a shard set that lies elsewhere."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from detaux.errors import UserError
+
+SCHEMES = ("http", "https", "s3", "gs", "file", "pipe")
+
+
+def find_folder(shards: str) -> Path | None:
+    """The folder that `shards` names, as a path or by file:; None where it is a URL whose files must be fetched.
+
+    Raises UserError for a scheme that is not one of SCHEMES, a pipe: without {name}, and a file: of another machine.
+    """
+    found = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://|(file|pipe):", shards)
+    if found is None:
+        return Path(shards).expanduser()
+    scheme = found[1] or found[2]
+    if scheme not in SCHEMES:
+        raise UserError(f"{shards}: {scheme} is no scheme of data.shards, a folder or a URL of {', '.join(SCHEMES)}.")
+    if scheme == "pipe" and "{name}" not in shards:
+        raise UserError(f"{shards}: the command of data.shards has no {{name}}, the place of the file it is to print.")
+    if scheme != "file":
+        return None
+    parts = urlsplit(shards)
+    if parts.netloc not in ("", "localhost"):
+        raise UserError(
+            f"{shards}: a file: URL of data.shards names a folder of this machine, as file:///data/set does."
+        )
+    return Path(unquote(parts.path))
