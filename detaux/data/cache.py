@@ -30,9 +30,14 @@ class SampleTable:
     def blank(
         cls, rows: int, shape: tuple[int, int, int], factors: int, device: torch.device | None = None
     ) -> "SampleTable":
-        """A table whose rows are all bad; without factors where `factors` is 0."""
+        """A table whose rows are all bad, their images anything; without factors where `factors` is 0."""
+        if device is None or device.type == "cpu":
+            # numpy asks the system for huge pages: a first touch in small ones takes longer than the copy
+            images = torch.from_numpy(np.empty((rows, *shape), dtype=np.uint8))
+        else:
+            images = torch.empty(rows, *shape, dtype=torch.uint8, device=device)
         return cls(
-            images=torch.zeros(rows, *shape, dtype=torch.uint8, device=device),
+            images=images,
             labels=torch.full((rows,), -1),
             keys=[""] * rows,
             factors=torch.full((rows, factors), -1) if factors else None,
@@ -97,13 +102,13 @@ class Window:
         self._device = device
         self._tables = list({id(chunk.table): chunk.table for chunk in inside}.values())
         number = {id(table): index for index, table in enumerate(self._tables)}
-        self._numbers = torch.cat([torch.full_like(chunk.rows[span], number[id(chunk.table)]) for chunk, span in spans])
-        self._rows = torch.cat([chunk.rows[span] for chunk, span in spans])
-        self.slots = torch.cat([chunk.slots[span] for chunk, span in spans])
-        self.is_valid = torch.cat([chunk.is_valid[span] for chunk, span in spans])
-        self.labels = torch.cat([chunk.table.labels[chunk.rows[span]] for chunk, span in spans])
+        self._numbers = _join([torch.full_like(chunk.rows[span], number[id(chunk.table)]) for chunk, span in spans])
+        self._rows = _join([chunk.rows[span] for chunk, span in spans])
+        self.slots = _join([chunk.slots[span] for chunk, span in spans])
+        self.is_valid = _join([chunk.is_valid[span] for chunk, span in spans])
+        self.labels = _join([chunk.table.labels[chunk.rows[span]] for chunk, span in spans])
         factors = [chunk.table.factors[chunk.rows[span]] for chunk, span in spans if chunk.table.factors is not None]
-        self.factors = torch.cat(factors) if factors else None
+        self.factors = _join(factors) if factors else None
 
     def keys(self, index: list[int]) -> list[str]:
         """Keys of the samples shown at `index` of the window."""
@@ -128,3 +133,8 @@ class Window:
             here = torch.nonzero(self._numbers[index] == number).squeeze(1)
             batch.index_copy_(0, here, table.images.index_select(0, rows[here]))
         return batch
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    """The parts one after the other; one alone is not copied, which saves most of the time that a window takes."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

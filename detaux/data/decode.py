@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -18,6 +18,8 @@ PACKED_FIELDS = ("images.npy", "labels.npy", "keys.txt", "factors.npy")
 STANDARD_FIELDS = (*IMAGE_SUFFIXES, "cls", "json")
 MAX_TEXT_BYTES = 2**24
 MAX_ARRAY_BYTES = 2**31
+MAX_HEADER_BYTES = 2**14  # of a .npy; numpy itself refuses one of more than 10,000
+META_NAME = re.compile(r"__[^/]*__($|/)")
 
 
 class BadSampleError(ValueError):
@@ -36,7 +38,14 @@ class BlockArrays:
 
 def iterate_groups(stream: BinaryIO) -> Iterator[dict[str, Any]]:
     """Member groups of a tar, as webdataset groups them: members of one key in a row."""
-    return group_by_keys({**member, "__url__": ""} for member in tar_file_iterator(stream))
+    return group_members((member["fname"], member["data"]) for member in tar_file_iterator(stream))
+
+
+def group_members(members: Iterable[tuple[str, bytes | memoryview]]) -> Iterator[dict[str, Any]]:
+    """The same of members as (name, data), of which webdataset leaves out those called __*__."""
+    return group_by_keys(
+        {"fname": name, "data": data, "__url__": ""} for name, data in members if not META_NAME.match(name)
+    )
 
 
 def decode_image(data: bytes, suffix: str, name: str) -> np.ndarray:
@@ -66,25 +75,31 @@ def flatten_picture(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def decode_npy(data: bytes, name: str, dtype: type, ndim: int) -> np.ndarray:
-    """Array of a .npy member of exactly this dtype and number of dimensions; object arrays are refused unread."""
-    stream = io.BytesIO(data)
+def decode_npy(data: bytes | memoryview, name: str, dtype: type, ndim: int) -> np.ndarray:
+    """Array of a .npy member of exactly this dtype and number of dimensions; object arrays are refused unread.
+
+    An array of bytes is a view of `data`, as writable as it is.
+    """
+    stream = io.BytesIO(data[:MAX_HEADER_BYTES])
     try:
         version = np.lib.format.read_magic(stream)
         read_header = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
-        shape, _, found = read_header(stream)
-        expected = int(np.prod(shape, dtype=object)) * found.itemsize
-        if found != np.dtype(dtype) or len(shape) != ndim:
+        shape, is_fortran, found = read_header(stream)
+        begin, count = stream.tell(), int(np.prod(shape, dtype=object))
+        expected = count * found.itemsize
+        if found != np.dtype(dtype) or len(shape) != ndim or min(shape, default=0) < 0:
             raise BadSampleError(
                 f"{name}: {found} array of {len(shape)} dimensions; {np.dtype(dtype)} of {ndim} expected"
             )
-        if expected > MAX_ARRAY_BYTES or expected != len(data) - stream.tell():
-            raise BadSampleError(f"{name}: header promises {expected} bytes, {len(data) - stream.tell()} follow")
-        stream.seek(0)
-        return np.load(stream, allow_pickle=False)
+        if expected > MAX_ARRAY_BYTES or expected != len(data) - begin:
+            raise BadSampleError(f"{name}: header promises {expected} bytes, {len(data) - begin} follow")
+        values = np.frombuffer(data, found, count, begin) if count else np.empty(0, found)
+        if found.itemsize > 1:
+            values = values.copy()  # it may lie at any byte
+        return values.reshape(shape, order="F" if is_fortran else "C")
     except BadSampleError:
         raise
     except Exception as error:  # a header is parsed as a literal, which raises nearly anything on hostile bytes
@@ -127,7 +142,7 @@ def decode_group(group: dict[str, Any], layout: str, side: int, channels: int) -
     return block
 
 
-def _decode_packed(key: str, fields: dict[str, bytes]) -> BlockArrays:
+def _decode_packed(key: str, fields: dict[str, Any]) -> BlockArrays:
     for name in PACKED_FIELDS[:3]:
         if name not in fields:
             raise BadSampleError(f"{key}.{name}: missing")

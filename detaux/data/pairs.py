@@ -18,6 +18,7 @@ Pairs come in chains x1-x2, x2-x3, ... of r = `pairs.reuse` links, so that with 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -77,12 +78,24 @@ def draw_from(allowed_BW: Tensor, generator: torch.Generator) -> Tensor:
 def allow_by_label(labels_W: Tensor, anchors_B: Tensor, wants_different_B: Tensor) -> Tensor:
     """Partners [B, W] whose label differs, or is equal and who are not the anchor; a row that would allow none takes
     the other kind, and one whose anchor has no label (-1) allows none at all."""
-    is_known = (labels_W[anchors_B, None] >= 0) & (labels_W >= 0)
-    differs = is_known & (labels_W[anchors_B, None] != labels_W)
-    same = is_known & ~differs
-    same[torch.arange(len(anchors_B)), anchors_B] = False
-    takes_different = torch.where(wants_different_B, differs.any(1), ~same.any(1))
-    return torch.where(takes_different[:, None], differs, same)
+    classes_C, class_B = labels_W[anchors_B].unique(return_inverse=True)  # a mask for each class, not for each anchor
+    is_known_W = labels_W >= 0
+    same_CW = (labels_W == classes_C[:, None]) & is_known_W
+    counts_C = same_CW.sum(1)
+    has_label_C = classes_C >= 0
+    differs_CW = has_label_C[:, None] & is_known_W & ~same_CW
+    has_different_B = (has_label_C & (counts_C < is_known_W.sum()))[class_B]
+    has_same_B = (counts_C > 1)[class_B]
+    takes_different_B = torch.where(wants_different_B, has_different_B, ~has_same_B)
+    allowed_BW = torch.stack([same_CW, differs_CW]).flatten(0, 1)[takes_different_B * len(classes_C) + class_B]
+    allowed_BW[torch.arange(len(anchors_B)), anchors_B] = False
+    return allowed_BW
+
+
+@lru_cache(maxsize=2)  # a step may take the end of one epoch and the begin of the next
+def draw_order(size: int, seed: int, epoch: int) -> Tensor:
+    """The order of a pool's images in an epoch; not to be written to."""
+    return torch.randperm(size, generator=seed_generator(seed, 2**31, epoch))
 
 
 def keep_fewest_changes(allowed_BW: Tensor, factors_WF: Tensor, anchors_B: Tensor) -> Tensor:
@@ -193,9 +206,8 @@ class PairStream:
         positions = torch.arange(begin + chains.start, begin + chains.stop)
         anchors = torch.empty_like(positions)
         for epoch in (positions // size).unique().tolist():
-            order = torch.randperm(size, generator=seed_generator(self.seed, 2**31, epoch))
             inside = positions // size == epoch
-            anchors[inside] = order[positions[inside] % size]
+            anchors[inside] = draw_order(size, self.seed, epoch)[positions[inside] % size]
         return anchors
 
     def _want_different(self, anchors: Tensor, generator: torch.Generator) -> Tensor:

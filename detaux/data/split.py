@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from detaux.config.schema import DataConfig
 from detaux.data.cache import SampleTable
-from detaux.data.decode import BadSampleError, decode_group, iterate_groups
+from detaux.data.decode import BadSampleError, decode_group, group_members
 from detaux.data.plan import BlockPlace, find_stand_ins, list_blocks
 from detaux.data.schema import Manifest, Shard, read_manifest
 from detaux.errors import UserError
@@ -31,9 +31,6 @@ from detaux.runtime.files import hash_file
 from detaux.runtime.ranks import gather_objects, is_first, rank, world_size
 
 log = logging.getLogger(__name__)
-
-# An empty member put before a block: it tells tarfile that no compression follows, whatever the block begins with.
-PLAIN_TAR = tarfile.TarInfo("__block__").tobuf()
 
 
 @dataclass(frozen=True)
@@ -211,20 +208,30 @@ def _decode_part(group: dict[str, Any], manifest: Manifest, samples: int) -> Sam
 
 
 def read_groups(path: Path, place: BlockPlace) -> list[dict[str, Any]]:
-    """Member groups of one block; raises BadSampleError where the tar is cut off or a member is no plain file inside it."""
+    """Member groups of one block, its .npy members as views of what was read.
+
+    Raises BadSampleError where the tar is cut off or a member is no plain file inside it.
+    """
     with path.open("rb") as stream:
         present = os.fstat(stream.fileno()).st_size
         if present < place.offset + place.size:
             raise BadSampleError(f"the file ends at byte {present} of {place.offset + place.size}")
         stream.seek(place.offset)
-        data = PLAIN_TAR + stream.read(place.size)
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+        block = io.BytesIO(stream.read(place.size))  # which nothing else holds, so that getbuffer copies nothing
+    data = block.getbuffer()
+    members: list[tuple[str, bytes | memoryview]] = []
+    with tarfile.open(fileobj=block, mode="r:") as archive:
         for member in archive:
             if not (member.isreg() or member.isdir()) or member.issparse():
                 raise BadSampleError(f"{member.name} is a link or another special file")
             if member.name.startswith("/") or ".." in PurePosixPath(member.name).parts:
                 raise BadSampleError(f"{member.name} is a path that leaves the shard")
-    return list(iterate_groups(io.BytesIO(data)))
+            field = data[member.offset_data : member.offset_data + member.size]
+            if len(field) != member.size:
+                raise BadSampleError(f"{member.name} is cut off")
+            if member.isreg():
+                members.append((member.name, field if member.name.endswith(".npy") else bytes(field)))
+    return list(group_members(members))
 
 
 def find_damaged(folder: Path, manifest: Manifest, split: str, part: int = 0, parts: int = 1) -> dict[str, str]:

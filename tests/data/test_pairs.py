@@ -5,7 +5,7 @@ import torch
 
 from detaux.config.schema import DataConfig, PairsConfig
 from detaux.data import draws
-from detaux.data.pairs import PairBatch, PairStream, compute_one_factor_share
+from detaux.data.pairs import PairBatch, PairStream, allow_by_label, compute_one_factor_share
 from detaux.errors import UserError
 
 SIZES = (3, 4, 5)
@@ -184,3 +184,19 @@ def test_one_factor_share_counts_pairs_of_equal_label():
         factors=factors,
     )
     assert compute_one_factor_share(batch).item() == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_partners_by_label_are_those_of_the_definition(seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(-1, 1 + seed % 4, (1 + seed,), generator=generator)
+    anchors = torch.randint(len(labels), (9,), generator=generator)
+    wants = torch.rand(9, generator=generator) < 0.5
+    allowed = allow_by_label(labels, anchors, wants)
+    for row, anchor, wants_different in zip(allowed.tolist(), anchors.tolist(), wants.tolist(), strict=True):
+        own = int(labels[anchor])
+        known = [index for index, label in enumerate(labels.tolist()) if own >= 0 and label >= 0]
+        differs = [index for index in known if labels[index] != own]
+        same = [index for index in known if labels[index] == own and index != anchor]
+        expected = (differs or same) if wants_different else (same or differs)
+        assert [index for index, is_allowed in enumerate(row) if is_allowed] == expected

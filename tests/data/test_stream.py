@@ -112,6 +112,20 @@ def test_window_after_one_that_reaches_far_ahead_holds_what_it_was_asked_for(bui
         stream.window(3, 25)
 
 
+def test_memory_of_a_window_is_used_again_only_when_nobody_holds_it(build_shards):
+    shards = build_shards(sizes=((8, 8), (8, 8)))
+    images = walk(open_stream(shards, WAYS[1]), 320, batch=8)[4]
+    stream, held, begins = open_stream(shards, WAYS[1]), {}, []
+    for first in range(0, 320, 8):
+        window = stream.window(first, 8)
+        begins.append(window._tables[0].images.data_ptr())
+        if first % 24 == 0:
+            held[first] = window
+    assert len(set(begins)) < len(begins)
+    for first, window in held.items():
+        assert torch.equal(window.images(torch.arange(8)), images[first : first + 8])
+
+
 def test_windows_of_other_batches_agree(build_shards):
     shards = build_shards()
     one = walk(open_stream(shards, WAYS[1]), 66, batch=1, ahead=1)
