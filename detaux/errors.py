@@ -2,10 +2,10 @@
 
 
 class DetauxError(Exception):
-    """Any of them. `is_told` is set where another rank raises the same error and prints it."""
+    """Any of them. `is_shared` is set where every rank raises it, `is_told` where another one prints it."""
 
     exit_code = 1
-    is_told = False
+    is_shared = is_told = False
 
 
 class UserError(DetauxError):

@@ -39,7 +39,7 @@ def main() -> int:
             "folder": os.getcwd(),
             "command": [arguments.stage, arguments.config, *arguments.overrides],
         },
-        torch_config=TorchConfig(backend="nccl" if arguments.gpus else "gloo"),
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if arguments.gpus else "gloo"),
         scaling_config=ScalingConfig(num_workers=arguments.workers, use_gpu=arguments.gpus),
         run_config=RunConfig(name="detaux", storage_path=os.path.abspath(os.environ.get("RAY_STORAGE", "runs/ray"))),
     )

@@ -1,6 +1,6 @@
 """The principal-task oracle (paper, Eq. 3): which subspace must carry the difference of a pair.
 
-B pairs, N = 2 B images, K subspaces, D latent size.
+B pairs, N images, K subspaces, D latent size.
 """
 
 from typing import Literal, assert_never

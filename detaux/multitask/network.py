@@ -87,6 +87,8 @@ def prepare(images: Tensor, noise: float, generator: torch.Generator, part: slic
 
 def turn_images(images: Tensor, turns: Tensor) -> Tensor:
     """Images [B, C, S, S] each turned by its number [B] of quarter turns."""
+    if len(images) == 0:  # a rank's part of a batch of fewer images than ranks
+        return images
     return torch.stack([image.rot90(int(turn), (1, 2)) for image, turn in zip(images, turns, strict=True)])
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detaux.errors import InterruptedRunError, NonFiniteLossError
 from detaux.runtime.progress import track
-from detaux.runtime.ranks import Vote, gather_objects, tell_once
+from detaux.runtime.ranks import Vote, gather_objects, run_first, tell_once
 from detaux.runtime.signals import catch_signals
 
 Step = Callable[[int], dict[str, Tensor]]
@@ -89,5 +89,10 @@ def run_loop(
             if is_save:
                 save(done)
             advance(1)
-            if stop and done < steps:
+            if stop:
+                run_first(
+                    lambda: None
+                )  # the first rank has written the checkpoint: the end of another would end it too
                 raise tell_once(InterruptedRunError(stop, f"step {done} of {description}"))
+        if stop := max(gather_objects(request.received or 0)):  # too late for a vote
+            raise tell_once(InterruptedRunError(stop, f"step {steps} of {description}"))

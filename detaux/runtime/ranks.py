@@ -54,7 +54,7 @@ def is_first() -> bool:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within the block this thread's process is the only rank: it talks to no other."""
+    """Within the block this thread's process is the only rank, and so the first: it talks to no other."""
     token = _alone.set(True)
     try:
         yield
@@ -146,7 +146,7 @@ def gather_rows(values: Tensor) -> Tensor:
 
 def tell_once(error: DetauxError) -> DetauxError:
     """An error that every rank raises, marked so that the first alone prints it."""
-    error.is_told = not is_first()
+    error.is_shared, error.is_told = True, not is_first()
     return error
 
 
@@ -220,17 +220,21 @@ def _describe(error: BaseException, place: str) -> tuple[str, str, int]:
     return type(told).__name__, str(told), told.exit_code
 
 
-def _wait_for_readers(store: distributed.TCPStore, key: str) -> None:
+def _wait_for_readers(store: distributed.Store, key: str) -> None:
     """Until the other ranks have read why the first ends: the store may end with it."""
     deadline = time.monotonic() + STORE_TIMEOUT.total_seconds()
     while store.add(f"{key}/read", 0) < world_size() - 1 and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS / 10)
 
 
-def connect_store() -> distributed.TCPStore:
-    """A new connection to the key-value store of the launcher, or of the first rank, that all ranks share."""
+def connect_store() -> distributed.PrefixStore:
+    """A new connection to the key-value store of the launcher, or of the first rank, that all ranks share.
+
+    torchrun keeps one store over its restarts, so that each has keys of its own.
+    """
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return distributed.TCPStore(host, port, is_master=False, timeout=STORE_TIMEOUT, wait_for_workers=False)
+    store = distributed.TCPStore(host, port, is_master=False, timeout=STORE_TIMEOUT, wait_for_workers=False)
+    return distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def gather_objects(value: Any) -> list[Any]:

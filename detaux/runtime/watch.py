@@ -11,11 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from torch import distributed
 
-from detaux.errors import DetauxError, LostRankError
+from detaux.errors import DetauxError, InterruptedRunError, LostRankError
 from detaux.runtime.ranks import connect_store, rank, world_size
 from detaux.runtime.signals import ignore_signals
 
@@ -42,10 +42,26 @@ class RankWatch:
         self._end_sign = FAILED if has_failed else LEFT
         self._left.set()
         self._thread.join()
+        if self.rank == 0 and (self.lost is None or self.lost == FAILED):
+            self._wait_for_others(SILENT_SECONDS)
+
+    def _wait_for_others(self, seconds: float) -> None:
+        """Until every other rank has ended or been silent for some time: the first rank may hold the store, and what the
+        others have yet to read would end with it."""
+        signs: dict[int, str | None] = dict.fromkeys(range(1, self.size))
+        changed = time.monotonic()
+        with suppress(RuntimeError):  # the launcher has ended its store
+            while time.monotonic() - changed < seconds:
+                found = {number: self._read(f"detaux/beat/{number}") for number in signs}
+                if all(sign in (LEFT, FAILED) for sign in found.values()):
+                    return
+                if found != signs:
+                    signs, changed = found, time.monotonic()
+                time.sleep(BEAT_SECONDS / 20)
 
     def find_lost(self) -> DetauxError | None:
         """The error that names the lost rank, after waiting for the others to notice; None where all are there after all."""
-        deadline = time.monotonic() + SILENT_SECONDS + 3 * BEAT_SECONDS
+        deadline = time.monotonic() + SILENT_SECONDS + 8 * BEAT_SECONDS
         while self.lost is None and time.monotonic() < deadline:
             time.sleep(BEAT_SECONDS / 10)
         return None if self.lost is None else self._make_error(self.lost)
@@ -83,7 +99,8 @@ class RankWatch:
             self._store.set(f"detaux/beat/{self.rank}", self._end_sign)
         except (distributed.DistError, RuntimeError):
             # the store went with the first rank's machine, or with the launcher
-            self.lost, self._reports = self.lost or "the first rank, or its launcher,", True
+            if self.lost is None:
+                self.lost, self._reports = "the first rank, or its launcher,", True
             if not self._left.wait(GRACE_SECONDS):
                 self._end()
 
@@ -111,6 +128,9 @@ def watch_ranks() -> Iterator[None]:
     try:
         yield
         has_failed = False
+    except InterruptedRunError as error:
+        has_failed = not error.is_shared
+        raise
     except RuntimeError as error:
         with ignore_signals():
             lost = watch.find_lost()

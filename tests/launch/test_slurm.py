@@ -1,6 +1,7 @@
 """launch/slurm.sbatch with stand-ins for Slurm's two commands; the ranks are real."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -99,5 +100,5 @@ def test_job_signalled_before_its_time_limit_checkpoints_and_goes_back_into_the_
     os.kill(srun, signal.SIGUSR1)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 138, output
-    assert "detaux: stopped by signal 10" in output
+    assert re.search("detaux(, rank 1)?: stopped by signal 10", output)  # a signal between two loops is not voted on
     assert (tmp_path / "requeued").read_text() == f"{os.getpid()}\n"

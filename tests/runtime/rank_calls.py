@@ -47,8 +47,8 @@ def run_each_fails():
         return [str(error), error.exit_code, error.is_told]
 
 
-def loop_to_signal(number):
-    """Steps a loop takes before it stops, where rank 1 is signalled in step 3."""
+def loop_to_signal(number, steps):
+    """Steps that a loop of some takes before it stops, where rank 1 is signalled in step 3."""
     saved = []
 
     def step(index):
@@ -60,7 +60,7 @@ def loop_to_signal(number):
 
     quiet = {"log_interval": 100, "checkpoint_interval": 100, "log": lambda *_: None, "save": saved.append}
     try:
-        run_loop(step, description="test", first_step=0, steps=50, **quiet)
+        run_loop(step, description="test", first_step=0, steps=steps, **quiet)
     except Exception as error:
         return [saved, error.exit_code, error.is_told]
 
@@ -90,7 +90,8 @@ with ranks.join_ranks(torch.device("cpu")):
         "means": meter.read()[0],
         "not finite": broken.find_non_finite(),
         "votes": [vote.cast(number) for number in (0, 7 * here, 0, 0)],
-        "signal": loop_to_signal(10),
+        "signal": loop_to_signal(10, 50),
+        "late signal": loop_to_signal(10, 4),
     }
 print(json.dumps(found))
 sys.stdout.flush()

@@ -80,6 +80,21 @@ def test_loop_saves_and_stops_on_signal():
     assert caught.value.exit_code == 128 + signal.SIGTERM
 
 
+def test_loop_ends_on_a_signal_in_its_last_step_with_that_step_saved():
+    """So that what would follow the loop does not begin."""
+    saves = []
+
+    def step_function(step):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"total": torch.tensor(1.0)}
+
+    quiet = {"log_interval": 9, "checkpoint_interval": 9, "log": lambda *_: None}
+    with pytest.raises(InterruptedRunError, match="after step 3 of test"):
+        run_loop(step_function, description="test", first_step=0, steps=3, save=saves.append, **quiet)
+    assert saves == [3]
+
+
 def test_loop_second_signal_stops_at_once():
     saves = []
 

@@ -70,6 +70,10 @@ def test_signal_to_one_rank_stops_all_after_the_same_step(calls):
     assert get(calls, "signal") == [[[5], 138, False], [[5], 138, True]]
 
 
+def test_signal_in_the_last_step_ends_the_loop_on_all_ranks(calls):
+    assert get(calls, "late signal") == [[[4], 138, False], [[4], 138, True]]
+
+
 def test_lone_process_needs_no_launcher(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     values = torch.tensor([1.0])

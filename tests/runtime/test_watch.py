@@ -56,19 +56,29 @@ def test_hanging_rank_ends_the_others_once_with_its_name(start_ranks):
     assert sum("rank 1 on " in output for output in outputs) == 1
 
 
-def test_rank_that_ends_on_purpose_is_not_lost(start_ranks):
-    late = PROGRAM.replace("STEPS", "30").replace("{end}", "time.sleep(0 if ranks.rank() else 4)")
+@pytest.mark.parametrize("first", [0, 1])
+def test_rank_that_ends_on_purpose_is_not_lost(start_ranks, first):
+    """Not even the first rank, which holds the store."""
+    late = PROGRAM.replace("STEPS", "30").replace("{end}", f"time.sleep(0 if ranks.rank() == {first} else 4)")
     processes = start(start_ranks, late)
     assert [process.wait(timeout=LIMIT) for process in processes] == [0, 0]
 
 
-def test_rank_that_fails_tells_why_and_the_others_end_without_a_word(start_ranks):
-    code = FOREVER.replace("time.sleep(0.01)", "time.sleep(0.01); assert step < 25 or ranks.rank() == 0, 'a bug'")
+def test_word_of_the_first_rank_reaches_the_others_though_it_ends_at_once(start_ranks):
+    processes = start(start_ranks, PROGRAM.replace("STEPS", "30").replace("{end}", "ranks.run_first(lambda: 1)"))
+    assert [process.wait(timeout=LIMIT) for process in processes] == [0, 0]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_rank_that_fails_tells_why_and_the_others_end_without_a_word(start_ranks, failing):
+    code = FOREVER.replace(
+        "time.sleep(0.01)", f"time.sleep(0.01); assert step < 25 or ranks.rank() != {failing}, 'a bug'"
+    )
     processes = start(start_ranks, code)
     outputs = [process.communicate(timeout=LIMIT)[0] for process in processes]
     assert [process.returncode for process in processes] == [1, 1]
-    assert "a bug" in outputs[1]
-    assert outputs[0].strip() == ""
+    assert "a bug" in outputs[failing]
+    assert outputs[1 - failing].strip() == ""
 
 
 def test_signal_between_steps_ends_a_rank(start_ranks):
