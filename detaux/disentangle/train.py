@@ -31,7 +31,7 @@ from detaux.losses.schedule import compute_betas
 from detaux.runtime.checkpoint import load_checkpoint, save_checkpoint
 from detaux.runtime.compile import compile_or_fall_back
 from detaux.runtime.device import select_device
-from detaux.runtime.engines import Compute, EngineState, build_engine, choose_engine
+from detaux.runtime.engines import Compute, EngineState, Parts, build_engine, choose_engine
 from detaux.runtime.files import write_json
 from detaux.runtime.loop import run_loop
 from detaux.runtime.prefetch import Prefetcher
@@ -69,9 +69,6 @@ def build_optimizer(model: Disentangler, config: DisentangleConfig) -> torch.opt
     """Adam or AdamW over all parameters, fused into one kernel."""
     kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
     return kinds[config.optimizer](model.parameters(), weight_decay=config.weight_decay, fused=True)
-
-
-Parts = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -121,8 +118,8 @@ class Trainer:
         return torch.bfloat16 if self.config.disentangle.precision == "bf16" else None
 
     @property
-    def parts(self) -> int:
-        """Parts of a batch, all ranks together."""
+    def shares(self) -> int:
+        """What a step's batch is cut into: micro-batches of all ranks."""
         return self.config.disentangle.micro_batches * world_size()
 
     def prepare(self, images: Tensor, step: int, wanted: range, total: int) -> Tensor:
@@ -194,13 +191,13 @@ class Trainer:
 
     def _draw_images(self, step: int, part: int) -> Batch:
         size = min(self.phase.batch_size, self.stream.samples)
-        wanted = split_batch(size, part, self.parts, "images")
+        wanted = split_batch(size, part, self.shares, "images")
         window = self.stream.window(step * size + wanted.start, len(wanted))
         return Batch((self.prepare(window.images(torch.arange(len(wanted))), step, wanted, size),), {})
 
     def _draw_pairs(self, pairs: PairStream, step: int, part: int) -> Batch:
         config = self.config
-        wanted = split_batch(pairs.chains, part, self.parts, "chains")
+        wanted = split_batch(pairs.chains, part, self.shares, "chains")
         batch = pairs.batch(step, wanted)
         images = self.prepare(batch.images, config.disentangle.warmup.steps + step, wanted, pairs.chains)
         mixes = draw_mixes(
@@ -209,7 +206,7 @@ class Trainer:
             wanted,
             subspaces=self.model.num_subspaces,
             mixes=config.losses.consistency.mixes,
-            parts=self.parts,
+            parts=self.shares,
             seed=(config.run.seed, MIX_STREAM, step),
         )
         facts = {"pairs/different_share": batch.is_different.float().mean()}
@@ -304,8 +301,8 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
     stream = SampleStream(
         shards, "train", config.data, seed=config.run.seed, device=device, needs_factors=bool(manifest.factors)
     )
-    parts = config.disentangle.micro_batches * world_size()
-    run_first(lambda: check_batches(config, stream.samples, parts))
+    shares = config.disentangle.micro_batches * world_size()
+    run_first(lambda: check_batches(config, stream.samples, shares))
     torch.manual_seed(config.run.seed)
     weights = Disentangler(config.model, manifest.side).state_dict()
 

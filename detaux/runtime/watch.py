@@ -1,10 +1,11 @@
 """Ranks watch each other, so that a lost one ends the others within a minute, with one message that names it.
 
 Each rank leaves a sign of life in the launcher's key-value store every second and looks at that of its right neighbour. One
-that stays silent is reported in the store, where all look. A collective with a lost rank may fail at once (gloo) or hang
-(NCCL), and both end here.
+that stays silent is reported in the store, where all look. A collective with a lost rank may fail at once or hang, and both
+end here.
 """
 
+import hashlib
 import os
 import socket
 import sys
@@ -65,6 +66,13 @@ class RankWatch:
         while self.lost is None and time.monotonic() < deadline:
             time.sleep(BEAT_SECONDS / 10)
         return None if self.lost is None else self._make_error(self.lost)
+
+    def tell_once(self, error: DetauxError) -> None:
+        """Mark an error as told where another rank has ended with the same sentence."""
+        if not error.is_told and not error.is_shared:
+            digest = hashlib.sha256(str(error).encode()).hexdigest()
+            with suppress(RuntimeError):  # without the store each rank tells its own
+                error.is_told = self._store.add(f"detaux/told/{digest}", 1) > 1
 
     def _make_error(self, lost: str) -> DetauxError:
         if lost.startswith(FAILED):
@@ -128,8 +136,9 @@ def watch_ranks() -> Iterator[None]:
     try:
         yield
         has_failed = False
-    except InterruptedRunError as error:
-        has_failed = not error.is_shared
+    except DetauxError as error:
+        has_failed = not (isinstance(error, InterruptedRunError) and error.is_shared)
+        watch.tell_once(error)
         raise
     except RuntimeError as error:
         with ignore_signals():

@@ -8,33 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from detaux.config import load_config
-from shards.build import build_shards
-
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch" / "ray_train.py"
-KEYS = [
-    "data.source=digits",
-    "data.side=8",
-    "pairs.pool=64",
-    "model.subspaces=3",
-    "model.latent=4",
-    "run.threads=1",
-    "disentangle.warmup.steps=5",
-    "disentangle.warmup.batch_size=8",
-    "disentangle.main.steps=10",
-    "disentangle.main.batch_size=4",
-]
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Run the script in a folder with shards; its exit code and what it printed."""
-    build_shards(load_config(None, KEYS), tmp_path / "shards")
-    (tmp_path / "config.yaml").write_text("{}")
+def run(tmp_path, arguments):
+    """Run the script; its exit code and what it printed."""
 
     def run(*keys):
-        command = [sys.executable, SCRIPT, "--workers", "2", "config.yaml", *KEYS, "data.shards=shards", "run.dir=run"]
+        command = [sys.executable, SCRIPT, "--workers", "2", *arguments, "run.dir=run"]
         environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
         environment["RAY_STORAGE"] = str(tmp_path / "ray")
         result = subprocess.run(

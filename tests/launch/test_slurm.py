@@ -10,23 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from detaux.config import load_config
-from shards.build import build_shards
-
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch" / "slurm.sbatch"
-KEYS = [
-    "data.source=digits",
-    "data.side=8",
-    "pairs.pool=64",
-    "model.subspaces=3",
-    "model.latent=4",
-    "run.threads=1",
-    "disentangle.warmup.steps=5",
-    "disentangle.warmup.batch_size=8",
-    "disentangle.main.batch_size=4",
-    "disentangle.checkpoint_interval=10",
-]
 # starts a task for each rank, as srun does, passes signals on, and returns the highest exit code
 SRUN = """#!/usr/bin/env bash
 echo $$ > srun.pid
@@ -52,10 +37,8 @@ esac
 
 
 @pytest.fixture
-def submit(tmp_path):
-    """Start the script as a job of two tasks, in a folder of its own."""
-    build_shards(load_config(None, KEYS), tmp_path / "shards")
-    (tmp_path / "config.yaml").write_text("{}")
+def submit(tmp_path, arguments):
+    """Start the script as a job of two tasks."""
     tools = tmp_path / "bin"
     tools.mkdir()
     python = f'#!/usr/bin/env bash\nexec {sys.executable} "$@"\n'
@@ -67,7 +50,7 @@ def submit(tmp_path):
     def start(*keys):
         environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
         environment |= {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "node[0-1]"}
-        command = ["bash", str(SCRIPT), "config.yaml", *KEYS, "data.shards=shards", "run.dir=run", *keys]
+        command = ["bash", str(SCRIPT), *arguments, "run.dir=run", *keys]
         process = subprocess.Popen(
             command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
@@ -83,7 +66,7 @@ def submit(tmp_path):
 
 
 def test_job_runs_to_its_end_and_is_not_put_back(submit, tmp_path):
-    process = submit("disentangle.main.steps=10")
+    process = submit()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert "disentangle: wrote run/disentangle" in output

@@ -8,24 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from detaux.config import load_config
-from shards.build import build_shards
-
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch" / "torchrun.sh"
-KEYS = [
-    "data.source=digits",
-    "data.side=8",
-    "pairs.pool=64",
-    "model.subspaces=3",
-    "model.latent=4",
-    "run.threads=1",
-    "disentangle.warmup.steps=10",
-    "disentangle.warmup.batch_size=8",
-    "disentangle.main.steps=20",
-    "disentangle.main.batch_size=4",
-    "disentangle.log_interval=5",
-]
 HOSTS = {"a": "10.213.77.1", "b": "10.213.77.2"}
 PORT = 29417
 
@@ -67,12 +51,11 @@ def hosts():
         subprocess.run(["ip", "netns", "delete", space], check=False)
 
 
-def start(folder, prefix=(), **variables):
-    """The script in a folder that holds shards/ and config.yaml."""
+def start(folder, arguments, prefix=(), **variables):
+    """The script with these arguments, in `folder`."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    command = [*prefix, "bash", str(SCRIPT), "config.yaml", *KEYS, "data.shards=shards"]
     return subprocess.Popen(
-        [*command, f"run.dir={variables['RUN']}"],
+        [*prefix, "bash", str(SCRIPT), *arguments, f"run.dir={variables['RUN']}"],
         cwd=folder,
         env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **variables},
         stdout=subprocess.PIPE,
@@ -86,16 +69,15 @@ def read_losses(folder):
     return [json.loads(line)["loss/total"] for line in lines]
 
 
-def test_two_hosts_take_the_steps_of_two_ranks_on_one(tmp_path, hosts):
-    build_shards(load_config(None, KEYS), tmp_path / "shards")
-    (tmp_path / "config.yaml").write_text("{}")
-    one = start(tmp_path, RANKS="2", RUN="one")
+def test_two_hosts_take_the_steps_of_two_ranks_on_one(tmp_path, arguments, hosts):
+    one = start(tmp_path, arguments, RANKS="2", RUN="one")
     output, _ = one.communicate(timeout=120)
     assert one.returncode == 0, output
 
     two = [
         start(
             tmp_path,
+            arguments,
             ("ip", "netns", "exec", space),
             RANKS="1",
             NNODES="2",

@@ -81,6 +81,15 @@ def test_rank_that_fails_tells_why_and_the_others_end_without_a_word(start_ranks
     assert outputs[1 - failing].strip() == ""
 
 
+def test_mistake_that_every_rank_finds_is_told_once(start_ranks):
+    mistake = PROGRAM.replace("STEPS", "30").replace("{end}", "raise UserError('a mistake.')")
+    mistake = mistake.replace("import DetauxError", "import DetauxError, UserError")
+    processes = start(start_ranks, mistake, world_size=3)
+    outputs = [process.communicate(timeout=LIMIT)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2, 2]
+    assert "".join(outputs).count("a mistake.") == 1
+
+
 def test_signal_between_steps_ends_a_rank(start_ranks):
     idle = PROGRAM.replace("STEPS", "30").replace("{end}", "time.sleep(60)")
     processes = start(start_ranks, idle)

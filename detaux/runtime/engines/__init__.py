@@ -5,10 +5,10 @@ import torch
 from detaux.config.schema import EngineConfig
 from detaux.errors import UserError
 from detaux.runtime.engines.ddp import DistributedDataParallelEngine
-from detaux.runtime.engines.single import Compute, Engine, EngineState, SingleEngine
+from detaux.runtime.engines.single import Compute, Engine, EngineState, Parts, SingleEngine
 from detaux.runtime.ranks import world_size
 
-__all__ = ["Compute", "Engine", "EngineState", "build_engine", "choose_engine"]
+__all__ = ["Compute", "Engine", "EngineState", "Parts", "build_engine", "choose_engine"]
 
 
 def choose_engine(config: EngineConfig) -> str:

@@ -143,10 +143,15 @@ class DeepSpeedEngine:
 
 
 def _import_deepspeed(device: torch.device) -> Any:
+    """The package, told of the device; raises UserError where it is not installed."""
     if device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    import deepspeed
-
+    try:
+        import deepspeed
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"engine.name=deepspeed needs the Python package {error.name}; run `pip install 'detaux[deepspeed]'`."
+        ) from None
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     # DeepSpeed would compile it with g++ for a minute, to share memory between the ranks of one machine; gloo does
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

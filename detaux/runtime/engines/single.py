@@ -1,4 +1,4 @@
-"""The engine of one process, and what every engine does: wrap, backward, step, state."""
+"""The engine of one process, and what every engine does: wrap, backward, step, and state with its reverse, load."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

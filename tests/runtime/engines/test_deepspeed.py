@@ -1,11 +1,17 @@
 """What DeepSpeed may be told; that it takes the steps of the other engines is in tests/disentangle/test_ranks.py."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 
+from detaux.config.schema import EngineConfig
 from detaux.errors import UserError
-from detaux.runtime.engines.deepspeed import OURS, read_knobs
+from detaux.runtime.engines.deepspeed import OURS, DeepSpeedEngine, read_knobs
+
+ROOT = Path(__file__).parents[3]
 
 
 def write(folder, text):
@@ -40,6 +46,20 @@ def test_key_that_has_its_place_in_the_config_is_refused_with_that_place(tmp_pat
 def test_wrong_file_is_refused_in_one_sentence(tmp_path, text, sentence):
     with pytest.raises(UserError, match=sentence):
         read_knobs(write(tmp_path, text))
+
+
+def test_settings_that_ship_are_accepted():
+    assert read_knobs(str(ROOT / "launch" / "deepspeed.json"))["zero_optimization"]["stage"] == 1
+
+
+def test_missing_package_is_told_with_the_line_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepspeed", None)
+    model = torch.nn.Linear(1, 1)
+    engine = DeepSpeedEngine(EngineConfig(name="deepspeed"), torch.device("cpu"))
+    with pytest.raises(UserError, match=r"needs the Python package deepspeed; run `pip install 'detaux\[deepspeed\]'`"):
+        engine.wrap(
+            model, lambda model: (model.weight.sum(), {}), torch.optim.SGD(model.parameters()), clip=0, micro_batches=1
+        )
 
 
 def test_absent_file_is_refused():

@@ -1,0 +1,29 @@
+"""A tiny training that the launchers start, and the folder they start it in."""
+
+import pytest
+
+from detaux.config import load_config
+from shards.build import build_shards
+
+KEYS = (
+    "data.source=digits",
+    "data.side=8",
+    "pairs.pool=64",
+    "model.subspaces=3",
+    "model.latent=4",
+    "run.threads=1",
+    "disentangle.warmup.steps=10",
+    "disentangle.warmup.batch_size=8",
+    "disentangle.main.steps=20",
+    "disentangle.main.batch_size=4",
+    "disentangle.checkpoint_interval=10",
+    "disentangle.log_interval=5",
+)
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    """What a launch script is given in tmp_path: config.yaml, and keys that train on the shards there."""
+    build_shards(load_config(None, KEYS), tmp_path / "shards")
+    (tmp_path / "config.yaml").write_text("{}")
+    return ["config.yaml", *KEYS, "data.shards=shards"]
