@@ -113,3 +113,21 @@ def test_no_pull_leaves_free_subspaces_of_different_pairs_alone():
 
     assert gradient(0.0) == 0
     assert gradient(1.0) > 0
+
+
+def test_objective_is_compiled_whole_and_not_again_for_every_beta():
+    """torch.compile down to its graphs, which run as they are; a curve of beta gives another number each step."""
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    model, losses, pairs = build_model(3), build_losses(), PairsConfig()
+    compiled = torch.compile(compute_objective, fullgraph=True, backend=count)
+    for beta in (0.1, 0.2, 0.4, 0.8, 0.9):
+        settings = {"betas": (beta, beta / 2, 1 - beta), "losses": losses, "pairs": pairs}
+        expected, _ = compute_objective(model, *build_batch(), draw(model, losses), **settings)
+        total, _ = compiled(model, *build_batch(), draw(model, losses), **settings)
+        torch.testing.assert_close(total, expected, rtol=1e-9, atol=0)
+    assert 1 <= len(graphs) <= 2
