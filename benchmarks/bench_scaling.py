@@ -42,7 +42,7 @@ from detaux.runtime.ranks import is_first, join_ranks, world_size
 
 WARM = 5
 SMALL, LARGE = 2**8, 2**22  # bytes of the two all-reduces the network is fitted to
-STATISTICS = 8  # small reductions of a step: 2 for the normaliser, 4 and 1 backward for the contrast, 1 for the vote
+STATISTICS = 5  # small exchanges of a step: 2 for the normaliser, 1 and 1 backward for the contrast, 1 for the vote
 # Assumed, not measured: NCCL inside a machine of 8 GPUs and between machines; published rates, half of them reached
 NETWORKS = {8: (15e-6, 200e9), 64: (25e-6, 20e9), 512: (35e-6, 20e9)}
 ASSUMED_PAIRS_PER_SECOND = 100_000  # one H100, the goal of the project, not a measurement

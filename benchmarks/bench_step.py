@@ -22,6 +22,7 @@ from detaux.disentangle.mixes import draw_mixes
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.networks import ARCHITECTURES
 from detaux.disentangle.objective import compute_objective
+from detaux.runtime.compile import compile_or_fall_back
 
 SIDE, SUBSPACES, LATENT = 64, 10, 10
 BETAS = (1.0, 1.0, 1.0)
@@ -52,7 +53,7 @@ def build_official_step(pairs: int) -> Step:
     return step
 
 
-def build_our_step(pairs: int, *, bf16: bool, channels_last: bool, mixes: float, reuse: int) -> Step:
+def build_our_step(pairs: int, *, bf16: bool, channels_last: bool, compiled: bool, mixes: float, reuse: int) -> Step:
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = Disentangler(ModelConfig(encoder="simple_conv", latent=LATENT, subspaces=SUBSPACES), SIDE).to(
         memory_format=layout
@@ -63,10 +64,11 @@ def build_our_step(pairs: int, *, bf16: bool, channels_last: bool, mixes: float,
     images = torch.rand(count, 3, SIDE, SIDE).contiguous(memory_format=layout)
     labels = torch.randint(0, 2, (count,))
     losses, numbers = build_losses(mixes), itertools.count()
+    compute = compile_or_fall_back(compute_objective, "bench_step") if compiled else compute_objective
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss, _ = compute_objective(
+        loss, _ = compute(
             model,
             images,
             labels,
@@ -83,13 +85,15 @@ def build_our_step(pairs: int, *, bf16: bool, channels_last: bool, mixes: float,
     return step
 
 
-# case -> (bf16, channels_last, mixed codes per pair, pairs an image's chain serves)
-CASES: dict[str, tuple[bool, bool, float, int]] = {
-    "ours, same work, fp32": (False, False, 2.0, 1),
-    "ours, same work, channels_last": (False, True, 2.0, 1),
-    "ours, same work, bf16 + channels_last": (True, True, 2.0, 1),
-    "ours, chains of 8, bf16 + channels_last": (True, True, 2.0, 8),
-    "ours, chains of 8, one mix a pair, bf16 + channels_last": (True, True, 1.0, 8),
+# case -> (bf16, channels_last, compiled, mixed codes per pair, pairs an image's chain serves)
+CASES: dict[str, tuple[bool, bool, bool, float, int]] = {
+    "ours, same work, fp32": (False, False, False, 2.0, 1),
+    "ours, same work, channels_last": (False, True, False, 2.0, 1),
+    "ours, same work, bf16 + channels_last": (True, True, False, 2.0, 1),
+    "ours, same work, bf16 + channels_last + compile": (True, True, True, 2.0, 1),
+    "ours, chains of 8, bf16 + channels_last": (True, True, False, 2.0, 8),
+    "ours, chains of 8, one mix a pair, bf16 + channels_last": (True, True, False, 1.0, 8),
+    "ours, chains of 8, one mix a pair, bf16 + channels_last + compile": (True, True, True, 1.0, 8),
 }
 
 
@@ -103,8 +107,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     steps = {"official step": build_official_step(arguments.pairs)}
-    for name, (bf16, channels_last, mixes, reuse) in CASES.items():
-        steps[name] = build_our_step(arguments.pairs, bf16=bf16, channels_last=channels_last, mixes=mixes, reuse=reuse)
+    for name, (bf16, channels_last, compiled, mixes, reuse) in CASES.items():
+        steps[name] = build_our_step(
+            arguments.pairs, bf16=bf16, channels_last=channels_last, compiled=compiled, mixes=mixes, reuse=reuse
+        )
     for step in steps.values():
         for _ in range(3):
             step()
@@ -116,11 +122,11 @@ def main() -> None:
                 step()
             speeds[name].append(arguments.steps * arguments.pairs / (time.perf_counter() - begun))
     baseline = speeds["official step"]
-    print(f"{'case':58} {'pairs/s':>8} {'ratio':>6}  spread of ratios")
+    print(f"{'case':66} {'pairs/s':>8} {'ratio':>6}  spread of ratios")
     for name, values in speeds.items():
         ratios = [value / base for value, base in zip(values, baseline, strict=True)]
         spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
-        print(f"{name:58} {statistics.median(values):8.1f} {statistics.median(ratios):6.2f}  {spread}")
+        print(f"{name:66} {statistics.median(values):8.1f} {statistics.median(ratios):6.2f}  {spread}")
         append_row(
             benchmark="step",
             case=name,

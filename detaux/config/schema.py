@@ -93,8 +93,10 @@ class PairsConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    encoder: Literal["simple_conv", "patch_conv", "resnet18"] = key("patch_conv", "autoencoder architecture")
-    latent: int = key(16, "size D of the latent code", 1, 65536)
+    encoder: Literal["simple_conv", "patch_conv", "resnet18", "resnet18_map"] = key(
+        "patch_conv", "autoencoder architecture; resnet18_map keeps a map of positions as its code"
+    )
+    latent: int = key(16, "size D of the latent code; resnet18_map: channels at each position of its map", 1, 65536)
     subspaces: int = key(10, "number K of subspaces; the first carries the principal task", 2, 256)
     projector_hidden: int = key(0, "hidden units of a projector; 0 means the latent size", 0, 65536)
 

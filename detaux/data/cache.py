@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detaux.data.file_images import FileImages
 from detaux.data.plan import find_stand_ins
 
 
@@ -16,11 +17,12 @@ from detaux.data.plan import find_stand_ins
 class SampleTable:
     """Decoded samples, one a row.
 
-    images uint8 [R, H, W, C] on any device; on the CPU: labels int64 [R], keys, factors int64 [R, F] or None, and
-    stand_ins int64 [R], the row shown in a row's place: itself where its sample is good, -1 where its block holds none.
+    images uint8 [R, H, W, C] on any device, or in their files still; on the CPU: labels int64 [R], keys, factors int64
+    [R, F] or None, and stand_ins int64 [R], the row shown in a row's place: itself where its sample is good, -1 where its
+    block holds none.
     """
 
-    images: Tensor
+    images: Tensor | FileImages
     labels: Tensor
     keys: list[str]
     factors: Tensor | None
@@ -28,10 +30,19 @@ class SampleTable:
 
     @classmethod
     def blank(
-        cls, rows: int, shape: tuple[int, int, int], factors: int, device: torch.device | None = None
+        cls,
+        rows: int,
+        shape: tuple[int, int, int],
+        factors: int,
+        device: torch.device | None = None,
+        *,
+        in_files: bool = False,
     ) -> "SampleTable":
         """A table whose rows are all bad, their images anything; without factors where `factors` is 0."""
-        if device is None or device.type == "cpu":
+        images: Tensor | FileImages
+        if in_files:
+            images = FileImages(rows, shape)
+        elif device is None or device.type == "cpu":
             # numpy asks the system for huge pages: a first touch in small ones takes longer than the copy
             images = torch.from_numpy(np.empty((rows, *shape), dtype=np.uint8))
         else:
@@ -50,14 +61,35 @@ class SampleTable:
         return self.stand_ins == np.arange(len(self.stand_ins))
 
     def put(self, row: int, part: "SampleTable") -> None:
-        """Copy the rows of `part` to the rows from `row` on."""
+        """Copy the rows of `part`, whose images are kept as those here, to the rows from `row` on."""
         end = row + len(part.keys)
-        self.images[row:end] = part.images
+        if isinstance(self.images, Tensor):
+            assert isinstance(part.images, Tensor)
+            self.images[row:end] = part.images
+        else:
+            assert isinstance(part.images, FileImages)
+            self.images.put(row, part.images)
         self.labels[row:end] = part.labels
         self.keys[row:end] = part.keys
         self.stand_ins[row:end] = np.where(part.stand_ins < 0, -1, part.stand_ins + row)
         if self.factors is not None and part.factors is not None:
             self.factors[row:end] = part.factors
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Images of the rows [n], uint8 [n, H, W, C], on the device they are kept on; on the CPU where that is in files."""
+        if isinstance(self.images, Tensor):
+            # index_select copies whole images; indexing with [] would copy byte by byte
+            return self.images.index_select(0, rows.to(self.images.device))
+        batch = torch.empty(len(rows), *self.images.shape[1:], dtype=torch.uint8)
+        self.images.fill(batch, torch.arange(len(rows)), rows)
+        return batch
+
+    def fill(self, batch: Tensor, places: Tensor, rows: Tensor) -> None:
+        """Copy the images of the rows [n] to `batch` [m, H, W, C], on the CPU as they are, at `places` [n]."""
+        if isinstance(self.images, Tensor):
+            batch.index_copy_(0, places, self.images.index_select(0, rows))
+        else:
+            self.images.fill(batch, places, rows)
 
 
 @dataclass(frozen=True)
@@ -123,15 +155,13 @@ class Window:
         return batch.pin_memory().to(self._device, non_blocking=True)
 
     def _gather(self, index: Tensor) -> Tensor:
-        # index_select copies whole images; indexing with [] would copy byte by byte
         rows = self._rows[index]
-        images = self._tables[0].images
         if len(self._tables) == 1:
-            return images.index_select(0, rows.to(images.device))
-        batch = torch.empty(len(rows), *images.shape[1:], dtype=torch.uint8)
+            return self._tables[0].take(rows)
+        batch = torch.empty(len(rows), *self._tables[0].images.shape[1:], dtype=torch.uint8)
         for number, table in enumerate(self._tables):
             here = torch.nonzero(self._numbers[index] == number).squeeze(1)
-            batch.index_copy_(0, here, table.images.index_select(0, rows[here]))
+            table.fill(batch, here, rows[here])
         return batch
 
 

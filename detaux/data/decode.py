@@ -2,15 +2,18 @@
 
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
+from detaux.data.file_images import FileImages
 from detaux.data.schema import IMAGE_SUFFIXES, MAX_IMAGE_PIXELS
 
 PIL_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
@@ -28,12 +31,23 @@ class BadSampleError(ValueError):
 
 @dataclass(frozen=True)
 class BlockArrays:
-    """Decoded samples: images uint8 [n, H, W, C], labels int64 [n] (-1 none), n keys, factors int64 [n, F] or None."""
+    """Decoded samples: images uint8 [n, H, W, C], maybe in their file still, labels int64 [n] (-1 none), n keys, factors
+    int64 [n, F] or None."""
 
-    images: np.ndarray
+    images: np.ndarray | FileImages
     labels: np.ndarray
     keys: list[str]
     factors: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class MemberPlace:
+    """A tar member that is left where it lies: its file, first byte and size, and its first bytes for a header."""
+
+    path: Path
+    offset: int
+    size: int
+    head: bytes
 
 
 def iterate_groups(stream: BinaryIO) -> Iterator[dict[str, Any]]:
@@ -41,7 +55,7 @@ def iterate_groups(stream: BinaryIO) -> Iterator[dict[str, Any]]:
     return group_members((member["fname"], member["data"]) for member in tar_file_iterator(stream))
 
 
-def group_members(members: Iterable[tuple[str, bytes | memoryview]]) -> Iterator[dict[str, Any]]:
+def group_members(members: Iterable[tuple[str, bytes | memoryview | MemberPlace]]) -> Iterator[dict[str, Any]]:
     """The same of members as (name, data), of which webdataset leaves out those called __*__."""
     return group_by_keys(
         {"fname": name, "data": data, "__url__": ""} for name, data in members if not META_NAME.match(name)
@@ -80,7 +94,23 @@ def decode_npy(data: bytes | memoryview, name: str, dtype: type, ndim: int) -> n
 
     An array of bytes is a view of `data`, as writable as it is.
     """
-    stream = io.BytesIO(data[:MAX_HEADER_BYTES])
+    shape, begin = _parse_npy(data[:MAX_HEADER_BYTES], len(data), name, dtype, ndim)
+    count = math.prod(shape)
+    values: np.ndarray = np.frombuffer(data, dtype, count, begin) if count else np.empty(0, dtype)
+    if values.itemsize > 1:
+        values = values.copy()  # it may lie at any byte
+    return values.reshape(shape)
+
+
+def locate_npy(member: MemberPlace, name: str) -> FileImages:
+    """The same of images that stay in their file."""
+    shape, begin = _parse_npy(member.head, member.size, name, np.uint8, 4)
+    return FileImages.locate(member.path, member.offset + begin, shape)
+
+
+def _parse_npy(head: bytes | memoryview, size: int, name: str, dtype: type, ndim: int) -> tuple[tuple[int, ...], int]:
+    """Shape of a .npy member of `size` bytes and the byte its values begin at; `head` is its first bytes."""
+    stream = io.BytesIO(head)
     try:
         version = np.lib.format.read_magic(stream)
         read_header = {
@@ -88,22 +118,19 @@ def decode_npy(data: bytes | memoryview, name: str, dtype: type, ndim: int) -> n
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, is_fortran, found = read_header(stream)
-        begin, count = stream.tell(), int(np.prod(shape, dtype=object))
-        expected = count * found.itemsize
-        if found != np.dtype(dtype) or len(shape) != ndim or min(shape, default=0) < 0:
+        begin, expected = stream.tell(), math.prod(shape) * found.itemsize
+        if found != np.dtype(dtype) or len(shape) != ndim or is_fortran or min(shape, default=0) < 0:
+            order = ", in Fortran order" if is_fortran else ""
             raise BadSampleError(
-                f"{name}: {found} array of {len(shape)} dimensions; {np.dtype(dtype)} of {ndim} expected"
+                f"{name}: {found} array of {len(shape)} dimensions{order}; {np.dtype(dtype)} of {ndim} in C order expected"
             )
-        if expected > MAX_ARRAY_BYTES or expected != len(data) - begin:
-            raise BadSampleError(f"{name}: header promises {expected} bytes, {len(data) - begin} follow")
-        values = np.frombuffer(data, found, count, begin) if count else np.empty(0, found)
-        if found.itemsize > 1:
-            values = values.copy()  # it may lie at any byte
-        return values.reshape(shape, order="F" if is_fortran else "C")
+        if expected > MAX_ARRAY_BYTES or expected != size - begin:
+            raise BadSampleError(f"{name}: header promises {expected} bytes, {size - begin} follow")
     except BadSampleError:
         raise
     except Exception as error:  # a header is parsed as a literal, which raises nearly anything on hostile bytes
         raise BadSampleError(f"{name}: not a readable npy: {error}") from None
+    return shape, begin
 
 
 def decode_integer(data: bytes, name: str) -> int:
@@ -146,7 +173,8 @@ def _decode_packed(key: str, fields: dict[str, Any]) -> BlockArrays:
     for name in PACKED_FIELDS[:3]:
         if name not in fields:
             raise BadSampleError(f"{key}.{name}: missing")
-    images = decode_npy(fields["images.npy"], f"{key}.images.npy", np.uint8, 4)
+    name, stored = f"{key}.images.npy", fields["images.npy"]
+    images = locate_npy(stored, name) if isinstance(stored, MemberPlace) else decode_npy(stored, name, np.uint8, 4)
     labels = decode_npy(fields["labels.npy"], f"{key}.labels.npy", np.int64, 1)
     if len(fields["keys.txt"]) > MAX_TEXT_BYTES:
         raise BadSampleError(f"{key}.keys.txt: larger than {MAX_TEXT_BYTES} bytes")

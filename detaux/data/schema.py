@@ -3,7 +3,8 @@
 A shard set is a folder with `manifest.json` and one or more tars per split. Two layouts:
 
 packed    a member group is a block of samples: ``KEY.images.npy`` uint8 [n, H, W, C], ``KEY.labels.npy`` int64 [n],
-          ``KEY.keys.txt`` one sample key a line, and ``KEY.factors.npy`` int64 [n, F] where factors are known.
+          ``KEY.keys.txt`` one sample key a line, and ``KEY.factors.npy`` int64 [n, F] where factors are known; arrays in C
+          order.
 standard  a member group is a sample: ``KEY.png|jpg|jpeg|webp``, ``KEY.cls`` and, where factors are known, ``KEY.json``
           with {"factors": [..]}.
 

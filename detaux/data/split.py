@@ -11,10 +11,10 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from detaux.config.schema import DataConfig
 from detaux.data.cache import SampleTable
-from detaux.data.decode import BadSampleError, decode_group, group_members
+from detaux.data.decode import MAX_HEADER_BYTES, BadSampleError, MemberPlace, decode_group, group_members
+from detaux.data.file_images import FileImages, FileSpan
 from detaux.data.plan import BlockPlace, find_stand_ins, list_blocks
 from detaux.data.schema import Manifest, Shard, read_manifest
 from detaux.errors import UserError
@@ -31,6 +32,9 @@ from detaux.runtime.files import hash_file
 from detaux.runtime.ranks import gather_objects, is_first, rank, world_size
 
 log = logging.getLogger(__name__)
+
+KEPT_BLOCKS = 4096  # without their images: some 100 MB where a block holds 256 samples
+Field = bytes | memoryview | MemberPlace  # of a tar member
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def load_split(folder: Path, split: str, config: DataConfig, device: torch.devic
     reader = SplitReader(folder, split, config)
     table = reader.read_table(device, needs_factors=True)
     images, labels, keys, factors = table.images, table.labels, table.keys, table.factors
+    assert isinstance(images, Tensor)
     if not table.is_good.all():
         good = torch.from_numpy(np.flatnonzero(table.is_good))
         images, labels, keys = images[good.to(images.device)], labels[good], [keys[row] for row in good.tolist()]
@@ -91,9 +96,12 @@ class SplitReader:
             places = [place for place in self.places if place.shard == shard]
             self._quarantine({place.first_slot for place in places}, sum(p.samples for p in places), [problem])
 
-    def read(self, places: Callable[[], Iterable[BlockPlace]]) -> Iterator[Block]:
-        """Blocks in the order of `places()`, decoded by `data.workers` processes (0: by this one)."""
-        dataset = _Blocks(self.folder, self.manifest, places, frozenset(self._damaged))
+    def read(self, places: Callable[[], Iterable[BlockPlace]], *, in_files: bool = False) -> Iterator[Block]:
+        """Blocks in the order of `places()`, decoded by `data.workers` processes (0: by this one).
+
+        `in_files` leaves the images of packed tars where they are.
+        """
+        dataset = _Blocks(self.folder, self.manifest, places, frozenset(self._damaged), in_files)
         # its own generator: reading must not move the random state of the run
         loader = DataLoader(
             dataset, batch_size=None, num_workers=self.config.workers, generator=torch.Generator().manual_seed(0)
@@ -106,15 +114,18 @@ class SplitReader:
 
     def read_table(self, device: torch.device, *, needs_factors: bool) -> SampleTable:
         """The whole split, row = slot, its images on `device`."""
-        table = self.blank_table(self.samples, device=device, needs_factors=needs_factors)
+        table = self.blank_table(self.samples, needs_factors=needs_factors, device=device)
         for block in self.read(partial(iter, self.places)):
             table.put(block.place.first_slot, block.table)
         return table
 
-    def blank_table(self, rows: int, *, device: torch.device, needs_factors: bool) -> SampleTable:
-        """A table for `rows` samples of this split."""
+    def blank_table(
+        self, rows: int, *, needs_factors: bool, device: torch.device | None = None, in_files: bool = False
+    ) -> SampleTable:
+        """A table for `rows` samples of this split, its images on `device` or in their files."""
         shape = (self.manifest.side, self.manifest.side, self.manifest.channels)
-        return SampleTable.blank(rows, shape, len(self.manifest.factors) if needs_factors else 0, device)
+        factors = len(self.manifest.factors) if needs_factors else 0
+        return SampleTable.blank(rows, shape, factors, device, in_files=in_files)
 
     def _quarantine(self, first_slots: set[int], bad: int, problems: list[str]) -> None:
         self._inspected |= first_slots
@@ -137,26 +148,35 @@ class _Blocks(IterableDataset[Block]):
         manifest: Manifest,
         places: Callable[[], Iterable[BlockPlace]],
         damaged: frozenset[str],
+        in_files: bool,
     ) -> None:
         self.folder, self.manifest, self.places, self.damaged = folder, manifest, places, damaged
+        self.in_files = in_files
 
     def __iter__(self) -> Iterator[Block]:
         worker = get_worker_info()
         start, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        # what is left in files is small: later epochs find it here
+        read = lru_cache(KEPT_BLOCKS)(self._read) if self.in_files else self._read
         for place in islice(self.places(), start, None, stride):
-            if place.shard in self.damaged:
-                yield Block(place, _blank_table(self.manifest, place.samples), [])
-            else:
-                yield read_block(self.folder, self.manifest, place)
+            block = read(place)
+            if isinstance(block.table.images, FileImages):
+                block.table.images.read_ahead()
+            yield block
+
+    def _read(self, place: BlockPlace) -> Block:
+        if place.shard in self.damaged:
+            return Block(place, _blank_table(self.manifest, place.samples, in_files=self.in_files), [])
+        return read_block(self.folder, self.manifest, place, in_files=self.in_files)
 
 
-def read_block(folder: Path, manifest: Manifest, place: BlockPlace) -> Block:
+def read_block(folder: Path, manifest: Manifest, place: BlockPlace, *, in_files: bool) -> Block:
     """Read and decode one block; what is wrong with it is told in `problems`, never raised."""
     step = place.samples if manifest.layout == "packed" else 1
     parts: list[SampleTable | None] = []
     problems: list[str] = []
     try:
-        groups = read_groups(folder / place.shard, place)
+        groups = read_groups(folder / place.shard, place, in_files=in_files)
         if len(groups) * step != place.samples:
             raise BadSampleError(f"{len(groups)} member groups, not {place.samples // step}")
         for group in groups:
@@ -168,23 +188,19 @@ def read_block(folder: Path, manifest: Manifest, place: BlockPlace) -> Block:
     except Exception as error:  # hostile bytes make tar and image libraries raise nearly anything
         reason = str(error) or type(error).__name__
         parts, problems = [], [f"{place.shard}: block at byte {place.offset}: {reason}"]
-    return Block(place, _join(parts, manifest, place.samples), problems)
-
-
-def _join(parts: list[SampleTable | None], manifest: Manifest, samples: int) -> SampleTable:
-    """The parts one after the other, bad rows for None and for what is missing of `samples`."""
     if len(parts) == 1 and parts[0] is not None:
-        return parts[0]
-    table = _blank_table(manifest, samples)
+        return Block(place, parts[0], problems)
+    table = _blank_table(manifest, place.samples, in_files=in_files)
     for number, part in enumerate(parts):
         if part is not None:
-            table.put(number * len(part.keys), part)
+            table.put(number * step, part)
     table.stand_ins = find_stand_ins(table.is_good)
-    return table
+    return Block(place, table, problems)
 
 
-def _blank_table(manifest: Manifest, rows: int) -> SampleTable:
-    return SampleTable.blank(rows, (manifest.side, manifest.side, manifest.channels), len(manifest.factors))
+def _blank_table(manifest: Manifest, rows: int, *, in_files: bool) -> SampleTable:
+    shape = (manifest.side, manifest.side, manifest.channels)
+    return SampleTable.blank(rows, shape, len(manifest.factors), in_files=in_files)
 
 
 def _decode_part(group: dict[str, Any], manifest: Manifest, samples: int) -> SampleTable:
@@ -198,8 +214,9 @@ def _decode_part(group: dict[str, Any], manifest: Manifest, samples: int) -> Sam
     width = 0 if arrays.factors is None else arrays.factors.shape[1]
     if width != len(manifest.factors):
         raise BadSampleError(f"{name}: {width} factors, not {len(manifest.factors)}")
+    images = arrays.images
     return SampleTable(
-        images=torch.from_numpy(np.require(arrays.images, requirements="W")),
+        images=images if isinstance(images, FileImages) else torch.from_numpy(np.require(images, requirements="W")),
         labels=torch.from_numpy(arrays.labels),
         keys=arrays.keys,
         factors=None if arrays.factors is None else torch.from_numpy(arrays.factors),
@@ -207,8 +224,8 @@ def _decode_part(group: dict[str, Any], manifest: Manifest, samples: int) -> Sam
     )
 
 
-def read_groups(path: Path, place: BlockPlace) -> list[dict[str, Any]]:
-    """Member groups of one block, its .npy members as views of what was read.
+def read_groups(path: Path, place: BlockPlace, *, in_files: bool) -> list[dict[str, Any]]:
+    """Member groups of one block, its .npy members as views of what was read; `in_files` leaves the images in the file.
 
     Raises BadSampleError where the tar is cut off or a member is no plain file inside it.
     """
@@ -216,22 +233,42 @@ def read_groups(path: Path, place: BlockPlace) -> list[dict[str, Any]]:
         present = os.fstat(stream.fileno()).st_size
         if present < place.offset + place.size:
             raise BadSampleError(f"the file ends at byte {present} of {place.offset + place.size}")
+        if in_files:
+            span = io.BufferedReader(FileSpan(stream, place.offset, place.size))
+            return list(group_members(_read_members(span, partial(_leave_images, span, path, place.offset))))
         stream.seek(place.offset)
         block = io.BytesIO(stream.read(place.size))  # which nothing else holds, so that getbuffer copies nothing
-    data = block.getbuffer()
-    members: list[tuple[str, bytes | memoryview]] = []
+    return list(group_members(_read_members(block, partial(_view_arrays, block.getbuffer()))))
+
+
+def _read_members(block: BinaryIO, read_field: Callable[[tarfile.TarInfo], Field]) -> Iterator[tuple[str, Field]]:
+    """(name, field) of the plain files in the tar `block`."""
     with tarfile.open(fileobj=block, mode="r:") as archive:
         for member in archive:
             if not (member.isreg() or member.isdir()) or member.issparse():
                 raise BadSampleError(f"{member.name} is a link or another special file")
             if member.name.startswith("/") or ".." in PurePosixPath(member.name).parts:
                 raise BadSampleError(f"{member.name} is a path that leaves the shard")
-            field = data[member.offset_data : member.offset_data + member.size]
-            if len(field) != member.size:
-                raise BadSampleError(f"{member.name} is cut off")
             if member.isreg():
-                members.append((member.name, field if member.name.endswith(".npy") else bytes(field)))
-    return list(group_members(members))
+                yield member.name, read_field(member)
+
+
+def _view_arrays(data: memoryview, member: tarfile.TarInfo) -> Field:
+    """A member of a block that was read whole."""
+    field = data[member.offset_data : member.offset_data + member.size]
+    if len(field) != member.size:
+        raise BadSampleError(f"{member.name} is cut off")
+    return field if member.name.endswith(".npy") else bytes(field)
+
+
+def _leave_images(block: BinaryIO, path: Path, begin: int, member: tarfile.TarInfo) -> Field:
+    """A member of a block that begins at byte `begin` of a file; of images, their place alone."""
+    is_left = member.name.endswith(".images.npy")
+    block.seek(member.offset_data)
+    field = block.read(min(member.size, MAX_HEADER_BYTES) if is_left else member.size)
+    if member.offset_data + member.size > block.seek(0, os.SEEK_END):
+        raise BadSampleError(f"{member.name} is cut off")
+    return MemberPlace(path, begin + member.offset_data, member.size, field) if is_left else field
 
 
 def find_damaged(folder: Path, manifest: Manifest, split: str, part: int = 0, parts: int = 1) -> dict[str, str]:

@@ -5,7 +5,6 @@ a sample that cannot be read is taken by the next good one of its block, or of t
 bad, so that every rank and worker count sees the same number of batches.
 """
 
-import weakref
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from detaux.config.schema import DataConfig
 from detaux.data.cache import Chunk, SampleTable, Window, build_chunk
@@ -100,24 +98,17 @@ def cut_chunks(table: SampleTable, plan: Plan, first: int) -> Iterator[Chunk]:
 
 
 def read_chunks(reader: SplitReader, plan: Plan, first: int, *, needs_factors: bool) -> Iterator[Chunk]:
-    """The same windows, each read from the tars into a table of its own."""
-    blocks = reader.read(partial(plan_blocks, *plan, first))
-    # images of tables that no chunk or window holds any more: fresh memory takes as long as a copy
-    spare: list[Tensor] = []
+    """The same windows, each read from the tars into a table of its own; of packed tars, the images are read when they are
+    taken."""
+    in_files = reader.manifest.layout == "packed"
+    blocks = reader.read(partial(plan_blocks, *plan, first), in_files=in_files)
     for position, window in plan_windows(*plan, first):
-        table = reader.blank_table(len(window.order), device=torch.device("cpu"), needs_factors=needs_factors)
-        if spare and len(spare[-1]) == len(table.images):
-            table.images = spare.pop()
-        spare.clear()
-        weakref.finalize(table, spare.append, table.images).atexit = False
+        table = reader.blank_table(len(window.order), needs_factors=needs_factors, in_files=in_files)
         row = 0
         for block in islice(blocks, len(window.blocks)):
             table.put(row, block.table)
             row += block.place.samples
-        chunk = _show(position, table, window.order, window.slots)
-        del table
-        yield chunk
-        del chunk  # or it would hold its table until the next one is made
+        yield _show(position, table, window.order, window.slots)
 
 
 def _show(position: int, table: SampleTable, order: np.ndarray, slots: np.ndarray) -> Chunk:

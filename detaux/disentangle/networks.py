@@ -1,7 +1,8 @@
 """Encoders f and decoders g (paper, Eq. 1): image -> latent code and back, one builder pair per architecture.
 
 N images, C channels, S side in pixels, D latent size. An image whose side does not fit the strides is padded with
-zeros on the way in and cropped on the way out.
+zeros on the way in and cropped on the way out. A code is a vector, or a map of C channels on a grid of G x G laid out as
+one, position by position: D = G G C.
 """
 
 from collections.abc import Callable
@@ -35,6 +36,24 @@ class CropTo(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images[..., : self.side, : self.side]
+
+
+class FlattenMap(nn.Module):
+    """Maps [N, C, G, G] to codes [N, G G C], position by position."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.permute(0, 2, 3, 1).flatten(1)
+
+
+class UnflattenMap(nn.Module):
+    """The reverse of FlattenMap, for a given grid G."""
+
+    def __init__(self, grid: int) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return codes.unflatten(1, (self.grid, self.grid, -1)).permute(0, 3, 1, 2)
 
 
 def _round_up(side: int, multiple: int) -> int:
@@ -110,16 +129,9 @@ class UpBlock(nn.Module):
         return functional.relu(self.skip(maps) + self.body(maps))
 
 
-def build_resnet18(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
-    """ResNet-18 as published, and its mirror (paper, section 5.2), for sides of 32 to 224 pixels."""
-    from torchvision.models import resnet18  # seconds of import, needed for this architecture alone
-
-    padded = _round_up(side, 32)
-    body = resnet18(weights=None, num_classes=latent)
-    grid = padded // 32
-    decoder = nn.Sequential(
-        nn.Linear(latent, 512 * grid * grid),
-        nn.Unflatten(1, (512, grid, grid)),
+def _mirror_resnet18(side: int) -> list[nn.Module]:
+    """Maps [N, 512, G, G] to images: ResNet-18 backwards."""
+    return [
         UpBlock(512, 256),
         UpBlock(256, 128),
         UpBlock(128, 64),
@@ -127,14 +139,39 @@ def build_resnet18(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
         nn.Upsample(scale_factor=2.0, mode="nearest"),
         nn.Conv2d(64, CHANNELS, 3, padding=1),
         CropTo(side),
+    ]
+
+
+def build_resnet18(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
+    """ResNet-18 as published, and its mirror (paper, section 5.2), for sides of 32 to 224 pixels."""
+    from torchvision.models import resnet18  # seconds of import, needed for this architecture alone
+
+    padded = _round_up(side, 32)
+    grid = padded // 32
+    encoder = nn.Sequential(PadTo(padded), resnet18(weights=None, num_classes=latent))
+    decoder = nn.Sequential(
+        nn.Linear(latent, 512 * grid * grid), nn.Unflatten(1, (512, grid, grid)), *_mirror_resnet18(side)
     )
-    return nn.Sequential(PadTo(padded), body), decoder
+    return encoder, decoder
+
+
+def build_resnet18_map(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
+    """ResNet-18 up to its last map, compressed to `latent` channels, and its mirror (paper, section 5.2, Cars): at 224
+    pixels and 512 channels D = 7 x 7 x 512 = 25,088."""
+    from torchvision.models import resnet18
+
+    padded = _round_up(side, 32)
+    stages = list(resnet18(weights=None).children())[:-2]  # all but the pooling and the classifier
+    encoder = nn.Sequential(PadTo(padded), *stages, nn.Conv2d(512, latent, 1), FlattenMap())
+    decoder = nn.Sequential(UnflattenMap(padded // 32), nn.Conv2d(latent, 512, 1), *_mirror_resnet18(side))
+    return encoder, decoder
 
 
 ARCHITECTURES: dict[str, Callable[[int, int], tuple[nn.Module, nn.Module]]] = {
     "patch_conv": build_patch_conv,
     "simple_conv": build_simple_conv,
     "resnet18": build_resnet18,
+    "resnet18_map": build_resnet18_map,
 }
 
 

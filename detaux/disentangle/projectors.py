@@ -1,4 +1,7 @@
-"""The K projectors p_1..p_K (paper, Eq. 1 and section 5): two-layer MLPs held as one stack of weights."""
+"""The K projectors p_1..p_K (paper, Eq. 1 and section 5): two-layer MLPs held as one stack of weights.
+
+N images, K subspaces, H hidden units, D latent size, C channels of a code that is a map; a vector has C = D.
+"""
 
 import math
 
@@ -9,18 +12,22 @@ from torch import Tensor, nn
 class StackedProjectors(nn.Module):
     """Map latents [N, D] to subspaces [N, K, D] by K two-layer MLPs in two batched products.
 
-    Equal to a list of K ``Linear(D, H), ReLU, Linear(H, D)``, without K small launches.
+    Equal to a list of K ``Linear(C, H), ReLU, Linear(H, C)``, without K small launches. A code of D = P C numbers is a map
+    of P positions, laid out one after the other, and the same MLP serves them all: two 1x1 convolutions (paper, section 5.2).
     """
 
-    def __init__(self, subspaces: int, latent: int, hidden: int) -> None:
+    def __init__(self, subspaces: int, channels: int, hidden: int) -> None:
         super().__init__()
-        self.hidden_weight_KDH = nn.Parameter(torch.randn(subspaces, latent, hidden) * math.sqrt(2 / latent))
+        self.hidden_weight_KCH = nn.Parameter(torch.randn(subspaces, channels, hidden) * math.sqrt(2 / channels))
         self.hidden_bias_K1H = nn.Parameter(torch.zeros(subspaces, 1, hidden))
-        self.output_weight_KHD = nn.Parameter(torch.randn(subspaces, hidden, latent) * math.sqrt(2 / hidden))
-        self.output_bias_K1D = nn.Parameter(torch.zeros(subspaces, 1, latent))
+        self.output_weight_KHC = nn.Parameter(torch.randn(subspaces, hidden, channels) * math.sqrt(2 / hidden))
+        self.output_bias_K1C = nn.Parameter(torch.zeros(subspaces, 1, channels))
 
     def forward(self, latents_ND: Tensor) -> Tensor:
-        subspaces = self.hidden_weight_KDH.shape[0]
-        latents_KND = latents_ND.expand(subspaces, *latents_ND.shape)
-        hidden_KNH = torch.baddbmm(self.hidden_bias_K1H, latents_KND, self.hidden_weight_KDH).relu()
-        return torch.baddbmm(self.output_bias_K1D, hidden_KNH, self.output_weight_KHD).transpose(0, 1)
+        subspaces, channels, _ = self.hidden_weight_KCH.shape
+        # rows: an image each for vectors, a position of an image each for maps
+        rows = latents_ND.reshape(-1, channels)
+        rows = rows.expand(subspaces, *rows.shape)
+        hidden = torch.baddbmm(self.hidden_bias_K1H, rows, self.hidden_weight_KCH).relu()
+        projected = torch.baddbmm(self.output_bias_K1C, hidden, self.output_weight_KHC)
+        return projected.view(subspaces, *latents_ND.shape).transpose(0, 1)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from detaux.losses.numerics import widen
-from detaux.runtime.ranks import gather_rows, global_mean, rank, world_size
+from detaux.runtime.ranks import gather_rows, rank, world_size
 
 
 def principal_contrast_loss(principal_ND: Tensor, labels_N: Tensor, margin: float) -> Tensor:
@@ -23,7 +23,11 @@ def principal_contrast_loss(principal_ND: Tensor, labels_N: Tensor, margin: floa
     Checked:   tests/losses/test_principal_contrast.py.
     """
     values_ND = widen(principal_ND)
-    all_MD, all_labels_M = gather_rows(values_ND), gather_rows(labels_N)
+    # one exchange for both; a label is small enough to be exact in float32
+    all_MD, all_labels_M = gather_rows(torch.cat([values_ND, labels_N[:, None].to(values_ND)], 1)).split(
+        [values_ND.shape[1], 1], 1
+    )
+    all_labels_M = all_labels_M.squeeze(1).to(labels_N)
     is_known_NM = (labels_N[:, None] >= 0) & (all_labels_M >= 0)
     is_same_NM = labels_N[:, None] == all_labels_M
     # row n is image begin + n of all, and each pair counts once, in the row of its first image
@@ -32,9 +36,17 @@ def principal_contrast_loss(principal_ND: Tensor, labels_N: Tensor, margin: floa
     different_NM = (~is_same_NM & is_known_NM).to(values_ND.dtype).triu(begin + 1)
     # As in oracle.py, the product form of cdist would cancel; its gradient at distance 0 is 0.
     distance_NM = torch.cdist(values_ND, all_MD, compute_mode="donot_use_mm_for_euclid_dist")
-    # counts as means over ranks, because the losses of the ranks are averaged too
-    pulled = (same_NM * distance_NM.square()).sum() / global_mean(same_NM.sum()).clamp_min(1 / world_size())
-    pushed = (different_NM * (margin - distance_NM).relu().square()).sum() / global_mean(different_NM.sum()).clamp_min(
-        1 / world_size()
-    )
-    return pulled + pushed
+    pulled = (same_NM * distance_NM.square()).sum()
+    pushed = (different_NM * (margin - distance_NM).relu().square()).sum()
+    same, different = count_pairs(all_labels_M)
+    # the losses of the ranks are averaged, and each is a part of the sum
+    return world_size() * (pulled / same.clamp_min(1) + pushed / different.clamp_min(1))
+
+
+def count_pairs(labels_M: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of the pairs n < m of labels [M] have one label and how many have two; -1 is no label and in no pair."""
+    ordered_M = labels_M.sort().values
+    alike_M = torch.searchsorted(ordered_M, ordered_M, right=True) - torch.searchsorted(ordered_M, ordered_M)
+    is_known_M = ordered_M >= 0
+    same, known = torch.where(is_known_M, alike_M - 1, 0).sum() // 2, is_known_M.sum()
+    return same, known * (known - 1) // 2 - same

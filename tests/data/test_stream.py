@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from detaux.config.schema import DataConfig
+from detaux.data.file_images import FileImages
 from detaux.data.plan import list_blocks, plan_epoch
 from detaux.data.schema import read_manifest
 from detaux.data.stream import SampleStream, choose_storage
@@ -112,18 +113,14 @@ def test_window_after_one_that_reaches_far_ahead_holds_what_it_was_asked_for(bui
         stream.window(3, 25)
 
 
-def test_memory_of_a_window_is_used_again_only_when_nobody_holds_it(build_shards):
-    shards = build_shards(sizes=((8, 8), (8, 8)))
-    images = walk(open_stream(shards, WAYS[1]), 320, batch=8)[4]
-    stream, held, begins = open_stream(shards, WAYS[1]), {}, []
-    for first in range(0, 320, 8):
-        window = stream.window(first, 8)
-        begins.append(window._tables[0].images.data_ptr())
-        if first % 24 == 0:
-            held[first] = window
-    assert len(set(begins)) < len(begins)
-    for first, window in held.items():
-        assert torch.equal(window.images(torch.arange(8)), images[first : first + 8])
+def test_stream_without_a_cache_reads_the_images_asked_for_and_no_other(build_shards, monkeypatch):
+    stream, read = open_stream(build_shards(), WAYS[1]), []
+    monkeypatch.setattr(FileImages, "fill", lambda self, batch, places, rows: read.extend(rows.tolist()))
+    window = stream.window(4, 20)
+    window.keys([0, 19])
+    assert read == []
+    window.images(torch.tensor([3, 11]))
+    assert len(read) == 2
 
 
 def test_windows_of_other_batches_agree(build_shards):

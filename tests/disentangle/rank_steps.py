@@ -46,7 +46,8 @@ def left_local(statistic):
     for name in names:
         setattr(module, name, lambda values: values)
     if statistic == "contrast":
-        module.rank, true["rank"] = lambda: 0, module.rank
+        true |= {"rank": module.rank, "world_size": module.world_size}
+        module.rank, module.world_size = lambda: 0, lambda: 1
     yield
     train.draw_mixes = draw_mixes
     for name, function in true.items():

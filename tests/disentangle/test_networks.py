@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from detaux.disentangle.networks import ARCHITECTURES
+from detaux.disentangle.networks import ARCHITECTURES, FlattenMap, UnflattenMap
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,21 @@ def test_autoencoder_shapes_match_side_and_latent(name, side):
     latents = encoder(torch.rand(2, 3, side, side))
     assert latents.shape == (2, 10)
     assert decoder(latents).shape == (2, 3, side, side)
+
+
+@pytest.mark.parametrize(("side", "positions"), [(32, 1), (64, 4), (100, 16)])
+def test_resnet18_map_gives_a_code_for_every_position(side, positions):
+    encoder, decoder = ARCHITECTURES["resnet18_map"](side, 6)
+    latents = encoder(torch.rand(2, 3, side, side))
+    assert latents.shape == (2, 6 * positions)
+    assert decoder(latents).shape == (2, 3, side, side)
+
+
+def test_a_map_comes_back_from_its_code():
+    maps = torch.rand(2, 6, 3, 3)
+    codes = FlattenMap()(maps)
+    torch.testing.assert_close(codes[1, 6 * 5 : 6 * 6], maps[1, :, 1, 2])  # position 5 of 3 x 3
+    torch.testing.assert_close(UnflattenMap(3)(codes), maps)
 
 
 def test_simple_conv_at_64_has_the_released_layers():

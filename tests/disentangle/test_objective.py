@@ -65,10 +65,10 @@ def test_objective_in_official_form_matches_independent_official_loss(official, 
     theirs.encoder.load_state_dict(ours.encoder.state_dict())
     theirs.decoder.load_state_dict(ours.decoder.state_dict())
     for index, projector in enumerate(theirs.projectors):
-        projector[0].weight.data = ours.projectors.hidden_weight_KDH[index].T.clone()
+        projector[0].weight.data = ours.projectors.hidden_weight_KCH[index].T.clone()
         projector[0].bias.data = ours.projectors.hidden_bias_K1H[index, 0].clone()
-        projector[2].weight.data = ours.projectors.output_weight_KHD[index].T.clone()
-        projector[2].bias.data = ours.projectors.output_bias_K1D[index, 0].clone()
+        projector[2].weight.data = ours.projectors.output_weight_KHC[index].T.clone()
+        projector[2].bias.data = ours.projectors.output_bias_K1C[index, 0].clone()
     weights = {**official.WEIGHTS, "consistency": consistency}
     monkeypatch.setattr(official, "WEIGHTS", weights)
     images, labels, _ = build_batch()
@@ -109,7 +109,7 @@ def test_no_pull_leaves_free_subspaces_of_different_pairs_alone():
             pairs=PairsConfig(pull=pull, principal_contrast=0.0),
         )
         loss.backward()
-        return model.projectors.output_weight_KHD.grad[1:].abs().sum()
+        return model.projectors.output_weight_KHC.grad[1:].abs().sum()
 
     assert gradient(0.0) == 0
     assert gradient(1.0) > 0

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from detaux.losses.principal_contrast import principal_contrast_loss
+from detaux.losses.principal_contrast import count_pairs, principal_contrast_loss
 
 
 def test_principal_contrast_matches_hand_value():
@@ -73,3 +73,10 @@ def test_images_without_a_label_are_in_no_pair(draw):
     values = principal.requires_grad_()
     principal_contrast_loss(values, labels, 3.0).backward()
     assert torch.equal(values.grad.abs().sum(1) > 0, known)
+
+
+def test_pairs_are_counted_as_by_a_loop():
+    labels = [3, -1, 0, 3, 3, -1, 0, 7]
+    pairs = [(a, b) for place, a in enumerate(labels) for b in labels[place + 1 :] if min(a, b) >= 0]
+    same, different = count_pairs(torch.tensor(labels))
+    assert (int(same), int(different)) == (sum(a == b for a, b in pairs), sum(a != b for a, b in pairs))
