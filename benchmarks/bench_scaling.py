@@ -6,8 +6,9 @@ Measures, interleaved round by round: the step of one rank with B pairs and with
 that share B (strong scaling) and have B each (weak). `efficiency` is pairs/s of two ranks over twice those of one rank; it
 is at most what the machine's cores allow: two lone processes at a time are measured beside it (`two alone`).
 
-The model, in seconds:   step(N) = compute(B / N) + data + reduce(N)
-    compute   measured; on one rank, with the share of the batch that a rank has
+The model, in seconds:   step(N) = slowest(N) + data + reduce(N)
+    slowest   the longest of N computations, since each step waits for it: the mean of that over the steps measured, of two
+              lone processes, with the share of the batch that a rank has
     reduce    gradients, one all-reduce, nothing hidden: a ring, 2 (N - 1) latency + 2 (N - 1) / N bytes / bandwidth, or a tree,
               2 log2(N) (latency + bytes / bandwidth), whichever is quicker; and S small ones of batch statistics,
               S 2 log2(N) latency
@@ -27,7 +28,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from results import append_row
@@ -69,16 +72,19 @@ def time_reduce(size: int, repeats: int) -> float:
     return (time.perf_counter() - begun) / repeats
 
 
-def measure(config: Config, shards: Path, steps: int) -> dict[str, float]:
+def measure(config: Config, shards: Path, steps: int) -> dict[str, Any]:
     """Seconds of a step and of its data on this rank, and of two all-reduces where there are other ranks."""
     trainer = build_trainer(config, shards)
     for step in range(WARM):
         trainer.step(step)
     trainer.data_seconds = 0.0
-    begun = time.perf_counter()
+    times = [time.perf_counter()]
     for step in range(WARM, WARM + steps):
         trainer.step(step)
-    found = {"step": (time.perf_counter() - begun) / steps, "data": trainer.data_seconds / steps}
+        times.append(time.perf_counter())
+    durations = [after - before for before, after in pairwise(times)]
+    found: dict[str, Any] = {"step": statistics.mean(durations), "durations": durations}
+    found["data"] = trainer.data_seconds / steps
     found["gradient_bytes"] = sum(parameter.numel() * 4 for parameter in trainer.model.parameters())
     if world_size() > 1:
         found |= {"small": time_reduce(SMALL, 50), "large": time_reduce(LARGE, 10)}
@@ -114,9 +120,16 @@ def start(ranks: int, arguments: argparse.Namespace, shards: Path, pairs: int) -
     ]
 
 
-def finish(processes: list[subprocess.Popen[str]]) -> list[dict[str, float]]:
+def finish(processes: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
     outputs = [process.communicate()[0] for process in processes]
     return [json.loads(output.splitlines()[-1]) for output in outputs if output]
+
+
+def find_slowest(durations: list[float], ranks: int) -> float:
+    """Mean of the longest of `ranks` durations drawn from those measured."""
+    ordered, count = sorted(durations), len(durations)
+    chances = [((place + 1) / count) ** ranks - (place / count) ** ranks for place in range(count)]
+    return sum(chance * duration for chance, duration in zip(chances, ordered, strict=True))
 
 
 def predict(compute: float, data: float, gradient_bytes: float, ranks: int, latency: float, bandwidth: float) -> float:
@@ -139,9 +152,10 @@ def main() -> None:
         run_rank(arguments)
         return
     pairs = arguments.pairs
-    cases = {"one rank, B": [(1, pairs)], "one rank, B / 2": [(1, pairs // 2)], "two alone, B": [(1, pairs)] * 2}
+    cases = {"one rank, B": [(1, pairs)], "one rank, B / 2": [(1, pairs // 2)]}
+    cases |= {"two alone, B": [(1, pairs)] * 2, "two alone, B / 2": [(1, pairs // 2)] * 2}
     cases |= {"two ranks share B": [(2, pairs)], "two ranks, B each": [(2, 2 * pairs)]}
-    rounds: dict[str, list[dict[str, float]]] = {case: [] for case in cases}
+    rounds: dict[str, list[dict[str, Any]]] = {case: [] for case in cases}
     with tempfile.TemporaryDirectory() as folder:
         shards = Path(folder) / "shards"
         make_shards(load_config(arguments.config, arguments.overrides), shards, "the benchmark")
@@ -149,11 +163,13 @@ def main() -> None:
             for case, runs in cases.items():
                 started = [start(ranks, arguments, shards, size) for ranks, size in runs]
                 found = [finish(processes)[0] for processes in started]
-                rounds[case].append({name: statistics.mean(one[name] for one in found) for name in found[0]})
+                durations = [duration for one in found for duration in one.pop("durations")]
+                means = {name: statistics.mean(one[name] for one in found) for name in found[0]}
+                rounds[case].append({**means, "durations": durations})
     report(rounds, arguments, pairs)
 
 
-def report(rounds: dict[str, list[dict[str, float]]], arguments: argparse.Namespace, pairs: int) -> None:
+def report(rounds: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace, pairs: int) -> None:
     """Print the measurements, the model beside them and its predictions; append the rows."""
 
     def median(case: str, name: str = "step") -> float:
@@ -163,6 +179,7 @@ def report(rounds: dict[str, list[dict[str, float]]], arguments: argparse.Namesp
         "one rank, B": 1,
         "one rank, B / 2": 0.5,
         "two alone, B": 2,
+        "two alone, B / 2": 1,
         "two ranks share B": 1,
         "two ranks, B each": 2,
     }
@@ -192,14 +209,14 @@ def report(rounds: dict[str, list[dict[str, float]]], arguments: argparse.Namesp
         f"\nall-reduce of two ranks here: latency {latency * 1e6:.0f} us, {bandwidth / 1e9:.2f} GB/s; "
         f"gradients {size / 1e6:.2f} MB"
     )
-    slower = median("two alone, B") / median("one rank, B")  # what the cores cost each other, ranks or not
-    for case, alone in (("two ranks share B", "one rank, B / 2"), ("two ranks, B each", "one rank, B")):
-        compute = slower * (median(alone) - median(alone, "data"))
-        modelled = predict(compute, slower * median(alone, "data"), size, 2, latency, bandwidth)
+    for case, alone in (("two ranks share B", "two alone, B / 2"), ("two ranks, B each", "two alone, B")):
+        durations = [duration for one in rounds[alone] for duration in one["durations"]]
+        compute = find_slowest(durations, 2) - median(alone, "data")
+        modelled = predict(compute, median(alone, "data"), size, 2, latency, bandwidth)
         print(f"{case:20} modelled {modelled * 1e3:6.2f} ms, measured {median(case) * 1e3:6.2f} ms")
     compute = ASSUMED_PAIRS / ASSUMED_PAIRS_PER_SECOND
     print(
-        f"\nASSUMED, nothing here is measured: a GPU takes {ASSUMED_PAIRS} pairs in {compute * 1e3:.1f} ms, data hidden; "
+        f"\nASSUMED, nothing here is measured: every GPU takes {ASSUMED_PAIRS} pairs in {compute * 1e3:.1f} ms, data hidden; "
         "(latency, bandwidth) of the network as below"
     )
     for ranks, (wait, rate) in NETWORKS.items():

@@ -87,7 +87,8 @@ class SampleTable:
     def fill(self, batch: Tensor, places: Tensor, rows: Tensor) -> None:
         """Copy the images of the rows [n] to `batch` [m, H, W, C], on the CPU as they are, at `places` [n]."""
         if isinstance(self.images, Tensor):
-            batch.index_copy_(0, places, self.images.index_select(0, rows))
+            # index_copy_ takes thirty times as long
+            batch.numpy()[places.numpy()] = self.images.index_select(0, rows).numpy()
         else:
             self.images.fill(batch, places, rows)
 
