@@ -6,9 +6,9 @@ Measures, interleaved round by round: the step of one rank with B pairs and with
 that share B (strong scaling) and have B each (weak). `efficiency` is pairs/s of two ranks over twice those of one rank; it
 is at most what the machine's cores allow: two lone processes at a time are measured beside it (`two alone`).
 
-The model, in seconds:   step(N) = slowest(N) + data + reduce(N)
-    slowest   the longest of N computations, since each step waits for it: the mean of that over the steps measured, of two
-              lone processes, with the share of the batch that a rank has
+The model, in seconds:   step(N) = slowest(N) + reduce(N)
+    slowest   the longest of N computations, data included, since each step waits for it: drawn from the steps of two lone
+              processes with the share of the batch that a rank has; for many GPUs, which are taken to be alike, any of them
     reduce    gradients, one all-reduce, nothing hidden: a ring, 2 (N - 1) latency + 2 (N - 1) / N bytes / bandwidth, or a tree,
               2 log2(N) (latency + bytes / bandwidth), whichever is quicker; and S small ones of batch statistics,
               S 2 log2(N) latency
@@ -73,18 +73,17 @@ def time_reduce(size: int, repeats: int) -> float:
 
 
 def measure(config: Config, shards: Path, steps: int) -> dict[str, Any]:
-    """Seconds of a step and of its data on this rank, and of two all-reduces where there are other ranks."""
+    """Seconds of each step on this rank and their mean, bytes of the gradients, and seconds of two all-reduces where there
+    are other ranks."""
     trainer = build_trainer(config, shards)
     for step in range(WARM):
         trainer.step(step)
-    trainer.data_seconds = 0.0
     times = [time.perf_counter()]
     for step in range(WARM, WARM + steps):
         trainer.step(step)
         times.append(time.perf_counter())
     durations = [after - before for before, after in pairwise(times)]
     found: dict[str, Any] = {"step": statistics.mean(durations), "durations": durations}
-    found["data"] = trainer.data_seconds / steps
     found["gradient_bytes"] = sum(parameter.numel() * 4 for parameter in trainer.model.parameters())
     if world_size() > 1:
         found |= {"small": time_reduce(SMALL, 50), "large": time_reduce(LARGE, 10)}
@@ -132,11 +131,11 @@ def find_slowest(durations: list[float], ranks: int) -> float:
     return sum(chance * duration for chance, duration in zip(chances, ordered, strict=True))
 
 
-def predict(compute: float, data: float, gradient_bytes: float, ranks: int, latency: float, bandwidth: float) -> float:
+def predict(slowest: float, gradient_bytes: float, ranks: int, latency: float, bandwidth: float) -> float:
     """Seconds of a step of `ranks` ranks by the model."""
     ring = 2 * (ranks - 1) * latency + 2 * (ranks - 1) / ranks * gradient_bytes / bandwidth
     tree = 2 * math.log2(ranks) * (latency + gradient_bytes / bandwidth)
-    return compute + data + min(ring, tree) + STATISTICS * 2 * math.log2(ranks) * latency
+    return slowest + min(ring, tree) + STATISTICS * 2 * math.log2(ranks) * latency
 
 
 def main() -> None:
@@ -211,8 +210,7 @@ def report(rounds: dict[str, list[dict[str, Any]]], arguments: argparse.Namespac
     )
     for case, alone in (("two ranks share B", "two alone, B / 2"), ("two ranks, B each", "two alone, B")):
         durations = [duration for one in rounds[alone] for duration in one["durations"]]
-        compute = find_slowest(durations, 2) - median(alone, "data")
-        modelled = predict(compute, median(alone, "data"), size, 2, latency, bandwidth)
+        modelled = predict(find_slowest(durations, 2), size, 2, latency, bandwidth)
         print(f"{case:20} modelled {modelled * 1e3:6.2f} ms, measured {median(case) * 1e3:6.2f} ms")
     compute = ASSUMED_PAIRS / ASSUMED_PAIRS_PER_SECOND
     print(
@@ -220,7 +218,7 @@ def report(rounds: dict[str, list[dict[str, Any]]], arguments: argparse.Namespac
         "(latency, bandwidth) of the network as below"
     )
     for ranks, (wait, rate) in NETWORKS.items():
-        step = predict(compute, 0.0, size, ranks, wait, rate)
+        step = predict(compute, size, ranks, wait, rate)
         print(
             f"{ranks:4} GPUs, {wait * 1e6:.0f} us, {rate / 1e9:.0f} GB/s: step {step * 1e3:6.2f} ms, "
             f"{ranks * ASSUMED_PAIRS / step / 1e6:6.2f} M pairs/s, efficiency {compute / step:.0%}"

@@ -7,7 +7,7 @@ stock webdataset     WebDataset(tars).shuffle(1000).decode(...).to_tuple(image, 
 litdata              optimize(...), StreamingDataset(shuffle=True) and StreamingDataLoader: the README's JPEG of quality 95,
                      uint8 arrays, or bytes that a collate function makes an array of, which is not in its README
 mosaicml-streaming   MDSWriter, StreamingDataset(shuffle=True) and DataLoader: the quick start's JPEG, arrays, or bytes
-ours, packed         SampleStream, blocks of 256 a member, data.cache=none: the tars are read again every epoch
+ours, packed         SampleStream, blocks of 256 a member, data.cache=none: the images are read again every epoch
 ours, cached         SampleStream after its first pass
 
 Every case runs over one shuffled epoch of the same images a round and ends with uint8 batches and labels in memory. All run
@@ -16,8 +16,8 @@ images; JPEG loses a little. The files are in the page cache. `images/s` is the 
 the rounds' own ratios, to the baseline; the last rows set our packed reader against every case of the others.
 
 litdata and mosaicml-streaming are not dependencies: without them their cases are left out. The second wants an older numpy,
-so they go into an environment of their own. Our loader processes outlive an epoch and are up to two blocks each ahead when
-a round begins: up to 512 of 8,192 images with one. Those of the others live on too but wait for the epoch to begin.
+so they go into an environment of their own. Our packed reader has nothing to decode and starts no loader processes, whatever
+--workers says; those of the others live on between epochs.
 """
 
 import argparse

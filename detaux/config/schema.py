@@ -69,7 +69,7 @@ class DataConfig:
     )
     cache: Literal["auto", "device", "host", "none"] = key("auto", "where a split is kept after its first pass")
     cache_bytes: int = key(4 * 2**30, "largest split that cache=auto keeps, in bytes", 0)
-    workers: int = key(0, "loader processes; the order of samples does not depend on it", 0, 256)
+    workers: int = key(0, "loader processes that decode; the order of samples does not depend on it", 0, 256)
     window: int = key(4096, "samples shuffled together, and recent samples a partner is drawn from", 2, 10**7)
     max_bad_fraction: float = key(0.01, "share of unreadable samples that is skipped before the run stops", 0.0, 1.0)
 
@@ -98,7 +98,7 @@ class ModelConfig:
     )
     latent: int = key(16, "size D of the latent code; resnet18_map: channels at each position of its map", 1, 65536)
     subspaces: int = key(10, "number K of subspaces; the first carries the principal task", 2, 256)
-    projector_hidden: int = key(0, "hidden units of a projector; 0 means the latent size", 0, 65536)
+    projector_hidden: int = key(0, "hidden units of a projector; 0 means as many as model.latent", 0, 65536)
 
 
 @dataclass(frozen=True)

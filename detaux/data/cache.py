@@ -1,6 +1,6 @@
 """Decoded samples on hand: the table that keeps them, and the window of the endless order that shows them.
 
-Letters: R rows of a table, n samples asked for, W samples of a window, F ground-truth factors, H W C image.
+Letters: R rows of a table, n samples asked for, m images of a batch, W samples of a window, F ground-truth factors, H W C image.
 """
 
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ class SampleTable:
             self.factors[row:end] = part.factors
 
     def take(self, rows: Tensor) -> Tensor:
-        """Images of the rows [n], uint8 [n, H, W, C], on the device they are kept on; on the CPU where that is in files."""
+        """Images of the rows [n], uint8 [n, H, W, C], on the device of the table; of images in files, on the CPU."""
         if isinstance(self.images, Tensor):
             # index_select copies whole images; indexing with [] would copy byte by byte
             return self.images.index_select(0, rows.to(self.images.device))
@@ -84,13 +84,13 @@ class SampleTable:
         self.images.fill(batch, torch.arange(len(rows)), rows)
         return batch
 
-    def fill(self, batch: Tensor, places: Tensor, rows: Tensor) -> None:
-        """Copy the images of the rows [n] to `batch` [m, H, W, C], on the CPU as they are, at `places` [n]."""
+    def fill(self, batch: Tensor, targets: Tensor, rows: Tensor) -> None:
+        """Copy the images of the rows [n] to `batch` [m, H, W, C], on the CPU as they are, at `targets` [n]."""
         if isinstance(self.images, Tensor):
             # index_copy_ takes thirty times as long
-            batch.numpy()[places.numpy()] = self.images.index_select(0, rows).numpy()
+            batch.numpy()[targets.numpy()] = self.images.index_select(0, rows).numpy()
         else:
-            self.images.fill(batch, places, rows)
+            self.images.fill(batch, targets, rows)
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,19 @@ class Window:
         self.slots = _join([chunk.slots[span] for chunk, span in spans])
         self.is_valid = _join([chunk.is_valid[span] for chunk, span in spans])
         self.labels = _join([chunk.table.labels[chunk.rows[span]] for chunk, span in spans])
+        self._held: Tensor | None = None
         factors = [chunk.table.factors[chunk.rows[span]] for chunk, span in spans if chunk.table.factors is not None]
         self.factors = _join(factors) if factors else None
 
     def keys(self, index: list[int]) -> list[str]:
         """Keys of the samples shown at `index` of the window."""
         return [self._tables[int(self._numbers[i])].keys[int(self._rows[i])] for i in index]
+
+    def hold(self) -> "Window":
+        """This window, its images in memory from now on where they lay in files."""
+        if not all(isinstance(table.images, Tensor) for table in self._tables):
+            self._held = self._gather(torch.arange(len(self.labels)))
+        return self
 
     def images(self, index: Tensor) -> Tensor:
         """uint8 [n, H, W, C], on the stream's device, of the samples shown at `index` [n] of the window."""
@@ -156,6 +163,8 @@ class Window:
         return batch.pin_memory().to(self._device, non_blocking=True)
 
     def _gather(self, index: Tensor) -> Tensor:
+        if self._held is not None:
+            return self._held.index_select(0, index)
         rows = self._rows[index]
         if len(self._tables) == 1:
             return self._tables[0].take(rows)

@@ -6,14 +6,13 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
-from detaux.data.file_images import FileImages
+from detaux.data.file_images import FileImages, StoredFile
 from detaux.data.schema import IMAGE_SUFFIXES, MAX_IMAGE_PIXELS
 
 PIL_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
@@ -44,7 +43,7 @@ class BlockArrays:
 class MemberPlace:
     """A tar member that is left where it lies: its file, first byte and size, and its first bytes for a header."""
 
-    path: Path
+    file: StoredFile
     offset: int
     size: int
     head: bytes
@@ -105,7 +104,7 @@ def decode_npy(data: bytes | memoryview, name: str, dtype: type, ndim: int) -> n
 def locate_npy(member: MemberPlace, name: str) -> FileImages:
     """The same of images that stay in their file."""
     shape, begin = _parse_npy(member.head, member.size, name, np.uint8, 4)
-    return FileImages.locate(member.path, member.offset + begin, shape)
+    return FileImages.locate(member.file, member.offset + begin, shape)
 
 
 def _parse_npy(head: bytes | memoryview, size: int, name: str, dtype: type, ndim: int) -> tuple[tuple[int, ...], int]:
@@ -124,7 +123,7 @@ def _parse_npy(head: bytes | memoryview, size: int, name: str, dtype: type, ndim
             raise BadSampleError(
                 f"{name}: {found} array of {len(shape)} dimensions{order}; {np.dtype(dtype)} of {ndim} in C order expected"
             )
-        if expected > MAX_ARRAY_BYTES or expected != size - begin:
+        if max(expected, *shape) > MAX_ARRAY_BYTES or expected != size - begin:
             raise BadSampleError(f"{name}: header promises {expected} bytes, {size - begin} follow")
     except BadSampleError:
         raise

@@ -1,24 +1,40 @@
-"""Images that stay in their files until a batch asks for them: a rank reads those it uses, straight into the batch."""
+"""Images that stay in their files until a batch asks for them: a rank reads those it uses, straight into the batch.
+
+R rows of a table, n images asked for, m images of a batch, H W C image.
+"""
 
 import io
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from detaux.errors import UserError
 
-OPEN_FILES = 256  # kept open at a time; systems allow a process 1,024 or more
+OPEN_FILES = 64  # kept open at a time; systems allow a process 256 and more
+
+
+class StoredFile(NamedTuple):
+    """A file as it was when its places were read: another one may take its name."""
+
+    path: Path
+    inode: tuple[int, int]
+    size: int
+    modified: int
+
+    @classmethod
+    def describe(cls, path: Path, state: os.stat_result) -> "StoredFile":
+        return cls(path, (state.st_dev, state.st_ino), state.st_size, state.st_mtime_ns)
 
 
 class FileSpan(io.RawIOBase):
     """`size` bytes of an open file from `begin` on, as a file of their own."""
 
     def __init__(self, file: BinaryIO, begin: int, size: int) -> None:
-        self._file, self._begin, self._size, self._place = file, begin, size, 0
+        self._file, self._begin, self._size, self._position = file, begin, size, 0
 
     def readable(self) -> bool:
         return True
@@ -27,15 +43,18 @@ class FileSpan(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
-        return self._place
+        position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if position < 0:
+            raise ValueError(f"no byte {position} in a file")
+        self._position = position
+        return position
 
     def readinto(self, buffer: Any) -> int:
-        count = max(0, min(len(buffer), self._size - self._place))
-        self._file.seek(self._begin + self._place)
-        data = self._file.read(count)
+        wanted = max(0, min(len(buffer), self._size - self._position))
+        self._file.seek(self._begin + self._position)
+        data = self._file.read(wanted)
         buffer[: len(data)] = data
-        self._place += len(data)
+        self._position += len(data)
         return len(data)
 
 
@@ -47,15 +66,15 @@ class FileImages:
 
     def __init__(self, rows: int, shape: tuple[int, ...]) -> None:
         self.shape = (rows, *shape)
-        self._paths: list[Path] = []
-        self._numbers = np.zeros(rows, dtype=np.int64)  # of the path
+        self._files: list[StoredFile] = []
+        self._numbers = np.zeros(rows, dtype=np.int64)  # of the file
         self._offsets = np.full(rows, -1)
 
     @classmethod
-    def locate(cls, path: Path, offset: int, shape: tuple[int, ...]) -> "FileImages":
+    def locate(cls, file: StoredFile, offset: int, shape: tuple[int, ...]) -> "FileImages":
         """The images of a file that lie one after the other from byte `offset` on; shape (R, H, W, C)."""
         images = cls(shape[0], shape[1:])
-        images._paths = [path]
+        images._files = [file]
         images._offsets = offset + np.arange(shape[0]) * int(np.prod(shape[1:]))
         return images
 
@@ -65,47 +84,51 @@ class FileImages:
     def put(self, row: int, part: "FileImages") -> None:
         """Take over the places of `part` for the rows from `row` on."""
         rows = slice(row, row + len(part))
-        self._paths += [path for path in part._paths if path not in self._paths]
-        numbers = [self._paths.index(path) for path in part._paths]
+        self._files += [file for file in part._files if file not in self._files]
+        numbers = [self._files.index(file) for file in part._files]
         self._numbers[rows] = np.array([*numbers, 0])[part._numbers]  # 0: a part without any file
         self._offsets[rows] = part._offsets
 
-    def read_ahead(self) -> None:
-        """Ask the system to fetch what `locate` found in one sweep, before it is read image by image."""
-        if self._paths and hasattr(os, "posix_fadvise"):
-            size = int(np.prod(self.shape))
-            os.posix_fadvise(_open(self._paths[0]).descriptor, int(self._offsets[0]), size, os.POSIX_FADV_WILLNEED)
+    def fill(self, batch: Tensor, targets: Tensor, rows: Tensor) -> None:
+        """Read the images of `rows` [n] into `batch` [m, H, W, C], on the CPU, at `targets` [n].
 
-    def fill(self, batch: Tensor, places: Tensor, rows: Tensor) -> None:
-        """Read the images of `rows` [n] into `batch` [m, H, W, C] at `places` [n].
-
-        Raises UserError where a file cannot be read or is shorter than it was.
+        Raises UserError where a file cannot be read or is not what it was when its places were read.
         """
         images, index = batch.numpy(), rows.numpy()
         numbers, offsets = self._numbers[index].tolist(), self._offsets[index].tolist()
-        files = {number: _open(self._paths[number]) for number in set(numbers)}
-        for place, number, offset in zip(places.tolist(), numbers, offsets, strict=True):
-            files[number].read(images[place].data, offset)
+        files = {number: _open(self._files[number]) for number in set(numbers)}
+        for target, number, offset in zip(targets.tolist(), numbers, offsets, strict=True):
+            files[number].read(images[target].data, offset)
 
 
 class _OpenFile:
-    """A file that is closed with the last reference to it."""
+    """A stored file, open until the last reference to it is gone."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, file: StoredFile) -> None:
+        self.path = file.path
         try:
-            self.descriptor = os.open(path, os.O_RDONLY)
+            self.descriptor = os.open(file.path, os.O_RDONLY)
         except OSError as error:
-            raise UserError(f"{path} cannot be opened: {error.strerror}.") from None
+            raise UserError(f"{file.path} cannot be opened: {error.strerror}.") from None
+        if StoredFile.describe(file.path, os.fstat(self.descriptor)) != file:
+            raise UserError(f"{file.path} was changed while it was in use; start the command again.")
 
     def read(self, image: memoryview, offset: int) -> None:
         """Fill an image from byte `offset` on."""
+        count = self._read_some(image, offset)
+        if count < image.nbytes:  # seldom, so that the usual image is one call
+            rest = image.cast("B")
+            while count < len(rest):
+                count += self._read_some(rest[count:], offset + count) or self._fail(offset + count)
+
+    def _read_some(self, buffer: memoryview, offset: int) -> int:
         try:
-            count = os.preadv(self.descriptor, [image], offset)
+            return os.preadv(self.descriptor, [buffer], offset)
         except OSError as error:
             raise UserError(f"{self.path} cannot be read at byte {offset}: {error.strerror}.") from None
-        if count < image.nbytes:
-            raise UserError(f"{self.path} became shorter while it was in use: it ends at byte {offset + count}.")
+
+    def _fail(self, end: int) -> int:
+        raise UserError(f"{self.path} became shorter while it was in use: it ends at byte {end}.")
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
@@ -113,5 +136,5 @@ class _OpenFile:
 
 
 @lru_cache(OPEN_FILES)
-def _open(path: Path) -> _OpenFile:
-    return _OpenFile(path)
+def _open(file: StoredFile) -> _OpenFile:
+    return _OpenFile(file)

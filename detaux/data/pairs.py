@@ -139,7 +139,7 @@ class PairStream:
         self.graph: NeighbourGraph | None = None
         self.pool: Window | None = None
         if pairs.partner == "mined":
-            self.pool = stream.window(0, min(pairs.pool, stream.samples))
+            self.pool = stream.window(0, min(pairs.pool, stream.samples)).hold()  # every step takes from it
             self.graph = mine_neighbours(self.pool_images(), self.pool.labels, data.noise, seed)
         first = self.pool or stream.window(0, self.window_size)
         classes = len(first.labels[first.labels >= 0].unique())

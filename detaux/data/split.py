@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from detaux.config.schema import DataConfig
 from detaux.data.cache import SampleTable
 from detaux.data.decode import MAX_HEADER_BYTES, BadSampleError, MemberPlace, decode_group, group_members
-from detaux.data.file_images import FileImages, FileSpan
+from detaux.data.file_images import FileImages, FileSpan, StoredFile
 from detaux.data.plan import BlockPlace, find_stand_ins, list_blocks
 from detaux.data.schema import Manifest, Shard, read_manifest
 from detaux.errors import UserError
@@ -33,7 +33,7 @@ from detaux.runtime.ranks import gather_objects, is_first, rank, world_size
 
 log = logging.getLogger(__name__)
 
-KEPT_BLOCKS = 4096  # without their images: some 100 MB where a block holds 256 samples
+KEPT_SAMPLES = 2**20  # of blocks whose images stay in their files; with two factors, 150 MB
 Field = bytes | memoryview | MemberPlace  # of a tar member
 
 
@@ -82,6 +82,7 @@ class SplitReader:
     def __init__(self, folder: Path, split: str, config: DataConfig) -> None:
         self.folder, self.split, self.config = folder, split, config
         self.manifest = read_manifest(folder)
+        self._is_packed = self.manifest.layout == "packed"
         self.shards = list_blocks(self.manifest, split)
         self.places = [place for places in self.shards for place in places]
         self.samples = sum(place.samples for place in self.places)
@@ -99,13 +100,14 @@ class SplitReader:
     def read(self, places: Callable[[], Iterable[BlockPlace]], *, in_files: bool = False) -> Iterator[Block]:
         """Blocks in the order of `places()`, decoded by `data.workers` processes (0: by this one).
 
-        `in_files` leaves the images of packed tars where they are.
+        `in_files` leaves the images of packed tars where they are. Then there is little to decode, which this process does
+        and keeps for the next time.
         """
+        in_files &= self._is_packed
         dataset = _Blocks(self.folder, self.manifest, places, frozenset(self._damaged), in_files)
+        workers = 0 if in_files else self.config.workers
         # its own generator: reading must not move the random state of the run
-        loader = DataLoader(
-            dataset, batch_size=None, num_workers=self.config.workers, generator=torch.Generator().manual_seed(0)
-        )
+        loader = DataLoader(dataset, batch_size=None, num_workers=workers, generator=torch.Generator().manual_seed(0))
         for block in loader:
             if block.place.first_slot not in self._inspected:
                 bad = int((~block.table.is_good).sum())
@@ -122,10 +124,10 @@ class SplitReader:
     def blank_table(
         self, rows: int, *, needs_factors: bool, device: torch.device | None = None, in_files: bool = False
     ) -> SampleTable:
-        """A table for `rows` samples of this split, its images on `device` or in their files."""
+        """A table for `rows` samples of this split, its images on `device` or, of packed tars, in their files."""
         shape = (self.manifest.side, self.manifest.side, self.manifest.channels)
         factors = len(self.manifest.factors) if needs_factors else 0
-        return SampleTable.blank(rows, shape, factors, device, in_files=in_files)
+        return SampleTable.blank(rows, shape, factors, device, in_files=in_files and self._is_packed)
 
     def _quarantine(self, first_slots: set[int], bad: int, problems: list[str]) -> None:
         self._inspected |= first_slots
@@ -156,13 +158,12 @@ class _Blocks(IterableDataset[Block]):
     def __iter__(self) -> Iterator[Block]:
         worker = get_worker_info()
         start, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        # what is left in files is small: later epochs find it here
-        read = lru_cache(KEPT_BLOCKS)(self._read) if self.in_files else self._read
+        read = self._read
+        if self.in_files:
+            largest = max(block.samples for shard in self.manifest.shards for block in shard.blocks)
+            read = lru_cache(max(1, KEPT_SAMPLES // largest))(read)
         for place in islice(self.places(), start, None, stride):
-            block = read(place)
-            if isinstance(block.table.images, FileImages):
-                block.table.images.read_ahead()
-            yield block
+            yield read(place)
 
     def _read(self, place: BlockPlace) -> Block:
         if place.shard in self.damaged:
@@ -230,25 +231,32 @@ def read_groups(path: Path, place: BlockPlace, *, in_files: bool) -> list[dict[s
     Raises BadSampleError where the tar is cut off or a member is no plain file inside it.
     """
     with path.open("rb") as stream:
-        present = os.fstat(stream.fileno()).st_size
-        if present < place.offset + place.size:
-            raise BadSampleError(f"the file ends at byte {present} of {place.offset + place.size}")
+        state = os.fstat(stream.fileno())
+        if state.st_size < place.offset + place.size:
+            raise BadSampleError(f"the file ends at byte {state.st_size} of {place.offset + place.size}")
         if in_files:
             span = io.BufferedReader(FileSpan(stream, place.offset, place.size))
-            return list(group_members(_read_members(span, partial(_leave_images, span, path, place.offset))))
+            file = StoredFile.describe(path, state)
+            return list(
+                group_members(_read_members(span, place.size, partial(_leave_images, span, file, place.offset)))
+            )
         stream.seek(place.offset)
         block = io.BytesIO(stream.read(place.size))  # which nothing else holds, so that getbuffer copies nothing
-    return list(group_members(_read_members(block, partial(_view_arrays, block.getbuffer()))))
+    return list(group_members(_read_members(block, place.size, partial(_view_arrays, block.getbuffer()))))
 
 
-def _read_members(block: BinaryIO, read_field: Callable[[tarfile.TarInfo], Field]) -> Iterator[tuple[str, Field]]:
-    """(name, field) of the plain files in the tar `block`."""
+def _read_members(
+    block: BinaryIO, size: int, read_field: Callable[[tarfile.TarInfo], Field]
+) -> Iterator[tuple[str, Field]]:
+    """(name, field) of the plain files in the tar `block` of `size` bytes."""
     with tarfile.open(fileobj=block, mode="r:") as archive:
         for member in archive:
             if not (member.isreg() or member.isdir()) or member.issparse():
                 raise BadSampleError(f"{member.name} is a link or another special file")
             if member.name.startswith("/") or ".." in PurePosixPath(member.name).parts:
                 raise BadSampleError(f"{member.name} is a path that leaves the shard")
+            if not 0 <= member.size <= size - member.offset_data:
+                raise BadSampleError(f"{member.name} is cut off")
             if member.isreg():
                 yield member.name, read_field(member)
 
@@ -256,19 +264,15 @@ def _read_members(block: BinaryIO, read_field: Callable[[tarfile.TarInfo], Field
 def _view_arrays(data: memoryview, member: tarfile.TarInfo) -> Field:
     """A member of a block that was read whole."""
     field = data[member.offset_data : member.offset_data + member.size]
-    if len(field) != member.size:
-        raise BadSampleError(f"{member.name} is cut off")
     return field if member.name.endswith(".npy") else bytes(field)
 
 
-def _leave_images(block: BinaryIO, path: Path, begin: int, member: tarfile.TarInfo) -> Field:
+def _leave_images(block: BinaryIO, file: StoredFile, begin: int, member: tarfile.TarInfo) -> Field:
     """A member of a block that begins at byte `begin` of a file; of images, their place alone."""
-    is_left = member.name.endswith(".images.npy")
+    is_left = member.name.lower().endswith(".images.npy")  # as webdataset reads names
     block.seek(member.offset_data)
     field = block.read(min(member.size, MAX_HEADER_BYTES) if is_left else member.size)
-    if member.offset_data + member.size > block.seek(0, os.SEEK_END):
-        raise BadSampleError(f"{member.name} is cut off")
-    return MemberPlace(path, begin + member.offset_data, member.size, field) if is_left else field
+    return MemberPlace(file, begin + member.offset_data, member.size, field) if is_left else field
 
 
 def find_damaged(folder: Path, manifest: Manifest, split: str, part: int = 0, parts: int = 1) -> dict[str, str]:

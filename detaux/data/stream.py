@@ -100,10 +100,9 @@ def cut_chunks(table: SampleTable, plan: Plan, first: int) -> Iterator[Chunk]:
 def read_chunks(reader: SplitReader, plan: Plan, first: int, *, needs_factors: bool) -> Iterator[Chunk]:
     """The same windows, each read from the tars into a table of its own; of packed tars, the images are read when they are
     taken."""
-    in_files = reader.manifest.layout == "packed"
-    blocks = reader.read(partial(plan_blocks, *plan, first), in_files=in_files)
+    blocks = reader.read(partial(plan_blocks, *plan, first), in_files=True)
     for position, window in plan_windows(*plan, first):
-        table = reader.blank_table(len(window.order), needs_factors=needs_factors, in_files=in_files)
+        table = reader.blank_table(len(window.order), needs_factors=needs_factors, in_files=True)
         row = 0
         for block in islice(blocks, len(window.blocks)):
             table.put(row, block.table)

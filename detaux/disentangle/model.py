@@ -60,7 +60,7 @@ def load_disentangler(folder: Path, device: torch.device, file: Path = MODEL_FIL
     """The trained disentangler of a run's `disentangle` folder, in evaluation mode; AUTOENCODER_FILE: before its losses
     on pairs, when it had learnt to reconstruct and nothing else.
 
-    Raises UserError where the folder holds no finished model.
+    Raises UserError where the folder holds no finished model, or one of another version.
     """
     path = folder / file
     if not path.is_file():
@@ -69,5 +69,10 @@ def load_disentangler(folder: Path, device: torch.device, file: Path = MODEL_FIL
     weights = load_file(path)
     side = int(weights.pop("side"))
     model = Disentangler(config.model, side)
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:
+        raise UserError(
+            f"{path} is not a model of this version and this config: delete {folder} and run `detaux disentangle` again."
+        ) from None
     return model.to(device).eval()

@@ -1,8 +1,8 @@
 """Encoders f and decoders g (paper, Eq. 1): image -> latent code and back, one builder pair per architecture.
 
 N images, C channels, S side in pixels, D latent size. An image whose side does not fit the strides is padded with
-zeros on the way in and cropped on the way out. A code is a vector, or a map of C channels on a grid of G x G laid out as
-one, position by position: D = G G C.
+zeros on the way in and cropped on the way out. A code is a vector, or a map of M channels on a grid of G x G laid out as
+one, position by position: D = G G M.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class CropTo(nn.Module):
 
 
 class FlattenMap(nn.Module):
-    """Maps [N, C, G, G] to codes [N, G G C], position by position."""
+    """Maps [N, M, G, G] to codes [N, G G M], position by position."""
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps.permute(0, 2, 3, 1).flatten(1)

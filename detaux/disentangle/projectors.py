@@ -1,6 +1,6 @@
 """The K projectors p_1..p_K (paper, Eq. 1 and section 5): two-layer MLPs held as one stack of weights.
 
-N images, K subspaces, H hidden units, D latent size, C channels of a code that is a map; a vector has C = D.
+N images, K subspaces, H hidden units, D latent size, M channels of a code that is a map; a vector has M = D.
 """
 
 import math
@@ -12,22 +12,22 @@ from torch import Tensor, nn
 class StackedProjectors(nn.Module):
     """Map latents [N, D] to subspaces [N, K, D] by K two-layer MLPs in two batched products.
 
-    Equal to a list of K ``Linear(C, H), ReLU, Linear(H, C)``, without K small launches. A code of D = P C numbers is a map
+    Equal to a list of K ``Linear(M, H), ReLU, Linear(H, M)``, without K small launches. A code of D = P M numbers is a map
     of P positions, laid out one after the other, and the same MLP serves them all: two 1x1 convolutions (paper, section 5.2).
     """
 
     def __init__(self, subspaces: int, channels: int, hidden: int) -> None:
         super().__init__()
-        self.hidden_weight_KCH = nn.Parameter(torch.randn(subspaces, channels, hidden) * math.sqrt(2 / channels))
+        self.hidden_weight_KMH = nn.Parameter(torch.randn(subspaces, channels, hidden) * math.sqrt(2 / channels))
         self.hidden_bias_K1H = nn.Parameter(torch.zeros(subspaces, 1, hidden))
-        self.output_weight_KHC = nn.Parameter(torch.randn(subspaces, hidden, channels) * math.sqrt(2 / hidden))
-        self.output_bias_K1C = nn.Parameter(torch.zeros(subspaces, 1, channels))
+        self.output_weight_KHM = nn.Parameter(torch.randn(subspaces, hidden, channels) * math.sqrt(2 / hidden))
+        self.output_bias_K1M = nn.Parameter(torch.zeros(subspaces, 1, channels))
 
     def forward(self, latents_ND: Tensor) -> Tensor:
-        subspaces, channels, _ = self.hidden_weight_KCH.shape
+        subspaces, channels, _ = self.hidden_weight_KMH.shape
         # rows: an image each for vectors, a position of an image each for maps
         rows = latents_ND.reshape(-1, channels)
         rows = rows.expand(subspaces, *rows.shape)
-        hidden = torch.baddbmm(self.hidden_bias_K1H, rows, self.hidden_weight_KCH).relu()
-        projected = torch.baddbmm(self.output_bias_K1C, hidden, self.output_weight_KHC)
+        hidden = torch.baddbmm(self.hidden_bias_K1H, rows, self.hidden_weight_KMH).relu()
+        projected = torch.baddbmm(self.output_bias_K1M, hidden, self.output_weight_KHM)
         return projected.view(subspaces, *latents_ND.shape).transpose(0, 1)

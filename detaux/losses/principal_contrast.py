@@ -13,8 +13,8 @@ def principal_contrast_loss(principal_ND: Tensor, labels_N: Tensor, margin: floa
 
     Equation:  not of the paper; Eq. (7) on the principal subspace, over all pairs n < m of the batch: mean of delta^2
                over pairs of one label plus mean of max(margin - delta, 0)^2 over pairs of two labels.
-    Inputs:    principal_ND  [N, D] float, any dtype, computed in float32 or wider; labels_N  [N] int64, -1
-               where there is none: such an image is in no pair.
+    Inputs:    principal_ND  [N, D] float, any dtype, computed in float32 or wider; labels_N  [N] int64
+               below 2^24, which float32 holds exactly, -1 where there is none: such an image is in no pair.
     Output:    scalar; the part of a kind of pair that the batch lacks is 0.
     Gradient:  to principal_ND; 0 between images that coincide, as in distance_loss.
     Batch statistics: both means run over all pairs of images of all ranks; the loss of a rank is its part of them, and
@@ -23,7 +23,7 @@ def principal_contrast_loss(principal_ND: Tensor, labels_N: Tensor, margin: floa
     Checked:   tests/losses/test_principal_contrast.py.
     """
     values_ND = widen(principal_ND)
-    # one exchange for both; a label is small enough to be exact in float32
+    # one exchange for both
     all_MD, all_labels_M = gather_rows(torch.cat([values_ND, labels_N[:, None].to(values_ND)], 1)).split(
         [values_ND.shape[1], 1], 1
     )

@@ -16,6 +16,7 @@ from detaux.runtime.ranks import gather_objects, is_first
 
 log = logging.getLogger(__name__)
 
+FORMAT = 2  # one more whenever a model's tensors get other names or shapes
 STEP_FOLDER = re.compile(r"step-(\d{8})")
 
 
@@ -33,7 +34,7 @@ def save_checkpoint(
         partial.mkdir(parents=True)
         save_file({name: tensor.contiguous() for name, tensor in model.items()}, partial / "model.safetensors")
         torch.save(training, partial / "training.pt")
-        write_json(partial / "state.json", {"step": step, "inputs_hash": inputs_hash})
+        write_json(partial / "state.json", {"format": FORMAT, "step": step, "inputs_hash": inputs_hash})
     for old in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
 
@@ -48,8 +49,8 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def load_checkpoint(folder: Path, inputs_hash: str) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
     """(step, model, training) of the newest sound checkpoint with these inputs; None where there is none.
 
-    One that cannot be read is passed over, and named in the log. Every rank reads it; raises UserError where they do not
-    find the same one.
+    One that cannot be read, or has another format, is passed over and named in the log. Every rank reads it; raises
+    UserError where they do not find the same one.
     """
     found = _read_newest(folder, inputs_hash)
     steps = gather_objects(None if found is None else found[0])
@@ -64,7 +65,9 @@ def _read_newest(folder: Path, inputs_hash: str) -> tuple[int, dict[str, Tensor]
     for path in reversed(list_checkpoints(folder)):
         try:
             state = read_json(path / "state.json")
-            if state["inputs_hash"] == inputs_hash:
+            if state.get("format") != FORMAT:
+                log.warning("checkpoint %s was written by another version and is passed over", path)
+            elif state["inputs_hash"] == inputs_hash:
                 training = torch.load(path / "training.pt", weights_only=True, map_location="cpu")
                 return state["step"], load_file(path / "model.safetensors"), training
         except Exception as error:  # a damaged file makes torch, pickle and safetensors raise nearly anything

@@ -102,6 +102,7 @@ def test_npy_gives_its_array(dtype: type) -> None:
         encode_npy(np.zeros((2, 2), np.uint8)) + b"x",
         make_header("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 1000000000)}"),
         make_header("{'descr': '|u1', 'fortran_order': False, 'shape': (-2, -2)}", bytes(4)),
+        make_header("{'descr': '|u1', 'fortran_order': False, 'shape': (0, 4611686018427387904)}"),
         make_header("{'descr': '|O', 'fortran_order': False, 'shape': (1, 1)}", bytes(8)),
         make_header("{'descr': '|u1', 'fortran_order': False, 'shape': ('a', 1)}"),
         make_header("__import__('os').getcwd()"),

@@ -27,11 +27,13 @@ class GridStream:
 
     def window(self, first, count):
         slots = torch.arange(first, first + count) % self.samples
-        return SimpleNamespace(
+        window = SimpleNamespace(
             labels=self.labels[slots],
             factors=self.values[slots] if self.has_factors else None,
             images=lambda index: self.pixels[slots[index]],
         )
+        window.hold = lambda: window
+        return window
 
 
 def build(stream=None, batch_size=16, seed=0, **keys):

@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import tarfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from detaux.config.schema import DataConfig
 from detaux.data.schema import read_manifest, write_manifest
-from detaux.data.split import SplitReader, load_split
+from detaux.data.split import Split, SplitReader, load_split
 from detaux.errors import UserError
 
 CPU = torch.device("cpu")
@@ -28,8 +29,21 @@ class Trap:
         return os.mkdir, (self.path,)
 
 
-def load(shards, config=LAX):
-    return load_split(shards.folder, "train", config, CPU)
+def leave_in_files(folder, split, config, device):
+    """What load_split gives, of blocks whose images stay in their files until they are taken."""
+    reader = SplitReader(folder, split, config)
+    table = reader.blank_table(reader.samples, needs_factors=True, in_files=True)
+    for block in reader.read(partial(iter, reader.places), in_files=True):
+        table.put(block.place.first_slot, block.table)
+    good = torch.from_numpy(np.flatnonzero(table.is_good))
+    keys = [table.keys[row] for row in good.tolist()]
+    return Split(table.take(good), table.labels[good], keys, table.factors[good])
+
+
+@pytest.fixture(params=[load_split, leave_in_files], ids=["in memory", "in files"])
+def load(request):
+    """load(shards, config): the training split, read either way."""
+    return lambda shards, config=LAX: request.param(shards.folder, "train", config, CPU)
 
 
 def replace_member(wanted, *others):
@@ -51,7 +65,7 @@ def damage(path, position, flip=0xFF):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("layout", ["packed", "standard"])
-def test_split_holds_every_sample_in_manifest_order(build_shards, make, layout, workers):
+def test_split_holds_every_sample_in_manifest_order(load, build_shards, make, layout, workers):
     split = load(build_shards(layout=layout), DataConfig(workers=workers))
     assert split.keys == [make.name(slot) for slot in range(32)]
     assert split.labels.tolist() == [slot % 2 for slot in range(32)]
@@ -82,7 +96,7 @@ BAD_SAMPLES = {
 
 
 @pytest.mark.parametrize("case", BAD_SAMPLES)
-def test_bad_sample_is_left_out_and_named_once(build_shards, make, caplog, case):
+def test_bad_sample_is_left_out_and_named_once(load, build_shards, make, caplog, case):
     member, others, message = BAD_SAMPLES[case]
     shards = build_shards(layout="standard", change=replace_member(member, *others(make)))
     with caplog.at_level(logging.WARNING):
@@ -107,7 +121,7 @@ BAD_BLOCKS = {
 
 
 @pytest.mark.parametrize("case", BAD_BLOCKS)
-def test_bad_block_is_left_out_and_named_once(build_shards, make, caplog, case):
+def test_bad_block_is_left_out_and_named_once(load, build_shards, make, caplog, case):
     member, others, message = BAD_BLOCKS[case]
     shards = build_shards(change=replace_member(member, *others(make)))
     with caplog.at_level(logging.WARNING):
@@ -118,7 +132,7 @@ def test_bad_block_is_left_out_and_named_once(build_shards, make, caplog, case):
     assert re.search(message, record.getMessage())
 
 
-def test_object_array_is_refused_unread(build_shards, make, tmp_path):
+def test_object_array_is_refused_unread(load, build_shards, make, tmp_path):
     trap = np.empty(8, dtype=object)
     trap[:] = [Trap(tmp_path / "sprung")] * 8
     shards = build_shards(change=replace_member(LABELS, (LABELS, make.npy(trap))))
@@ -128,7 +142,7 @@ def test_object_array_is_refused_unread(build_shards, make, tmp_path):
 
 @pytest.mark.parametrize("layout", ["packed", "standard"])
 @pytest.mark.parametrize("suffix", ["pkl", "pyd", "pth"])
-def test_pickle_member_is_never_executed(build_shards, make, tmp_path, layout, suffix):
+def test_pickle_member_is_never_executed(load, build_shards, make, tmp_path, layout, suffix):
     trap = (f"{'b00008' if layout == 'packed' else 's00009'}.{suffix}", pickle.dumps(Trap(tmp_path / "sprung")))
     member = "b00008.keys.txt" if layout == "packed" else "s00009.cls"
     shards = build_shards(layout=layout, change=replace_member(member, (member, b"0"), trap))
@@ -137,7 +151,7 @@ def test_pickle_member_is_never_executed(build_shards, make, tmp_path, layout, s
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_block_that_is_compressed_is_not_inflated(build_shards):
+def test_block_that_is_compressed_is_not_inflated(load, build_shards):
     shards = build_shards()
     place = SplitReader(shards.folder, "train", LAX).places[0]
     data = shards.shard(0).read_bytes()
@@ -146,13 +160,13 @@ def test_block_that_is_compressed_is_not_inflated(build_shards):
     assert len(load(shards.sign()).keys) == 32 - place.samples
 
 
-def test_name_that_begins_like_a_compressed_file_is_read_as_a_name(build_shards):
+def test_name_that_begins_like_a_compressed_file_is_read_as_a_name(load, build_shards):
     key = "BZh91AY&SY"  # the first ten bytes of a bzip2 file
     shards = build_shards(layout="standard", change=lambda member, data: [(member.replace("s00008", key), data)])
     assert load(shards).keys[8] == key
 
 
-def test_header_with_a_flipped_byte_makes_its_block_bad(build_shards, make):
+def test_header_with_a_flipped_byte_makes_its_block_bad(load, build_shards, make):
     shards = build_shards()
     place = SplitReader(shards.folder, "train", LAX).places[1]
     damage(shards.shard(0), place.offset + 3)
@@ -160,7 +174,7 @@ def test_header_with_a_flipped_byte_makes_its_block_bad(build_shards, make):
 
 
 @pytest.mark.parametrize("change", ["flipped pixel", "cut", "missing", "outside"])
-def test_shard_other_than_the_manifest_says_is_quarantined_whole(build_shards, make, caplog, change):
+def test_shard_other_than_the_manifest_says_is_quarantined_whole(load, build_shards, make, caplog, change):
     shards = build_shards()
     path = shards.shard(1)
     if change == "flipped pixel":
@@ -180,7 +194,7 @@ def test_shard_other_than_the_manifest_says_is_quarantined_whole(build_shards, m
     assert "train-001.tar" in record.getMessage()
 
 
-def test_too_many_bad_samples_are_refused_with_count_and_name(build_shards):
+def test_too_many_bad_samples_are_refused_with_count_and_name(load, build_shards):
     def change(member, data):
         return [(member, b"broken")] if member in ("s00003.png", "s00009.png", "s00030.png") else [(member, data)]
 
@@ -190,7 +204,7 @@ def test_too_many_bad_samples_are_refused_with_count_and_name(build_shards):
     assert len(load(shards, DataConfig(max_bad_fraction=0.1)).keys) == 29
 
 
-def test_truncated_tar_beyond_the_limit_is_refused_by_name(build_shards):
+def test_truncated_tar_beyond_the_limit_is_refused_by_name(load, build_shards):
     shards = build_shards()
     shards.shard(0).write_bytes(shards.shard(0).read_bytes()[:2000])
     with pytest.raises(UserError, match="train-000.tar has 2000 bytes"):
@@ -212,10 +226,33 @@ def test_random_damage_never_raises_anything_but_is_told(build_shards):
             table = reader.read_table(CPU, needs_factors=True)
             assert reader.bad == (~table.is_good).sum()
             found += reader.bad
+            whole, left = load_split(shards.folder, "train", LAX, CPU), leave_in_files(shards.folder, "train", LAX, CPU)
+            assert left.keys == whole.keys
+            assert torch.equal(left.images, whole.images)
     assert found > 0
 
 
-def test_reading_leaves_the_random_state_of_the_run_alone(build_shards):
+def test_member_of_a_size_below_zero_makes_its_block_bad(load, build_shards, make):
+    """As a base-256 number, which tarfile takes."""
+    shards = build_shards()
+    place = SplitReader(shards.folder, "train", LAX).places[1]
+    data = bytearray(shards.shard(0).read_bytes())
+    header = data.index(b"b00008.factors.npy", place.offset)
+    data[header + 124 : header + 136] = b"\xff" * 12
+    data[header + 148 : header + 156] = b" " * 8
+    data[header + 148 : header + 156] = b"%06o\0 " % sum(data[header : header + 512])
+    shards.shard(0).write_bytes(data)
+    assert load(shards.sign()).keys == [make.name(slot) for slot in range(32) if not 8 <= slot < 16]
+
+
+def test_suffixes_are_read_in_any_case(load, build_shards, make):
+    shards = build_shards(change=lambda member, data: [(member.replace(".images.", ".Images."), data)])
+    split = load(shards, DataConfig())
+    assert split.keys == [make.name(slot) for slot in range(32)]
+    assert torch.equal(split.images[9], torch.from_numpy(make.render(9)))
+
+
+def test_reading_leaves_the_random_state_of_the_run_alone(load, build_shards):
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
     load(build_shards(), DataConfig(workers=1))

@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 from dataclasses import replace
 from itertools import product
 
@@ -115,12 +116,39 @@ def test_window_after_one_that_reaches_far_ahead_holds_what_it_was_asked_for(bui
 
 def test_stream_without_a_cache_reads_the_images_asked_for_and_no_other(build_shards, monkeypatch):
     stream, read = open_stream(build_shards(), WAYS[1]), []
-    monkeypatch.setattr(FileImages, "fill", lambda self, batch, places, rows: read.extend(rows.tolist()))
+    whole = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *arguments: read.append(arguments[2]) or whole(*arguments))
     window = stream.window(4, 20)
     window.keys([0, 19])
     assert read == []
-    window.images(torch.tensor([3, 11]))
-    assert len(read) == 2
+    window.images(torch.tensor([3, 11, 3]))
+    assert len(read) == 3
+    assert len(set(read)) == 2
+
+
+def test_held_window_reads_its_images_once(build_shards, monkeypatch):
+    shards = build_shards()
+    window = open_stream(shards, WAYS[1]).window(4, 20)
+    expected = window.images(torch.arange(20))
+    assert window.hold() is window
+    monkeypatch.setattr(FileImages, "fill", lambda *arguments: pytest.fail("read again"))
+    assert torch.equal(window.images(torch.tensor([19, 2, 2])), expected[[19, 2, 2]])
+
+
+@pytest.mark.parametrize("config", WAYS[:2])
+def test_set_that_is_built_again_in_its_place_gives_its_new_images(build_shards, config):
+    shards = build_shards()
+    before = walk(open_stream(shards, config), 32)[4]
+    for number in range(2):
+        shards.shard(number).unlink()
+
+    def invert(member, data):
+        head, pixels = data.split(b"\n", 1)
+        is_images = member.endswith("images.npy")
+        return [(member, head + b"\n" + bytes(255 - value for value in pixels) if is_images else data)]
+
+    shards.write(invert)
+    assert torch.equal(walk(open_stream(shards, config), 32)[4], 255 - before)
 
 
 def test_windows_of_other_batches_agree(build_shards):
@@ -200,13 +228,18 @@ def test_too_many_bad_samples_stop_the_stream(build_shards, config):
 
 
 def test_workers_end_with_the_stream(build_shards):
-    shards = build_shards()
-    stream = open_stream(shards, WAYS[5])
+    stream = open_stream(build_shards(layout="standard"), WAYS[5])
     stream.window(0, 4)
     assert len(multiprocessing.active_children()) == 2
     stream.window(90, 4)
     assert len(multiprocessing.active_children()) == 2
     del stream
+    assert multiprocessing.active_children() == []
+
+
+def test_packed_images_in_their_files_need_no_workers(build_shards):
+    stream = open_stream(build_shards(), WAYS[5])
+    stream.window(0, 4)
     assert multiprocessing.active_children() == []
 
 

@@ -65,10 +65,10 @@ def test_objective_in_official_form_matches_independent_official_loss(official, 
     theirs.encoder.load_state_dict(ours.encoder.state_dict())
     theirs.decoder.load_state_dict(ours.decoder.state_dict())
     for index, projector in enumerate(theirs.projectors):
-        projector[0].weight.data = ours.projectors.hidden_weight_KCH[index].T.clone()
+        projector[0].weight.data = ours.projectors.hidden_weight_KMH[index].T.clone()
         projector[0].bias.data = ours.projectors.hidden_bias_K1H[index, 0].clone()
-        projector[2].weight.data = ours.projectors.output_weight_KHC[index].T.clone()
-        projector[2].bias.data = ours.projectors.output_bias_K1C[index, 0].clone()
+        projector[2].weight.data = ours.projectors.output_weight_KHM[index].T.clone()
+        projector[2].bias.data = ours.projectors.output_bias_K1M[index, 0].clone()
     weights = {**official.WEIGHTS, "consistency": consistency}
     monkeypatch.setattr(official, "WEIGHTS", weights)
     images, labels, _ = build_batch()
@@ -109,7 +109,7 @@ def test_no_pull_leaves_free_subspaces_of_different_pairs_alone():
             pairs=PairsConfig(pull=pull, principal_contrast=0.0),
         )
         loss.backward()
-        return model.projectors.output_weight_KHC.grad[1:].abs().sum()
+        return model.projectors.output_weight_KHM.grad[1:].abs().sum()
 
     assert gradient(0.0) == 0
     assert gradient(1.0) > 0
@@ -131,3 +131,21 @@ def test_objective_is_compiled_whole_and_not_again_for_every_beta():
         total, _ = compiled(model, *build_batch(), draw(model, losses), **settings)
         torch.testing.assert_close(total, expected, rtol=1e-9, atol=0)
     assert 1 <= len(graphs) <= 2
+
+
+def test_objective_of_a_map_trains_every_layer():
+    """ResNet-18 keeps 2 x 2 positions of 3 channels at 64 pixels: D = 12."""
+    torch.manual_seed(0)
+    model = Disentangler(ModelConfig(encoder="resnet18_map", latent=3, subspaces=4), 64).double()
+    images, labels, chains = build_batch(64)
+    losses = build_losses(**dict.fromkeys(("distance", "sparsity", "consistency", "regularization"), 1.0))
+    mixes = draw_mixes(1, chains, range(chains), subspaces=4, mixes=2, seed=(2,))
+    total, parts = compute_objective(
+        model, images, labels, chains, mixes, betas=(1.0, 1.0, 1.0), losses=losses, pairs=PairsConfig()
+    )
+    total.backward()
+    assert model(images)[0].shape == (2 * PAIRS, 4, 12)
+    assert {"distance", "sparsity", "consistency", "regularization"} < parts.keys()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name

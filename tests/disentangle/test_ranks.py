@@ -17,6 +17,7 @@ KEYS = [
     "data.side=16",
     "data.window=40",
     "data.noise=0.05",
+    "data.labelled_fraction=0.8",
     "pairs.pool=63",
     "pairs.walk_interval=7",
     "model.subspaces=4",

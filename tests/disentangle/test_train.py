@@ -8,13 +8,13 @@ import time
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from detaux.config import load_config
 from detaux.config.schema import PhaseConfig
 from detaux.disentangle.model import MODEL_FILE, load_disentangler
 from detaux.disentangle.train import compute_lr, run_disentangle
-from detaux.errors import InterruptedRunError, NonFiniteLossError
+from detaux.errors import InterruptedRunError, NonFiniteLossError, UserError
 from detaux.runtime.tracker import read_metrics
 from shards.build import build_shards
 
@@ -196,6 +196,15 @@ def test_trained_model_loads_with_the_sides_it_was_trained_for(run):
     subspaces, images = model(torch.rand(2, 3, 16, 16))
     assert subspaces.shape == (2, 4, 6)
     assert images.shape == (2, 3, 16, 16)
+
+
+def test_model_of_another_version_is_refused_in_a_sentence(run, tmp_path):
+    folder = tmp_path / "disentangle"
+    shutil.copytree(run / "disentangle", folder)
+    weights = load_file(folder / MODEL_FILE)
+    save_file({name.replace("projectors", "heads"): value for name, value in weights.items()}, folder / MODEL_FILE)
+    with pytest.raises(UserError, match=r"model\.safetensors is not a model of this version and this config: delete"):
+        load_disentangler(folder, torch.device("cpu"))
 
 
 def test_changed_config_starts_afresh(run, tmp_path):

@@ -75,8 +75,8 @@ def test_images_without_a_label_are_in_no_pair(draw):
     assert torch.equal(values.grad.abs().sum(1) > 0, known)
 
 
-def test_pairs_are_counted_as_by_a_loop():
-    labels = [3, -1, 0, 3, 3, -1, 0, 7]
+@pytest.mark.parametrize("labels", [[3, -1, 0, 3, 3, -1, 0, 7], [-1, -1], [5]])
+def test_pairs_are_counted_as_by_a_loop(labels):
     pairs = [(a, b) for place, a in enumerate(labels) for b in labels[place + 1 :] if min(a, b) >= 0]
     same, different = count_pairs(torch.tensor(labels))
     assert (int(same), int(different)) == (sum(a == b for a, b in pairs), sum(a != b for a, b in pairs))

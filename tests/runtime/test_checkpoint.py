@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from detaux.runtime import checkpoint
 from detaux.runtime.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 
 
@@ -44,3 +45,10 @@ def test_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, name, caplog):
     step, weights, training = load_checkpoint(tmp_path, "hash")
     assert (step, weights["w"][0], training["n"]) == (5, 5.0, 5)
     assert "step-00000010 cannot be read" in caplog.text
+
+
+def test_checkpoint_of_another_version_is_passed_over_by_name(tmp_path, monkeypatch, caplog):
+    save(tmp_path, 10)
+    monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
+    assert load_checkpoint(tmp_path, "h") is None
+    assert "step-00000010 was written by another version and is passed over" in caplog.text

@@ -1,0 +1,61 @@
+"""launch/deepspeed.sh under DeepSpeed's own launcher, with two ranks of this machine's processor."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def find_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(command, folder, environment):
+    """The command's output; its whole session ends with it."""
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=180)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, output
+    return output
+
+
+def read_losses(folder):
+    lines = (folder / "disentangle" / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss/total"] for line in lines]
+
+
+def test_two_ranks_of_deepspeed_take_the_steps_of_one_process(tmp_path, arguments):
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "DS_ACCELERATOR": "cpu",
+        "OPTIONS": f"--num_gpus 2 --master_port {find_port()}",  # its word for ranks, whatever they run on
+    }
+    commands = {
+        "one": [sys.executable, "-m", "detaux", "disentangle"],
+        "two": ["bash", str(ROOT / "launch" / "deepspeed.sh")],
+    }
+    outputs = {
+        name: run([*command, *arguments, f"run.dir={name}"], tmp_path, environment)
+        for name, command in commands.items()
+    }
+    assert "ranks 2, engine deepspeed" in outputs["two"]
+    # rounding, which a ReLU near its kink makes larger; tests/disentangle/test_ranks.py holds the engine to 1e-6
+    assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), rel=1e-3)
