@@ -25,6 +25,9 @@ from detaux.errors import DetauxError, UserError, rebuild_error
 
 STORE_TIMEOUT = timedelta(seconds=20)
 POLL_SECONDS = 0.2
+# Threads of gloo live on where DDP holds its group, and let go of a tensor a moment after its result is there; if Python is
+# ending by then, the process aborts (pytorch/pytorch issue 190489).
+SETTLE_SECONDS = 0.3
 STALL = timedelta(minutes=10)  # a collective that takes longer has lost a rank that the monitor did not see go
 
 
@@ -101,6 +104,7 @@ def join_ranks(device: torch.device, *, needs_group: bool = False) -> Iterator[N
         yield
     finally:
         distributed.destroy_process_group()
+        time.sleep(SETTLE_SECONDS)
 
 
 def _mean(values: Tensor) -> Tensor:
