@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +18,6 @@ import detaux
 from detaux.config import STAGE_SECTIONS, STAGES, load_config
 from detaux.config.load import check_together, format_help
 from detaux.config.location import find_folder
-from detaux.config.schema import DataConfig
 from detaux.errors import DetauxError, UserError
 
 EXAMPLES = """\
@@ -39,6 +39,7 @@ ACTION_SPLITS = {  # what is fetched of a shard set that lies elsewhere
     "verify": ("train", "validation", "test"),
     "repack": ("train", "validation", "test"),
 }
+REMOTE_KEYS = ("data.remote_cache", "data.remote_timeout")
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -67,19 +68,23 @@ def build_parser() -> argparse.ArgumentParser:
     build.add_argument("source", metavar="SOURCE", help="a data.source such as digits, or a CONFIG.yaml that names one")
     build.add_argument("--out", required=True, metavar="DIR")
     build.add_argument("overrides", nargs="*", default=[], metavar="key=value")
-    for action, meaning in (
-        ("verify", "read a shard set again and name what is wrong"),
-        ("info", "describe a shard set"),
+    for action, meaning, keys in (
+        ("verify", "read a shard set again and name what is wrong", ""),
+        ("info", "describe a shard set", ""),
+        (
+            "order",
+            "the sample keys that a rank will see, one a line",
+            "world rank workers epoch start batch seed window; ",
+        ),
+        ("repack", "standard layout -> packed layout", ""),
     ):
-        actions.add_parser(action, help=meaning).add_argument("folder", metavar="DIR")
-    order = actions.add_parser("order", help="the sample keys that a rank will see, one a line")
-    order.add_argument("folder", metavar="DIR")
-    order.add_argument(
-        "overrides", nargs="*", default=[], metavar="key=value", help="world rank workers epoch start batch seed window"
-    )
-    repack = actions.add_parser("repack", help="standard layout -> packed layout")
-    repack.add_argument("folder", metavar="DIR")
-    repack.add_argument("--out", required=True, metavar="DIR2")
+        one = actions.add_parser(action, help=meaning, description=meaning)
+        one.add_argument("folder", metavar="DIR", help="a folder or a URL")
+        one.add_argument(
+            "overrides", nargs="*", default=[], metavar="key=value", help=f"{keys}for a URL {' '.join(REMOTE_KEYS)}"
+        )
+        if action == "repack":
+            one.add_argument("--out", required=True, metavar="DIR2")
     keys = f"keys:\n{format_help(['report'])}"
     report = commands.add_parser("report", help="run folders -> report.html", epilog=keys, formatter_class=raw)
     report.add_argument("runs", nargs="+", metavar="RUN", help="run folders; report.KEY=VALUE may follow them")
@@ -164,11 +169,15 @@ def _run_shards(parsed: argparse.Namespace) -> int:
         following = f"detaux run {config_file} data.shards={shlex.quote(parsed.out)}"
         make_shards(config, Path(parsed.out), following)
         return 0
-    folder = _locate_set(parsed.folder, ACTION_SPLITS[parsed.action])
+    remote = [text for text in parsed.overrides if text.split("=")[0] in REMOTE_KEYS]
+    query = [text for text in parsed.overrides if text not in remote]
+    if query and parsed.action != "order":
+        raise UserError(f"{query[0]}: `detaux shards {parsed.action}` takes no key but {' and '.join(REMOTE_KEYS)}.")
+    folder = _locate_set(parsed.folder, ACTION_SPLITS[parsed.action], remote)
     if parsed.action == "order":
         from shards.order import list_keys, parse_query
 
-        for key in list_keys(folder, parse_query(parsed.overrides)):
+        for key in list_keys(folder, parse_query(query)):
             print(key)
         return 0
     if parsed.action == "repack":
@@ -192,14 +201,16 @@ def _run_shards(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _locate_set(shards: str, splits: Sequence[str]) -> Path:
-    """The folder of a shard set; of one that a URL names, its copy in the cache with the tars of these splits."""
+def _locate_set(shards: str, splits: Sequence[str], remote: Sequence[str]) -> Path:
+    """The folder of a shard set; of one that a URL names, its copy in the cache with the tars of these splits, fetched by the
+    config keys `remote`."""
+    data = load_config(None, remote).data
     folder = find_folder(shards)
     if folder is not None:
         return folder
     from detaux.data.remote import fetch_set
 
-    return fetch_set(DataConfig(shards=shards), splits)
+    return fetch_set(replace(data, shards=shards), splits)
 
 
 def _run_report(parsed: argparse.Namespace) -> int:

@@ -370,5 +370,12 @@ def test_shard_commands_take_a_url(server, tmp_path, monkeypatch, capsys):
     assert server.requests == {"manifest.json": 1}
     assert detaux("shards", "verify", server.url) == 0
     assert f"{server.url} is sound." in capsys.readouterr().out
+    cache = tmp_path / "elsewhere"
+    assert detaux("shards", "verify", server.url, f"data.remote_cache={cache}") == 0
+    assert sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) > 0
+    capsys.readouterr()
+    for key in ("data.remote_timeout=-1", "data.side=8"):
+        assert detaux("shards", "info", server.url, key) == 2
+        assert key.split("=")[0] in capsys.readouterr().err
     assert detaux("shards", "verify", f"{server.url}/none") == 2
     assert "/set/none/manifest.json cannot be fetched: HTTP 404" in capsys.readouterr().err
