@@ -1,13 +1,13 @@
-"""HDBSCAN of scikit-learn against the `hdbscan` package: seconds on blobs with noise, interleaved in one run.
+"""HDBSCAN of scikit-learn, the `hdbscan` package and ours in torch: seconds on blobs with noise, interleaved in one run.
 
     python benchmarks/bench_cluster.py [--sizes 5000 50000] [--dims 10 32] [--min-samples 64] [--rounds 3]
-        [--limit 900] [--memory 12]
+        [--limit 900] [--memory 12] [--libraries scikit-learn hdbscan torch]
 
-Both get the same points, min_cluster_size = 2% of them, the same min_samples (at most min_cluster_size; 0: equal to it),
+All get the same points, min_cluster_size = 2% of them, the same min_samples (at most min_cluster_size; 0: equal to it),
 and one thread. A fit runs in a process of its own, so that one that passes --limit seconds or --memory GiB is stopped and
 reported as "not within" it. All seconds are CPU time, which on an idle machine is the time one waits and on a shared one still
-compares; the median over rounds, without imports. The ratio is the median of the rounds' own ratios to scikit-learn; the
-adjusted Rand index compares the two labellings.
+compares; the median over rounds, without imports. The ratio is the median of the rounds' own ratios to the first library; the
+adjusted Rand index compares its labels with those of the others.
 """
 
 import argparse
@@ -17,15 +17,18 @@ import resource
 import signal
 import statistics
 import time
+from functools import partial
 from multiprocessing.connection import Connection
 
 import numpy as np
 from results import append_row
 
+from detaux.config.schema import DiscoverConfig
+
 CLUSTERS = 10
 NOISE_SHARE = 0.1
 MIN_CLUSTER_FRACTION = 0.02
-LIBRARIES = ("scikit-learn", "hdbscan")
+LIBRARIES = ("scikit-learn", "hdbscan", "torch")
 
 
 def make_blobs(samples: int, dims: int, seed: int = 0) -> np.ndarray:
@@ -48,14 +51,26 @@ def fit(library: str, samples: int, dims: int, min_samples: int, limit: float, m
     if library == "scikit-learn":
         from sklearn.cluster import HDBSCAN
 
-        clusterer = HDBSCAN(smallest, min_samples=neighbours + 1, copy=True)  # it counts the point itself
-    else:
+        # it counts the point itself
+        run = partial(HDBSCAN(smallest, min_samples=neighbours + 1, copy=True).fit_predict, points)
+    elif library == "hdbscan":
         from hdbscan import HDBSCAN
 
-        clusterer = HDBSCAN(smallest, min_samples=neighbours, core_dist_n_jobs=1)
+        run = partial(HDBSCAN(smallest, min_samples=neighbours, core_dist_n_jobs=1).fit_predict, points)
+    else:
+        import torch
+
+        from detaux.discover.clusterers.torch_hdbscan import cluster_torch_hdbscan
+
+        torch.set_num_threads(1)
+        config = DiscoverConfig(min_cluster_fraction=MIN_CLUSTER_FRACTION, min_samples=min_samples)
+
+        def run() -> np.ndarray:
+            return cluster_torch_hdbscan(points, config, 0).labels
+
     begun = time.process_time()
     try:
-        labels = clusterer.fit_predict(points)
+        labels = run()
     except MemoryError:
         pipe.send(None)
     else:
@@ -83,15 +98,24 @@ def fit_within(
         process.join()
 
 
-def run_case(samples: int, dims: int, min_samples: int, rounds: int, limit: float, memory: float, command: str) -> None:
+def run_case(
+    libraries: list[str],
+    samples: int,
+    dims: int,
+    min_samples: int,
+    rounds: int,
+    limit: float,
+    memory: float,
+    command: str,
+) -> None:
     """Print and append one row per library."""
     from sklearn.metrics import adjusted_rand_score
 
-    seconds: dict[str, list[float]] = {library: [] for library in LIBRARIES}
+    seconds: dict[str, list[float]] = {library: [] for library in libraries}
     labels: dict[str, np.ndarray] = {}
     passed: dict[str, tuple[str, float]] = {}  # library -> the limit it passed
     for _ in range(rounds):
-        for library in LIBRARIES:
+        for library in libraries:
             if library in passed:
                 continue
             match fit_within(library, samples, dims, min_samples, limit, memory):
@@ -100,11 +124,10 @@ def run_case(samples: int, dims: int, min_samples: int, rounds: int, limit: floa
                 case (value, found):
                     seconds[library].append(value)
                     labels[library] = found
-    agreement = adjusted_rand_score(*labels.values()) if not passed else None
-    for library in LIBRARIES:
+    for library in libraries:
         ratio, spread = None, ""
         if not passed:
-            ratios = [theirs / ours for theirs, ours in zip(seconds[library], seconds[LIBRARIES[0]], strict=True)]
+            ratios = [value / base for value, base in zip(seconds[library], seconds[libraries[0]], strict=True)]
             ratio, spread = statistics.median(ratios), f"{min(ratios):.2f}-{max(ratios):.2f}"
         unit, value = passed.get(library) or ("s", statistics.median(seconds[library]))
         case, metric = f"{library}, {samples} x {dims}", f"fit, {'not within' if library in passed else 'CPU time'}"
@@ -122,11 +145,12 @@ def run_case(samples: int, dims: int, min_samples: int, rounds: int, limit: floa
             spread=spread,
             command=command,
         )
-    if agreement is not None:
-        print(f"{'':32} adjusted Rand index between the two: {agreement:.4f}", flush=True)
+    for library in libraries[1:] if not passed else ():
+        agreement = adjusted_rand_score(labels[libraries[0]], labels[library])
+        print(f"{'':32} adjusted Rand index of {library} with {libraries[0]}: {agreement:.4f}", flush=True)
         append_row(
             benchmark="cluster",
-            case=f"both, {samples} x {dims}",
+            case=f"{library} with {libraries[0]}, {samples} x {dims}",
             metric="adjusted Rand index",
             value=agreement,
             unit="",
@@ -140,6 +164,9 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", default=[10, 32])
     parser.add_argument("--min-samples", type=int, default=64, help="0: min_cluster_size")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES), help="the first is the baseline"
+    )
     parser.add_argument("--limit", type=float, default=900.0, help="CPU seconds after which a fit is stopped")
     parser.add_argument("--memory", type=float, default=12.0, help="GiB of address space a fit may take")
     arguments = parser.parse_args()
@@ -148,11 +175,20 @@ def main() -> None:
     command = (
         f"python benchmarks/bench_cluster.py --sizes {listed[0]} --dims {listed[1]} "
         f"--min-samples {arguments.min_samples} --rounds {arguments.rounds} --limit {arguments.limit:g} "
-        f"--memory {arguments.memory:g}"
+        f"--memory {arguments.memory:g} --libraries {' '.join(arguments.libraries)}"
     )
     for samples in arguments.sizes:
         for dims in arguments.dims:
-            run_case(samples, dims, arguments.min_samples, arguments.rounds, arguments.limit, arguments.memory, command)
+            run_case(
+                arguments.libraries,
+                samples,
+                dims,
+                arguments.min_samples,
+                arguments.rounds,
+                arguments.limit,
+                arguments.memory,
+                command,
+            )
 
 
 if __name__ == "__main__":

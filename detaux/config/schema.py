@@ -235,6 +235,13 @@ class DiscoverConfig:
         "subspace", "cluster subspaces, or the plain autoencoder (entangled ablation)"
     )
     clusterer: Literal["hdbscan", "kmeans", "kmeans++", "meanshift"] = key("hdbscan", "clustering algorithm")
+    backend: Literal["cpu", "torch"] = key(
+        "cpu",
+        "hdbscan: cpu is the library of that name; torch our own, whose clusters no order of the images changes, but slower",
+    )
+    selection: Literal["excess_of_mass", "leaf"] = key(
+        "excess_of_mass", "hdbscan: the most stable clusters of its hierarchy, or the finest"
+    )
     min_cluster_fraction: float = key(0.02, "hdbscan: smallest cluster as a share of the training images", 0.0, 1.0)
     min_samples: int = key(
         64, "hdbscan: neighbours that make a core point; 0, or more than the smallest cluster size, means that size", 0

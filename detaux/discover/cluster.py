@@ -12,11 +12,14 @@ from detaux.discover.clusterers import Assignment
 
 Clusterer = Callable[[np.ndarray, DiscoverConfig, int], Assignment]
 
-CLUSTERERS = {
-    "hdbscan": "detaux.discover.clusterers.hdbscan:cluster_hdbscan",
-    "kmeans": "detaux.discover.clusterers.kmeans:cluster_kmeans",
-    "kmeans++": "detaux.discover.clusterers.kmeans:cluster_kmeans_plus_plus",
-    "meanshift": "detaux.discover.clusterers.meanshift:cluster_meanshift",
+CLUSTERERS = {  # discover.clusterer -> discover.backend -> function; what has no such backend runs on "cpu"
+    "hdbscan": {
+        "cpu": "detaux.discover.clusterers.hdbscan:cluster_hdbscan",
+        "torch": "detaux.discover.clusterers.torch_hdbscan:cluster_torch_hdbscan",
+    },
+    "kmeans": {"cpu": "detaux.discover.clusterers.kmeans:cluster_kmeans"},
+    "kmeans++": {"cpu": "detaux.discover.clusterers.kmeans:cluster_kmeans_plus_plus"},
+    "meanshift": {"cpu": "detaux.discover.clusterers.meanshift:cluster_meanshift"},
 }
 
 
@@ -55,9 +58,10 @@ def renumber(labels: np.ndarray) -> np.ndarray:
     return numbers[inverse]
 
 
-def load_clusterer(name: str) -> Clusterer:
-    """The clusterer behind a value of `discover.clusterer`; its library is imported only now."""
-    module, function = CLUSTERERS[name].split(":")
+def load_clusterer(name: str, backend: str = "cpu") -> Clusterer:
+    """The clusterer behind values of `discover.clusterer` and `discover.backend`; its library is imported only now."""
+    backends = CLUSTERERS[name]
+    module, function = backends.get(backend, backends["cpu"]).split(":")
     return getattr(import_module(module), function)
 
 
@@ -71,7 +75,7 @@ def cluster_points(points_ND: np.ndarray, config: DiscoverConfig, seed: int, clu
     if len(points_ND) < 2 or not np.ptp(points_ND, axis=0).any():
         found = Assignment(np.zeros(len(points_ND), np.int64), np.ones(len(points_ND)), "none: all points coincide")
     else:
-        found = load_clusterer(clusterer or config.clusterer)(points_ND, config, seed)
+        found = load_clusterer(clusterer or config.clusterer, config.backend)(points_ND, config, seed)
     labels = renumber(found.labels)
     probability = np.where(labels < 0, 0.0, found.probability).astype(np.float32)
     return Clusters(labels, probability, found.backend, time.perf_counter() - begun)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -89,3 +91,15 @@ def test_every_clusterer_the_config_allows_loads():
     allowed = DiscoverConfig.__annotations__["clusterer"].__args__
     assert set(allowed) == set(CLUSTERERS)
     assert all(callable(load_clusterer(name)) for name in allowed)
+    for backend in DiscoverConfig.__annotations__["backend"].__args__:
+        assert callable(load_clusterer("hdbscan", backend))
+    assert load_clusterer("hdbscan", "torch") is not load_clusterer("hdbscan", "cpu")
+
+
+def test_backend_of_the_config_computes_hdbscan_and_nothing_else(make_blobs):
+    points, truth = make_blobs(noise=20)
+    config = replace(SETTINGS, backend="torch")
+    found = cluster_points(points, config, 0)
+    assert found.backend == "torch HDBSCAN, cpu"
+    assert adjusted_rand_score(truth, found.labels) > 0.9
+    assert cluster_points(points, config, 0, clusterer="kmeans").backend.startswith("scikit-learn")

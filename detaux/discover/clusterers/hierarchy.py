@@ -1,0 +1,152 @@
+"""From a spanning tree to clusters: the hierarchy of HDBSCAN (Campello, Moulavi and Sander 2013), condensed and cut.
+
+N points, C clusters of the condensed hierarchy. A density is lambda = 1 / distance. Only the N - 1 edges are needed here, so
+this runs on the host whatever the points lie on.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from detaux.discover.clusterers.disjoint import find_root
+
+ROUNDING = 1e-9  # relative; sums of stabilities that differ by less are equal, whatever the order they were added in
+
+
+@dataclass(frozen=True)
+class CondensedTree:
+    """Clusters numbered from the root, 0, parents before children; points leave each cluster one by one as density grows.
+
+    parent, birth [C]: the cluster it split off (-1 for the root) and the lambda at which it did. cluster, density [N]: the
+    cluster that a point was the last in, and the lambda at which it left it.
+    """
+
+    parent: np.ndarray
+    birth: np.ndarray
+    cluster: np.ndarray
+    density: np.ndarray
+
+    @property
+    def death(self) -> np.ndarray:
+        """Largest lambda at which a point or a child leaves each cluster, [C]."""
+        death = np.zeros(len(self.parent))
+        np.maximum.at(death, self.cluster, self.density)
+        np.maximum.at(death, self.parent[1:], self.birth[1:])
+        return death
+
+
+def link_single(edges_E2: np.ndarray, weights_E: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The single-linkage dendrogram of a spanning tree: children [N - 1, 2], weight [N - 1] and size [2N - 1] of its nodes.
+
+    Nodes below N are points; node N + i is the i-th merge, in the order of weights.
+    """
+    count = len(edges_E2) + 1
+    order = np.argsort(weights_E, kind="stable")
+    children = np.empty((count - 1, 2), dtype=np.int64)
+    size = np.ones(2 * count - 1, dtype=np.int64)
+    above = list(range(2 * count - 1))
+    for merge, (first, second) in enumerate(edges_E2[order].tolist()):
+        node, left, right = count + merge, find_root(above, first), find_root(above, second)
+        above[left] = above[right] = node
+        children[merge] = left, right
+        size[node] = size[left] + size[right]
+    return children, weights_E[order], size
+
+
+def condense(edges_E2: np.ndarray, weights_E: np.ndarray, smallest: int) -> CondensedTree:
+    """The hierarchy of splits into parts of at least `smallest` points; a smaller part is points that leave their cluster.
+
+    Merges at one weight are one: which edges of that weight a spanning tree holds, and in what order, changes nothing.
+    """
+    children, weight, size = link_single(edges_E2, weights_E)
+    count = len(children) + 1
+    # leaves in the order of the dendrogram, so that those under a node lie side by side
+    start = np.zeros(2 * count - 1, dtype=np.int64)
+    for node in range(2 * count - 2, count - 1, -1):
+        left, right = children[node - count]
+        start[left], start[right] = start[node], start[node] + size[left]
+    place = start[:count]
+    cluster, density = np.zeros(count, dtype=np.int64), np.zeros(count)
+    parent, birth = [-1], [0.0]
+    with np.errstate(divide="ignore"):
+        inverse = (1 / weight).tolist()
+    pending = [(2 * count - 2, 0)]
+    while pending:
+        node, inside = pending.pop()
+        level = weight[node - count]
+        parts, stack = [], [node]
+        while stack:  # all parts that this weight joins
+            one = stack.pop()
+            if one >= count and weight[one - count] == level:
+                stack += children[one - count].tolist()
+            else:
+                parts.append(one)
+        large = [part for part in parts if size[part] >= smallest]
+        for part in parts:
+            if size[part] < smallest:
+                leaves = slice(start[part], start[part] + size[part])
+                cluster[leaves], density[leaves] = inside, inverse[node - count]
+        if len(large) == 1:
+            pending.append((large[0], inside))
+        for part in large if len(large) > 1 else ():
+            pending.append((part, len(parent)))
+            parent.append(inside)
+            birth.append(inverse[node - count])
+    return CondensedTree(np.array(parent), np.array(birth), cluster[place], density[place])
+
+
+def compute_stability(tree: CondensedTree) -> np.ndarray:
+    """How long each cluster lasts, summed over its points: sum of lambda at which a point leaves less that of the birth, [C]."""
+    clusters = len(tree.parent)
+    held = np.bincount(tree.cluster, minlength=clusters)
+    stability = np.bincount(tree.cluster, tree.density - tree.birth[tree.cluster], clusters)
+    for child in range(clusters - 1, 0, -1):
+        above = tree.parent[child]
+        stability[above] += (tree.birth[child] - tree.birth[above]) * held[child]
+        held[above] += held[child]
+    return stability
+
+
+def select_excess_of_mass(tree: CondensedTree) -> np.ndarray:
+    """The clusters, none within another and never the root, that are most stable in sum: bool [C]. One as stable as its
+    parts stays whole."""
+    stability = compute_stability(tree)
+    is_selected, below = np.ones(len(stability), dtype=bool), np.zeros(len(stability))
+    for cluster in range(len(stability) - 1, 0, -1):
+        is_selected[cluster] = stability[cluster] >= below[cluster] * (1 - ROUNDING)
+        below[tree.parent[cluster]] += max(stability[cluster], below[cluster])
+    is_selected[0] = False
+    return _keep_outermost(tree, is_selected)
+
+
+def select_leaves(tree: CondensedTree) -> np.ndarray:
+    """The clusters that do not split, the root aside: bool [C]."""
+    is_selected = np.ones(len(tree.parent), dtype=bool)
+    is_selected[tree.parent[1:]] = False
+    is_selected[0] = False
+    return is_selected
+
+
+def _keep_outermost(tree: CondensedTree, is_selected: np.ndarray) -> np.ndarray:
+    is_inside = np.zeros(len(is_selected), dtype=bool)
+    for cluster, above in enumerate(tree.parent[1:].tolist(), start=1):
+        is_inside[cluster] = is_inside[above] or is_selected[above]
+    return is_selected & ~is_inside
+
+
+SELECTIONS = {"excess_of_mass": select_excess_of_mass, "leaf": select_leaves}
+
+
+def assign_points(tree: CondensedTree, is_selected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels [N], -1 for noise, and how long each point stays in its cluster, relative to the last to leave it: [N] in [0, 1]."""
+    number = np.full(len(is_selected), -1)
+    number[is_selected] = np.arange(is_selected.sum())
+    for cluster, above in enumerate(tree.parent[1:].tolist(), start=1):
+        if not is_selected[cluster]:
+            number[cluster] = number[above]
+    labels = number[tree.cluster]
+    longest = tree.death[np.flatnonzero(is_selected)][labels] if is_selected.any() else np.ones(len(labels))
+    with np.errstate(invalid="ignore"):
+        # where points coincide lambda has no bound, and they stay to the end
+        probability = np.where(np.isfinite(tree.density), np.minimum(tree.density / longest, 1), 1.0)
+    return labels, np.where(labels < 0, 0.0, probability)

@@ -1,0 +1,196 @@
+"""The minimum spanning tree of mutual reachability (Campello, Moulavi and Sander 2013), exact, on the device of the points.
+
+N points, D size of a vector, B blocks of neighbouring points, C components, M points of a block. Distances are computed a tile
+at a time, those of blocks that lie near first, and none is kept: memory is O(N) and B x B. Of the points nothing comes to the
+host but their order; of the tree, the edges that each round finds.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detaux.discover.clusterers.disjoint import find_root
+
+BLOCK = 256  # points
+TILE_BLOCKS = 8  # blocks that a block is compared with at a time
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Points [N, D] in an order in which each block of BLOCK holds neighbours; `order` [N] are their rows before.
+
+    near [B, B] are the blocks by their distance from each, itself first, and gap [B, B] how far away these are at least.
+    """
+
+    points_ND: Tensor
+    order: Tensor
+    near: Tensor
+    gap: Tensor
+
+    @property
+    def count(self) -> int:
+        return len(self.near)
+
+    def rows(self, block: int) -> slice:
+        return slice(block * BLOCK, min((block + 1) * BLOCK, len(self.points_ND)))
+
+
+def sort_into_blocks(points_ND: Tensor) -> Blocks:
+    """Cut the points in two across their widest side, and again, until the parts are blocks."""
+    order, pending = torch.arange(len(points_ND), device=points_ND.device), [(0, len(points_ND))]
+    while pending:
+        begin, end = pending.pop()
+        if end - begin <= BLOCK:
+            continue
+        part_ND = points_ND[order[begin:end]]
+        side = int((part_ND.amax(0) - part_ND.amin(0)).argmax())
+        order[begin:end] = order[begin:end][part_ND[:, side].argsort(stable=True)]
+        middle = begin + (end - begin + BLOCK) // (2 * BLOCK) * BLOCK  # so that all blocks but the last are whole
+        pending += [(begin, middle), (middle, end)]
+    points_ND = points_ND[order]
+    parts = points_ND.split(BLOCK)
+    low_BD, high_BD = torch.stack([part.amin(0) for part in parts]), torch.stack([part.amax(0) for part in parts])
+    gaps = [
+        (low_BD - high).maximum(low - high_BD).clamp_min(0).norm(dim=1)
+        for low, high in zip(low_BD, high_BD, strict=True)
+    ]
+    # what rounding adds to a gap, or takes from a distance, must not hide a point
+    margin = (4 + points_ND.shape[1] ** 0.5) * torch.finfo(points_ND.dtype).eps
+    gap, near = (torch.stack(gaps) * (1 - margin)).sort(stable=True, dim=1)
+    return Blocks(points_ND, order, near, gap)
+
+
+def _measure(first_MD: Tensor, second_ND: Tensor) -> Tensor:
+    # |a|^2 + |b|^2 - 2 ab would cancel
+    return torch.cdist(first_MD, second_ND, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _gather(blocks: Blocks, chosen: Tensor) -> Tensor:
+    """Rows of some blocks."""
+    rows = (chosen[:, None] * BLOCK + torch.arange(BLOCK, device=chosen.device)).flatten()
+    return rows[rows < len(blocks.points_ND)]
+
+
+def compute_core_distances(blocks: Blocks, neighbours: int) -> Tensor:
+    """Distance of each point to its `neighbours`-th nearest other point, or to the farthest where there are fewer, [N]."""
+    points_ND = blocks.points_ND
+    kept = min(neighbours, len(points_ND) - 1) + 1  # the point itself is the first
+    core_N = points_ND.new_empty(len(points_ND))
+    for block in range(blocks.count):
+        rows = blocks.rows(block)
+        nearest = points_ND.new_empty(len(points_ND[rows]), 0)
+        for begin in range(0, blocks.count, TILE_BLOCKS):
+            if nearest.shape[1] == kept and bool(blocks.gap[block, begin] >= nearest[:, -1].max()):
+                break
+            columns = _gather(blocks, blocks.near[block, begin : begin + TILE_BLOCKS])
+            distances = torch.cat([nearest, _measure(points_ND[rows], points_ND[columns])], 1)
+            nearest = distances.topk(min(kept, distances.shape[1]), largest=False).values
+        core_N[rows] = nearest[:, -1]
+    return core_N
+
+
+@dataclass
+class Search:
+    """What is known of each point's lightest edge to another component, in the order of the blocks.
+
+    core_N  core distances. bound_N, end_N  weight of the edge and the point it ends at; where that is in the point's own
+    component, the weight is a bound alone. component_N  numbered from 0. best_C  lightest edge that each component has found.
+    pure_B  the component of all points of a block, -1 where there are several.
+    """
+
+    core_N: Tensor
+    bound_N: Tensor
+    end_N: Tensor
+    component_N: Tensor
+    best_C: Tensor
+    pure_B: Tensor
+
+    @property
+    def is_known_N(self) -> Tensor:
+        return self.component_N[self.end_N] != self.component_N
+
+    def begin_round(self, component_N: Tensor) -> None:
+        """Go on with larger components."""
+        self.component_N = component_N
+        best_C = self.bound_N.new_full((int(component_N.max()) + 1,), torch.inf)
+        self.best_C = best_C.scatter_reduce_(0, component_N, self.bound_N.where(self.is_known_N, torch.inf), "amin")
+        parts = component_N.split(BLOCK)
+        low_B, high_B = torch.stack([part.min() for part in parts]), torch.stack([part.max() for part in parts])
+        self.pure_B = low_B.where(low_B == high_B, -1)
+
+
+def span_mutual_reachability(blocks: Blocks, core_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Edges int64 [N - 1, 2] between rows before blocks were made and their weights float64 [N - 1]: the larger of the distance
+    and both core distances, which must be finite.
+
+    Boruvka's rounds: every component takes its lightest edge to another. A point's lightest edge to another component only
+    gets heavier as components grow, so what it was once is a bound: it is computed anew only where its end has been
+    reached and the bound is below what its component has found.
+    """
+    count, device = len(core_N), core_N.device
+    alone_N = torch.arange(count, device=device)  # each point its own end: nothing has been found
+    search = Search(core_N, core_N.clone(), alone_N, alone_N, core_N, alone_N)
+    above = list(range(count))
+    edges: list[tuple[int, int]] = []
+    weights: list[float] = []
+    while len(edges) < count - 1:
+        numbers = np.unique([find_root(above, node) for node in range(count)], return_inverse=True)[1]
+        search.begin_round(torch.from_numpy(numbers).to(device))
+        found_C, known = _find_lightest(blocks, search), len(edges)
+        starts, ends = found_C.tolist(), search.end_N[found_C].tolist()
+        for start, end, weight in zip(starts, ends, search.bound_N[found_C].tolist(), strict=True):
+            one, other = find_root(above, start), find_root(above, end)
+            if one != other:  # two components may take the same edge, or several of one weight that close a circle
+                above[one] = other
+                edges.append((start, end))
+                weights.append(weight)
+        assert len(edges) > known, "no component has an edge to another: a distance is not finite"
+    return blocks.order.cpu().numpy()[np.array(edges, dtype=np.int64).reshape(-1, 2)], np.array(weights)
+
+
+def _find_lightest(blocks: Blocks, search: Search) -> Tensor:
+    """The point that each component's lightest edge to another begins at, [C]; brings `search` up to date as far as that
+    needs."""
+    is_known_N = search.is_known_N
+    # blocks with the smallest bounds first: what they find may spare the others
+    first_B = torch.stack([part.min() for part in search.bound_N.where(~is_known_N, torch.inf).split(BLOCK)])
+    for block in first_B.argsort().tolist():
+        rows = blocks.rows(block)
+        is_open = ~is_known_N[rows] & (search.bound_N[rows] < search.best_C[search.component_N[rows]])
+        open_M = torch.nonzero(is_open).squeeze(1) + rows.start
+        if len(open_M):
+            _search_block(blocks, search, block, open_M)
+    is_best_N = search.is_known_N & (search.bound_N == search.best_C[search.component_N])
+    points = torch.nonzero(is_best_N).squeeze(1)
+    # any one of those that are equally light
+    return points.new_zeros(len(search.best_C)).scatter_(0, search.component_N[points], points)
+
+
+def _search_block(blocks: Blocks, search: Search, block: int, open_M: Tensor) -> None:
+    """Find the lightest edges of M points of a block, as long as one may be lighter than its component's best."""
+    near, gap, mine_M = blocks.near[block], blocks.gap[block], search.component_N[open_M]
+    if int(search.pure_B[block]) >= 0:
+        is_other = search.pure_B[near] != search.pure_B[block]
+        near, gap = near[is_other], gap[is_other]
+    found_M, found_end_M = search.bound_N.new_full((len(open_M),), torch.inf), open_M.clone()
+    reached = torch.inf  # no block from here on is nearer
+    for begin in range(0, len(near), TILE_BLOCKS):
+        limit_M = found_M.minimum(search.best_C[mine_M])
+        if bool((gap[begin] >= limit_M).all()):
+            reached = float(gap[begin])
+            break
+        columns = _gather(blocks, near[begin : begin + TILE_BLOCKS])
+        reach = _measure(blocks.points_ND[open_M], blocks.points_ND[columns])
+        reach = reach.maximum(search.core_N[open_M, None]).maximum(search.core_N[columns])
+        reach.masked_fill_(mine_M[:, None] == search.component_N[columns], torch.inf)
+        lightest_M, column_M = reach.min(1)
+        is_lighter = lightest_M < found_M
+        found_M = lightest_M.where(is_lighter, found_M)
+        found_end_M = columns[column_M].where(is_lighter, found_end_M)
+        search.best_C.scatter_reduce_(0, mine_M, found_M, "amin")
+    # what was not found, or lies beyond a block that was not looked at, is a bound alone
+    is_found = found_M <= reached
+    search.bound_N[open_M] = found_M.where(is_found, search.bound_N[open_M].clamp_min(reached))
+    search.end_N[open_M] = found_end_M.where(is_found, open_M)

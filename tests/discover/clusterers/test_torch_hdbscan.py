@@ -1,0 +1,216 @@
+"""Our HDBSCAN against two libraries, against its definition, and against itself in another order."""
+
+import numpy as np
+import pytest
+import torch
+from hdbscan import HDBSCAN
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
+from sklearn.cluster import HDBSCAN as ScikitHDBSCAN
+from sklearn.datasets import make_blobs, make_circles, make_moons
+from sklearn.metrics import adjusted_rand_score, pairwise_distances
+
+from detaux.config.schema import DiscoverConfig
+from detaux.discover.clusterers import choose_sizes, hdbscan, torch_hdbscan
+from detaux.discover.clusterers.hierarchy import SELECTIONS, assign_points, condense
+from detaux.discover.clusterers.spanning_tree import compute_core_distances, sort_into_blocks, span_mutual_reachability
+
+LIBRARY_NAMES = {"excess_of_mass": "eom", "leaf": "leaf"}
+
+
+pytestmark = pytest.mark.usefixtures("small_blocks")
+
+
+def cluster(points_ND, smallest, neighbours, selection="excess_of_mass"):
+    blocks = sort_into_blocks(torch.from_numpy(points_ND))
+    edges, weights = span_mutual_reachability(blocks, compute_core_distances(blocks, neighbours))
+    tree = condense(edges, weights, smallest)
+    return assign_points(tree, SELECTIONS[selection](tree))
+
+
+def draw_points(seed, samples, kind, size):
+    if kind == "moons":
+        return make_moons(samples, noise=0.08, random_state=seed)[0]
+    if kind == "rings":
+        return make_circles(samples, noise=0.05, factor=0.4, random_state=seed)[0]
+    if kind == "blobs":
+        return make_blobs(samples, size, centers=1 + seed % 5, random_state=seed)[0]
+    return np.random.default_rng(seed).uniform(size=(samples, size))
+
+
+points = st.builds(
+    draw_points,
+    st.integers(0, 2**31 - 1),
+    st.integers(5, 300),
+    st.sampled_from(["blobs", "moons", "rings", "uniform"]),
+    st.sampled_from([1, 2, 3, 10, 64]),
+)
+selections = st.sampled_from(sorted(SELECTIONS))
+
+
+@given(points, st.integers(2, 40), selections)
+@settings(max_examples=250, deadline=None, derandomize=True)
+def test_clusters_and_probabilities_match_both_libraries(points_ND, smallest, selection):
+    """With one neighbour no two distances of a tree are equal, and there is one answer."""
+    labels, probability = cluster(points_ND, smallest, 1, selection)
+    method = LIBRARY_NAMES[selection]
+    model = HDBSCAN(smallest, min_samples=1, cluster_selection_method=method, algorithm="generic").fit(points_ND)
+    # to scikit-learn a point is its own first neighbour
+    other = ScikitHDBSCAN(smallest, min_samples=2, cluster_selection_method=method, copy=True).fit(points_ND)
+    for labels_there, probability_there in (
+        (model.labels_, model.probabilities_),
+        (other.labels_, other.probabilities_),
+    ):
+        assert adjusted_rand_score(labels_there, labels) == 1.0
+        np.testing.assert_array_equal(labels_there < 0, labels < 0)
+        np.testing.assert_allclose(probability_there, probability, atol=1e-5)
+
+
+def cluster_by_definition(points_ND, smallest, neighbours, selection):
+    """Labels from the components of {reach <= level} at every level, from the top down."""
+    distances = pairwise_distances(points_ND)
+    core = np.sort(distances, axis=1)[:, min(neighbours, len(points_ND) - 1)]
+    reach = np.maximum(distances, np.maximum(core[:, None], core))
+
+    def split(members):
+        """(lambda, parts) at the level below which the members are no longer connected."""
+        inside = reach[np.ix_(members, members)]
+        levels = np.unique(inside[~np.eye(len(members), dtype=bool)])
+        level = next(one for one in levels if connected_components(inside <= one)[0] == 1)
+        numbers = connected_components(inside < level)[1]
+        with np.errstate(divide="ignore"):
+            return 1 / level, [members[numbers == number] for number in range(numbers.max() + 1)]
+
+    def grow(members, birth):
+        """(members, stability, children) of a cluster."""
+        stability, present = 0.0, members
+        while True:
+            density, parts = split(present)
+            large = [part for part in parts if len(part) >= smallest]
+            stability += sum(len(part) for part in parts if len(part) < smallest) * (density - birth)
+            if len(large) != 1:
+                stability += sum(len(part) for part in large) * (density - birth) if large else 0.0
+                return members, stability, [grow(part, density) for part in large]
+            (present,) = large
+
+    def select(node):
+        members, stability, children = node
+        if not children:
+            return stability, [members]
+        below = [select(child) for child in children]
+        total, chosen = sum(one for one, _ in below), [part for _, parts in below for part in parts]
+        if selection == "excess_of_mass" and stability >= total:
+            return stability, [members]
+        return total, chosen
+
+    labels = np.full(len(points_ND), -1)
+    for number, members in enumerate(
+        part for child in grow(np.arange(len(labels)), 0.0)[2] for part in select(child)[1]
+    ):
+        labels[members] = number
+    return labels
+
+
+@given(
+    st.integers(0, 2**31 - 1),
+    st.integers(5, 60),
+    st.sampled_from(["blobs", "uniform", "grid"]),
+    st.integers(2, 12),
+    st.integers(1, 12),
+    selections,
+)
+@settings(max_examples=120, deadline=None, derandomize=True)
+def test_clusters_match_the_definition_where_distances_are_equal(seed, samples, kind, smallest, neighbours, selection):
+    random = np.random.default_rng(seed)
+    grid = random.integers(0, 4, (samples, 2)).astype(np.float64)
+    points_ND = grid if kind == "grid" else draw_points(seed, samples, kind, 2)
+    labels, _ = cluster(points_ND, smallest, neighbours, selection)
+    expected = cluster_by_definition(points_ND, smallest, neighbours, selection)
+    assert adjusted_rand_score(expected, labels) == 1.0
+    np.testing.assert_array_equal(expected < 0, labels < 0)
+
+
+grids = st.builds(
+    lambda seed, samples, size: np.random.default_rng(seed).integers(0, 30, (samples, size)).astype(np.float64),
+    st.integers(0, 2**31 - 1),
+    st.integers(5, 120),
+    st.sampled_from([1, 2]),
+)
+
+
+def check_order(points_ND, smallest, neighbours, selection, shuffles=1):
+    labels, probability = cluster(points_ND, smallest, neighbours, selection)
+    for seed in range(shuffles):
+        order = np.random.default_rng(seed).permutation(len(points_ND))
+        labels_there, probability_there = cluster(points_ND[order], smallest, neighbours, selection)
+        assert adjusted_rand_score(labels[order], labels_there) == 1.0
+        np.testing.assert_array_equal(labels[order] < 0, labels_there < 0)
+        np.testing.assert_allclose(probability[order], probability_there)
+
+
+@given(points | grids, st.integers(2, 40), st.integers(1, 30), selections)
+@settings(max_examples=80, deadline=None)
+def test_order_of_the_points_changes_nothing(points_ND, smallest, neighbours, selection):
+    check_order(points_ND, smallest, neighbours, selection)
+
+
+def test_order_in_which_stabilities_are_added_changes_nothing():
+    """Whole numbers on a line, where a cluster is often just as stable as its parts together."""
+    for seed in range(20):
+        points_ND = np.random.default_rng(seed).integers(0, 100, (44, 1)).astype(np.float64)
+        check_order(points_ND, 2, 1, "excess_of_mass", shuffles=20)
+
+
+def make_heaps(size=5):
+    random = np.random.default_rng(0)
+    return (random.normal(size=(600, size)) + 20 * np.repeat([0, 1], 300)[:, None]).astype(np.float32)
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e30, 1e-24, 1e-35])
+def test_scale_of_the_points_changes_nothing(scale):
+    config = DiscoverConfig(min_cluster_fraction=0.1)
+    expected = torch_hdbscan.cluster_torch_hdbscan(make_heaps(), config, 0)
+    found = torch_hdbscan.cluster_torch_hdbscan(make_heaps() * np.float32(scale), config, 0)
+    assert np.bincount(expected.labels + 1).tolist()[1:] == [300, 300]
+    assert adjusted_rand_score(expected.labels, found.labels) == 1.0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e19])
+def test_point_that_is_not_finite_or_far_away_is_noise_alone(value):
+    points_ND = make_heaps()
+    points_ND[7, 2] = value
+    found = torch_hdbscan.cluster_torch_hdbscan(points_ND, DiscoverConfig(min_cluster_fraction=0.1), 0)
+    assert np.flatnonzero(found.labels < 0).tolist() == [7]
+    assert found.probability[7] == 0
+    assert len(set(found.labels)) == 3
+
+
+def test_points_of_which_none_is_finite_are_noise():
+    found = torch_hdbscan.cluster_torch_hdbscan(np.full((9, 2), np.nan, np.float32), DiscoverConfig(), 0)
+    assert found.labels.tolist() == [-1] * 9
+
+
+def test_clustering_gives_the_threads_back():
+    before = torch.get_num_threads()
+    torch_hdbscan.cluster_torch_hdbscan(make_heaps(), DiscoverConfig(), 0)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("samples", "fraction", "min_samples", "expected"),
+    [(1000, 0.02, 64, (20, 20)), (10000, 0.02, 64, (200, 64)), (1000, 0.1, 0, (100, 100)), (2, 0.02, 64, (2, 2))],
+)
+def test_sizes_follow_the_config(samples, fraction, min_samples, expected):
+    config = DiscoverConfig(min_cluster_fraction=fraction, min_samples=min_samples)
+    assert choose_sizes(samples, config) == expected
+
+
+@pytest.mark.parametrize("selection", sorted(SELECTIONS))
+def test_config_reaches_both_backends(selection):
+    points_ND = make_blobs(400, 2, centers=4, random_state=3)[0].astype(np.float32)
+    config = DiscoverConfig(min_cluster_fraction=0.02, min_samples=1, selection=selection)
+    ours = torch_hdbscan.cluster_torch_hdbscan(points_ND, config, 0)
+    assert adjusted_rand_score(hdbscan.cluster_hdbscan(points_ND, config, 0).labels, ours.labels) == 1.0
+    assert adjusted_rand_score(cluster(points_ND.astype(np.float64), 8, 1, selection)[0], ours.labels) == 1.0
+    assert ours.backend == "torch HDBSCAN, cpu"
