@@ -9,7 +9,6 @@ from sklearn.metrics import pairwise_distances
 from detaux.discover.clusterers import spanning_tree
 from detaux.discover.clusterers.spanning_tree import compute_core_distances, sort_into_blocks, span_mutual_reachability
 
-
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
