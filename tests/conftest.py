@@ -47,5 +47,11 @@ def start_processes():
         process.communicate()
 
 
+@pytest.fixture
+def free_port():
+    """A port nobody listens on at the moment."""
+    return find_port()
+
+
 start_ranks = pytest.fixture(start_processes, name="start_ranks")
 start_ranks_for_module = pytest.fixture(start_processes, scope="module", name="start_ranks_for_module")

@@ -3,6 +3,7 @@
 import pytest
 
 from detaux.config import load_config
+from detaux.runtime.tracker import read_metrics
 from shards.build import build_shards
 
 KEYS = (
@@ -27,3 +28,9 @@ def arguments(tmp_path):
     build_shards(load_config(None, KEYS), tmp_path / "shards")
     (tmp_path / "config.yaml").write_text("{}")
     return ["config.yaml", *KEYS, "data.shards=shards"]
+
+
+@pytest.fixture
+def read_losses():
+    """read_losses(run): the losses in the log of a run's training."""
+    return lambda run: [line["loss/total"] for line in read_metrics(run / "disentangle")]

@@ -1,10 +1,8 @@
 """launch/deepspeed.sh under DeepSpeed's own launcher, with two ranks of this machine's processor."""
 
 import contextlib
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-
-
-def find_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def run(command, folder, environment):
@@ -35,18 +27,13 @@ def run(command, folder, environment):
     return output
 
 
-def read_losses(folder):
-    lines = (folder / "disentangle" / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line)["loss/total"] for line in lines]
-
-
-def test_two_ranks_of_deepspeed_take_the_steps_of_one_process(tmp_path, arguments):
+def test_two_ranks_of_deepspeed_take_the_steps_of_one_process(tmp_path, arguments, free_port, read_losses):
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "DS_ACCELERATOR": "cpu",
-        "OPTIONS": f"--num_gpus 2 --master_port {find_port()}",  # its word for ranks, whatever they run on
+        "OPTIONS": f"--num_gpus 2 --master_port {free_port}",  # its word for ranks, whatever they run on
     }
     commands = {
         "one": [sys.executable, "-m", "detaux", "disentangle"],

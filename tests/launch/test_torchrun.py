@@ -1,6 +1,5 @@
 """launch/torchrun.sh on two hosts, which are two network namespaces of this machine joined by a cable of their own."""
 
-import json
 import os
 import subprocess
 import sys
@@ -64,12 +63,7 @@ def start(folder, arguments, prefix=(), **variables):
     )
 
 
-def read_losses(folder):
-    lines = (folder / "disentangle" / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line)["loss/total"] for line in lines]
-
-
-def test_two_hosts_take_the_steps_of_two_ranks_on_one(tmp_path, arguments, hosts):
+def test_two_hosts_take_the_steps_of_two_ranks_on_one(tmp_path, arguments, hosts, read_losses):
     one = start(tmp_path, arguments, RANKS="2", RUN="one")
     output, _ = one.communicate(timeout=120)
     assert one.returncode == 0, output

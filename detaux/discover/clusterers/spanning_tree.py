@@ -1,11 +1,11 @@
 """The minimum spanning tree of mutual reachability (Campello, Moulavi and Sander 2013), exact, on the device of the points.
 
-N points, D size of a vector, B blocks of neighbouring points, C components, M points of a block. Distances are computed a tile
+N points, D size of a vector, B blocks of neighbouring points, C components, M of a block's points. Distances are computed a tile
 at a time, those of blocks that lie near first, and none is kept: memory is O(N) and B x B. Of the points nothing comes to the
 host but their order; of the tree, the edges that each round finds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -93,7 +93,7 @@ def compute_core_distances(blocks: Blocks, neighbours: int) -> Tensor:
 
 @dataclass
 class Search:
-    """What is known of each point's lightest edge to another component, in the order of the blocks.
+    """What is known in a round of each point's lightest edge to another component, in the order of the blocks.
 
     core_N  core distances. bound_N, end_N  weight of the edge and the point it ends at; where that is in the point's own
     component, the weight is a bound alone. component_N  numbered from 0. best_C  lightest edge that each component has found.
@@ -104,21 +104,20 @@ class Search:
     bound_N: Tensor
     end_N: Tensor
     component_N: Tensor
-    best_C: Tensor
-    pure_B: Tensor
+    best_C: Tensor = field(init=False)
+    pure_B: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        best_C = self.bound_N.new_full((int(self.component_N.max()) + 1,), torch.inf)
+        known_N = self.bound_N.where(self.is_known_N, torch.inf)
+        self.best_C = best_C.scatter_reduce_(0, self.component_N, known_N, "amin")
+        parts = self.component_N.split(BLOCK)
+        low_B, high_B = torch.stack([part.min() for part in parts]), torch.stack([part.max() for part in parts])
+        self.pure_B = low_B.where(low_B == high_B, -1)
 
     @property
     def is_known_N(self) -> Tensor:
         return self.component_N[self.end_N] != self.component_N
-
-    def begin_round(self, component_N: Tensor) -> None:
-        """Go on with larger components."""
-        self.component_N = component_N
-        best_C = self.bound_N.new_full((int(component_N.max()) + 1,), torch.inf)
-        self.best_C = best_C.scatter_reduce_(0, component_N, self.bound_N.where(self.is_known_N, torch.inf), "amin")
-        parts = component_N.split(BLOCK)
-        low_B, high_B = torch.stack([part.min() for part in parts]), torch.stack([part.max() for part in parts])
-        self.pure_B = low_B.where(low_B == high_B, -1)
 
 
 def span_mutual_reachability(blocks: Blocks, core_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -130,17 +129,16 @@ def span_mutual_reachability(blocks: Blocks, core_N: Tensor) -> tuple[np.ndarray
     reached and the bound is below what its component has found.
     """
     count, device = len(core_N), core_N.device
-    alone_N = torch.arange(count, device=device)  # each point its own end: nothing has been found
-    search = Search(core_N, core_N.clone(), alone_N, alone_N, core_N, alone_N)
+    bound_N, end_N = core_N.clone(), torch.arange(count, device=device)  # its own end: nothing has been found
     above = list(range(count))
     edges: list[tuple[int, int]] = []
     weights: list[float] = []
     while len(edges) < count - 1:
         numbers = np.unique([find_root(above, node) for node in range(count)], return_inverse=True)[1]
-        search.begin_round(torch.from_numpy(numbers).to(device))
+        search = Search(core_N, bound_N, end_N, torch.from_numpy(numbers).to(device))
         found_C, known = _find_lightest(blocks, search), len(edges)
-        starts, ends = found_C.tolist(), search.end_N[found_C].tolist()
-        for start, end, weight in zip(starts, ends, search.bound_N[found_C].tolist(), strict=True):
+        starts, ends = found_C.tolist(), end_N[found_C].tolist()
+        for start, end, weight in zip(starts, ends, bound_N[found_C].tolist(), strict=True):
             one, other = find_root(above, start), find_root(above, end)
             if one != other:  # two components may take the same edge, or several of one weight that close a circle
                 above[one] = other

@@ -39,7 +39,7 @@ def measure_reach(points_ND, neighbours):
 
 
 @given(points)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_blocks_hold_every_point_once_and_gaps_are_none_too_wide(points_ND):
     blocks = sort_into_blocks(torch.from_numpy(points_ND))
     assert sorted(blocks.order.tolist()) == list(range(len(points_ND)))
@@ -53,7 +53,7 @@ def test_blocks_hold_every_point_once_and_gaps_are_none_too_wide(points_ND):
 
 
 @given(points, st.integers(1, 40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_core_distances_match_a_full_sort(points_ND, neighbours):
     blocks = sort_into_blocks(torch.from_numpy(points_ND))
     core = compute_core_distances(blocks, neighbours)
@@ -61,7 +61,7 @@ def test_core_distances_match_a_full_sort(points_ND, neighbours):
 
 
 @given(points, st.integers(1, 40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_tree_spans_the_points_with_the_least_weight(points_ND, neighbours):
     blocks = sort_into_blocks(torch.from_numpy(points_ND))
     edges, weights = span_mutual_reachability(blocks, compute_core_distances(blocks, neighbours))

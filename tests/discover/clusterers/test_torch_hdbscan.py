@@ -50,7 +50,7 @@ selections = st.sampled_from(sorted(SELECTIONS))
 
 
 @given(points, st.integers(2, 40), selections)
-@settings(max_examples=250, deadline=None, derandomize=True)
+@settings(max_examples=250)
 def test_clusters_and_probabilities_match_both_libraries(points_ND, smallest, selection):
     """With one neighbour no two distances of a tree are equal, and there is one answer."""
     labels, probability = cluster(points_ND, smallest, 1, selection)
@@ -120,7 +120,7 @@ def cluster_by_definition(points_ND, smallest, neighbours, selection):
     st.integers(1, 12),
     selections,
 )
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120)
 def test_clusters_match_the_definition_where_distances_are_equal(seed, samples, kind, smallest, neighbours, selection):
     random = np.random.default_rng(seed)
     grid = random.integers(0, 4, (samples, 2)).astype(np.float64)
@@ -150,7 +150,7 @@ def check_order(points_ND, smallest, neighbours, selection, shuffles=1):
 
 
 @given(points | grids, st.integers(2, 40), st.integers(1, 30), selections)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_order_of_the_points_changes_nothing(points_ND, smallest, neighbours, selection):
     check_order(points_ND, smallest, neighbours, selection)
 
