@@ -87,7 +87,8 @@ class PairsConfig:
     principal_contrast: float = key(1.0, "weight of the label contrast on the principal subspace; paper has 0", 0.0)
     walk: int = key(2, "mined: most further edges of the same subspace a pair is extended by", 0, 16)
     walk_interval: int = key(100, "mined: steps between two readings of the oracle for the walk", 1)
-    pool: int = key(4096, "mined: training images the neighbourhood graph is built over", 16, 10**6)
+    pool: int = key(65536, "mined: training images the neighbourhood graph is built over", 16, 10**6)
+    nearest: int = key(256, "mined: nearest images of an image that are tried as its neighbours", 1, 4096)
     reuse: int = key(1, "pairs that one encoded image serves in", 1, 64)
 
 

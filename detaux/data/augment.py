@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def to_float(images_NHWC: Tensor) -> Tensor:
@@ -24,3 +25,13 @@ def salt_images(images_NCHW: Tensor, share: float, draw_NHW: Tensor) -> Tensor:
     draw = draw_NHW[:, None].to(images_NCHW.device)
     salted = torch.where(draw < share / 2, 1.0, images_NCHW)
     return torch.where((draw >= share / 2) & (draw < share), 0.0, salted)
+
+
+def remove_noise(images_NCHW: Tensor) -> Tensor:
+    """Images in [0, 1] with every pixel that is black or white in all channels replaced by the mean of those of its eight
+    neighbours that are neither; it stays where there are none."""
+    is_extreme = ((images_NCHW == 0) | (images_NCHW == 1)).all(1, keepdim=True)
+    kept = (~is_extreme).to(images_NCHW.dtype)
+    means = functional.avg_pool2d(images_NCHW * kept, 3, 1, padding=1)
+    shares = functional.avg_pool2d(kept, 3, 1, padding=1)
+    return torch.where(is_extreme & (shares > 0), means / shares.clamp_min(1 / 18), images_NCHW)

@@ -75,21 +75,51 @@ def draw_from(allowed_BW: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(best.values >= 0, best.indices, -1)
 
 
-def allow_by_label(labels_W: Tensor, anchors_B: Tensor, wants_different_B: Tensor) -> Tensor:
-    """Partners [B, W] whose label differs, or is equal and who are not the anchor; a row that would allow none takes
-    the other kind, and one whose anchor has no label (-1) allows none at all."""
-    classes_C, class_B = labels_W[anchors_B].unique(return_inverse=True)  # a mask for each class, not for each anchor
-    is_known_W = labels_W >= 0
-    same_CW = (labels_W == classes_C[:, None]) & is_known_W
-    counts_C = same_CW.sum(1)
-    has_label_C = classes_C >= 0
-    differs_CW = has_label_C[:, None] & is_known_W & ~same_CW
-    has_different_B = (has_label_C & (counts_C < is_known_W.sum()))[class_B]
-    has_same_B = (counts_C > 1)[class_B]
-    takes_different_B = torch.where(wants_different_B, has_different_B, ~has_same_B)
-    allowed_BW = torch.stack([same_CW, differs_CW]).flatten(0, 1)[takes_different_B * len(classes_C) + class_B]
-    allowed_BW[torch.arange(len(anchors_B)), anchors_B] = False
-    return allowed_BW
+@dataclass(frozen=True)
+class LabelIndex:
+    """The L labelled of W images in the order of their labels: order [L]; rank [W], the place of an image in it; start and
+    count [C], the run of each class."""
+
+    labels: Tensor
+    order: Tensor
+    rank: Tensor
+    start: Tensor
+    count: Tensor
+
+    @classmethod
+    def build(cls, labels_W: Tensor) -> "LabelIndex":
+        order = labels_W.argsort(stable=True)[int((labels_W < 0).sum()) :]
+        rank = torch.zeros_like(labels_W).scatter_(0, order, torch.arange(len(order)))
+        count = torch.bincount(labels_W[order], minlength=1)
+        return cls(labels_W, order, rank, count.cumsum(0) - count, count)
+
+    def settle(self, anchors_B: Tensor, wants_different_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether the partner of each anchor has another label, [B], and of how many images it is one: a wish that no image
+        meets becomes the other one, and an anchor without a label (-1) has no partner."""
+        labels_B = self.labels[anchors_B]
+        same_B = torch.where(labels_B >= 0, self.count[labels_B] - 1, 0)
+        other_B = torch.where(labels_B >= 0, len(self.order) - 1 - same_B, 0)
+        takes_different_B = torch.where(wants_different_B, other_B > 0, same_B == 0)
+        return takes_different_B, torch.where(takes_different_B, other_B, same_B)
+
+    def draw(self, anchors_B: Tensor, wants_different_B: Tensor, generator: torch.Generator) -> Tensor:
+        """A uniformly drawn partner of each anchor [B], of another label or of the same and not itself; -1 where none is."""
+        takes_different_B, allowed_B = self.settle(anchors_B, wants_different_B)
+        place_B = (torch.rand(anchors_B.shape, generator=generator, dtype=torch.float64) * allowed_B).long()
+        label_B = self.labels[anchors_B].clamp_min(0)
+        start_B, count_B = self.start[label_B], self.count[label_B]
+        beyond_B = place_B + count_B * (place_B >= start_B)  # over the run of the anchor's own label
+        beside_B = start_B + place_B
+        beside_B += beside_B >= self.rank[anchors_B]  # over the anchor
+        chosen_B = torch.where(takes_different_B, beyond_B, beside_B)[allowed_B > 0]
+        return torch.full_like(anchors_B, -1).masked_scatter_(allowed_B > 0, self.order[chosen_B])
+
+    def allow(self, anchors_B: Tensor, wants_different_B: Tensor) -> Tensor:
+        """All that `draw` draws from, [B, W]."""
+        takes_different_B, allowed_B = self.settle(anchors_B, wants_different_B)
+        is_same_BW = self.labels == self.labels[anchors_B, None]
+        allowed_BW = (is_same_BW != takes_different_B[:, None]) & (self.labels >= 0) & (allowed_B[:, None] > 0)
+        return allowed_BW.scatter_(1, anchors_B[:, None], False)
 
 
 @lru_cache(maxsize=2)  # a step may take the end of one epoch and the begin of the next
@@ -140,7 +170,8 @@ class PairStream:
         self.pool: Window | None = None
         if pairs.partner == "mined":
             self.pool = stream.window(0, min(pairs.pool, stream.samples)).hold()  # every step takes from it
-            self.graph = mine_neighbours(self.pool_images(), self.pool.labels, data.noise, seed)
+            self.graph = mine_neighbours(self.pool_images(), self.pool.labels, pairs.nearest, data.noise, seed)
+            self.pool_index = LabelIndex.build(self.pool.labels)
         first = self.pool or stream.window(0, self.window_size)
         classes = len(first.labels[first.labels >= 0].unique())
         if classes < 2 and pairs.partner != "independent":
@@ -229,11 +260,13 @@ class PairStream:
     def _partners(self, source: Window, anchors: Tensor, wants_different: Tensor, generator: torch.Generator) -> Tensor:
         if self.config.partner == "independent":
             return torch.randint(len(source.labels), anchors.shape, generator=generator)
-        allowed = allow_by_label(source.labels, anchors, wants_different)
+        index = self.pool_index if source is self.pool else LabelIndex.build(source.labels)
         if self.config.partner == "one_factor":
             assert source.factors is not None
-            allowed = keep_fewest_changes(allowed, source.factors, anchors)
-        partners = draw_from(allowed, generator)
+            allowed = keep_fewest_changes(index.allow(anchors, wants_different), source.factors, anchors)
+            partners = draw_from(allowed, generator)
+        else:
+            partners = index.draw(anchors, wants_different, generator)
         if self.graph is not None:
             walked = walk_edges(self.graph, anchors, self.config.walk, generator)
             partners = torch.where((wants_different & (partners >= 0)) | (walked < 0), partners, walked)

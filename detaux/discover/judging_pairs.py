@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from detaux.config.schema import Config
-from detaux.data.neighbours import mine_neighbours
+from detaux.data.neighbours import mine_pairs
 from detaux.data.split import Split
 
 MOST_PAIRS = 4096
+ANCHORS = 2048  # images whose neighbours are mined for them
 
 
 def draw_judging_pairs(split: Split, config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -24,11 +25,18 @@ def draw_judging_pairs(split: Split, config: Config) -> tuple[np.ndarray, np.nda
     pool = random.permutation(len(labels_N))[: config.pairs.pool]
     if config.pairs.partner != "mined" or len(pool) < 2:
         return draw_same_label_pairs(labels_N, MOST_PAIRS, random)
-    images = split.images[torch.from_numpy(pool).to(split.images.device)].cpu()
-    graph = mine_neighbours(images, torch.from_numpy(labels_N[pool]), config.data.noise, config.run.seed)
-    first, second = (pool[end.numpy()] for end in graph.edges())
+    images = split.images[torch.from_numpy(pool).to(split.images.device)]
+    ends = mine_pairs(
+        images,
+        torch.from_numpy(labels_N[pool]),
+        config.pairs.nearest,
+        config.data.noise,
+        config.run.seed,
+        anchors=torch.arange(min(len(pool), ANCHORS)),
+    )
+    first, second = np.unique(pool[ends.sort(1).values.numpy()], axis=0).T
     differs = (labels_N[first] >= 0) & (labels_N[second] >= 0) & (labels_N[first] != labels_N[second])
-    chosen = random.permutation(np.flatnonzero((first < second) & ~differs))[:MOST_PAIRS]
+    chosen = random.permutation(np.flatnonzero(~differs))[:MOST_PAIRS]
     return first[chosen], second[chosen]
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from detaux.data.augment import add_noise, to_float
+from detaux.data.augment import add_noise, remove_noise, to_float
 
 
 def noise(share, seed=0, images=None):
@@ -50,3 +50,26 @@ def test_noise_keeps_type_and_input():
     _, noisy = noise(0.5, images=images)
     assert noisy.dtype == torch.bfloat16
     assert (images == 0.5).all()
+
+
+def test_removed_noise_is_the_mean_of_the_neighbours_that_are_none():
+    image = torch.full((1, 3, 5, 5), 0.5)
+    image[0, :, 2, 1:4] = torch.tensor([0.0, 1.0, 0.2])  # a black pixel, a white one beside it, and a dark one
+    found = remove_noise(image)
+    torch.testing.assert_close(found[0, :, 2, 1], torch.full((3,), 0.5))
+    torch.testing.assert_close(found[0, :, 2, 2], torch.full((3,), (6 * 0.5 + 0.2) / 7))
+    assert torch.equal(found[0, :, 2, 3], image[0, :, 2, 3])
+
+
+def test_black_and_white_areas_are_no_noise():
+    image = torch.zeros(1, 3, 6, 6)
+    image[:, :, :, 3:] = 1
+    assert torch.equal(remove_noise(image), image)
+
+
+def test_removed_noise_leaves_a_hundredth_of_the_error():
+    images = torch.rand(20, 3, 4, 4, generator=torch.Generator().manual_seed(9)) * 0.8 + 0.1
+    images = torch.nn.functional.interpolate(images, size=32, mode="bilinear")
+    _, noisy = noise(0.15, images=images)
+    error, left = ((one - images).square().mean() for one in (noisy, remove_noise(noisy)))
+    assert left < error / 100
