@@ -66,7 +66,7 @@ def fit(library: str, samples: int, dims: int, min_samples: int, limit: float, m
         config = DiscoverConfig(min_cluster_fraction=MIN_CLUSTER_FRACTION, min_samples=min_samples)
 
         def run() -> np.ndarray:
-            return cluster_torch_hdbscan(points, config, 0).labels
+            return cluster_torch_hdbscan(torch.from_numpy(points), config, 0).labels
 
     begun = time.process_time()
     try:

@@ -26,6 +26,7 @@ examples:
   detaux run configs/quickstart.yaml data.source=folder data.path=~/photos data.principal=class
   detaux shards build digits --out shards/digits
   detaux report runs/default
+  detaux cluster embeddings.npy --out labels.parquet
 """
 STAGE_HELP = {
     "run": "all five stages: shards, disentangle, discover, multitask, report",
@@ -40,6 +41,20 @@ ACTION_SPLITS = {  # what is fetched of a shard set that lies elsewhere
     "repack": ("train", "validation", "test"),
 }
 REMOTE_KEYS = ("data.remote_cache", "data.remote_timeout")
+CLUSTER_KEYS = (
+    "run.seed",
+    "run.device",
+    "run.threads",
+    "discover.clusterer",
+    "discover.backend",
+    "discover.selection",
+    "discover.min_cluster_fraction",
+    "discover.min_samples",
+    "discover.clusters",
+    "discover.bandwidth_quantile",
+    "discover.max_seconds",
+    "discover.max_memory",
+)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -91,6 +106,13 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--out", metavar="DIR", help="default: RUN/report, or `report` beside the first of several runs"
     )
+    keys = f"keys:\n{format_help(CLUSTER_KEYS)}"
+    meaning = "embeddings of any origin -> clusters"
+    cluster = commands.add_parser("cluster", help=meaning, description=meaning, epilog=keys, formatter_class=raw)
+    cluster.add_argument("embeddings", metavar="EMBEDDINGS", help="a .npy or .safetensors file of numbers [N, D]")
+    cluster.add_argument("--out", required=True, metavar="LABELS.parquet")
+    cluster.add_argument("--tensor", metavar="NAME", help="which tensor, where a .safetensors file holds several")
+    cluster.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     commands.add_parser("doctor", help="what is installed, and which backends will be used and why")
     return parser
 
@@ -241,6 +263,17 @@ def _read_report_keys(run: Path) -> list[str]:
     return [f"report.{name}={json.dumps(value)}" for name, value in keys.items()]
 
 
+def _run_cluster(parsed: argparse.Namespace) -> int:
+    config = load_config(None, parsed.overrides)
+    for text in parsed.overrides:
+        if text.split("=")[0] not in CLUSTER_KEYS:
+            raise UserError(f"{text}: `detaux cluster` takes no key but {' '.join(CLUSTER_KEYS)}.")
+    from detaux.discover.embedding_file import cluster_file
+
+    cluster_file(Path(parsed.embeddings), Path(parsed.out), parsed.tensor, config)
+    return 0
+
+
 def _run_doctor(parsed: argparse.Namespace) -> int:
     from detaux.doctor import print_diagnosis
 
@@ -252,5 +285,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     **dict.fromkeys(STAGE_HELP, _run_pipeline),
     "shards": _run_shards,
     "report": _run_report,
+    "cluster": _run_cluster,
     "doctor": _run_doctor,
 }

@@ -25,8 +25,8 @@ REQUIRED = (
 )
 OPTIONAL = {
     "triton": "losses.backend=triton: comes with torch's CUDA wheels",
-    "cuml-cu13": "no stage uses it yet: pip install 'detaux[gpu]'",
-    "cupy-cuda13x": "no stage uses it yet: pip install 'detaux[gpu]'",
+    "cuml-cu13": "discover.backend=cuml: pip install 'detaux[gpu]'",
+    "cupy-cuda13x": "discover.backend=cuml: pip install 'detaux[gpu]'",
     "deepspeed": "engine.name=deepspeed: pip install 'detaux[deepspeed]'",
     "ray": "no stage uses it yet: pip install 'detaux[sweep]'",
     "optuna": "no stage uses it yet: pip install 'detaux[sweep]'",
@@ -61,12 +61,14 @@ def list_packages() -> list[Row]:
 
 def list_backends() -> list[Row]:
     """(what, choice, why) of each choice that depends on the machine; torch may be absent or broken."""
-    clusterer = ("clusterer", "hdbscan, scikit-learn", "HDBSCAN, k-means and mean shift run on the CPU")
     tracker = ("tracker", "metrics.jsonl", "always written")
     try:
         import torch
     except (ImportError, OSError) as error:
-        return [("device", "none", f"torch cannot be imported: {error}"), clusterer, tracker]
+        return [("device", "none", f"torch cannot be imported: {error}"), tracker]
+    from detaux.discover.backends import select_backend
+
+    backend = select_backend("auto", "hdbscan", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / GIB
         device = ("device", torch.cuda.get_device_name(), f"run.device=auto takes the GPU; {memory:.0f} GiB of memory")
@@ -85,7 +87,7 @@ def list_backends() -> list[Row]:
             f"as a launcher says; torch has {', '.join(backends) or 'no backend'}",
         ),
         ("engine", "single", "engine.name=auto; ddp where a launcher starts several ranks"),
-        clusterer,
+        ("clusterer", backend.name, f"discover.backend=auto: {backend.reason}"),
         tracker,
     ]
 

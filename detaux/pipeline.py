@@ -20,7 +20,7 @@ from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, is_
 from detaux.runtime.signals import raise_signals
 from detaux.runtime.watch import watch_ranks
 
-TRAINING_STAGES = ("disentangle", "multitask")  # all ranks share each of their steps
+SHARED_STAGES = ("disentangle", "discover", "multitask")  # all ranks take part
 EDITABLE = {"discover": "labels.parquet"}  # what a person may change between two stages
 READ_SPLITS = {"disentangle": ("train",), "discover": ("train",), "multitask": SPLITS}
 SHARD_FILES = ("manifest.json", "config.yaml", "record.json")
@@ -126,7 +126,7 @@ def _chain(stages: Sequence[str], job: Job) -> None:
 
 
 def run_stage(stage: str, job: Job) -> None:
-    """Run one stage of a job, unless its inputs and its outputs are what its record says: one that trains on all ranks, any
+    """Run one stage of a job, unless its inputs and its outputs are what its record says: on all ranks where it is shared, any
     other on the first, while the rest wait.
 
     Raises UserError, naming the file and the command that makes it, where an earlier stage has not run.
@@ -137,7 +137,7 @@ def run_stage(stage: str, job: Job) -> None:
         return
     if run_first(lambda: is_kept(stage, job)):
         return
-    if stage in TRAINING_STAGES:
+    if stage in SHARED_STAGES:
         run_each(lambda: _fetch_tars(stage, job))
         RUNNERS[stage](job, folder)
     else:

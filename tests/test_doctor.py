@@ -24,6 +24,12 @@ def test_broken_torch_is_told_and_not_raised(monkeypatch):
     assert "torch cannot be imported" in rows["device"][1]
 
 
+def test_clusterer_is_what_the_automatic_backend_takes(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    rows = {what: (choice, why) for what, choice, why in list_backends()}
+    assert rows["clusterer"] == ("cpu", "discover.backend=auto: on a CPU the libraries are faster than torch")
+
+
 @pytest.mark.parametrize(("limit", "expected"), [("max", None), ("1048576", 1048576), ("9" * 25, None)])
 def test_memory_is_the_lesser_of_machine_and_container(tmp_path, monkeypatch, limit, expected):
     monkeypatch.setattr(doctor, "CGROUP_MEMORY", tmp_path / "absent")

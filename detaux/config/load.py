@@ -65,12 +65,12 @@ def get_value(config: Config, dotted: str) -> Any:
     return value
 
 
-def format_help(sections: Sequence[str]) -> str:
-    """One line per key of the sections: name, default, what is allowed, meaning."""
+def format_help(names: Sequence[str]) -> str:
+    """One line per key named, alone or by its section: name, default, what is allowed, meaning."""
     lines = []
     defaults = Config()
     for dotted, entry, hint in iterate_fields():
-        if dotted.split(".")[0] in sections:
+        if dotted in names or dotted.split(".")[0] in names:
             default = get_value(defaults, dotted)
             shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
             lines.append(f"  {dotted}={shown}\n      {entry.metadata['meaning']} ({describe_allowed(entry, hint)})")

@@ -236,9 +236,10 @@ class DiscoverConfig:
         "subspace", "cluster subspaces, or the plain autoencoder (entangled ablation)"
     )
     clusterer: Literal["hdbscan", "kmeans", "kmeans++", "meanshift"] = key("hdbscan", "clustering algorithm")
-    backend: Literal["cpu", "torch"] = key(
-        "cpu",
-        "hdbscan: cpu is the library of that name; torch our own, whose clusters no order of the images changes, but slower",
+    backend: Literal["auto", "cuml", "torch", "cpu"] = key(
+        "auto",
+        "what clusters: cuml, NVIDIA's on a GPU; torch, our own on any device, its hdbscan the same for any order of the "
+        "images; cpu, hdbscan and scikit-learn; auto: cuml or else torch on a GPU, cpu on a CPU, where it is faster",
     )
     selection: Literal["excess_of_mass", "leaf"] = key(
         "excess_of_mass", "hdbscan: the most stable clusters of its hierarchy, or the finest"
@@ -259,6 +260,12 @@ class DiscoverConfig:
     min_oracle_share: float = key(0.03, "a candidate that the oracle uses less is not chosen", 0.0, 1.0)
     min_variance_share: float = key(1e-3, "a candidate with a smaller share of the variance is dead", 0.0, 1.0)
     max_principal_nmi: float = key(1.0, "a candidate that tells more of the principal label is not chosen", 0.0, 1.0)
+    max_seconds: float = key(
+        3600.0, "a clustering planned to take longer clusters a subsample and predicts the rest; 0: no limit", 0.0
+    )
+    max_memory: float = key(
+        16.0, "GiB; a clustering planned to need more clusters a subsample and predicts the rest; 0: no limit", 0.0
+    )
     tasks: int = key(1, "auxiliary tasks written to labels.parquet, best first; multitask trains on the first", 1, 64)
     stability_samples: int = key(5, "bootstrap reclusterings behind the stability score; 0 skips it", 0, 100)
 

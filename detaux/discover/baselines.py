@@ -1,21 +1,23 @@
 """Plain clusterings of a reconstruction-only autoencoder's latents, scored beside ours whatever the rule picks."""
 
 import numpy as np
-from sklearn.neighbors import KNeighborsClassifier
+import torch
+from torch import Tensor
 
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidate import Candidate
 from detaux.discover.cluster import Clusters, cluster_points, renumber
+from detaux.discover.clusterers.distances import find_nearest
 
 
-def build_baselines(latents_ND: np.ndarray, labels_N: np.ndarray, config: DiscoverConfig, seed: int) -> list[Candidate]:
+def build_baselines(latents_ND: Tensor, labels_N: np.ndarray, config: DiscoverConfig, seed: int) -> list[Candidate]:
     """The clusterer on the latents, the same within each principal class, and k-means (++ starts) on the latents."""
 
     def within_class(rows: np.ndarray, draw_seed: int) -> Clusters:
-        return cluster_within_class(latents_ND[rows], labels_N[rows], config, draw_seed)
+        return cluster_within_class(latents_ND[torch.from_numpy(rows)], labels_N[rows], config, draw_seed)
 
     def by_kmeans(rows: np.ndarray, draw_seed: int) -> Clusters:
-        return cluster_points(latents_ND[rows], config, draw_seed, clusterer="kmeans++")
+        return cluster_points(latents_ND[torch.from_numpy(rows)], config, draw_seed, clusterer="kmeans++")
 
     everything = np.arange(len(latents_ND))
     plain = Candidate(latents_ND, cluster_points(latents_ND, config, seed), name="latents")
@@ -26,16 +28,19 @@ def build_baselines(latents_ND: np.ndarray, labels_N: np.ndarray, config: Discov
     ]
 
 
-def complete_labels(principal_ND: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
+def complete_labels(principal_ND: Tensor, labels_N: np.ndarray) -> np.ndarray:
     """Labels [N] in which an image without one (-1) takes that of the nearest labelled image in the principal subspace."""
     is_known = labels_N >= 0
     if is_known.all() or not is_known.any():
         return labels_N
-    nearest = KNeighborsClassifier(1).fit(principal_ND[is_known], labels_N[is_known])
-    return np.where(is_known, labels_N, nearest.predict(principal_ND))
+    known, unknown = (torch.from_numpy(np.flatnonzero(rows)) for rows in (is_known, ~is_known))
+    nearest = find_nearest(principal_ND[unknown], principal_ND[known]).cpu().numpy()
+    labels_N = labels_N.copy()
+    labels_N[~is_known] = labels_N[is_known][nearest]
+    return labels_N
 
 
-def cluster_within_class(latents_ND: np.ndarray, labels_N: np.ndarray, config: DiscoverConfig, seed: int) -> Clusters:
+def cluster_within_class(latents_ND: Tensor, labels_N: np.ndarray, config: DiscoverConfig, seed: int) -> Clusters:
     """Cluster each principal class alone; a label is the cluster's rank by size within its class.
 
     Clusters of two classes that share a label have nothing else in common. Points without a principal label (-1) are
@@ -46,7 +51,7 @@ def cluster_within_class(latents_ND: np.ndarray, labels_N: np.ndarray, config: D
     seconds, backend = 0.0, ""
     for value in np.unique(labels_N):
         members = np.flatnonzero(labels_N == value)
-        part = cluster_points(latents_ND[members], config, seed)
+        part = cluster_points(latents_ND[torch.from_numpy(members)], config, seed)
         labels[members], probability[members] = part.labels, part.probability
         seconds, backend = seconds + part.seconds, part.backend
     return Clusters(renumber(labels), probability, backend, seconds)

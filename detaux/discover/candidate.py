@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from detaux.config import Config
 from detaux.discover.cluster import Clusters, cluster_points
@@ -19,13 +21,13 @@ Recluster = Callable[[np.ndarray, int], Clusters]  # (rows, seed) -> clusters of
 
 @dataclass
 class Candidate:
-    """points float32 [N, D] and their clusters; `subspaces` is empty where the points are no subspace's.
+    """points float32 [N, D] on their device, and their clusters; `subspaces` is empty where the points are no subspace's.
 
     `recluster` clusters some rows in the same way, None for plainly by the config; `scores` hold None where a score does
     not apply; `why_not` says what forbids the choice, None where nothing does.
     """
 
-    points_ND: np.ndarray
+    points_ND: Tensor
     clusters: Clusters
     subspaces: tuple[int, ...] = ()
     name: str = ""
@@ -51,6 +53,7 @@ class Candidate:
             "subspaces": list(self.subspaces),
             "clusters": self.clusters.count,
             "noise_share": round(self.clusters.noise_share, 6),
+            "cost": self.clusters.cost and self.clusters.cost.to_row(),
             "eligible": self.why_not is None,
             "why_not": self.why_not,
             "scores": _round(self.scores),
@@ -68,7 +71,7 @@ def cluster_subspaces(embeddings: Embeddings, indices: Sequence[int], config: Co
     found = []
     with track("discover: cluster", len(indices)) as advance:
         for index in indices:
-            points_ND = np.ascontiguousarray(embeddings.subspaces_NKD[:, index])
+            points_ND = embeddings.subspaces_NKD[:, index].contiguous()
             found.append(Candidate(points_ND, cluster_points(points_ND, config.discover, config.run.seed), (index,)))
             advance()
     return found
@@ -85,7 +88,7 @@ def build_candidates(embeddings: Embeddings, free: Sequence[int], config: Config
         return alone
 
     def join(first: Candidate, second: Candidate) -> Candidate:
-        points_ND = np.concatenate([first.points_ND, second.points_ND], axis=1)
+        points_ND = torch.cat([first.points_ND, second.points_ND], 1)
         subspaces = tuple(sorted((*first.subspaces, *second.subspaces)))
         return Candidate(points_ND, cluster_points(points_ND, discover, seed), subspaces)
 

@@ -3,34 +3,27 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from functools import partial
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from detaux.config.schema import DiscoverConfig
+from detaux.discover.backends import load_clusterer, select_backend
 from detaux.discover.clusterers import Assignment
-
-Clusterer = Callable[[np.ndarray, DiscoverConfig, int], Assignment]
-
-CLUSTERERS = {  # discover.clusterer -> discover.backend -> function; what has no such backend runs on "cpu"
-    "hdbscan": {
-        "cpu": "detaux.discover.clusterers.hdbscan:cluster_hdbscan",
-        "torch": "detaux.discover.clusterers.torch_hdbscan:cluster_torch_hdbscan",
-    },
-    "kmeans": {"cpu": "detaux.discover.clusterers.kmeans:cluster_kmeans"},
-    "kmeans++": {"cpu": "detaux.discover.clusterers.kmeans:cluster_kmeans_plus_plus"},
-    "meanshift": {"cpu": "detaux.discover.clusterers.meanshift:cluster_meanshift"},
-}
+from detaux.discover.plan import Cost, Meter, draw_rows, plan_clustering
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """labels int64 [N]: 0 is the largest cluster, -1 noise; probability float32 [N], 0 for noise."""
+    """labels int64 [N]: 0 is the largest cluster, -1 noise; probability float32 [N], 0 for noise; cost, where it was planned."""
 
     labels: np.ndarray
     probability: np.ndarray
     backend: str
     seconds: float = 0.0
+    cost: Cost | None = None
 
     @property
     def count(self) -> int:
@@ -58,24 +51,56 @@ def renumber(labels: np.ndarray) -> np.ndarray:
     return numbers[inverse]
 
 
-def load_clusterer(name: str, backend: str = "cpu") -> Clusterer:
-    """The clusterer behind values of `discover.clusterer` and `discover.backend`; its library is imported only now."""
-    backends = CLUSTERERS[name]
-    module, function = backends.get(backend, backends["cpu"]).split(":")
-    return getattr(import_module(module), function)
+def cluster_points(points_ND: Tensor, config: DiscoverConfig, seed: int, clusterer: str | None = None) -> Clusters:
+    """Cluster points [N, D] by `discover.clusterer`, or by the one given, on their device. The same seed gives the same
+    clusters.
 
-
-def cluster_points(points_ND: np.ndarray, config: DiscoverConfig, seed: int, clusterer: str | None = None) -> Clusters:
-    """Cluster points [N, D] by `discover.clusterer`, or by the one given. The same seed gives the same clusters.
-
-    Points that all coincide are one cluster, whatever the algorithm.
+    Points that all coincide are one cluster, and points that are not finite are noise, whatever the algorithm. Where the plan
+    exceeds a limit, a seeded subsample is clustered and predicts the rest.
     """
     begun = time.perf_counter()
-    points_ND = np.ascontiguousarray(points_ND, dtype=np.float32)
-    if len(points_ND) < 2 or not np.ptp(points_ND, axis=0).any():
-        found = Assignment(np.zeros(len(points_ND), np.int64), np.ones(len(points_ND)), "none: all points coincide")
+    points_ND = points_ND.detach().float().contiguous()
+    is_finite = points_ND.isfinite().all(1)
+    if is_finite.all():
+        found, cost = _cluster_finite(points_ND, config, seed, clusterer or config.clusterer)
+        labels, probability = found.labels, found.probability
     else:
-        found = load_clusterer(clusterer or config.clusterer, config.backend)(points_ND, config, seed)
-    labels = renumber(found.labels)
-    probability = np.where(labels < 0, 0.0, found.probability).astype(np.float32)
-    return Clusters(labels, probability, found.backend, time.perf_counter() - begun)
+        found, cost = _cluster_finite(points_ND[is_finite], config, seed, clusterer or config.clusterer)
+        rows = is_finite.cpu().numpy()
+        labels, probability = np.full(len(rows), -1), np.zeros(len(rows))
+        labels[rows], probability[rows] = found.labels, found.probability
+    labels = renumber(labels)
+    probability = np.where(labels < 0, 0.0, probability).astype(np.float32)
+    return Clusters(labels, probability, found.backend, time.perf_counter() - begun, cost)
+
+
+def _cluster_finite(
+    points_ND: Tensor, config: DiscoverConfig, seed: int, clusterer: str
+) -> tuple[Assignment, Cost | None]:
+    if len(points_ND) < 2 or (points_ND == points_ND[0]).all():
+        return _join_all(points_ND), None
+    backend = select_backend(config.backend, clusterer, points_ND.device).name
+    cluster = partial(load_clusterer(clusterer, backend), config=config, seed=seed)
+    plan = plan_clustering(points_ND, cluster, clusterer, backend, config, seed)
+    if plan is None:
+        return cluster(points_ND), None
+    meter = Meter(plan, points_ND.device)
+    found = cluster(points_ND) if plan.is_whole else _cluster_some(points_ND, plan.clustered, cluster, seed)
+    return found, meter.finish()
+
+
+def _cluster_some(points_ND: Tensor, count: int, cluster: Callable[[Tensor], Assignment], seed: int) -> Assignment:
+    chosen = draw_rows(len(points_ND), count, seed)
+    others = np.delete(np.arange(len(points_ND)), chosen)
+    found = cluster(points_ND[torch.from_numpy(chosen)])
+    labels, probability = np.empty(len(points_ND), np.int64), np.empty(len(points_ND))
+    labels[chosen], probability[chosen] = found.labels, found.probability
+    labels[others], probability[others] = found.predict(points_ND[torch.from_numpy(others)])
+    return found._replace(labels=labels, probability=probability)
+
+
+def _join_all(points_ND: Tensor) -> Assignment:
+    def predict(new_MD: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(len(new_MD), np.int64), np.ones(len(new_MD))
+
+    return Assignment(*predict(points_ND), "none: all points coincide", predict)

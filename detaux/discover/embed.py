@@ -2,46 +2,62 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from detaux.data.augment import add_noise, to_float
+from detaux.data.augment import salt_images, to_float
+from detaux.data.draws import draw_columns
 from detaux.disentangle.model import Disentangler
 from detaux.errors import UserError
 from detaux.runtime.progress import track
+from detaux.runtime.ranks import collect_parts, run_each, take_part
 
 BATCH = 512
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """subspaces_NKD float32 [N, K, D]; latents_ND float32 [N, D], the encoder's code."""
+    """subspaces_NKD float32 [N, K, D]; latents_ND float32 [N, D], the encoder's code; both on the device of the model."""
 
-    subspaces_NKD: np.ndarray
-    latents_ND: np.ndarray
+    subspaces_NKD: Tensor
+    latents_ND: Tensor
 
 
-@torch.no_grad()
 def embed_split(
     model: Disentangler, images: Tensor, device: torch.device, noise: float = 0.0, seed: int = 0
 ) -> Embeddings:
     """Embeddings of images uint8 [N, H, W, C], in their order; `noise` is the salt and pepper the model was trained on.
 
+    Every rank embeds its part of the images, and the first has the embeddings of all; another has those of its part.
     Raises UserError where an embedding is not finite.
     """
-    generator = torch.Generator().manual_seed(seed)
-    latents, subspaces = [], []
-    with track("discover: embed", len(images)) as advance:
-        for part in images.split(BATCH):
-            batch_NCHW = to_float(part.to(device))
+    subspaces_NKD, latents_ND = run_each(lambda: _embed_part(model, images, device, noise, seed))
+    return Embeddings(collect_parts(subspaces_NKD, len(images)), collect_parts(latents_ND, len(images)))
+
+
+@torch.no_grad()
+def _embed_part(
+    model: Disentangler, images: Tensor, device: torch.device, noise: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    side = images.shape[1:3]
+
+    def draw(block: range, generator: torch.Generator) -> Tensor:
+        return torch.rand(*side, len(block), generator=generator)
+
+    part = take_part(len(images))
+    subspaces, latents = [], []
+    with track("discover: embed", part.stop - part.start) as advance:
+        for begin in range(part.start, part.stop, BATCH):
+            rows = range(begin, min(begin + BATCH, part.stop))
+            batch_NCHW = to_float(images[rows.start : rows.stop].to(device))
             if noise > 0:
-                batch_NCHW = add_noise(batch_NCHW, noise, generator)
-            latents_ND = model.encode(batch_NCHW)
-            latents.append(latents_ND.float().cpu())
-            subspaces.append(model.project(latents_ND).float().cpu())
-            advance(len(part))
-    embeddings = Embeddings(torch.cat(subspaces).numpy(), torch.cat(latents).numpy())
-    if not np.isfinite(embeddings.subspaces_NKD).all():
+                batch_NCHW = salt_images(
+                    batch_NCHW, noise, draw_columns(draw, len(images), rows, seed).permute(2, 0, 1)
+                )
+            code_ND = model.encode(batch_NCHW)
+            latents.append(code_ND.float())
+            subspaces.append(model.project(code_ND).float())
+            advance(len(rows))
+    if not all(one.isfinite().all() for one in subspaces):
         raise UserError("the disentangler gives values that are not finite; train it again with a lower learning rate.")
-    return embeddings
+    return torch.cat(subspaces), torch.cat(latents)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from detaux.data.split import Split
 from detaux.discover.candidate import Candidate
@@ -31,16 +32,15 @@ def build_gallery(
 
     A traversal row is named by the first subspace of its group; `traversal_groups` spells all of them.
     """
-    device = next(model.parameters()).device
     rows = [(model.alpha,), *groups]
     pair = list(pick_pair(embeddings.subspaces_NKD, rows, seed))
-    ends_2KD = torch.from_numpy(embeddings.subspaces_NKD[pair]).to(device)
+    ends_2KD = embeddings.subspaces_NKD[pair]
     points = np.sort(np.random.default_rng(seed).permutation(len(split.keys))[:MOST_POINTS])
     arrays = {
         "traversal": traverse(model, split.images[pair], ends_2KD, rows),
         "traversal_subspaces": np.array([group[0] for group in rows]),
         "traversal_groups": np.array([" + ".join(map(str, group)) for group in rows]),
-        "pca_encoder": compute_components(embeddings.latents_ND[points]),
+        "pca_encoder": compute_components(embeddings.latents_ND[torch.from_numpy(points)]),
         "pca_encoder_labels": latents.clusters.class_labels[points],
     }
     if chosen is not None:
@@ -48,7 +48,7 @@ def build_gallery(
         arrays |= {
             "examples": split.images[torch.from_numpy(shown).to(split.images.device)].cpu().numpy(),
             "example_labels": chosen.clusters.class_labels[shown],
-            "pca_subspace": compute_components(chosen.points_ND[points]),
+            "pca_subspace": compute_components(chosen.points_ND[torch.from_numpy(points)]),
             "pca_subspace_labels": chosen.clusters.class_labels[points],
         }
     return arrays
@@ -66,10 +66,10 @@ def pick_examples(clusters: Clusters, count: int, seed: int) -> np.ndarray:
     return np.concatenate(picked)
 
 
-def compute_components(points_PD: np.ndarray) -> np.ndarray:
+def compute_components(points_PD: Tensor) -> np.ndarray:
     """The first three principal components float32 [P, 3]; those that do not exist are 0."""
-    left, values, _ = np.linalg.svd(points_PD - points_PD.mean(0), full_matrices=False)
+    left, values, _ = torch.linalg.svd(points_PD - points_PD.mean(0), full_matrices=False)
     components = np.zeros((len(points_PD), COMPONENTS), np.float32)
     kept = min(COMPONENTS, len(values))
-    components[:, :kept] = left[:, :kept] * values[:kept]
+    components[:, :kept] = (left[:, :kept] * values[:kept]).cpu().numpy()
     return components

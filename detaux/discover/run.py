@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+import torch
 
 from detaux.config import Config
 from detaux.data.schema import MANIFEST_NAME, read_manifest
-from detaux.data.split import load_split
+from detaux.data.split import Split, load_split
+from detaux.discover.backends import select_backend
 from detaux.discover.baselines import build_baselines, complete_labels
 from detaux.discover.candidate import build_candidates, cluster_subspaces
 from detaux.discover.choose import choose_tasks, describe_nothing, find_fault
@@ -18,38 +20,59 @@ from detaux.discover.cluster import Clusters
 from detaux.discover.embed import Embeddings, embed_split
 from detaux.discover.gallery import build_gallery
 from detaux.discover.scores import score_candidates, score_clusters
-from detaux.disentangle.model import AUTOENCODER_FILE, MODEL_FILE, load_disentangler
+from detaux.disentangle.model import AUTOENCODER_FILE, MODEL_FILE, Disentangler, load_disentangler
 from detaux.errors import NothingFoundError
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.progress import say, track
+from detaux.runtime.ranks import run_each, run_first
 from detaux.runtime.record import RECORD_NAME, hash_inputs, read_stage_config, write_record
 from detaux.runtime.tracker import read_metrics
 
 LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME = "labels.parquet", "discovery.json", "gallery.npz"
+OUTPUTS = (LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME)
 ONE_FACTOR_SHARE = "pairs/one_factor_share"
 
 
 def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) -> None:
     """Leave labels.parquet, discovery.json and gallery.npz in `folder`, mined on the training split of `shards`.
 
-    Raises NothingFoundError, discovery.json and gallery.npz being written, where no candidate may be chosen.
+    Every rank embeds its part of the split, and the first does the rest. Raises NothingFoundError, discovery.json and
+    gallery.npz being written, where no candidate may be chosen.
     """
-    started = time.time()
-    folder.mkdir(parents=True, exist_ok=True)
-    outputs = [LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME]
-    for name in (RECORD_NAME, *outputs):  # an older run's labels must not pass for this one's
-        (folder / name).unlink(missing_ok=True)
-    hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, "model": disentangle / MODEL_FILE})
-    device, seed = select_device(config.run), config.run.seed
-    manifest, split = read_manifest(shards), load_split(shards, "train", config.data, device)
-    model = load_disentangler(disentangle, device)
-    trained = embed_split(model, split.images, device, config.data.noise, seed)
+    started, device = time.time(), select_device(config.run)
+    run_first(lambda: _prepare(config, device, folder))
+    split = load_split(shards, "train", config.data, device)
+    model = run_each(lambda: load_disentangler(disentangle, device))
+    trained = embed_split(model, split.images, device, config.data.noise, config.run.seed)
     # the entangled space (paper, section 5.3) is that of an autoencoder which no label and no pair has shaped
-    autoencoder = load_disentangler(disentangle, device, AUTOENCODER_FILE)
-    latents_ND = embed_split(autoencoder, split.images, device, config.data.noise, seed).latents_ND
-    embeddings = Embeddings(trained.subspaces_NKD, latents_ND)
+    autoencoder = run_each(lambda: load_disentangler(disentangle, device, AUTOENCODER_FILE))
+    entangled = embed_split(autoencoder, split.images, device, config.data.noise, config.run.seed)
+    embeddings = Embeddings(trained.subspaces_NKD, entangled.latents_ND)
+    run_first(lambda: _find_tasks(config, shards, disentangle, folder, started, split, model, embeddings))
 
+
+def _prepare(config: Config, device: torch.device, folder: Path) -> None:
+    backend = select_backend(config.discover.backend, config.discover.clusterer, device)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (RECORD_NAME, *OUTPUTS):  # an older run's labels must not pass for this one's
+        (folder / name).unlink(missing_ok=True)
+    say(f"discover: {config.discover.clusterer} runs on backend {backend.name}: {backend.reason}.")
+
+
+def _find_tasks(
+    config: Config,
+    shards: Path,
+    disentangle: Path,
+    folder: Path,
+    started: float,
+    split: Split,
+    model: Disentangler,
+    embeddings: Embeddings,
+) -> None:
+    hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, "model": disentangle / MODEL_FILE})
+    manifest, seed, latents_ND = read_manifest(shards), config.run.seed, embeddings.latents_ND
+    backend = select_backend(config.discover.backend, config.discover.clusterer, latents_ND.device)
     free = [index for index in range(model.num_subspaces) if index != model.alpha]
     (principal,) = cluster_subspaces(embeddings, [model.alpha], config)
     candidates = build_candidates(embeddings, free, config)
@@ -83,7 +106,7 @@ def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) 
             "principal_subspace": principal.to_row(None),
             "source": config.discover.source,
             "clusterer": config.discover.clusterer,
-            "backend": baselines[0].clusters.backend,
+            "backend": {**backend._asdict(), "ran": baselines[0].clusters.backend},
             "seconds": round(time.time() - started, 3),
             "samples": len(split.keys),
         },
@@ -92,7 +115,7 @@ def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) 
         raise NothingFoundError(describe_nothing(pool, config.discover))
     tasks_found = [pool[task].clusters for task in tasks]
     write_labels(folder / LABELS_NAME, split.keys, tasks_found, is_upper_bound=pairs["uses_ground_truth"])
-    write_record(folder, "discover", config, hashes, outputs, started, {"chosen": chosen.title})
+    write_record(folder, "discover", config, hashes, list(OUTPUTS), started, {"chosen": chosen.title})
     say(f"discover: {chosen.clusters.count} clusters in {chosen.title}; labels in {folder / LABELS_NAME}")
 
 

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
 
 from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
@@ -44,22 +45,27 @@ def compute_stability(clusters: Clusters, recluster: Recluster, draws: int, seed
     return float(np.mean(agreements))
 
 
-def compute_spread(points_ND: np.ndarray, total_variance: float) -> float:
+def sum_variances(points: Tensor) -> float:
+    """Variance over the first axis, summed over the rest."""
+    return float(points.var(0, correction=0).sum())
+
+
+def compute_spread(points_ND: Tensor, total_variance: float) -> float:
     """Share of the variance of all subspaces that lies in these."""
-    return float(points_ND.var(0).sum() / max(total_variance, TINY))
+    return sum_variances(points_ND) / max(total_variance, TINY)
 
 
-def compute_dot(subspaces_NKD: np.ndarray, members: Sequence[int], alpha: int) -> float:
+def compute_dot(subspaces_NKD: Tensor, members: Sequence[int], alpha: int) -> float:
     """|mean over samples of <s_alpha, s_j>|, the released code's measure of how a subspace relates to the principal one.
 
     Several subspaces j count as their sum, which is what the decoder gets from them (Eq. 1).
     """
     joined_ND = subspaces_NKD[:, list(members)].sum(1)
-    return float(abs(np.einsum("nd,nd->n", subspaces_NKD[:, alpha], joined_ND).mean()))
+    return float((subspaces_NKD[:, alpha] * joined_ND).sum(1).mean().abs())
 
 
 def score_pairs(
-    points: Sequence[np.ndarray],
+    points: Sequence[Tensor],
     first_P: np.ndarray,
     second_P: np.ndarray,
     *,
@@ -79,17 +85,18 @@ def score_pairs(
     """
     if len(first_P) == 0:
         return [{"oracle_share": None, "distance": None, "invariance": None} for _ in points]
-    some = np.random.default_rng(seed).permutation(len(points[0]))[:NORMALIZER_POINTS]
-    ends = [(torch.from_numpy(part[first_P]), torch.from_numpy(part[second_P])) for part in points]
+    some = _draw_rows(len(points[0]), seed)
+    pairs = torch.from_numpy(first_P), torch.from_numpy(second_P)
+    ends = [(part[pairs[0]], part[pairs[1]]) for part in points]
     distance_PC = torch.stack([(first - second).norm(dim=1) for first, second in ends], dim=1)
-    scales = [compute_normalizer(torch.from_numpy(part[some])[:, None], normalizer)[0] for part in points]
+    scales = [compute_normalizer(part[some][:, None], normalizer)[0] for part in points]
     is_given_PC = torch.nn.functional.one_hot((distance_PC / torch.stack(scales)).argmax(1), len(points))
     scores: list[Scores] = []
     for index, (part, (first, second)) in enumerate(zip(points, ends, strict=True)):
         given_P1 = is_given_PC[:, index, None].float()
         loss = distance_loss((first - second).square().sum(1, keepdim=True), given_P1, form="paper", margin=margin)
         passed = distance_PC[given_P1[:, 0] == 0, index].square()
-        variance = max(float(part.var(0).sum()), TINY)
+        variance = max(sum_variances(part), TINY)
         invariance = float(passed.mean()) / (2 * variance) if len(passed) else None
         scores.append({"oracle_share": float(given_P1.mean()), "distance": float(loss), "invariance": invariance})
     return scores
@@ -101,11 +108,15 @@ def drop_principal_pairs(
     """The pairs that the oracle gives to a free subspace; where labels are missing, some change the principal factor."""
     if len(first_P) == 0:
         return first_P, second_P
-    some = np.random.default_rng(seed).permutation(len(embeddings.subspaces_NKD))[:NORMALIZER_POINTS]
-    scale_K = compute_normalizer(torch.from_numpy(embeddings.subspaces_NKD[some]), normalizer).numpy()
-    difference_PKD = embeddings.subspaces_NKD[first_P] - embeddings.subspaces_NKD[second_P]
-    is_free = (np.linalg.norm(difference_PKD, axis=2) / scale_K).argmax(1) != alpha
+    subspaces_NKD = embeddings.subspaces_NKD
+    scale_K = compute_normalizer(subspaces_NKD[_draw_rows(len(subspaces_NKD), seed)], normalizer)
+    difference_PKD = subspaces_NKD[torch.from_numpy(first_P)] - subspaces_NKD[torch.from_numpy(second_P)]
+    is_free = ((difference_PKD.norm(dim=2) / scale_K).argmax(1) != alpha).cpu().numpy()
     return first_P[is_free], second_P[is_free]
+
+
+def _draw_rows(samples: int, seed: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).permutation(samples)[:NORMALIZER_POINTS])
 
 
 def score_candidates(
@@ -118,7 +129,7 @@ def score_candidates(
         pairs = drop_principal_pairs(embeddings, *pairs, alpha, losses.oracle.normalizer, seed)
     points = [one.points_ND for one in candidates]
     paired = score_pairs(points, *pairs, margin=losses.distance.margin, normalizer=losses.oracle.normalizer, seed=seed)
-    total = float(embeddings.subspaces_NKD.var(0).sum())
+    total = sum_variances(embeddings.subspaces_NKD)
     for one, scores in zip(candidates, paired, strict=True):
         one.scores |= scores
         if one.subspaces:
@@ -145,5 +156,5 @@ def score_clusters(one: Candidate, split: Split, manifest: Manifest, config: Con
         }
 
 
-def _cluster_rows(points_ND: np.ndarray, config: DiscoverConfig, rows: np.ndarray, seed: int) -> Clusters:
-    return cluster_points(points_ND[rows], config, seed)
+def _cluster_rows(points_ND: Tensor, config: DiscoverConfig, rows: np.ndarray, seed: int) -> Clusters:
+    return cluster_points(points_ND[torch.from_numpy(rows)], config, seed)

@@ -12,20 +12,19 @@ STEPS = 5
 PAIRS_TRIED = 256
 
 
-def pick_pair(subspaces_NKD: np.ndarray, groups: Sequence[Sequence[int]], seed: int) -> tuple[int, int]:
+def pick_pair(subspaces_NKD: Tensor, groups: Sequence[Sequence[int]], seed: int) -> tuple[int, int]:
     """Rows of two samples that differ in every group, as far as one of PAIRS_TRIED random pairs does.
 
     The pair whose least different group differs most, by distance over the group's spread.
     """
     random = np.random.default_rng(seed)
     first, second = random.integers(len(subspaces_NKD), size=(2, PAIRS_TRIED))
-    difference = subspaces_NKD[first] - subspaces_NKD[second]
-    relative = [
-        np.linalg.norm(difference[:, list(group)], axis=(1, 2))
-        / max(float(np.sqrt(subspaces_NKD[:, list(group)].var(0).sum())), np.finfo(np.float32).tiny)
-        for group in groups
-    ]
-    best = int(np.min(relative, axis=0).argmax())
+    difference = subspaces_NKD[torch.from_numpy(first)] - subspaces_NKD[torch.from_numpy(second)]
+    relative = []
+    for group in map(list, groups):
+        spread = subspaces_NKD[:, group].var(0, correction=0).sum().sqrt()
+        relative.append(difference[:, group].norm(dim=(1, 2)) / spread.clamp_min(torch.finfo(torch.float32).tiny))
+    best = int(torch.stack(relative).amin(0).argmax())
     return int(first[best]), int(second[best])
 
 

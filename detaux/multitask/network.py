@@ -18,7 +18,7 @@ from detaux.multitask.heads import build_head
 from detaux.multitask.labels import ROTATION
 from detaux.multitask.methods import METHODS
 from detaux.runtime.engines import build_engine
-from detaux.runtime.ranks import gather_objects, rank, tell_once, world_size
+from detaux.runtime.ranks import gather_objects, rank, take_part, tell_once, world_size
 
 EVALUATION_BATCH = 512
 WEIGHTING_LR_FACTOR = 10.0  # learned task weights over the networks' learning rate
@@ -216,20 +216,14 @@ def train_trial(
     return network, best, curve
 
 
-def _take_part(size: int) -> slice:
-    """This rank's part of a batch; parts differ by one at most."""
-    begin, end = (size * place // world_size() for place in (rank(), rank() + 1))
-    return slice(begin, end)
-
-
 def _draw_principal(data: TrainingData, index: Tensor, noise: float, generator: torch.Generator) -> Batch:
-    part = _take_part(len(index))
+    part = take_part(len(index))
     images = prepare(data.images[index], noise, generator, part)
     return Batch(images, data.principal[index[part]], len(index) / world_size())
 
 
 def _draw_auxiliary(trial: Trial, data: TrainingData, index: Tensor, noise: float, generator: torch.Generator) -> Batch:
-    part = _take_part(len(index))
+    part = take_part(len(index))
     images = prepare(data.images[index], noise, generator, part)
     if trial.labels == ROTATION:
         turns = torch.randint(4, (len(index),), generator=generator)[part]

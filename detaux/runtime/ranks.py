@@ -148,6 +148,28 @@ def gather_rows(values: Tensor) -> Tensor:
     return values if world_size() == 1 else _GatherRows.apply(values)
 
 
+def take_part(size: int) -> slice:
+    """This rank's part of `size` rows; parts lie one after the other and differ by one at most."""
+    begin, end = (size * place // world_size() for place in (rank(), rank() + 1))
+    return slice(begin, end)
+
+
+def collect_parts(part: Tensor, size: int) -> Tensor:
+    """Of `size` rows, all on the first rank, one part below the other; on every other rank its own part by take_part."""
+    if world_size() == 1:
+        return part
+    longest = -(-size // world_size())
+    padded = torch.cat(
+        [part, part.new_zeros(longest - len(part), *part.shape[1:])]
+    )  # equal sizes are all that gloo gathers
+    parts = [torch.empty_like(padded) for _ in range(world_size())] if is_first() else None
+    distributed.gather(padded, parts)
+    if parts is None:
+        return part
+    sizes = (size * (place + 1) // world_size() - size * place // world_size() for place in range(world_size()))
+    return torch.cat([rows[:count] for rows, count in zip(parts, sizes, strict=True)])
+
+
 def tell_once(error: DetauxError) -> DetauxError:
     """An error that every rank raises, marked so that the first alone prints it."""
     error.is_shared, error.is_told = True, not is_first()

@@ -1,4 +1,5 @@
 import numpy as np
+import torch
 from sklearn.metrics import adjusted_rand_score
 
 from detaux.config.schema import DiscoverConfig
@@ -24,7 +25,7 @@ def test_within_class_labels_rank_clusters_of_each_class(make_blobs):
 
 
 def test_images_without_a_label_take_that_of_the_nearest_one():
-    points, truth = np.array([[0.0], [0.1], [5.0], [5.2], [0.2]]), np.array([3, -1, 1, -1, -1])
+    points, truth = torch.tensor([[0.0], [0.1], [5.0], [5.2], [0.2]]), np.array([3, -1, 1, -1, -1])
     np.testing.assert_array_equal(complete_labels(points, truth), [3, 3, 1, 1, 3])
     np.testing.assert_array_equal(complete_labels(points, np.full(5, -1)), np.full(5, -1))
 

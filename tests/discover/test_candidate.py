@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
@@ -17,7 +18,12 @@ def embeddings():
     noise = 0.02 * random.normal(size=(800, 5, 2))
     values = np.stack([random.integers(2, size=800), factor // 2, other, factor % 3, np.zeros(800)], axis=1)
     noise[:, 4] = random.normal(size=(800, 2))
-    subspaces_NKD = (values[:, :, None] + noise).astype(np.float32)
+    return embed(values[:, :, None] + noise)
+
+
+def embed(subspaces_NKD):
+    """Embeddings of an array, their latents the sum of the subspaces."""
+    subspaces_NKD = torch.from_numpy(subspaces_NKD.astype(np.float32))
     return Embeddings(subspaces_NKD, subspaces_NKD.sum(1))
 
 
@@ -38,9 +44,9 @@ def test_merge_off_keeps_every_subspace(embeddings):
 
 def test_noisy_subspace_joins_where_that_makes_the_clusters_clearer(embeddings):
     """A third of subspace 3 is noise: joint with 1 it still tells all four values apart."""
-    noisy = embeddings.subspaces_NKD.copy()
+    noisy = embeddings.subspaces_NKD.numpy().copy()
     noisy[:250, 3] = 0.4 * np.random.default_rng(1).normal(size=(250, 2))
-    found = build(Embeddings(noisy, embeddings.latents_ND))
+    found = build(embed(noisy))
     assert [one.subspaces for one in found] == [(1, 3), (2,), (4,)]
 
 
@@ -52,8 +58,7 @@ def test_merge_that_blurs_the_clusters_of_a_member_is_undone():
     subspaces_NKD = 0.02 * random.normal(size=(1200, 3, 2))
     subspaces_NKD[:, 1] += np.stack([clean // 2, clean % 2], axis=1)
     subspaces_NKD[:, 2] += 40 * np.stack([wide, np.zeros(1200)], axis=1) + 4 * random.normal(size=(1200, 2))
-    embeddings = Embeddings(subspaces_NKD.astype(np.float32), subspaces_NKD.sum(1).astype(np.float32))
-    found = build_candidates(embeddings, [1, 2], Config())
+    found = build_candidates(embed(subspaces_NKD), [1, 2], Config())
     assert [one.subspaces for one in found] == [(1,), (2,)]
     assert found[0].clusters.count == 4
 

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,14 @@ from detaux.discover.embed import embed_split
 from detaux.errors import UserError
 
 CPU = torch.device("cpu")
+PROGRAM = Path(__file__).with_name("rank_embed.py")
+
+
+def run_ranks(start_ranks, world_size, *arguments):
+    processes = start_ranks(world_size, PROGRAM, *arguments)
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * world_size, outputs
+    return json.loads(outputs[0].splitlines()[-1])
 
 
 def test_embeddings_match_the_model_in_the_order_of_images(model, make_split, monkeypatch):
@@ -17,7 +28,7 @@ def test_embeddings_match_the_model_in_the_order_of_images(model, make_split, mo
     np.testing.assert_allclose(found.latents_ND, means, rtol=1e-5)
     np.testing.assert_allclose(found.subspaces_NKD.sum(1), means, rtol=1e-5)
     assert found.subspaces_NKD.shape == (20, 4, 3)
-    assert found.subspaces_NKD.dtype == found.latents_ND.dtype == np.float32
+    assert found.subspaces_NKD.dtype == found.latents_ND.dtype == torch.float32
 
 
 def test_noise_changes_embeddings_and_repeats_with_the_seed(model, make_split):
@@ -31,3 +42,21 @@ def test_embeddings_that_are_not_finite_are_refused(model, make_split):
     model.scale.data.fill_(float("nan"))
     with pytest.raises(UserError, match="not finite"):
         embed_split(model, make_split(samples=4).images, CPU)
+
+
+@pytest.mark.parametrize(("world_size", "batch", "rows"), [(2, 512, [2301, 1151]), (3, 100, [2301, 767, 767])])
+def test_ranks_embed_what_one_does_whatever_the_batch(world_size, batch, rows, start_ranks):
+    """Noise included: more images than one block of draws holds."""
+    alone = run_ranks(start_ranks, 1, 700)
+    together = run_ranks(start_ranks, world_size, batch)
+    assert alone["rows"] == [2301]
+    assert together["rows"] == rows
+    np.testing.assert_array_equal(together["latents"], alone["latents"])
+    assert together["labels"] == alone["labels"]
+
+
+def test_embedding_that_is_not_finite_on_one_rank_ends_all_and_is_told_once(start_ranks):
+    (first, is_told_first), (second, is_told_second) = run_ranks(start_ranks, 2, 512, 2300)
+    assert first == second
+    assert "not finite" in first
+    assert (is_told_first, is_told_second) == (True, False)

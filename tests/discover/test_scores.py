@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.cluster import Clusters, cluster_points
@@ -14,7 +15,7 @@ from detaux.discover.scores import (
 
 
 def score(points, first, second, margin=1.0, normalizer="mean_distance"):
-    parts = [np.asarray(part, np.float32) for part in points]
+    parts = [torch.from_numpy(np.asarray(part, np.float32)) for part in points]
     pair = (np.asarray(first), np.asarray(second))
     return score_pairs(parts, *pair, margin=margin, normalizer=normalizer, seed=0)
 
@@ -26,7 +27,7 @@ def label(values):
 def test_stability_prefers_real_clusters(make_blobs):
     settings = DiscoverConfig(clusterer="kmeans", clusters=3)
     blobs, _ = make_blobs()
-    cloud = np.random.default_rng(0).normal(size=blobs.shape).astype(np.float32)
+    cloud = torch.randn(blobs.shape, generator=torch.Generator().manual_seed(0))
     values = [
         compute_stability(
             cluster_points(points, settings, 0),
@@ -57,13 +58,13 @@ def test_stability_is_none_where_off_or_of_one_cluster():
 
 
 def test_spread_is_the_share_of_variance():
-    points = np.array([[0.0, 0.0], [2.0, 0.0]])
+    points = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
     assert compute_spread(points, 4.0) == pytest.approx(0.25)
-    assert compute_spread(np.ones((3, 2)), 0.0) == 0.0
+    assert compute_spread(torch.ones(3, 2), 0.0) == 0.0
 
 
 def test_dot_matches_hand_computed_value():
-    subspaces_NKD = np.array([[[1, 0], [2, 5], [0, 1]], [[0, 2], [1, -4], [3, 1]]], np.float32)
+    subspaces_NKD = torch.tensor([[[1.0, 0], [2, 5], [0, 1]], [[0, 2], [1, -4], [3, 1]]])
     # <s_0, s_1>: 2 and -8; <s_0, s_2>: 0 and 2
     assert compute_dot(subspaces_NKD, [1], 0) == pytest.approx(3.0)
     assert compute_dot(subspaces_NKD, [2], 0) == pytest.approx(1.0)
@@ -123,7 +124,8 @@ def test_pairs_that_change_the_principal_subspace_are_dropped():
     values = 0.01 * random.normal(size=(200, 3, 2)) * np.array([1, 1, 0])[:, None]
     values[:, 0, 0] += random.integers(2, size=200)
     values[:, 1, 0] += random.integers(2, size=200)
-    embeddings = Embeddings(values.astype(np.float32), values.sum(1).astype(np.float32))
+    subspaces_NKD = torch.from_numpy(values.astype(np.float32))
+    embeddings = Embeddings(subspaces_NKD, subspaces_NKD.sum(1))
     first, second = np.triu_indices(200, 1)
     moved = np.abs(values[first, :2, 0] - values[second, :2, 0]) > 0.5
     one = moved.sum(1) == 1

@@ -1,5 +1,9 @@
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import silhouette_score
 
 from detaux.discover.cluster import Clusters
 from detaux.discover.separation import compute_separation, compute_silhouette
@@ -21,9 +25,21 @@ def test_silhouette_leaves_noise_out(make_blobs):
     assert compute_silhouette(points, label(truth), 0) == pytest.approx(without, abs=1e-6)
 
 
+@given(st.integers(0, 2**31 - 1), st.integers(3, 200), st.integers(2, 9), st.sampled_from([0.0, 100.0]), st.booleans())
+def test_silhouette_matches_scikit_learn(seed, samples, clusters, shift, is_grid):
+    """Far from the origin, on a grid where points coincide, and with clusters of one point."""
+    random = np.random.default_rng(seed)
+    points = random.integers(0, 3, (samples, 3)) if is_grid else random.normal(size=(samples, 3))
+    points = (points + shift).astype(np.float32)
+    labels = random.integers(clusters, size=samples)
+    if 2 <= len(np.unique(labels)) < samples:
+        found = compute_silhouette(torch.from_numpy(points), label(labels), 0)
+        assert found == pytest.approx(silhouette_score(points.astype(np.float64), labels), abs=1e-5)
+
+
 @pytest.mark.parametrize("labels", [[0] * 10, [-1] * 10, list(range(10))])
 def test_silhouette_without_two_clusters_is_zero(labels):
-    points = np.random.default_rng(0).normal(size=(10, 2)).astype(np.float32)
+    points = torch.randn(10, 2)
     assert compute_silhouette(points, label(labels), 0) == 0.0
 
 

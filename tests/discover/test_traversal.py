@@ -8,7 +8,7 @@ from detaux.discover.traversal import STEPS, pick_pair, traverse
 def draw_rows(model, groups):
     colours = torch.tensor([[250, 20, 100], [50, 220, 200]], dtype=torch.uint8)
     images = colours[:, None, None].expand(2, 8, 8, 3).contiguous()
-    ends = torch.from_numpy(embed_split(model, images, torch.device("cpu")).subspaces_NKD)
+    ends = embed_split(model, images, torch.device("cpu")).subspaces_NKD
     return images.numpy(), traverse(model, images, ends, groups)
 
 
@@ -37,11 +37,11 @@ def test_traversal_moves_a_merged_group_together(model):
 def test_picked_pair_differs_in_every_group():
     random = np.random.default_rng(0)
     values = random.integers(3, size=(500, 4))
-    first, second = pick_pair(values[:, :, None].astype(np.float32), [(0,), (1,), (2, 3)], 0)
+    first, second = pick_pair(torch.from_numpy(values[:, :, None]).float(), [(0,), (1,), (2, 3)], 0)
     assert (values[first, :2] != values[second, :2]).all()
     assert (values[first, 2:] != values[second, 2:]).any()
 
 
 def test_picked_pair_survives_a_dead_group():
-    subspaces = np.stack([np.arange(20.0), np.zeros(20)], axis=1)[:, :, None].astype(np.float32)
+    subspaces = torch.stack([torch.arange(20.0), torch.zeros(20)], 1)[:, :, None]
     assert len(pick_pair(subspaces, [(0,), (1,)], 0)) == 2

@@ -83,6 +83,10 @@ with ranks.join_ranks(torch.device("cpu")):
         "gather": differentiate(ranks.gather_rows, torch.tensor([[1.0, 2.0]]) * (here + 1)),
         "shared": ranks.share_object({"from": here}),
         "gathered": ranks.gather_objects([here]),
+        "parts": [[part.start, part.stop] for part in map(ranks.take_part, (1, 4, 5))],
+        "collected": [
+            ranks.collect_parts(torch.arange(size)[ranks.take_part(size)], size).tolist() for size in (1, 4, 5)
+        ],
         "first": ranks.run_first(lambda: [here, ranks.world_size()]),
         "first fails": run_first_fails(),
         "each": ranks.run_each(lambda: here),

@@ -44,6 +44,11 @@ def test_objects_reach_every_rank(calls):
     assert get(calls, "gathered") == [[[0], [1]]] * 2
 
 
+def test_parts_of_all_ranks_are_the_whole_on_the_first(calls):
+    assert get(calls, "parts") == [[[0, 0], [0, 2], [0, 2]], [[0, 1], [2, 4], [2, 5]]]
+    assert get(calls, "collected") == [[[0], [0, 1, 2, 3], [0, 1, 2, 3, 4]], [[0], [2, 3], [2, 3, 4]]]
+
+
 def test_first_rank_acts_alone_for_all_and_its_error_is_told_once(calls):
     assert get(calls, "first") == [[0, 1]] * 2
     assert get(calls, "first fails") == [["nothing here.", 3, False], ["nothing here.", 3, True]]

@@ -1,18 +1,35 @@
-"""Clustering algorithms, one file a family; each is a function (points [N, D], DiscoverConfig, seed) -> Assignment."""
+"""Clustering algorithms, one file for each family and backend; detaux/discover/backends.py says which there are."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from detaux.config.schema import DiscoverConfig
 
+Predict = Callable[[Tensor], tuple[np.ndarray, np.ndarray]]
+
 
 class Assignment(NamedTuple):
-    """labels int [N], -1 is noise; probability float [N] in [0, 1], how surely a point belongs to its cluster."""
+    """labels int [N], -1 is noise; probability float [N] in [0, 1], how surely a point belongs to its cluster.
+
+    predict gives those of new points [M, D] on the same device, without changing a cluster.
+    """
 
     labels: np.ndarray
     probability: np.ndarray
     backend: str
+    predict: Predict
+
+
+class Clusterer(Protocol):
+    """Clusters of points float32 [N, D], finite and contiguous, on any device; the same seed gives the same ones.
+
+    Labels and probabilities are on the host; points never leave their device, unless the backend is `cpu`.
+    """
+
+    def __call__(self, points_ND: Tensor, config: DiscoverConfig, seed: int) -> Assignment: ...
 
 
 def choose_sizes(samples: int, config: DiscoverConfig) -> tuple[int, int]:

@@ -145,8 +145,36 @@ def assign_points(tree: CondensedTree, is_selected: np.ndarray) -> tuple[np.ndar
         if not is_selected[cluster]:
             number[cluster] = number[above]
     labels = number[tree.cluster]
+    return labels, _measure_stay(tree, is_selected, labels, tree.density)
+
+
+def predict_points(
+    tree: CondensedTree,
+    is_selected: np.ndarray,
+    labels_N: np.ndarray,
+    probability_N: np.ndarray,
+    nearest_M: np.ndarray,
+    reach_M: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels [M] and probabilities [M] of new points by their nearest known point and its mutual reachability.
+
+    A new point has the label of that point. It is noise where its density, 1 / reach, is not above that at which the cluster
+    was born: it would have joined before the cluster parted from others. At reach 0 two points are one.
+    """
+    labels = labels_N[nearest_M]
+    with np.errstate(divide="ignore"):
+        density = 1 / reach_M.astype(np.float64)
+    birth = tree.birth[np.flatnonzero(is_selected)]
+    joins = labels >= 0
+    joins[joins] = density[joins] > birth[labels[joins]]
+    labels = np.where(joins, labels, -1)
+    probability = _measure_stay(tree, is_selected, labels, density)
+    return labels, np.where(joins & (reach_M == 0), probability_N[nearest_M], probability)
+
+
+def _measure_stay(tree: CondensedTree, is_selected: np.ndarray, labels: np.ndarray, density: np.ndarray) -> np.ndarray:
     longest = tree.death[np.flatnonzero(is_selected)][labels] if is_selected.any() else np.ones(len(labels))
     with np.errstate(invalid="ignore"):
         # where points coincide lambda has no bound, and they stay to the end
-        probability = np.where(np.isfinite(tree.density), np.minimum(tree.density / longest, 1), 1.0)
-    return labels, np.where(labels < 0, 0.0, probability)
+        probability = np.where(np.isfinite(density), np.minimum(density / longest, 1), 1.0)
+    return np.where(labels < 0, 0.0, probability)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detaux.discover.clusterers.disjoint import find_root
+from detaux.discover.clusterers.disjoint import find_root, number_sets
+from detaux.discover.clusterers.distances import measure
 
 BLOCK = 256  # points
 TILE_BLOCKS = 8  # blocks that a block is compared with at a time
@@ -62,15 +63,11 @@ def sort_into_blocks(points_ND: Tensor) -> Blocks:
     return Blocks(points_ND, order, near, gap)
 
 
-def _measure(first_MD: Tensor, second_ND: Tensor) -> Tensor:
-    # |a|^2 + |b|^2 - 2 ab would cancel
-    return torch.cdist(first_MD, second_ND, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _gather(blocks: Blocks, chosen: Tensor) -> Tensor:
-    """Rows of some blocks."""
+def _gather(blocks: Blocks, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of some blocks, and which of them are past the last: to leave those out would make the host wait for the device."""
     rows = (chosen[:, None] * BLOCK + torch.arange(BLOCK, device=chosen.device)).flatten()
-    return rows[rows < len(blocks.points_ND)]
+    last = len(blocks.points_ND) - 1
+    return rows.clamp_max(last), rows > last
 
 
 def compute_core_distances(blocks: Blocks, neighbours: int) -> Tensor:
@@ -84,8 +81,9 @@ def compute_core_distances(blocks: Blocks, neighbours: int) -> Tensor:
         for begin in range(0, blocks.count, TILE_BLOCKS):
             if nearest.shape[1] == kept and bool(blocks.gap[block, begin] >= nearest[:, -1].max()):
                 break
-            columns = _gather(blocks, blocks.near[block, begin : begin + TILE_BLOCKS])
-            distances = torch.cat([nearest, _measure(points_ND[rows], points_ND[columns])], 1)
+            columns, is_past = _gather(blocks, blocks.near[block, begin : begin + TILE_BLOCKS])
+            found = measure(points_ND[rows], points_ND[columns]).masked_fill_(is_past, torch.inf)
+            distances = torch.cat([nearest, found], 1)
             nearest = distances.topk(min(kept, distances.shape[1]), largest=False).values
         core_N[rows] = nearest[:, -1]
     return core_N
@@ -134,8 +132,7 @@ def span_mutual_reachability(blocks: Blocks, core_N: Tensor) -> tuple[np.ndarray
     edges: list[tuple[int, int]] = []
     weights: list[float] = []
     while len(edges) < count - 1:
-        numbers = np.unique([find_root(above, node) for node in range(count)], return_inverse=True)[1]
-        search = Search(core_N, bound_N, end_N, torch.from_numpy(numbers).to(device))
+        search = Search(core_N, bound_N, end_N, torch.from_numpy(number_sets(above)).to(device))
         found_C, known = _find_lightest(blocks, search), len(edges)
         starts, ends = found_C.tolist(), end_N[found_C].tolist()
         for start, end, weight in zip(starts, ends, bound_N[found_C].tolist(), strict=True):
@@ -179,8 +176,8 @@ def _search_block(blocks: Blocks, search: Search, block: int, open_M: Tensor) ->
         if bool((gap[begin] >= limit_M).all()):
             reached = float(gap[begin])
             break
-        columns = _gather(blocks, near[begin : begin + TILE_BLOCKS])
-        reach = _measure(blocks.points_ND[open_M], blocks.points_ND[columns])
+        columns, _ = _gather(blocks, near[begin : begin + TILE_BLOCKS])
+        reach = measure(blocks.points_ND[open_M], blocks.points_ND[columns])
         reach = reach.maximum(search.core_N[open_M, None]).maximum(search.core_N[columns])
         reach.masked_fill_(mine_M[:, None] == search.component_N[columns], torch.inf)
         lightest_M, column_M = reach.min(1)

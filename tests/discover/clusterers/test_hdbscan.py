@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hdbscan import HDBSCAN
 from sklearn.metrics import adjusted_rand_score
 
@@ -12,7 +13,7 @@ def make_ring_and_core(seed=0):
     angle = random.uniform(0, 2 * np.pi, 300)
     ring = 10 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     points = np.concatenate([ring, np.zeros((200, 2))]) + random.normal(size=(500, 2)) * 0.3
-    return points.astype(np.float32), np.repeat([0, 1], [300, 200])
+    return torch.from_numpy(points.astype(np.float32)), np.repeat([0, 1], [300, 200])
 
 
 def test_hdbscan_clusters_match_shapes_no_centre_describes():
@@ -28,7 +29,7 @@ def test_hdbscan_smallest_cluster_follows_fraction():
 
 def test_hdbscan_min_samples_changes_noise():
     points, _ = make_ring_and_core()
-    points = np.concatenate([points, np.random.default_rng(1).uniform(-15, 15, (60, 2)).astype(np.float32)])
+    points = torch.cat([points, 30 * torch.rand(60, 2, generator=torch.Generator().manual_seed(1)) - 15])
     configs = [DiscoverConfig(min_samples=count, min_cluster_fraction=0.1) for count in (2, 40)]
     shares = [(cluster_hdbscan(points, config, 0).labels < 0).mean() for config in configs]
     assert shares[0] != shares[1]
@@ -45,7 +46,7 @@ def test_hdbscan_min_samples_is_at_most_the_smallest_cluster(count):
 @pytest.mark.parametrize("copies", [1, 3])
 def test_hdbscan_min_samples_does_not_grow_with_the_data(copies):
     """64 neighbours by default, though the smallest cluster has 150 or 450 points."""
-    points = np.concatenate([make_ring_and_core(seed)[0] for seed in range(copies)])
+    points = torch.cat([make_ring_and_core(seed)[0] for seed in range(copies)])
     found = cluster_hdbscan(points, DiscoverConfig(min_cluster_fraction=0.3), 0)
     wanted = HDBSCAN(150 * copies, min_samples=64)
     np.testing.assert_array_equal(found.labels, wanted.fit_predict(points))
@@ -54,6 +55,6 @@ def test_hdbscan_min_samples_does_not_grow_with_the_data(copies):
 
 @pytest.mark.parametrize("samples", [2, 3, 5])
 def test_hdbscan_takes_fewer_points_than_it_asks_for(samples):
-    points = np.random.default_rng(0).normal(size=(samples, 3)).astype(np.float32)
+    points = torch.randn(samples, 3)
     found = cluster_hdbscan(points, DiscoverConfig(min_samples=100, min_cluster_fraction=1.0), 0)
     assert found.labels.shape == found.probability.shape == (samples,)

@@ -7,6 +7,7 @@ from detaux.discover.clusterers.hierarchy import (
     compute_stability,
     condense,
     link_single,
+    predict_points,
     select_excess_of_mass,
     select_leaves,
 )
@@ -93,3 +94,14 @@ def test_cluster_as_stable_as_its_parts_stays_whole():
     assert stability[whole] == pytest.approx(stability[parts].sum())
     labels, _ = assign_points(tree, select_excess_of_mass(tree))
     assert labels.tolist() == [labels[0]] * 6 + [labels[6]] * 3
+
+
+def test_prediction_by_hand():
+    """Two threes, of distances 1 and 2, that part at 4: a new point 3 away belongs, and one 4 or 5 away does not."""
+    tree = condense(*make_chain(1, 1, 4, 2, 2, 5), smallest=3)
+    is_selected = select_excess_of_mass(tree)
+    labels, probability = assign_points(tree, is_selected)
+    nearest, reach = np.array([0, 0, 0, 3, 3, 6, 4]), np.array([1, 3, 4, 2, 5, 1, 0], np.float32)
+    found, surely = predict_points(tree, is_selected, labels, probability, nearest, reach)
+    assert found.tolist() == [labels[0], labels[0], -1, labels[3], -1, -1, labels[4]]
+    assert surely.tolist() == pytest.approx([1, 1 / 3, 0, 1, 0, 0, probability[4]])

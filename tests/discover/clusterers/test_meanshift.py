@@ -1,4 +1,5 @@
 import numpy as np
+import torch
 from sklearn.metrics import adjusted_rand_score
 
 from detaux.config.schema import DiscoverConfig
@@ -9,7 +10,7 @@ from detaux.discover.clusterers.meanshift import cluster_meanshift
 def make_blobs(size=80, seed=0):
     truth = np.repeat(np.arange(3), size)
     points = 20 * np.eye(3)[truth] + np.random.default_rng(seed).normal(size=(3 * size, 3))
-    return points.astype(np.float32), truth
+    return torch.from_numpy(points.astype(np.float32)), truth
 
 
 def test_meanshift_clusters_match_blobs():
@@ -27,12 +28,12 @@ def test_meanshift_labels_points_outside_its_sample(monkeypatch):
 
 
 def test_meanshift_clusters_coinciding_points():
-    points = np.repeat(np.array([[0.0, 0.0], [5.0, 5.0]], np.float32), 40, axis=0)
+    points = torch.tensor([[0.0, 0.0], [5.0, 5.0]]).repeat_interleave(40, 0)
     found = cluster_meanshift(points, DiscoverConfig(bandwidth_quantile=0.1), 0)
     assert adjusted_rand_score(np.repeat([0, 1], 40), found.labels) == 1.0
 
 
 def test_meanshift_seeds_from_the_points_where_no_grid_corner_is_near_one():
-    points = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
+    points = torch.randn(60, 16, generator=torch.Generator().manual_seed(0))
     found = cluster_meanshift(points, DiscoverConfig(bandwidth_quantile=0.0), 0)
     assert found.labels.min() == 0

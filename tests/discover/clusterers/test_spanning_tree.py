@@ -7,6 +7,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from sklearn.metrics import pairwise_distances
 
 from detaux.discover.clusterers import spanning_tree
+from detaux.discover.clusterers.distances import measure
 from detaux.discover.clusterers.spanning_tree import compute_core_distances, sort_into_blocks, span_mutual_reachability
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
@@ -87,7 +88,7 @@ def test_tree_of_float32_points_is_that_of_all_their_distances(monkeypatch, bloc
     monkeypatch.setattr(spanning_tree, "BLOCK", block)
     monkeypatch.setattr(spanning_tree, "TILE_BLOCKS", 1)
     points_ND = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) + 1
-    distances = spanning_tree._measure(points_ND, points_ND)
+    distances = measure(points_ND, points_ND)
     core = distances.sort(1).values[:, neighbours]
     reach = distances.maximum(core[:, None]).maximum(core).double().numpy()
     blocks = sort_into_blocks(points_ND)
@@ -108,13 +109,13 @@ def test_distance_that_is_not_finite_ends_the_search():
 def test_tree_reads_no_more_blocks_than_it_needs(monkeypatch):
     """Two heaps far apart: nearly all the work lies inside them."""
     heaps = np.concatenate([draw_points(seed, 400, 2, "uniform") + 50 * seed for seed in (0, 1)])
-    whole, seen = spanning_tree._measure, []
+    whole, seen = spanning_tree.measure, []
 
     def count(first_MD, second_ND):
         seen.append(len(first_MD) * len(second_ND))
         return whole(first_MD, second_ND)
 
-    monkeypatch.setattr(spanning_tree, "_measure", count)
+    monkeypatch.setattr(spanning_tree, "measure", count)
     blocks = sort_into_blocks(torch.from_numpy(heaps))
     core = compute_core_distances(blocks, 5)
     assert sum(seen) < 0.1 * len(heaps) ** 2
@@ -123,9 +124,9 @@ def test_tree_reads_no_more_blocks_than_it_needs(monkeypatch):
 
 
 def test_coinciding_points_are_no_reason_to_read_every_block(monkeypatch):
-    whole, seen = spanning_tree._measure, []
+    whole, seen = spanning_tree.measure, []
     monkeypatch.setattr(
-        spanning_tree, "_measure", lambda first, second: seen.append(len(first) * len(second)) or whole(first, second)
+        spanning_tree, "measure", lambda first, second: seen.append(len(first) * len(second)) or whole(first, second)
     )
     core = compute_core_distances(sort_into_blocks(torch.ones(800, 2)), 5)
     assert not core.any()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hdbscan import HDBSCAN
+from hdbscan import HDBSCAN, approximate_predict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
@@ -164,37 +164,92 @@ def test_order_in_which_stabilities_are_added_changes_nothing():
 
 def make_heaps(size=5):
     random = np.random.default_rng(0)
-    return (random.normal(size=(600, size)) + 20 * np.repeat([0, 1], 300)[:, None]).astype(np.float32)
+    return torch.from_numpy((random.normal(size=(600, size)) + 20 * np.repeat([0, 1], 300)[:, None]).astype(np.float32))
 
 
 @pytest.mark.parametrize("scale", [1e20, 1e30, 1e-24, 1e-35])
 def test_scale_of_the_points_changes_nothing(scale):
     config = DiscoverConfig(min_cluster_fraction=0.1)
     expected = torch_hdbscan.cluster_torch_hdbscan(make_heaps(), config, 0)
-    found = torch_hdbscan.cluster_torch_hdbscan(make_heaps() * np.float32(scale), config, 0)
+    found = torch_hdbscan.cluster_torch_hdbscan(make_heaps() * scale, config, 0)
     assert np.bincount(expected.labels + 1).tolist()[1:] == [300, 300]
     assert adjusted_rand_score(expected.labels, found.labels) == 1.0
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e19])
-def test_point_that_is_not_finite_or_far_away_is_noise_alone(value):
+def test_point_far_away_is_noise_alone():
     points_ND = make_heaps()
-    points_ND[7, 2] = value
+    points_ND[7, 2] = 3e19
     found = torch_hdbscan.cluster_torch_hdbscan(points_ND, DiscoverConfig(min_cluster_fraction=0.1), 0)
     assert np.flatnonzero(found.labels < 0).tolist() == [7]
     assert found.probability[7] == 0
     assert len(set(found.labels)) == 3
 
 
-def test_points_of_which_none_is_finite_are_noise():
-    found = torch_hdbscan.cluster_torch_hdbscan(np.full((9, 2), np.nan, np.float32), DiscoverConfig(), 0)
-    assert found.labels.tolist() == [-1] * 9
-
-
 def test_clustering_gives_the_threads_back():
     before = torch.get_num_threads()
     torch_hdbscan.cluster_torch_hdbscan(make_heaps(), DiscoverConfig(), 0)
     assert torch.get_num_threads() == before
+
+
+def assign(points_ND, **keys):
+    return torch_hdbscan.cluster_torch_hdbscan(
+        torch.from_numpy(points_ND.astype(np.float32)), DiscoverConfig(**keys), 0
+    )
+
+
+@given(points, st.integers(1, 12), selections)
+@settings(max_examples=60)
+def test_known_points_are_predicted_as_they_are(points_ND, neighbours, selection):
+    found = assign(points_ND, min_samples=neighbours, selection=selection, min_cluster_fraction=0.1)
+    labels, probability = found.predict(torch.from_numpy(points_ND.astype(np.float32)))
+    np.testing.assert_array_equal(labels, found.labels)
+    np.testing.assert_array_equal(probability, found.probability)
+
+
+@given(points, st.integers(1, 12))
+@settings(max_examples=60)
+def test_reachability_matches_its_definition(points_ND, neighbours):
+    known, new = points_ND[1::2], points_ND[::2]
+    neighbours = min(neighbours, len(known))
+    distances = pairwise_distances(new, known)
+    core = np.sort(pairwise_distances(known), axis=1)[:, min(neighbours, len(known) - 1)]
+    reach = np.maximum(np.maximum(distances, core), np.sort(distances, axis=1)[:, neighbours - 1 : neighbours])
+    tensors = (torch.from_numpy(values) for values in (new, known, core))
+    nearest, found = torch_hdbscan.find_reachable(*tensors, neighbours)
+    np.testing.assert_allclose(found, reach.min(1), atol=1e-9)
+    np.testing.assert_allclose(reach[np.arange(len(new)), nearest], found, atol=1e-9)
+
+
+def test_new_points_are_noise_from_where_clusters_part():
+    """Two heaps part at the distance between their nearest points; what is farther away from both was never in either."""
+    heaps = make_heaps(2).numpy()
+    apart = pairwise_distances(heaps[:300], heaps[300:]).min()
+    new = np.random.default_rng(0).uniform(-40, 60, (500, 2)).astype(np.float32)
+    away = pairwise_distances(new, heaps)
+    labels, probability = assign(heaps, min_cluster_fraction=0.1, min_samples=1).predict(torch.from_numpy(new))
+    np.testing.assert_array_equal(labels < 0, away.min(1) >= apart)
+    assert 100 < (labels < 0).sum() < 400
+    assert (probability[labels < 0] == 0).all()
+    assert adjusted_rand_score(away.argmin(1)[labels >= 0] < 300, labels[labels >= 0]) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_prediction_matches_that_of_the_library(seed):
+    points_ND = make_blobs(1200, 3, centers=5, cluster_std=0.5, random_state=seed)[0].astype(np.float32)
+    ours = assign(points_ND[:800], min_samples=5, min_cluster_fraction=0.05)
+    model = HDBSCAN(40, min_samples=5, prediction_data=True).fit(points_ND[:800])
+    labels, _ = ours.predict(torch.from_numpy(points_ND[800:]))
+    expected, _ = approximate_predict(model, points_ND[800:])
+    assert adjusted_rand_score(expected, labels) >= 0.99
+
+
+def test_scale_of_new_points_is_that_of_the_known():
+    heaps = make_heaps()
+    known, new = heaps[::2], heaps[1::2]
+    labels, _ = assign(known.numpy(), min_cluster_fraction=0.1).predict(new)
+    scaled, _ = assign((known * 1e30).numpy(), min_cluster_fraction=0.1).predict(new * 1e30)
+    np.testing.assert_array_equal(labels, scaled)
+    assert len(set(labels.tolist())) == 2
 
 
 @pytest.mark.parametrize(
@@ -208,9 +263,9 @@ def test_sizes_follow_the_config(samples, fraction, min_samples, expected):
 
 @pytest.mark.parametrize("selection", sorted(SELECTIONS))
 def test_config_reaches_both_backends(selection):
-    points_ND = make_blobs(400, 2, centers=4, random_state=3)[0].astype(np.float32)
+    points_ND = torch.from_numpy(make_blobs(400, 2, centers=4, random_state=3)[0].astype(np.float32))
     config = DiscoverConfig(min_cluster_fraction=0.02, min_samples=1, selection=selection)
     ours = torch_hdbscan.cluster_torch_hdbscan(points_ND, config, 0)
     assert adjusted_rand_score(hdbscan.cluster_hdbscan(points_ND, config, 0).labels, ours.labels) == 1.0
-    assert adjusted_rand_score(cluster(points_ND.astype(np.float64), 8, 1, selection)[0], ours.labels) == 1.0
+    assert adjusted_rand_score(cluster(points_ND.numpy().astype(np.float64), 8, 1, selection)[0], ours.labels) == 1.0
     assert ours.backend == "torch HDBSCAN, cpu"

@@ -1,0 +1,196 @@
+"""What a clustering will cost, said before it starts, and how many points fit the limits.
+
+Seconds come from clustering a few small subsamples: a power law through their times. Memory comes from a formula for each
+clusterer and backend, of what it holds at its peak beside the points.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detaux.config.schema import DiscoverConfig
+from detaux.discover.clusterers import Assignment, choose_sizes
+from detaux.discover.clusterers.distances import TILE
+from detaux.runtime.progress import say
+
+FEWEST_PLANNED = 20_000  # points; fewer take seconds, and a probe would cost as much
+PROBES = (1000, 1000, 2000, 4000)  # points; the first warms up
+PREDICTED = 500  # points
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Estimates for `clustered` of `samples` points, the rest of which get their labels by prediction."""
+
+    samples: int
+    dims: int
+    clustered: int
+    seconds: float
+    gib: float
+
+    @property
+    def is_whole(self) -> bool:
+        return self.clustered == self.samples
+
+    def describe(self) -> str:
+        """One line before the start."""
+        share = "" if self.is_whole else f", of which {self.clustered} are clustered and the rest predicted"
+        return f"{self.samples} x {self.dims}{share}: about {format_seconds(self.seconds)} and {self.gib:.2g} GiB"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A plan and what it came to: seconds, and by how much the peak memory grew (a GPU's where the points lie on one; 0 where an
+    earlier peak was higher)."""
+
+    plan: Plan
+    seconds: float
+    gib: float
+
+    def describe(self) -> str:
+        """One line at the end."""
+        return (
+            f"took {format_seconds(self.seconds)} ({format_seconds(self.plan.seconds)} planned), peak memory "
+            f"+{self.gib:.2g} GiB ({self.plan.gib:.2g} planned)"
+        )
+
+    def to_row(self) -> dict[str, Any]:
+        """The form of discovery.json."""
+        plan = self.plan
+        return {
+            "clustered": plan.clustered,
+            "planned_seconds": round(plan.seconds, 1),
+            "seconds": round(self.seconds, 1),
+            "planned_gib": round(plan.gib, 3),
+            "gib": round(self.gib, 3),
+        }
+
+
+def format_seconds(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def estimate_bytes(clusterer: str, backend: str, samples: int, dims: int, config: DiscoverConfig) -> int:
+    """Memory at the peak of a clustering, without the points themselves.
+
+    hdbscan, cpu    points in float64, twice; 16 bytes for each neighbour; 250 a point for the hierarchy
+    hdbscan, torch  points twice; a tile of distances; 24 bytes for each pair of blocks; 350 a point for the hierarchy
+    hdbscan, cuml   points; 52 bytes for each neighbour, in a list and a symmetric graph; 250 a point for the hierarchy
+    k-means         points; a tile of distances; 12 bytes a point and start
+    """
+    _, neighbours = choose_sizes(samples, config)
+    points, tile = 4 * samples * dims, 4 * TILE
+    if clusterer.startswith("kmeans"):
+        return points + tile + 120 * samples
+    return {
+        "cpu": 4 * points + 16 * samples * (neighbours + 1) + 250 * samples,
+        "torch": 2 * points + tile + 24 * (samples // 256 + 1) ** 2 + 350 * samples,
+        "cuml": points + 52 * samples * (neighbours + 1) + 250 * samples,
+    }[backend]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds to cluster n points: factor x n^exponent; to predict one where PROBES[-1] points are known: prediction."""
+
+    factor: float
+    exponent: float
+    prediction: float
+
+    def estimate_seconds(self, clustered: int, predicted: int) -> float:
+        """A predicted point gets dearer with the known ones as a clustered one does."""
+        dearer = (clustered / PROBES[-1]) ** (self.exponent - 1)
+        return self.factor * clustered**self.exponent + self.prediction * predicted * dearer
+
+
+def plan_clustering(
+    points_ND: Tensor,
+    cluster: Callable[[Tensor], Assignment],
+    clusterer: str,
+    backend: str,
+    config: DiscoverConfig,
+    seed: int,
+) -> Plan | None:
+    """The plan for points [N, D] within `discover.max_seconds` and `discover.max_memory`; None for few points, and for mean
+    shift, which takes a subsample of its own.
+
+    `cluster` is timed on seeded subsamples. One that is to be clustered for all is never smaller than the largest of those.
+    """
+    samples, dims = points_ND.shape
+    if samples < FEWEST_PLANNED or clusterer == "meanshift":
+        return None
+    speed = measure_speed(points_ND, cluster, seed)
+
+    def plan(count: int) -> Plan:
+        gib = estimate_bytes(clusterer, backend, count, dims, config) / GIB
+        return Plan(samples, dims, count, speed.estimate_seconds(count, samples - count), gib)
+
+    def fits(one: Plan) -> bool:
+        is_fast = not config.max_seconds or one.seconds <= config.max_seconds
+        return is_fast and (not config.max_memory or one.gib <= config.max_memory)
+
+    low, high = PROBES[-1], samples
+    if fits(plan(high)):
+        return plan(high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(plan(middle)) else (low, middle)
+    return plan(low)
+
+
+def measure_speed(points_ND: Tensor, cluster: Callable[[Tensor], Assignment], seed: int) -> Speed:
+    """Cluster subsamples of PROBES points, and predict some with the last."""
+    seconds = []
+    for size in PROBES:
+        part_ND = points_ND[torch.from_numpy(draw_rows(len(points_ND), size, seed))]
+        begun = time.perf_counter()
+        found = cluster(part_ND)
+        seconds.append(time.perf_counter() - begun)
+    factor, exponent = fit_power_law(PROBES[1:], seconds[1:])
+    new_ND = points_ND[torch.from_numpy(draw_rows(len(points_ND), PREDICTED, seed + 1))]
+    found.predict(new_ND[:1])  # what is prepared once
+    begun = time.perf_counter()
+    found.predict(new_ND)
+    return Speed(factor, exponent, (time.perf_counter() - begun) / PREDICTED)
+
+
+def fit_power_law(sizes: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
+    """factor and exponent of seconds = factor x size^exponent: the slope by least squares on logarithms, at least 1, and through
+    the largest size, which is nearest to what is asked."""
+    exponent = max(1.0, float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]))
+    return seconds[-1] / sizes[-1] ** exponent, exponent
+
+
+def draw_rows(samples: int, count: int, seed: int) -> np.ndarray:
+    """`count` distinct rows in ascending order, drawn on the host, whatever the device."""
+    return np.sort(np.random.default_rng(seed).permutation(samples)[:count])
+
+
+class Meter:
+    """Says a plan, and afterwards what it came to."""
+
+    def __init__(self, plan: Plan, device: torch.device) -> None:
+        self.plan, self.device = plan, device
+        say(f"discover: plan for {plan.describe()}.")
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        self.begun, self.held = time.perf_counter(), self._read_peak()
+
+    def finish(self) -> Cost:
+        """The cost since the start."""
+        seconds, gib = time.perf_counter() - self.begun, (self._read_peak() - self.held) / GIB
+        cost = Cost(self.plan, seconds, gib)
+        say(f"discover: {cost.describe()}.")
+        return cost
+
+    def _read_peak(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
