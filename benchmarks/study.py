@@ -14,12 +14,14 @@ from typing import Any
 
 STAGES = ("disentangle", "discover")
 NOTHING_FOUND = 3
+FOUND = 0.9
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What one run found: V-measure of the chosen labels with their best hidden factor, that factor, NMI with the principal
-    label, the best V over all candidates, V of the principal subspace with the principal label, the commit that trained
+    label, the best V over all candidates, V of the principal subspace with the principal label, how many hidden factors some
+    candidate matches with V of at least FOUND, the commit that trained
     it, and the seconds of its stages (of the last process alone where a stage was stopped and went on)."""
 
     seed: int
@@ -28,6 +30,7 @@ class Outcome:
     principal_nmi: float
     best_v: float
     principal_v: float
+    found: int
     one_factor_share: float | None
     commit: str
     seconds: float
@@ -56,6 +59,12 @@ def best_match(candidate: dict[str, Any], principal: str) -> tuple[float, str]:
     return max(((scores["v_measure"], name) for name, scores in hidden.items()), default=(0.0, "none"))
 
 
+def count_found(candidates: list[dict[str, Any]], principal: str) -> int:
+    """Known factors but the principal one that some candidate matches with V of at least FOUND."""
+    values = [(name, scores["v_measure"]) for one in candidates for name, scores in one["factors"].items()]
+    return len({name for name, value in values if name != principal and value >= FOUND})
+
+
 def run_once(config: str, overrides: list[str], seed: int, shards: Path, root: Path) -> Outcome:
     """Disentangle and discover with one seed; `root` is the run's folder."""
     keys = [f"run.dir={root}", f"run.seed={seed}", f"data.shards={shards}", *overrides]
@@ -76,6 +85,7 @@ def run_once(config: str, overrides: list[str], seed: int, shards: Path, root: P
         principal_nmi=chosen["principal"]["nmi"] if chosen else 0.0,
         best_v=max(best_match(one, principal)[0] for one in discovery["candidates"]),
         principal_v=discovery["principal_subspace"]["principal"]["nmi"],
+        found=count_found(discovery["candidates"], principal),
         one_factor_share=discovery["pairs"]["one_factor_share"],
         commit=record["commit"][:10],
         seconds=record["seconds"] + discovery["seconds"],

@@ -10,6 +10,7 @@ from detaux.config import NEUTRAL_KEYS, READ_BY, STAGES, Config, load_config
 from detaux.config.load import iterate_fields
 from detaux.config.location import find_folder
 from detaux.data.schema import SPLITS, read_manifest
+from detaux.disentangle.restarts import list_models
 from detaux.errors import NothingFoundError, UserError
 from detaux.runtime.device import select_device
 from detaux.runtime.engines import choose_engine
@@ -51,11 +52,11 @@ class Job:
     def list_inputs(self, stage: str) -> dict[str, Path]:
         """The files a stage reads, by the names its record hashes them under."""
         manifest = self.shards / "manifest.json"
-        model = self.root / "disentangle" / "checkpoint" / "model.safetensors"
+        models = list_models(self.root / "disentangle", self.config)
         labels = self.root / "discover" / "labels.parquet"
         inputs = {
             "disentangle": {"manifest": manifest},
-            "discover": {"manifest": manifest, "model": model},
+            "discover": {"manifest": manifest, **models},
             "multitask": {"manifest": manifest, "labels": labels},
         }
         return inputs.get(stage, {})

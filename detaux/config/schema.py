@@ -99,6 +99,9 @@ class ModelConfig:
     )
     latent: int = key(16, "size D of the latent code; resnet18_map: channels at each position of its map", 1, 65536)
     subspaces: int = key(10, "number K of subspaces; the first carries the principal task", 2, 256)
+    restarts: int = key(
+        1, "disentanglers trained from different seeds; discovery chooses among the candidates of all", 1, 64
+    )
     projector_hidden: int = key(0, "hidden units of a projector; 0 means as many as model.latent", 0, 65536)
 
 

@@ -23,7 +23,8 @@ Recluster = Callable[[np.ndarray, int], Clusters]  # (rows, seed) -> clusters of
 class Candidate:
     """points float32 [N, D] on their device, and their clusters; `subspaces` is empty where the points are no subspace's.
 
-    `recluster` clusters some rows in the same way, None for plainly by the config; `scores` hold None where a score does
+    `restart` counts the disentangler that the subspaces are of. `recluster` clusters some rows in the same way, None for
+    plainly by the config; `scores` hold None where a score does
     not apply; `why_not` says what forbids the choice, None where nothing does.
     """
 
@@ -31,6 +32,7 @@ class Candidate:
     clusters: Clusters
     subspaces: tuple[int, ...] = ()
     name: str = ""
+    restart: int = 0
     recluster: Recluster | None = None
     scores: Scores = field(default_factory=dict)
     principal: Scores = field(default_factory=dict)
@@ -42,7 +44,8 @@ class Candidate:
         """How messages call it."""
         if not self.subspaces:
             return self.name.replace("_", " ")
-        return f"subspace{'s' if len(self.subspaces) > 1 else ''} {' + '.join(map(str, self.subspaces))}"
+        of = f" of restart {self.restart + 1}" if self.restart else ""
+        return f"subspace{'s' if len(self.subspaces) > 1 else ''} {' + '.join(map(str, self.subspaces))}{of}"
 
     def to_row(self, index: int | None) -> dict[str, Any]:
         """The form of discovery.json."""
@@ -51,6 +54,7 @@ class Candidate:
             "index": index,
             **name,
             "subspaces": list(self.subspaces),
+            "restart": self.restart,
             "clusters": self.clusters.count,
             "noise_share": round(self.clusters.noise_share, 6),
             "cost": self.clusters.cost and self.clusters.cost.to_row(),

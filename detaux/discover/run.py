@@ -1,6 +1,9 @@
 """The discover stage: embeddings of the training split -> clusters -> merged groups -> scores -> auxiliary labels."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,14 @@ from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.discover.backends import select_backend
 from detaux.discover.baselines import build_baselines, complete_labels
-from detaux.discover.candidate import build_candidates, cluster_subspaces
+from detaux.discover.candidate import Candidate, build_candidates, cluster_subspaces
 from detaux.discover.choose import choose_tasks, describe_nothing, find_fault
 from detaux.discover.cluster import Clusters
 from detaux.discover.embed import Embeddings, embed_split
 from detaux.discover.gallery import build_gallery
-from detaux.discover.scores import score_candidates, score_clusters
-from detaux.disentangle.model import AUTOENCODER_FILE, MODEL_FILE, Disentangler, load_disentangler
+from detaux.discover.scores import score_agreement, score_candidates, score_clusters
+from detaux.disentangle.model import Disentangler, load_disentangler
+from detaux.disentangle.restarts import AUTOENCODER_FILE, list_models, list_restarts
 from detaux.errors import NothingFoundError
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
@@ -34,6 +38,20 @@ OUTPUTS = (LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME)
 ONE_FACTOR_SHARE = "pairs/one_factor_share"
 
 
+@dataclass(frozen=True)
+class Restart:
+    """One of the trained disentanglers, the folder it lies in, and the embeddings of the split by it."""
+
+    number: int
+    folder: Path
+    model: Disentangler
+    embeddings: Embeddings
+
+    def list_free(self) -> list[int]:
+        """Its subspaces but the principal one."""
+        return [index for index in range(self.model.num_subspaces) if index != self.model.alpha]
+
+
 def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) -> None:
     """Leave labels.parquet, discovery.json and gallery.npz in `folder`, mined on the training split of `shards`.
 
@@ -42,14 +60,17 @@ def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) 
     """
     started, device = time.time(), select_device(config.run)
     run_first(lambda: _prepare(config, device, folder))
-    split = load_split(shards, "train", config.data, device)
-    model = run_each(lambda: load_disentangler(disentangle, device))
-    trained = embed_split(model, split.images, device, config.data.noise, config.run.seed)
+    split, noise, seed = load_split(shards, "train", config.data, device), config.data.noise, config.run.seed
     # the entangled space (paper, section 5.3) is that of an autoencoder which no label and no pair has shaped
     autoencoder = run_each(lambda: load_disentangler(disentangle, device, AUTOENCODER_FILE))
-    entangled = embed_split(autoencoder, split.images, device, config.data.noise, config.run.seed)
-    embeddings = Embeddings(trained.subspaces_NKD, entangled.latents_ND)
-    run_first(lambda: _find_tasks(config, shards, disentangle, folder, started, split, model, embeddings))
+    latents_ND = embed_split(autoencoder, split.images, device, noise, seed).latents_ND
+    restarts = []
+    count = config.model.restarts if config.discover.source == "subspace" else 1
+    for number, place in enumerate(list_restarts(disentangle, count)):
+        model = run_each(partial(load_disentangler, place, device))
+        subspaces_NKD = embed_split(model, split.images, device, noise, seed).subspaces_NKD
+        restarts.append(Restart(number, place, model, Embeddings(subspaces_NKD, latents_ND)))
+    run_first(lambda: _find_tasks(config, shards, disentangle, folder, started, split, restarts))
 
 
 def _prepare(config: Config, device: torch.device, folder: Path) -> None:
@@ -67,31 +88,38 @@ def _find_tasks(
     folder: Path,
     started: float,
     split: Split,
-    model: Disentangler,
-    embeddings: Embeddings,
+    restarts: Sequence[Restart],
 ) -> None:
-    hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, "model": disentangle / MODEL_FILE})
-    manifest, seed, latents_ND = read_manifest(shards), config.run.seed, embeddings.latents_ND
+    hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, **list_models(disentangle, config)})
+    manifest, seed, latents_ND = read_manifest(shards), config.run.seed, restarts[0].embeddings.latents_ND
     backend = select_backend(config.discover.backend, config.discover.clusterer, latents_ND.device)
-    free = [index for index in range(model.num_subspaces) if index != model.alpha]
-    (principal,) = cluster_subspaces(embeddings, [model.alpha], config)
-    candidates = build_candidates(embeddings, free, config)
-    labels_N = complete_labels(embeddings.subspaces_NKD[:, model.alpha], split.labels.cpu().numpy())
+    alpha, principals, candidates = restarts[0].model.alpha, [], []
+    for restart in restarts:
+        found, principal = _find_candidates(restart, split, config)
+        candidates += found
+        principals.append(principal)
+    score_agreement(candidates)
+    labels_N = complete_labels(restarts[0].embeddings.subspaces_NKD[:, alpha], split.labels.cpu().numpy())
     baselines = build_baselines(latents_ND, labels_N, config.discover, seed)
-    score_candidates(candidates, embeddings, split, config, model.alpha)
-    with track("discover: score", len(candidates) + len(baselines) + 1) as advance:
-        for one in [*candidates, *baselines, principal]:
+    with track("discover: score", len(candidates) + len(baselines) + len(principals)) as advance:
+        for one in [*candidates, *baselines, *principals]:
             score_clusters(one, split, manifest, config)
             one.why_not = find_fault(one, config.discover)
             advance(note=f"{one.title}: {one.clusters.count} clusters")
-    principal.why_not = "carries the principal task"
     pool = candidates + baselines if config.discover.include_baselines else candidates
     tasks = choose_tasks(pool, config.discover)
 
     pairs = describe_pairs(disentangle)
-    groups = [one.subspaces for one in candidates if one.subspaces] or [(index,) for index in free]
     chosen = pool[tasks[0]] if tasks else None
-    gallery = build_gallery(model, split, embeddings, groups, chosen, baselines[0], config.report.examples, seed)
+    shown = restarts[chosen.restart if chosen else 0]  # whose subspaces the pictures and the principal subspace are of
+    principal = principals[shown.number]
+    principal.why_not = "carries the principal task"
+    groups = [one.subspaces for one in candidates if one.subspaces and one.restart == shown.number] or [
+        (index,) for index in shown.list_free()
+    ]
+    gallery = build_gallery(
+        shown.model, split, shown.embeddings, groups, chosen, baselines[0], config.report.examples, seed
+    )
     with atomic_path(folder / GALLERY_NAME) as path, path.open("wb") as stream:
         np.savez_compressed(stream, **gallery)
     write_json(
@@ -102,6 +130,8 @@ def _find_tasks(
             "tasks": tasks,
             "candidates": [one.to_row(index) for index, one in enumerate(candidates)],
             "baselines": [one.to_row(index) for index, one in enumerate(baselines, start=len(candidates))],
+            "restarts": len(restarts),
+            "disentangle": shown.folder.relative_to(disentangle.parent).as_posix(),
             "pairs": pairs,
             "principal_subspace": principal.to_row(None),
             "source": config.discover.source,
@@ -117,6 +147,17 @@ def _find_tasks(
     write_labels(folder / LABELS_NAME, split.keys, tasks_found, is_upper_bound=pairs["uses_ground_truth"])
     write_record(folder, "discover", config, hashes, list(OUTPUTS), started, {"chosen": chosen.title})
     say(f"discover: {chosen.clusters.count} clusters in {chosen.title}; labels in {folder / LABELS_NAME}")
+
+
+def _find_candidates(restart: Restart, split: Split, config: Config) -> tuple[list[Candidate], Candidate]:
+    """The candidates of one disentangler, scored among each other, and its principal subspace."""
+    alpha = restart.model.alpha
+    (principal,) = cluster_subspaces(restart.embeddings, [alpha], config)
+    candidates = build_candidates(restart.embeddings, restart.list_free(), config)
+    score_candidates(candidates, restart.embeddings, split, config, alpha)
+    for one in [*candidates, principal]:
+        one.restart = restart.number
+    return candidates, principal
 
 
 def describe_pairs(disentangle: Path) -> dict[str, Any]:

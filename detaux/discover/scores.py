@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 from torch import Tensor
 
 from detaux.config import Config
@@ -43,6 +43,18 @@ def compute_stability(clusters: Clusters, recluster: Recluster, draws: int, seed
         rows = np.unique(random.choice(pool, len(pool)))
         agreements.append(adjusted_rand_score(clusters.labels[rows], recluster(rows, seed + draw).labels))
     return float(np.mean(agreements))
+
+
+def score_agreement(candidates: Sequence[Candidate]) -> None:
+    """Score `agreement`: how well other restarts found a candidate's clusters, the adjusted mutual information with the most
+    similar candidate of each, averaged over the restarts; None where there is no other."""
+    for one in candidates:
+        best: dict[int, float] = {}
+        for other in candidates:
+            if other.restart != one.restart:
+                similar = adjusted_mutual_info_score(one.clusters.class_labels, other.clusters.class_labels)
+                best[other.restart] = max(best.get(other.restart, 0.0), float(similar))
+        one.scores["agreement"] = float(np.mean(list(best.values()))) if best else None
 
 
 def sum_variances(points: Tensor) -> float:

@@ -10,11 +10,9 @@ from detaux.config import load_config
 from detaux.config.schema import ModelConfig
 from detaux.disentangle.networks import ARCHITECTURES, initialize
 from detaux.disentangle.projectors import StackedProjectors
+from detaux.disentangle.restarts import MODEL_FILE
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
-
-MODEL_FILE = Path("checkpoint") / "model.safetensors"
-AUTOENCODER_FILE = Path("checkpoint") / "autoencoder.safetensors"  # the same network at the end of its warm-up
 
 
 class Disentangler(nn.Module):

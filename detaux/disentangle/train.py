@@ -24,8 +24,9 @@ from detaux.data.stream import SampleStream
 from detaux.disentangle.edges import read_edges
 from detaux.disentangle.factor_scores import score_factors
 from detaux.disentangle.mixes import Mixes, draw_mixes
-from detaux.disentangle.model import AUTOENCODER_FILE, MODEL_FILE, Disentangler, load_disentangler, save_disentangler
+from detaux.disentangle.model import Disentangler, load_disentangler, save_disentangler
 from detaux.disentangle.objective import compute_objective, compute_reconstruction
+from detaux.disentangle.restarts import AUTOENCODER_FILE, MODEL_FILE, list_restarts, seed_restart
 from detaux.losses.pair_measures import choose_backend
 from detaux.losses.schedule import compute_betas
 from detaux.runtime.checkpoint import load_checkpoint, save_checkpoint
@@ -283,7 +284,8 @@ class Trainer:
 
 
 def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
-    """Train on the training split of `shards` and leave checkpoint/, metrics.jsonl and scores.json in `folder`.
+    """Train `model.restarts` disentanglers on the training split of `shards`, each of which leaves checkpoint/, metrics.jsonl
+    and scores.json in its folder of list_restarts.
 
     Goes on from the newest checkpoint with the same inputs; a run killed anywhere ends with the same weights. All ranks call
     it together and share every step; the first writes the files.
@@ -293,11 +295,34 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
     if is_upper_bound:
         say("disentangle: pairs.partner=one_factor uses ground truth; every number of this run is an upper bound")
     hashes = share_object(hash_inputs({"manifest": shards / MANIFEST_NAME}) if is_first() else None)
-    inputs_hash = compute_inputs_hash("disentangle", config, hashes)
-    manifest = read_manifest(shards)
     device = select_device(config.run)
     engine, backend = choose_engine(config.engine), choose_backend(config.losses.backend, device)
     say(f"disentangle: device {device}, ranks {world_size()}, engine {engine}, losses {backend}")
+    places, bad = list_restarts(folder, config.model.restarts), 0
+    for number, place in enumerate(places):
+        if len(places) > 1:
+            say(f"disentangle: restart {number + 1} of {len(places)}")
+        bad = train_disentangler(seed_restart(config, number), shards, place, hashes, device)
+    if not is_first():
+        return
+    for stale in set(folder.glob("restart_*")) - set(places):
+        shutil.rmtree(stale)
+    names = (str(MODEL_FILE), str(AUTOENCODER_FILE), METRICS_NAME, "scores.json")
+    write_record(
+        folder,
+        "disentangle",
+        config,
+        hashes,
+        [str((place / name).relative_to(folder)) for place in places for name in names],
+        started,
+        facts={"uses_ground_truth": is_upper_bound, "quarantined_samples": bad, "ranks": world_size()},
+    )
+
+
+def train_disentangler(config: Config, shards: Path, folder: Path, hashes: dict[str, str], device: torch.device) -> int:
+    """Train one disentangler in `folder`; returns how many samples could not be read."""
+    inputs_hash = compute_inputs_hash("disentangle", config, hashes)
+    manifest = read_manifest(shards)
     stream = SampleStream(
         shards, "train", config.data, seed=config.run.seed, device=device, needs_factors=bool(manifest.factors)
     )
@@ -336,22 +361,13 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
                 weights = trainer.engine.state().model
             begin = end
 
-    if not is_first():
-        return
-    dump_config(config, checkpoints / "config.yaml")
-    save_disentangler(weights, manifest.side, folder / MODEL_FILE)
-    scores = {}
-    if manifest.factors:
-        with alone():
-            split = load_split(shards, "train", config.data, device)
-            scores = score_factors(load_disentangler(folder, device), split, manifest)
-    write_json(folder / "scores.json", scores)
-    write_record(
-        folder,
-        "disentangle",
-        config,
-        hashes,
-        [str(MODEL_FILE), str(AUTOENCODER_FILE), METRICS_NAME, "scores.json"],
-        started,
-        facts={"uses_ground_truth": is_upper_bound, "quarantined_samples": stream.bad, "ranks": world_size()},
-    )
+    if is_first():
+        dump_config(config, checkpoints / "config.yaml")
+        save_disentangler(weights, manifest.side, folder / MODEL_FILE)
+        scores = {}
+        if manifest.factors:
+            with alone():
+                split = load_split(shards, "train", config.data, device)
+                scores = score_factors(load_disentangler(folder, device), split, manifest)
+        write_json(folder / "scores.json", scores)
+    return stream.bad

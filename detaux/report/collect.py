@@ -32,8 +32,8 @@ class Run:
     name: str
     key: str  # prefix of ids and file names: "" for the only run of a page
     manifest: Manifest | None
-    metrics: list[dict[str, Any]]  # lines of disentangle/metrics.jsonl
-    factor_scores: dict[str, Any]  # disentangle/scores.json
+    metrics: list[dict[str, Any]]  # lines of metrics.jsonl of the disentangler that was chosen from
+    factor_scores: dict[str, Any]  # its scores.json
     discovery: dict[str, Any]
     gallery: dict[str, np.ndarray]
     label_counts: dict[int, int]  # auxiliary label -> training images
@@ -110,7 +110,8 @@ def name_candidate(candidate: Candidate) -> str:
         return f"principal subspace {' + '.join(map(str, subspaces or [0]))}"
     if not subspaces:
         return str(candidate.get("name", f"candidate {candidate['index']}")).replace("_", " ")
-    return f"subspace{'s' if len(subspaces) > 1 else ''} {' + '.join(map(str, subspaces))}"
+    of = f" of restart {candidate['restart'] + 1}" if candidate.get("restart") else ""
+    return f"subspace{'s' if len(subspaces) > 1 else ''} {' + '.join(map(str, subspaces))}{of}"
 
 
 def _read_json(path: Path, missing: Any) -> Any:
@@ -182,12 +183,15 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
         multitask = None
         configs.pop("multitask", None)
         records.pop("multitask", None)
+    disentangle = folder / discovery.get(
+        "disentangle", "disentangle"
+    )  # of several restarts the one that was chosen from
     return Run(
         name=name,
         key=key,
         manifest=_read_manifest(folder, configs, records),
-        metrics=read_metrics(stages["disentangle"]),
-        factor_scores=_read_json(stages["disentangle"] / "scores.json", {}),
+        metrics=read_metrics(disentangle),
+        factor_scores=_read_json(disentangle / "scores.json", {}),
         discovery=discovery,
         gallery=_read_gallery(stages["discover"] / "gallery.npz"),
         label_counts=_count_labels(stages["discover"] / "labels.parquet"),

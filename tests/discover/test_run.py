@@ -4,11 +4,13 @@ import json
 import numpy as np
 import pyarrow.parquet
 import pytest
+import torch
 
 from detaux.config import Config, dump_config
-from detaux.config.schema import DiscoverConfig, PairsConfig
+from detaux.config.schema import DiscoverConfig, ModelConfig, PairsConfig
 from detaux.data.schema import Manifest, write_manifest
 from detaux.discover import run
+from detaux.disentangle.restarts import list_models, list_restarts
 from detaux.errors import NothingFoundError
 from detaux.runtime.files import read_json
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done
@@ -18,7 +20,7 @@ from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done
 def stage(tmp_path, monkeypatch, model, make_split):
     """Call the stage on images held in memory; returns its folder."""
 
-    def call(split=None, partner="mined", **keys):
+    def call(split=None, partner="mined", models=(model,), **keys):
         split = split or make_split()
         shards, disentangle, folder = tmp_path / "shards", tmp_path / "disentangle", tmp_path / "discover"
         for path in (shards, disentangle / "checkpoint"):
@@ -27,19 +29,25 @@ def stage(tmp_path, monkeypatch, model, make_split):
             shards,
             Manifest("drawn", "packed", 8, 3, ["dark", "mid", "light"], "red", {"red": 3, "green": 5}, {}, []),
         )
-        config = Config(pairs=PairsConfig(partner=partner), discover=DiscoverConfig(**keys))
+        config = Config(
+            pairs=PairsConfig(partner=partner),
+            model=ModelConfig(restarts=len(models)),
+            discover=DiscoverConfig(**keys),
+        )
         dump_config(config, disentangle / "config.yaml")
-        (disentangle / "checkpoint" / "model.safetensors").write_bytes(b"weights")
+        files = list_models(disentangle, config)
+        for path in files.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"weights")
         lines = [{"step": 1, "pairs/one_factor_share": 0.4}, {"step": 2, "pairs/one_factor_share": 0.9}, {"step": 3}]
         (disentangle / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         monkeypatch.setattr(run, "load_split", lambda *_: split)
-        monkeypatch.setattr(run, "load_disentangler", lambda *_: model)
+        places = dict(zip(list_restarts(disentangle, len(models)), models, strict=True))
+        monkeypatch.setattr(run, "load_disentangler", lambda place, *_: places[place])
         call.inputs_hash = compute_inputs_hash(
             "discover",
             config,
-            hash_inputs(
-                {"manifest": shards / "manifest.json", "model": disentangle / "checkpoint" / "model.safetensors"}
-            ),
+            hash_inputs({"manifest": shards / "manifest.json", **files}),
         )
         run.run_discover(config, shards, disentangle, folder)
         return folder
@@ -70,6 +78,7 @@ def test_discovery_scores_every_candidate_and_baseline(stage):
     assert [one["subspaces"] for one in found["candidates"]] == [[1], [2], [3]]
     assert [one["name"] for one in found["baselines"]] == ["latents", "latents_within_class", "kmeans_latents"]
     names = {"distance", "dot", "invariance", "spread", "oracle_share", "silhouette", "separation", "stability"}
+    names |= {"agreement"}
     assert all(names | {"principal_ami"} == set(one["scores"]) for one in found["candidates"])
     indices = [one["index"] for one in found["candidates"] + found["baselines"]]
     assert indices == list(range(len(indices)))
@@ -140,3 +149,42 @@ def test_several_tasks_become_several_columns(stage):
     tasks = read_json(folder / "discovery.json")["tasks"]
     assert len(tasks) == 2
     assert read_labels(folder).column_names == ["key", "aux_0", "probability_0", "aux_1", "probability_1"]
+
+
+class Blurred(torch.nn.Module):
+    """A model that tells the values of the hidden factor less apart."""
+
+    def __init__(self, model, factor):
+        super().__init__()
+        self.model, self.factor = model, factor
+        self.alpha, self.num_subspaces = model.alpha, model.num_subspaces
+
+    def encode(self, images_NCHW):
+        return self.model.encode(images_NCHW)
+
+    def project(self, latents_ND):
+        subspaces_NKD = self.model.project(latents_ND)
+        generator = torch.Generator().manual_seed(0)
+        subspaces_NKD[:, 1] += self.factor * torch.randn(subspaces_NKD[:, 1].shape, generator=generator)
+        return subspaces_NKD
+
+    def decode(self, latents_ND):
+        return self.model.decode(latents_ND)
+
+
+def test_task_comes_from_the_restart_that_separates_best(stage, model):
+    folder = stage(models=(Blurred(model, 0.1), model))
+    found = read_json(folder / "discovery.json")
+    chosen = found["candidates"][found["chosen"]]
+    assert (chosen["restart"], chosen["subspaces"], chosen["clusters"]) == (1, [1], 5)
+    assert found["restarts"] == 2
+    assert found["disentangle"] == "disentangle/restart_1"
+    assert found["principal_subspace"]["restart"] == 1
+    assert {one["restart"] for one in found["candidates"]} == {0, 1}
+
+
+def test_agreement_is_how_well_another_restart_found_the_same_clusters(stage, model):
+    candidates = read_json(stage(models=(model, model)) / "discovery.json")["candidates"]
+    assert all(one["scores"]["agreement"] == 1 for one in candidates if one["clusters"] > 1)
+    alone = read_json(stage() / "discovery.json")["candidates"]
+    assert all(one["scores"]["agreement"] is None for one in alone)

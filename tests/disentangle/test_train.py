@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from detaux.config import load_config
 from detaux.config.schema import PhaseConfig
-from detaux.disentangle.model import MODEL_FILE, load_disentangler
+from detaux.disentangle.model import load_disentangler
+from detaux.disentangle.restarts import MODEL_FILE
 from detaux.disentangle.train import compute_lr, run_disentangle
 from detaux.errors import InterruptedRunError, NonFiniteLossError, UserError
 from detaux.runtime.tracker import read_metrics

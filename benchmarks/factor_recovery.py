@@ -1,0 +1,71 @@
+"""How many hidden factors are found: grids of several sizes, clean and noisy, numbers of subspaces and pair rules.
+
+    python benchmarks/factor_recovery.py [--rows 4k 4k-noise ...] [--seeds 0 1 2 3 4]
+
+Every row is the quickstart's recipe with the keys beside it. A run that is finished is kept, so the command can be stopped and
+repeated; it prints a row as soon as its last seed has ended.
+"""
+
+import argparse
+from pathlib import Path
+
+from study import Outcome, build_set, run_once
+
+CONFIG = "configs/quickstart.yaml"
+GRIDS = {"4k": "[5,5,10,4,4,1]", "32k": "[10,10,10,8,4,1]", "480k": "[10,10,10,8,4,15]"}
+# row -> (grid, keys)
+ROWS: dict[str, tuple[str, list[str]]] = {
+    "4k": ("4k", []),
+    "4k-noise": ("4k", ["data.noise=0.15"]),
+    "32k": ("32k", []),
+    "32k-noise": ("32k", ["data.noise=0.15"]),
+    "4k-k6": ("4k", ["model.subspaces=6"]),
+    "4k-k4": ("4k", ["model.subspaces=4"]),
+    "4k-noise-k6": ("4k", ["data.noise=0.15", "model.subspaces=6"]),
+    "4k-label": ("4k", ["pairs.partner=label"]),
+    "4k-one-factor": ("4k", ["pairs.partner=one_factor"]),
+    "32k-small-pool": ("32k", ["pairs.pool=4096"]),
+    "480k": ("480k", []),
+}
+COLUMNS = (
+    "keys",
+    "V of the choice, per seed",
+    "largest NMI with principal",
+    "hidden factors with V >= .9",
+    "NMI of principal subspace with principal",
+    "one-factor share",
+)
+
+
+def describe_row(keys: list[str], outcomes: list[Outcome]) -> str:
+    """A row of the Markdown table."""
+    return " | ".join(
+        [
+            " ".join(f"`{key}`" for key in keys) or "-",
+            ", ".join(f"{one.v_measure:.2f} {one.factor.replace('_', ' ')}" for one in outcomes),
+            f"{max(one.principal_nmi for one in outcomes):.3f}",
+            ", ".join(str(one.found) for one in outcomes),
+            ", ".join(f"{one.principal_v:.2f}" for one in outcomes),
+            ", ".join("-" if one.one_factor_share is None else f"{one.one_factor_share:.2f}" for one in outcomes),
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--out", type=Path, default=Path("runs/factor_recovery"))
+    arguments = parser.parse_args()
+    print("| row | " + " | ".join(COLUMNS) + " |\n" + "| --- " * (len(COLUMNS) + 1) + "|", flush=True)
+    for name in arguments.rows:
+        grid, keys = ROWS[name]
+        shards = build_set(CONFIG, arguments.out / grid, [f"data.grid={GRIDS[grid]}"])
+        outcomes = [
+            run_once(CONFIG, keys, seed, shards, arguments.out / f"{name}-seed{seed}") for seed in arguments.seeds
+        ]
+        print(f"| {name} | {describe_row(keys, outcomes)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
