@@ -25,9 +25,9 @@ def main() -> None:
     arguments = parser.parse_args()
     shards = build_set(QUICKSTART, arguments.out)
     command = f"python benchmarks/bench_time_to_factor.py --seed {arguments.seed} --most {arguments.most}"
-    ours = run_once(QUICKSTART, [], arguments.seed, shards, arguments.out / "quickstart")
-    print(f"quickstart: V {ours.v_measure:.2f} ({ours.factor}) after {ours.seconds:.0f} s", flush=True)
-    cases = [("quickstart", ours, 1.0)]
+    ours = run_once(QUICKSTART, ["model.restarts=1"], arguments.seed, shards, arguments.out / "quickstart")
+    print(f"quickstart, one training: V {ours.v_measure:.2f} ({ours.factor}) after {ours.seconds:.0f} s", flush=True)
+    cases = [("quickstart, one training", ours, 1.0)]
     times = 1
     while times <= arguments.most:
         steps = [
