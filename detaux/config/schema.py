@@ -76,19 +76,28 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class PairsConfig:
-    partner: Literal["mined", "label", "one_factor", "independent"] = key(
+    partner: Literal["mined", "nearest", "label", "one_factor", "independent"] = key(
         "mined",
-        "second image: a mined neighbour, any image by label (paper), one ground-truth factor away, or any (official)",
+        "second image: a mined neighbour, one of the nearest images, any image by label (paper), one ground-truth factor "
+        "away, or any (official)",
     )
     different: float = key(0.2, "chance that the second image has another principal label", 0.0, 1.0)
     pull: float = key(
         0.0, "weight of pulling free subspaces together when principal labels differ; Eq. (7) has 1", 0.0, 10.0
     )
     principal_contrast: float = key(1.0, "weight of the label contrast on the principal subspace; paper has 0", 0.0)
+    neighbour_contrast: float = key(
+        0.0, "weight of the contrast that keeps near images together in the last subspace, which it reserves", 0.0
+    )
     walk: int = key(2, "mined: most further edges of the same subspace a pair is extended by", 0, 16)
     walk_interval: int = key(100, "mined: steps between two readings of the oracle for the walk", 1)
-    pool: int = key(65536, "mined: training images the neighbourhood graph is built over", 16, 10**6)
-    nearest: int = key(256, "mined: nearest images of an image that are tried as its neighbours", 1, 4096)
+    pool: int = key(65536, "mined, nearest: training images among which neighbours are sought", 16, 10**6)
+    nearest: int = key(
+        256,
+        "nearest images of an image: mined tries them as its neighbours, nearest draws from them, where 10 to 15 serve",
+        1,
+        4096,
+    )
     reuse: int = key(1, "pairs that one encoded image serves in", 1, 64)
 
 
@@ -250,6 +259,10 @@ class DiscoverConfig:
     min_cluster_fraction: float = key(0.02, "hdbscan: smallest cluster as a share of the training images", 0.0, 1.0)
     min_samples: int = key(
         64, "hdbscan: neighbours that make a core point; 0, or more than the smallest cluster size, means that size", 0
+    )
+    noise: Literal["class", "nearest"] = key(
+        "class",
+        "hdbscan: noise is a class of its own, or each point of it joins the cluster of the nearest point in one",
     )
     clusters: int = key(10, "kmeans: number of clusters", 2)
     bandwidth_quantile: float = key(0.1, "meanshift: quantile of pair distances used as bandwidth", 0.0, 1.0)

@@ -71,6 +71,14 @@ def describe_images(images: Tensor, noise: float = 0.0, seed: int = 0) -> Tensor
     return torch.cat([(flatten(part) - mean_F) @ basis_FC for part in images.split(FITTED_IMAGES)])
 
 
+def find_nearest(points_PF: Tensor, nearest: int, rows: Tensor) -> Tensor:
+    """The `nearest` other points to each of the points in `rows`, nearest first, [R, k]; all others where they are fewer."""
+    # squared, but for a constant in each row
+    distance_RP = points_PF.square().sum(1) - 2 * points_PF[rows] @ points_PF.T
+    distance_RP.scatter_(1, rows[:, None], torch.inf)
+    return distance_RP.topk(min(nearest, len(points_PF) - 1), largest=False).indices
+
+
 def find_relative_neighbours(points_PF: Tensor, nearest: int, rows: Tensor) -> Tensor:
     """Pairs [E, 2] of the images in `rows` and their relative neighbours among the `nearest` images to each. A pair of two
     such images can be there once from each end.
@@ -78,17 +86,14 @@ def find_relative_neighbours(points_PF: Tensor, nearest: int, rows: Tensor) -> T
     Identical images are no pair: they differ in nothing.
     """
     own = rows.to(points_PF.device)
-    anchors_RF = points_PF[own]
-    squares_P = points_PF.square().sum(1)
-    distance_RP = squares_P - 2 * anchors_RF @ points_PF.T  # squared, but for a constant in each row
-    distance_RP.scatter_(1, own[:, None], torch.inf)
-    near_Rk = distance_RP.topk(min(nearest, len(points_PF) - 1), largest=False).indices
-    steps_RkF = points_PF[near_Rk] - anchors_RF[:, None]
+    near_Rk = find_nearest(points_PF, nearest, own)
+    steps_RkF = points_PF[near_Rk] - points_PF[own, None]
     squared_Rk = steps_RkF.square().sum(2)
     # d(c, b)^2 = |c|^2 + |b|^2 - 2 c b, seen from a, is less than |b|^2 where |c|^2 / 2 - c b is less than 0
     legs_Rcb = torch.baddbmm(squared_Rk[:, :, None] / 2, steps_RkF, steps_RkF.transpose(1, 2), alpha=-1)
     legs_Rcb.masked_fill_(squared_Rk[:, :, None] >= squared_Rk[:, None] * (1 - ROUNDING), torch.inf)
-    is_relative_Rk = (legs_Rcb.amin(1) >= -ROUNDING / 2 * squared_Rk) & (squared_Rk > IDENTICAL * squares_P.mean())
+    is_other_Rk = squared_Rk > IDENTICAL * points_PF.square().sum(1).mean()
+    is_relative_Rk = (legs_Rcb.amin(1) >= -ROUNDING / 2 * squared_Rk) & is_other_Rk
     row, column = is_relative_Rk.nonzero().unbind(1)
     return torch.stack([own[row], near_Rk[row, column]], dim=1).cpu()
 

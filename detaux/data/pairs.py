@@ -1,18 +1,19 @@
 """The pair stream: which second image goes with which first one (`pairs.partner`).
 
-B pairs a step, W images of the window or pool they are drawn from, F ground-truth factors. Everything random is a pure
+B pairs a step, W images of the window or pool they are drawn from (P), F ground-truth factors. Everything random is a pure
 function of (seed, step), so a run stopped anywhere draws the same pairs again, and so do ranks that share a step.
 
-x1 walks the plan (mined: a seeded permutation of the pool); x2 is drawn by the rule:
+x1 walks the plan (mined, nearest: a seeded permutation of the pool); x2 is drawn by the rule:
 
 mined        with chance `pairs.different` any image of another label, else a neighbour of the mined graph, or the end of a
              walk of up to `pairs.walk` further edges that the oracle gives to the same subspace
+nearest      the same two cases, the neighbour being one of the `pairs.nearest` images of the pool
 label        with chance `pairs.different` any image of another label, else any of the same (the paper's words)
 one_factor   the same two cases, but as few ground-truth factors differ as can be: an upper bound, not a method
 independent  any image at all (the released code's draw)
 
-Images without a principal label (-1) serve in mined and independent pairs; a partner of another label, and the rules label
-and one_factor, take labelled images alone.
+Images without a principal label (-1) serve in mined, nearest and independent pairs; a partner of another label, and the
+rules label and one_factor, take labelled images alone.
 
 Pairs come in chains x1-x2, x2-x3, ... of r = `pairs.reuse` links, so that with r > 1 an image encoded once serves in two.
 """
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from detaux.config.schema import DataConfig, PairsConfig
 from detaux.data.draws import draw_columns, seed_generator
+from detaux.data.nearest import mine_nearest
 from detaux.data.neighbours import NeighbourGraph, mine_neighbours
 from detaux.data.stream import SampleStream, Window
 from detaux.errors import UserError
@@ -167,10 +169,14 @@ class PairStream:
         self.stream, self.config, self.batch_size, self.seed = stream, pairs, batch_size, seed
         self.window_size = min(data.window, stream.samples)
         self.graph: NeighbourGraph | None = None
+        self.nearest: Tensor | None = None  # [P, pairs.nearest]
         self.pool: Window | None = None
-        if pairs.partner == "mined":
+        if pairs.partner in ("mined", "nearest"):
             self.pool = stream.window(0, min(pairs.pool, stream.samples)).hold()  # every step takes from it
-            self.graph = mine_neighbours(self.pool_images(), self.pool.labels, pairs.nearest, data.noise, seed)
+            if pairs.partner == "mined":
+                self.graph = mine_neighbours(self.pool_images(), self.pool.labels, pairs.nearest, data.noise, seed)
+            else:
+                self.nearest = mine_nearest(self.pool_images(), pairs.nearest, data.noise, seed)
             self.pool_index = LabelIndex.build(self.pool.labels)
         first = self.pool or stream.window(0, self.window_size)
         classes = len(first.labels[first.labels >= 0].unique())
@@ -178,7 +184,7 @@ class PairStream:
             raise UserError(
                 f"the first {len(first.labels)} training images have principal labels of {classes} "
                 f"class{'' if classes == 1 else 'es'}; pairs.partner={pairs.partner} needs two: raise "
-                "data.labelled_fraction, or pairs.pool (mined) or data.window."
+                "data.labelled_fraction, or pairs.pool (mined, nearest) or data.window."
             )
         if pairs.partner == "one_factor" and first.factors is None:
             raise UserError("pairs.partner=one_factor needs known factors, and the manifest names none; use mined.")
@@ -249,7 +255,7 @@ class PairStream:
 
     def _place_labelled(self, source: Window, anchors: Tensor, wants: Tensor, generator: torch.Generator) -> Tensor:
         """The anchors, an unlabelled one replaced by a random labelled image where its partner is drawn by label."""
-        drawn_by_label = wants if self.config.partner in ("mined", "independent") else torch.ones_like(wants)
+        drawn_by_label = wants if self.config.partner in ("mined", "nearest", "independent") else torch.ones_like(wants)
         replaced = drawn_by_label & (source.labels[anchors] < 0)
         if not replaced.any():
             return anchors
@@ -270,4 +276,7 @@ class PairStream:
         if self.graph is not None:
             walked = walk_edges(self.graph, anchors, self.config.walk, generator)
             partners = torch.where((wants_different & (partners >= 0)) | (walked < 0), partners, walked)
+        if self.nearest is not None:
+            near = self.nearest[anchors, torch.randint(self.nearest.shape[1], anchors.shape, generator=generator)]
+            partners = torch.where(wants_different & (partners >= 0), partners, near)
         return torch.where(partners < 0, anchors, partners)

@@ -7,7 +7,6 @@ from torch import Tensor
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidate import Candidate
 from detaux.discover.cluster import Clusters, cluster_points, renumber
-from detaux.discover.clusterers.distances import find_nearest
 
 
 def build_baselines(latents_ND: Tensor, labels_N: np.ndarray, config: DiscoverConfig, seed: int) -> list[Candidate]:
@@ -26,18 +25,6 @@ def build_baselines(latents_ND: Tensor, labels_N: np.ndarray, config: DiscoverCo
         plain,
         *(Candidate(latents_ND, how(everything, seed), name=name, recluster=how) for name, how in others.items()),
     ]
-
-
-def complete_labels(principal_ND: Tensor, labels_N: np.ndarray) -> np.ndarray:
-    """Labels [N] in which an image without one (-1) takes that of the nearest labelled image in the principal subspace."""
-    is_known = labels_N >= 0
-    if is_known.all() or not is_known.any():
-        return labels_N
-    known, unknown = (torch.from_numpy(np.flatnonzero(rows)) for rows in (is_known, ~is_known))
-    nearest = find_nearest(principal_ND[unknown], principal_ND[known]).cpu().numpy()
-    labels_N = labels_N.copy()
-    labels_N[~is_known] = labels_N[is_known][nearest]
-    return labels_N
 
 
 def cluster_within_class(latents_ND: Tensor, labels_N: np.ndarray, config: DiscoverConfig, seed: int) -> Clusters:

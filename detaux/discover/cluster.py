@@ -12,6 +12,7 @@ from torch import Tensor
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.backends import load_clusterer, select_backend
 from detaux.discover.clusterers import Assignment
+from detaux.discover.clusterers.distances import find_nearest
 from detaux.discover.plan import Cost, Meter, draw_rows, plan_clustering
 
 
@@ -51,12 +52,25 @@ def renumber(labels: np.ndarray) -> np.ndarray:
     return numbers[inverse]
 
 
+def complete_labels(points_ND: Tensor, labels_N: np.ndarray) -> np.ndarray:
+    """Labels [N] in which a point without one (-1) takes that of the nearest point with one, as long as there is any."""
+    is_known = labels_N >= 0
+    if is_known.all() or not is_known.any():
+        return labels_N
+    known, unknown = (torch.from_numpy(np.flatnonzero(rows)) for rows in (is_known, ~is_known))
+    nearest = find_nearest(points_ND[unknown], points_ND[known]).cpu().numpy()
+    labels_N = labels_N.copy()
+    labels_N[~is_known] = labels_N[is_known][nearest]
+    return labels_N
+
+
 def cluster_points(points_ND: Tensor, config: DiscoverConfig, seed: int, clusterer: str | None = None) -> Clusters:
     """Cluster points [N, D] by `discover.clusterer`, or by the one given, on their device. The same seed gives the same
     clusters.
 
     Points that all coincide are one cluster, and points that are not finite are noise, whatever the algorithm. Where the plan
-    exceeds a limit, a seeded subsample is clustered and predicts the rest.
+    exceeds a limit, a seeded subsample is clustered and predicts the rest. Other noise may join a cluster (`discover.noise`); its
+    probability stays 0.
     """
     begun = time.perf_counter()
     points_ND = points_ND.detach().float().contiguous()
@@ -69,9 +83,11 @@ def cluster_points(points_ND: Tensor, config: DiscoverConfig, seed: int, cluster
         rows = is_finite.cpu().numpy()
         labels, probability = np.full(len(rows), -1), np.zeros(len(rows))
         labels[rows], probability[rows] = found.labels, found.probability
-    labels = renumber(labels)
     probability = np.where(labels < 0, 0.0, probability).astype(np.float32)
-    return Clusters(labels, probability, found.backend, time.perf_counter() - begun, cost)
+    if config.noise == "nearest":
+        labels = np.full(len(labels), -1)
+        labels[is_finite.cpu().numpy()] = complete_labels(points_ND[is_finite], found.labels)
+    return Clusters(renumber(labels), probability, found.backend, time.perf_counter() - begun, cost)
 
 
 def _cluster_finite(

@@ -16,10 +16,10 @@ from detaux.config import Config
 from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.discover.backends import select_backend
-from detaux.discover.baselines import build_baselines, complete_labels
+from detaux.discover.baselines import build_baselines
 from detaux.discover.candidate import Candidate, build_candidates, cluster_subspaces
 from detaux.discover.choose import choose_tasks, describe_nothing, find_fault
-from detaux.discover.cluster import Clusters
+from detaux.discover.cluster import Clusters, complete_labels
 from detaux.discover.embed import Embeddings, embed_split
 from detaux.discover.gallery import build_gallery
 from detaux.discover.scores import score_agreement, score_candidates, score_clusters

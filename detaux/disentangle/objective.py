@@ -12,6 +12,7 @@ from detaux.disentangle.mixes import Mixes
 from detaux.disentangle.model import Disentangler
 from detaux.losses.consistency import consistency_loss, mix_subspaces
 from detaux.losses.distance import distance_loss
+from detaux.losses.neighbour_contrast import neighbour_contrast_loss
 from detaux.losses.oracle import compute_oracle
 from detaux.losses.pair_measures import BACKENDS, choose_backend
 from detaux.losses.principal_contrast import principal_contrast_loss
@@ -82,6 +83,9 @@ def compute_objective(
                 subspaces_NKD[:, model.alpha], labels, losses.distance.margin
             )
             total = total + beta1 * pairs.principal_contrast * parts["principal_contrast"]
+        if pairs.neighbour_contrast > 0:
+            parts["neighbour_contrast"] = neighbour_contrast_loss(subspaces_NKD[:, -1], chains, ~is_different_B)
+            total = total + beta1 * pairs.neighbour_contrast * parts["neighbour_contrast"]
         parts["oracle_share"] = changed_BK.mean(0)
 
     if beta2 > 0 and weights.consistency > 0:

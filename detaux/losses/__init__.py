@@ -7,6 +7,7 @@ from torch import Tensor
 
 from detaux.losses.consistency import consistency_loss
 from detaux.losses.distance import distance_loss
+from detaux.losses.neighbour_contrast import neighbour_contrast_loss
 from detaux.losses.principal_contrast import principal_contrast_loss
 from detaux.losses.reconstruction import reconstruction_loss
 from detaux.losses.regularization import regularization_loss
@@ -22,7 +23,7 @@ class Term:
     beta: int
 
 
-# Name = file = key of losses.weights (principal_contrast: key of pairs) = name in the log.
+# Name = file = key of losses.weights (the contrasts: keys of pairs) = name in the log.
 TERMS = {
     "reconstruction": Term(reconstruction_loss, "Eq. (5)", 0),
     "distance": Term(distance_loss, "Eq. (7)", 1),
@@ -30,4 +31,5 @@ TERMS = {
     "consistency": Term(consistency_loss, "Eq. (9)", 2),
     "regularization": Term(regularization_loss, "Eq. (10)", 3),
     "principal_contrast": Term(principal_contrast_loss, "not of the paper", 1),
+    "neighbour_contrast": Term(neighbour_contrast_loss, "not of the paper", 1),
 }

@@ -59,6 +59,15 @@ def test_mined_pairs_change_one_factor_without_walk():
     assert (changed[~is_different].sum(1) == 1).all()
 
 
+def test_nearest_pairs_are_of_another_label_or_of_the_nearest_images():
+    pairs = build(partner="nearest", different=0.3, nearest=3)
+    place = {image.numpy().tobytes(): row for row, image in enumerate(pairs.pool_images())}
+    for batch in map(pairs.batch, range(20)):
+        rows = torch.tensor([place[image.numpy().tobytes()] for image in batch.images])
+        is_near = (pairs.nearest[rows[batch.first]] == rows[batch.second, None]).any(1)
+        assert (is_near | batch.is_different).all()
+
+
 def test_one_factor_pairs_change_exactly_one_factor():
     changed, is_different = gather(build(partner="one_factor", different=0.5))
     assert (changed.sum(1) == 1).all()
@@ -85,8 +94,9 @@ def _steps(batch):
     return (batch.factors[batch.first] - batch.factors[batch.second]).abs().sum(1)
 
 
-def test_pairs_are_a_function_of_seed_and_step():
-    one, two, other = build(seed=3), build(seed=3), build(seed=4)
+@pytest.mark.parametrize("partner", ["mined", "nearest"])
+def test_pairs_are_a_function_of_seed_and_step(partner):
+    one, two, other = (build(partner=partner, seed=seed) for seed in (3, 3, 4))
     two.batch(0)
     assert torch.equal(one.batch(5).images, two.batch(5).images)
     assert not torch.equal(one.batch(5).images, other.batch(5).images)
@@ -98,7 +108,7 @@ def test_anchors_walk_the_whole_pool_each_epoch():
     assert len({tuple(row) for row in seen.tolist()}) == 60
 
 
-@pytest.mark.parametrize("partner", ["mined", "label", "one_factor", "independent"])
+@pytest.mark.parametrize("partner", ["mined", "nearest", "label", "one_factor", "independent"])
 def test_reused_images_serve_in_a_chain_of_pairs(partner):
     batch = build(partner=partner, reuse=4, batch_size=16).batch(0)
     places = torch.arange(len(batch.images))
@@ -108,7 +118,7 @@ def test_reused_images_serve_in_a_chain_of_pairs(partner):
 
 
 @pytest.mark.parametrize("block", [4, 1024])
-@pytest.mark.parametrize("partner", ["mined", "label", "one_factor", "independent"])
+@pytest.mark.parametrize("partner", ["mined", "nearest", "label", "one_factor", "independent"])
 def test_parts_of_a_step_hold_the_chains_of_the_whole(monkeypatch, partner, block):
     """Whether or not the bounds of the parts are those of the blocks that are drawn together."""
     monkeypatch.setattr(draws, "BLOCK", block)
@@ -127,7 +137,7 @@ def hide(labels, share, seed=0):
     return torch.where(torch.rand(len(labels), generator=torch.Generator().manual_seed(seed)) < share, -1, labels)
 
 
-@pytest.mark.parametrize("partner", ["mined", "label", "one_factor", "independent"])
+@pytest.mark.parametrize("partner", ["mined", "nearest", "label", "one_factor", "independent"])
 def test_pairs_by_label_hold_labelled_images_alone(partner):
     stream = GridStream()
     stream.labels = hide(stream.labels, 0.7)

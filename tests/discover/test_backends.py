@@ -12,9 +12,9 @@ from detaux.config.schema import DiscoverConfig
 from detaux.data.schema import Manifest
 from detaux.discover import backends
 from detaux.discover.backends import CLUSTERERS, Backend, load_clusterer, select_backend
-from detaux.discover.baselines import build_baselines, complete_labels
+from detaux.discover.baselines import build_baselines
 from detaux.discover.candidate import build_candidates
-from detaux.discover.cluster import cluster_points
+from detaux.discover.cluster import cluster_points, complete_labels
 from detaux.discover.embed import Embeddings
 from detaux.discover.scores import score_candidates, score_clusters
 from detaux.errors import UserError

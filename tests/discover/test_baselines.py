@@ -1,9 +1,8 @@
 import numpy as np
-import torch
 from sklearn.metrics import adjusted_rand_score
 
 from detaux.config.schema import DiscoverConfig
-from detaux.discover.baselines import build_baselines, cluster_within_class, complete_labels
+from detaux.discover.baselines import build_baselines, cluster_within_class
 
 
 def test_baselines_match_blobs_of_the_latents(make_blobs):
@@ -22,12 +21,6 @@ def test_within_class_labels_rank_clusters_of_each_class(make_blobs):
     principal = blobs // 2
     found = cluster_within_class(points, principal, DiscoverConfig(), 0)
     np.testing.assert_array_equal(found.labels, blobs % 2)
-
-
-def test_images_without_a_label_take_that_of_the_nearest_one():
-    points, truth = torch.tensor([[0.0], [0.1], [5.0], [5.2], [0.2]]), np.array([3, -1, 1, -1, -1])
-    np.testing.assert_array_equal(complete_labels(points, truth), [3, 3, 1, 1, 3])
-    np.testing.assert_array_equal(complete_labels(points, np.full(5, -1)), np.full(5, -1))
 
 
 def test_within_class_keeps_noise(make_blobs):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.backends import CLUSTERERS
-from detaux.discover.cluster import Clusters, cluster_points, renumber
+from detaux.discover.cluster import Clusters, cluster_points, complete_labels, renumber
 
 SETTINGS = DiscoverConfig(clusters=3, bandwidth_quantile=0.3)
 
@@ -26,6 +28,27 @@ def test_hdbscan_marks_noise_and_doubts_it(make_blobs):
     assert found.count == 3
     assert (found.labels[truth < 0] < 0).mean() > 0.9
     assert (found.probability[found.labels < 0] == 0).all()
+
+
+def test_noise_that_joins_the_nearest_cluster_keeps_the_others_and_its_doubt(make_blobs):
+    points, _ = make_blobs(noise=60, spread=0.1)
+    points[5] = torch.nan
+    apart, joined = (cluster_points(points, replace(SETTINGS, noise=noise), 0) for noise in ("class", "nearest"))
+    is_noise = apart.labels < 0
+    assert is_noise.sum() > 1
+    assert np.flatnonzero(joined.labels < 0).tolist() == [5]
+    assert adjusted_rand_score(apart.labels[~is_noise], joined.labels[~is_noise]) == 1
+    np.testing.assert_array_equal(joined.probability, apart.probability)
+    clustered = np.flatnonzero(~is_noise)
+    is_noise[5] = False
+    nearest = clustered[torch.cdist(points[is_noise], points[clustered]).argmin(1)]
+    np.testing.assert_array_equal(joined.labels[is_noise], joined.labels[nearest])
+
+
+def test_images_without_a_label_take_that_of_the_nearest_one():
+    points, truth = torch.tensor([[0.0], [0.1], [5.0], [5.2], [0.2]]), np.array([3, -1, 1, -1, -1])
+    np.testing.assert_array_equal(complete_labels(points, truth), [3, 3, 1, 1, 3])
+    np.testing.assert_array_equal(complete_labels(points, np.full(5, -1)), np.full(5, -1))
 
 
 @given(st.lists(st.integers(-1, 5), min_size=1, max_size=40), st.permutations(range(6)))

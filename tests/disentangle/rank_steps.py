@@ -3,8 +3,8 @@
     rank_steps.py SHARDS OUT.safetensors CASE [CASE ...]       each CASE is a JSON object
 
 Run with the environment of a launcher it is one rank of several. A case is {"name", "keys", "zero", "local",
-"from", "until"}: config keys, a ZeRO stage, a statistic ("normalizer", "usage", "contrast" or "mixes") that is wrongly left
-to each rank, the checkpoint folder to go on from, and [folder, step] to stop and leave a checkpoint at.
+"from", "until"}: config keys, a ZeRO stage, a statistic ("normalizer", "usage", one of the contrasts or "mixes") that is wrongly
+left to each rank, the checkpoint folder to go on from, and [folder, step] to stop and leave a checkpoint at.
 """
 
 import contextlib
@@ -21,20 +21,30 @@ from detaux.config import load_config
 from detaux.data.stream import SampleStream
 from detaux.disentangle import train
 from detaux.disentangle.model import Disentangler
-from detaux.losses import oracle, principal_contrast, regularization
+from detaux.losses import neighbour_contrast, oracle, principal_contrast, regularization
 from detaux.runtime.checkpoint import load_checkpoint
 from detaux.runtime.ranks import is_first, join_ranks
 
 STEPS = 20
 HASH = "of the same inputs"
-STATISTICS = {"normalizer": oracle, "usage": regularization, "contrast": principal_contrast}
+STATISTICS = {
+    "normalizer": oracle,
+    "usage": regularization,
+    "contrast": principal_contrast,
+    "neighbour contrast": neighbour_contrast,
+}
+ALONE = {
+    "rank": lambda: 0,
+    "world_size": lambda: 1,
+    **dict.fromkeys(("global_mean", "gather_rows"), lambda values: values),
+}
 
 
 @contextlib.contextmanager
 def left_local(statistic):
     """Break a reduction over ranks."""
     module = STATISTICS.get(statistic)
-    names = [name for name in ("global_mean", "gather_rows") if hasattr(module, name)]
+    names = [name for name in ALONE if hasattr(module, name)]
     true, draw_mixes = {name: getattr(module, name) for name in names}, train.draw_mixes
 
     def count_local(*args, **kwargs):
@@ -44,10 +54,7 @@ def left_local(statistic):
     if statistic == "mixes":
         train.draw_mixes = count_local
     for name in names:
-        setattr(module, name, lambda values: values)
-    if statistic == "contrast":
-        true |= {"rank": module.rank, "world_size": module.world_size}
-        module.rank, module.world_size = lambda: 0, lambda: 1
+        setattr(module, name, ALONE[name])
     yield
     train.draw_mixes = draw_mixes
     for name, function in true.items():

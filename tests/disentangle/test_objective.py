@@ -115,6 +115,16 @@ def test_no_pull_leaves_free_subspaces_of_different_pairs_alone():
     assert gradient(1.0) > 0
 
 
+def test_neighbour_contrast_moves_the_last_subspace_alone():
+    model = build_model(4)
+    losses = build_losses(reconstruction=0.0, distance=0.0, sparsity=0.0, consistency=0.0, regularization=0.0)
+    total, parts = compute(model, losses, PairsConfig(principal_contrast=0.0, neighbour_contrast=2.0))
+    total.backward()
+    assert total.item() == pytest.approx(2 * parts["neighbour_contrast"].item())
+    moved = model.projectors.output_weight_KHM.grad.abs().sum((1, 2)) > 0
+    assert moved.tolist() == [False, False, False, True]
+
+
 def test_objective_is_compiled_whole_and_not_again_for_every_beta():
     """torch.compile down to its graphs, which run as they are; a curve of beta gives another number each step."""
     graphs = []

@@ -130,3 +130,18 @@ def compute_principal_contrast(vectors, labels, margin):
             else:
                 pushes.append(max(margin - delta, 0) ** 2)
     return sum(pulls) / max(1, len(pulls)) + sum(pushes) / max(1, len(pushes))
+
+
+def compute_neighbour_contrast(vectors, chains, is_near):
+    """Mean of -log(q_nm / sum over l != n of q_nl) over near pairs and both directions."""
+    terms = []
+    for n in range(len(vectors) - chains):
+        if not is_near[n]:
+            continue
+        for here, there in ((n, n + chains), (n + chains, n)):
+            total = 0.0
+            for other in range(len(vectors)):
+                if other != here:
+                    total += 1 / (1 + math.dist(vectors[here], vectors[other]) ** 2)
+            terms.append(math.log(total * (1 + math.dist(vectors[here], vectors[there]) ** 2)))
+    return sum(terms) / max(1, len(terms))

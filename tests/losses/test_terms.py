@@ -22,15 +22,15 @@ EQUATIONS = [term.function for term in TERMS.values()] + [
 ]
 
 
-def test_terms_are_the_weights_of_the_config_and_the_contrast():
+def test_terms_are_the_weights_of_the_config_and_the_contrasts():
     weights = {field.name for field in dataclasses.fields(WeightsConfig)}
-    assert set(TERMS) == weights | {"principal_contrast"}
+    assert set(TERMS) == weights | {"principal_contrast", "neighbour_contrast"}
 
 
 def test_terms_ride_on_the_betas_of_eq_2():
     betas = {beta: {name for name, term in TERMS.items() if term.beta == beta} for beta in range(4)}
     assert betas[0] == {"reconstruction"}
-    assert betas[1] == {"distance", "sparsity", "principal_contrast"}
+    assert betas[1] == {"distance", "sparsity", "principal_contrast", "neighbour_contrast"}
     assert betas[2] == {"consistency"}
     assert betas[3] == {"regularization"}
     schedule = {field.name for field in dataclasses.fields(LossesConfig().schedule)} - {"warmup_fraction"}
