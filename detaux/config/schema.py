@@ -64,6 +64,10 @@ class DataConfig:
     validation_fraction: float = key(0.1, "share of the remaining samples used for every choice", 0.001, 0.9)
     split_seed: int = key(0, "seed of the split; kept apart from run.seed so that seeds share one split", 0, 2**31 - 1)
     noise: float = key(0.0, "share of pixels turned black or white (salt and pepper) on the device", 0.0, 1.0)
+    denoise: bool = key(
+        True,
+        "with data.noise: the disentangler sees a black or white pixel as the mean of its other neighbours, as mining does",
+    )
     labelled_fraction: float = key(
         1.0, "share of training images that keep their label; no stage sees the others", 0.0, 1.0
     )
@@ -355,6 +359,7 @@ NEUTRAL_KEYS = (
 # Keys that fewer stages read than read their section.
 READ_BY = {
     "data.noise": ("disentangle", "discover", "multitask"),
+    "data.denoise": ("disentangle", "discover"),
     "data.window": ("disentangle",),
 }
 

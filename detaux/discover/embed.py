@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from detaux.data.augment import salt_images, to_float
+from detaux.data.augment import remove_noise, salt_images, to_float
 from detaux.data.draws import draw_columns
 from detaux.disentangle.model import Disentangler
 from detaux.errors import UserError
@@ -24,20 +24,27 @@ class Embeddings:
 
 
 def embed_split(
-    model: Disentangler, images: Tensor, device: torch.device, noise: float = 0.0, seed: int = 0
+    model: Disentangler,
+    images: Tensor,
+    device: torch.device,
+    noise: float = 0.0,
+    seed: int = 0,
+    *,
+    denoise: bool = False,
 ) -> Embeddings:
-    """Embeddings of images uint8 [N, H, W, C], in their order; `noise` is the salt and pepper the model was trained on.
+    """Embeddings of images uint8 [N, H, W, C], in their order; `noise` is the salt and pepper the model was trained on, and
+    `denoise` whether it saw it removed.
 
     Every rank embeds its part of the images, and the first has the embeddings of all; another has those of its part.
     Raises UserError where an embedding is not finite.
     """
-    subspaces_NKD, latents_ND = run_each(lambda: _embed_part(model, images, device, noise, seed))
+    subspaces_NKD, latents_ND = run_each(lambda: _embed_part(model, images, device, noise, seed, denoise))
     return Embeddings(collect_parts(subspaces_NKD, len(images)), collect_parts(latents_ND, len(images)))
 
 
 @torch.no_grad()
 def _embed_part(
-    model: Disentangler, images: Tensor, device: torch.device, noise: float, seed: int
+    model: Disentangler, images: Tensor, device: torch.device, noise: float, seed: int, denoise: bool
 ) -> tuple[Tensor, Tensor]:
     side = images.shape[1:3]
 
@@ -54,6 +61,7 @@ def _embed_part(
                 batch_NCHW = salt_images(
                     batch_NCHW, noise, draw_columns(draw, len(images), rows, seed).permute(2, 0, 1)
                 )
+                batch_NCHW = remove_noise(batch_NCHW) if denoise else batch_NCHW
             code_ND = model.encode(batch_NCHW)
             latents.append(code_ND.float())
             subspaces.append(model.project(code_ND).float())

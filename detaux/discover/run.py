@@ -60,15 +60,23 @@ def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) 
     """
     started, device = time.time(), select_device(config.run)
     run_first(lambda: _prepare(config, device, folder))
-    split, noise, seed = load_split(shards, "train", config.data, device), config.data.noise, config.run.seed
+    split = load_split(shards, "train", config.data, device)
+    embed = partial(
+        embed_split,
+        images=split.images,
+        device=device,
+        noise=config.data.noise,
+        seed=config.run.seed,
+        denoise=config.data.denoise,
+    )
     # the entangled space (paper, section 5.3) is that of an autoencoder which no label and no pair has shaped
     autoencoder = run_each(lambda: load_disentangler(disentangle, device, AUTOENCODER_FILE))
-    latents_ND = embed_split(autoencoder, split.images, device, noise, seed).latents_ND
+    latents_ND = embed(autoencoder).latents_ND
     restarts = []
     count = config.model.restarts if config.discover.source == "subspace" else 1
     for number, place in enumerate(list_restarts(disentangle, count)):
         model = run_each(partial(load_disentangler, place, device))
-        subspaces_NKD = embed_split(model, split.images, device, noise, seed).subspaces_NKD
+        subspaces_NKD = embed(model).subspaces_NKD
         restarts.append(Restart(number, place, model, Embeddings(subspaces_NKD, latents_ND)))
     run_first(lambda: _find_tasks(config, shards, disentangle, folder, started, split, restarts))
 

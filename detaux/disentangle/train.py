@@ -14,7 +14,7 @@ from torch import Tensor
 
 from detaux.config import Config, dump_config
 from detaux.config.schema import DisentangleConfig, PhaseConfig
-from detaux.data.augment import salt_images, to_float
+from detaux.data.augment import remove_noise, salt_images, to_float
 from detaux.data.draws import draw_columns
 from detaux.data.pairs import PairStream, compute_one_factor_share
 from detaux.data.plan import split_batch
@@ -137,7 +137,8 @@ class Trainer:
             return torch.rand(rows, len(block), height, width, generator=generator).permute(0, 2, 3, 1)
 
         noise = draw_columns(draw, total, wanted, self.config.run.seed, NOISE_STREAM, step)
-        return salt_images(floats, self.config.data.noise, noise.permute(0, 3, 1, 2).reshape(-1, height, width))
+        floats = salt_images(floats, self.config.data.noise, noise.permute(0, 3, 1, 2).reshape(-1, height, width))
+        return remove_noise(floats) if self.config.data.denoise else floats
 
     def step(self, step: int) -> Parts:
         """One optimiser step on the step's batch; `step` counts from the begin of the phase."""

@@ -38,6 +38,13 @@ def test_noise_changes_embeddings_and_repeats_with_the_seed(model, make_split):
     assert not np.allclose(clean, first)
 
 
+def test_denoised_embeddings_are_nearly_those_of_clean_images(model, make_split):
+    images = make_split(samples=20).images
+    clean = embed_split(model, images, CPU).latents_ND
+    noisy, denoised = (embed_split(model, images, CPU, 0.15, denoise=denoise).latents_ND for denoise in (False, True))
+    assert (denoised - clean).norm() < (noisy - clean).norm() / 10
+
+
 def test_embeddings_that_are_not_finite_are_refused(model, make_split):
     model.scale.data.fill_(float("nan"))
     with pytest.raises(UserError, match="not finite"):
