@@ -20,7 +20,7 @@ from detaux.data.split import load_split
 from detaux.discover.cluster import cluster_points
 from detaux.discover.dependence import compare_with_factor
 
-PIXEL_IMAGES = 10_000  # of a larger set; HDBSCAN takes hours in hundreds of dimensions
+PIXEL_IMAGES = 5_000  # of a larger set; HDBSCAN is slow in thousands of dimensions
 NAMES = {
     "latents": "HDBSCAN on the autoencoder's latents",
     "latents_within_class": "the same within each principal class",
