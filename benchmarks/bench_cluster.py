@@ -8,6 +8,11 @@ and one thread. A fit runs in a process of its own, so that one that passes --li
 reported as "not within" it. All seconds are CPU time, which on an idle machine is the time one waits and on a shared one still
 compares; the median over rounds, without imports. The ratio is the median of the rounds' own ratios to the first library; the
 adjusted Rand index compares its labels with those of the others.
+
+Where there is a CUDA device, torch runs on it: its seconds are then by the wall clock, without the compilation of its kernels;
+--limit holds for its CPU time, and --memory not at all, since a driver reserves more addresses than that. At full size:
+
+    python benchmarks/bench_cluster.py --sizes 480000 --dims 10 --libraries torch
 """
 
 import argparse
@@ -21,6 +26,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 
 import numpy as np
+import torch
 from results import append_row
 
 from detaux.config.schema import DiscoverConfig
@@ -40,9 +46,16 @@ def make_blobs(samples: int, dims: int, seed: int = 0) -> np.ndarray:
     return random.permutation(np.concatenate([blobs, random.uniform(-12, 12, (noise, dims))])).astype(np.float32)
 
 
+def find_gpu(library: str) -> str:
+    """Name of the GPU that a library runs on; empty where it runs on the CPU."""
+    return torch.cuda.get_device_name() if library == "torch" and torch.cuda.is_available() else ""
+
+
 def fit(library: str, samples: int, dims: int, min_samples: int, limit: float, memory: float, pipe: Connection) -> None:
-    """Cluster and send (CPU seconds, labels) down the pipe, or None where `memory` GiB do not do."""
-    resource.setrlimit(resource.RLIMIT_AS, (round(memory * 2**30), resource.RLIM_INFINITY))
+    """Cluster and send (seconds, labels) down the pipe, or None where `memory` GiB do not do."""
+    gpu = find_gpu(library)
+    if not gpu:
+        resource.setrlimit(resource.RLIMIT_AS, (round(memory * 2**30), resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CPU, (round(limit), resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     points = make_blobs(samples, dims)
@@ -58,29 +71,31 @@ def fit(library: str, samples: int, dims: int, min_samples: int, limit: float, m
 
         run = partial(HDBSCAN(smallest, min_samples=neighbours, core_dist_n_jobs=1).fit_predict, points)
     else:
-        import torch
-
         from detaux.discover.clusterers.torch_hdbscan import cluster_torch_hdbscan
 
         torch.set_num_threads(1)
         config = DiscoverConfig(min_cluster_fraction=MIN_CLUSTER_FRACTION, min_samples=min_samples)
 
         def run() -> np.ndarray:
-            return cluster_torch_hdbscan(torch.from_numpy(points), config, 0).labels
+            device = "cuda" if gpu else "cpu"
+            return cluster_torch_hdbscan(torch.from_numpy(points).to(device), config, 0).labels
 
-    begun = time.process_time()
+        if gpu:
+            run()  # compiles the kernels
+    clock = time.perf_counter if gpu else time.process_time
+    begun = clock()
     try:
         labels = run()
     except MemoryError:
         pipe.send(None)
     else:
-        pipe.send((time.process_time() - begun, labels))
+        pipe.send((clock() - begun, labels))
 
 
 def fit_within(
     library: str, samples: int, dims: int, min_samples: int, limit: float, memory: float
 ) -> tuple[float, np.ndarray] | tuple[str, float]:
-    """CPU seconds and labels of one fit in a fresh process, or the unit ("s", "GiB") and value of the limit it passes."""
+    """Seconds and labels of one fit in a fresh process, or the unit ("s", "GiB") and value of the limit it passes."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=fit, args=(library, samples, dims, min_samples, limit, memory, sender))
@@ -130,7 +145,9 @@ def run_case(
             ratios = [value / base for value, base in zip(seconds[library], seconds[libraries[0]], strict=True)]
             ratio, spread = statistics.median(ratios), f"{min(ratios):.2f}-{max(ratios):.2f}"
         unit, value = passed.get(library) or ("s", statistics.median(seconds[library]))
-        case, metric = f"{library}, {samples} x {dims}", f"fit, {'not within' if library in passed else 'CPU time'}"
+        gpu = find_gpu(library)
+        case = f"{library}, {samples} x {dims}{f', {gpu}' if gpu else ''}"
+        metric = f"fit, {'not within' if library in passed else 'wall clock' if gpu else 'CPU time'}"
         print(
             f"{case:32} {metric} {value:.2f} {unit}  ratio {'-' if ratio is None else f'{ratio:.2f}'} {spread}",
             flush=True,

@@ -55,3 +55,20 @@ def free_port():
 
 start_ranks = pytest.fixture(start_processes, name="start_ranks")
 start_ranks_for_module = pytest.fixture(start_processes, scope="module", name="start_ranks_for_module")
+
+
+@pytest.fixture
+def run_tests(request, tmp_path):
+    """run_tests(file, **environment): pytest on a file beside the test's own in a fresh process, in which Triton interprets
+    only if the environment says so."""
+
+    def run(file, **environment):
+        inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", request.path.with_name(file)]
+        cache = {"TRITON_CACHE_DIR": str(tmp_path)}
+        result = subprocess.run(
+            command, env=inherited | cache | environment, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
+
+    return run

@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from detaux.data.split import Split
 from detaux.discover.candidate import Candidate
 from detaux.discover.cluster import Clusters
+from detaux.discover.clusterers import spanning_tree
 
 SIDE = 8
 
@@ -146,6 +147,7 @@ class FarDevice(TorchDispatchMode):
 def far_device(monkeypatch):
     """A stand-in for a GPU on a machine without one, on which each byte that is read is counted."""
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    monkeypatch.setattr(spanning_tree, "HAS_TRITON", False)  # a stand-in runs no kernel
     torch._C._ensureCUDADeviceGuardSet()
     with FarDevice() as device:
         yield device

@@ -5,6 +5,8 @@ at a time, those of blocks that lie near first, and none is kept: memory is O(N)
 host but their order; of the tree, the edges that each round finds.
 """
 
+import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +18,7 @@ from detaux.discover.clusterers.distances import measure
 
 BLOCK = 256  # points
 TILE_BLOCKS = 8  # blocks that a block is compared with at a time
+HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 
 @dataclass(frozen=True)
@@ -148,19 +151,33 @@ def span_mutual_reachability(blocks: Blocks, core_N: Tensor) -> tuple[np.ndarray
 def _find_lightest(blocks: Blocks, search: Search) -> Tensor:
     """The point that each component's lightest edge to another begins at, [C]; brings `search` up to date as far as that
     needs."""
-    is_known_N = search.is_known_N
     # blocks with the smallest bounds first: what they find may spare the others
-    first_B = torch.stack([part.min() for part in search.bound_N.where(~is_known_N, torch.inf).split(BLOCK)])
-    for block in first_B.argsort().tolist():
+    first_B = torch.stack([part.min() for part in search.bound_N.where(~search.is_known_N, torch.inf).split(BLOCK)])
+    choose_search(blocks.points_ND)(blocks, search, first_B.argsort())
+    is_best_N = search.is_known_N & (search.bound_N == search.best_C[search.component_N])
+    points = torch.nonzero(is_best_N).squeeze(1)
+    # any one of those that are equally light
+    return points.new_zeros(len(search.best_C)).scatter_(0, search.component_N[points], points)
+
+
+def choose_search(points_ND: Tensor) -> Callable[[Blocks, Search, Tensor], None]:
+    """What searches a round: one kernel for float32 points on a GPU where Triton is installed, else search_round."""
+    if points_ND.device.type == "cuda" and points_ND.dtype == torch.float32 and HAS_TRITON:
+        from detaux.discover.clusterers.kernels import spanning_tree  # imports triton, which a CPU does without
+
+        return spanning_tree.search_round
+    return search_round
+
+
+def search_round(blocks: Blocks, search: Search, order_B: Tensor) -> None:
+    """Find each point's lightest edge to another component as far as its component needs it, the blocks in this order."""
+    is_known_N = search.is_known_N
+    for block in order_B.tolist():
         rows = blocks.rows(block)
         is_open = ~is_known_N[rows] & (search.bound_N[rows] < search.best_C[search.component_N[rows]])
         open_M = torch.nonzero(is_open).squeeze(1) + rows.start
         if len(open_M):
             _search_block(blocks, search, block, open_M)
-    is_best_N = search.is_known_N & (search.bound_N == search.best_C[search.component_N])
-    points = torch.nonzero(is_best_N).squeeze(1)
-    # any one of those that are equally light
-    return points.new_zeros(len(search.best_C)).scatter_(0, search.component_N[points], points)
 
 
 def _search_block(blocks: Blocks, search: Search, block: int, open_M: Tensor) -> None:

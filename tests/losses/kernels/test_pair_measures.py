@@ -4,10 +4,8 @@ Triton fixes whether it interprets when it is imported, so each mode has a file 
 """
 
 import importlib.util
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,24 +18,14 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
 
-def run_tests(file, cache, **variables):
-    """pytest on a file of this folder in a fresh process that compiles into the folder `cache`."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | variables
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", Path(__file__).with_name(file)]
-    result = subprocess.run(
-        command, env=environment | {"TRITON_CACHE_DIR": str(cache)}, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
+@needs_triton
+def test_interpreted_kernels_equal_the_reference(run_tests):
+    run_tests("interpreted.py", TRITON_INTERPRET="1")
 
 
 @needs_triton
-def test_interpreted_kernels_equal_the_reference(tmp_path):
-    run_tests("interpreted.py", tmp_path, TRITON_INTERPRET="1")
-
-
-@needs_triton
-def test_kernels_compile_for_gpus_and_are_traced_whole(tmp_path):
-    run_tests("compiled.py", tmp_path)
+def test_kernels_compile_for_gpus_and_are_traced_whole(run_tests):
+    run_tests("compiled.py")
 
 
 @pytest.mark.gpu
