@@ -97,6 +97,39 @@ def test_rendered_scenes_with_scarce_labels_run_to_the_table_and_again_skip_ever
     assert again.stdout.count("unchanged") == 4
 
 
+def draw_noise(draw):
+    return draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+
+
+def draw_grey(draw):
+    return np.full((16, 16, 3), 128, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("classes", "images", "picture", "exit_code", "sentence"),
+    [
+        (2, 60, draw_noise, 3, "no hidden task was found"),
+        (2, 600, draw_noise, 3, "no hidden task was found"),
+        (2, 60, draw_grey, 3, "no hidden task was found"),
+        (1, 1, draw_noise, 2, "1 of its sub-folders hold files; at least two, one per class, are needed"),
+        (3, 2, draw_noise, 2, "has 2 samples to train on and to draw test and validation from; 3 are needed"),
+    ],
+)
+def test_pictures_without_a_hidden_task_end_with_a_sentence(classes, images, picture, exit_code, sentence, tmp_path):
+    draw = np.random.default_rng(0)
+    for number in range(classes):
+        (tmp_path / "pictures" / f"class{number}").mkdir(parents=True)
+        for image in range(images):
+            Image.fromarray(picture(draw)).save(tmp_path / "pictures" / f"class{number}" / f"{image}.png")
+    keys = ("data.source=folder", f"data.path={tmp_path}/pictures", "data.side=16", f"run.dir={tmp_path}/run")
+    result = detaux("run", "configs/quickstart.yaml", *keys, *SMALL, "model.restarts=1")
+    assert result.returncode == exit_code, result.stderr
+    assert "Traceback" not in result.stderr
+    assert sentence in result.stderr
+    if exit_code == 3:
+        assert "Why none" in (tmp_path / "run" / "report" / "report.html").read_text(encoding="utf-8")
+
+
 def test_upper_bound_is_marked_in_every_output(tmp_path):
     keys = (*SCENES, "pairs.partner=one_factor", f"run.dir={tmp_path}/run")
     result = detaux("run", "configs/quickstart.yaml", *keys, *SMALL)

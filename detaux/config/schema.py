@@ -261,6 +261,9 @@ class DiscoverConfig:
         "excess_of_mass", "hdbscan: the most stable clusters of its hierarchy, or the finest"
     )
     min_cluster_fraction: float = key(0.02, "hdbscan: smallest cluster as a share of the training images", 0.0, 1.0)
+    min_cluster_size: int = key(
+        15, "hdbscan: images that the smallest cluster has, however few there are; two of them lie near by chance", 2
+    )
     min_samples: int = key(
         64, "hdbscan: neighbours that make a core point; 0, or more than the smallest cluster size, means that size", 0
     )
@@ -272,7 +275,9 @@ class DiscoverConfig:
     bandwidth_quantile: float = key(0.1, "meanshift: quantile of pair distances used as bandwidth", 0.0, 1.0)
     merge: bool = key(True, "join free subspaces whose clusters depend on each other before choosing")
     merge_threshold: float = key(0.012, "subspaces join above this mutual information over smaller entropy", 0.0, 1.0)
-    choose: Literal["separation", "paper", "official", "invariance", "least_noise", "silhouette"] = key(
+    choose: Literal[
+        "separation", "paper", "official", "invariance", "least_noise", "silhouette", "validity", "stability"
+    ] = key(
         "separation", "rule that picks the auxiliary task; separation = silhouette x ln(clusters) x (1 - noise share)"
     )
     include_baselines: bool = key(False, "let the choice rule also pick a plain baseline clustering")

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score
 
 from detaux.config.schema import DiscoverConfig
-from detaux.discover.candidate import Candidate
+from detaux.discover.candidate import Candidate, Scores
 
 SMALLEST, LARGEST = 1, -1
 SAME_TASK_AMI = 0.5  # two tasks that tell more of each other are one task
@@ -19,6 +19,8 @@ RULES: dict[str, tuple[tuple[str, int], ...]] = {
     "invariance": (("invariance", SMALLEST),),
     "least_noise": (("noise_share", SMALLEST), ("silhouette", LARGEST)),
     "silhouette": (("silhouette", LARGEST),),
+    "validity": (("validity", LARGEST),),
+    "stability": (("stability", LARGEST),),
 }
 
 
@@ -43,17 +45,22 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> str | None:
     return None
 
 
-def rank_candidates(candidates: Sequence[Candidate], rule: str) -> list[int]:
-    """Positions of the candidates without a fault, best first; one without the rule's score comes last, equals keep their
-    order."""
+def rank_scores(scores: Sequence[Scores], rule: str) -> list[int]:
+    """Positions of candidates by their scores and noise share, best first; one without the rule's score comes last, equals
+    keep their order."""
 
     def sort_key(position: int) -> tuple[float, ...]:
-        candidate = candidates[position]
-        known = {**candidate.scores, "noise_share": candidate.clusters.noise_share}
-        values = ((known.get(name), sign) for name, sign in RULES[rule])
+        values = ((scores[position].get(name), sign) for name, sign in RULES[rule])
         return tuple(float("inf") if value is None else sign * value for value, sign in values)
 
-    return sorted((i for i, one in enumerate(candidates) if one.why_not is None), key=sort_key)
+    return sorted(range(len(scores)), key=sort_key)
+
+
+def rank_candidates(candidates: Sequence[Candidate], rule: str) -> list[int]:
+    """Positions of the candidates without a fault, in the order of rank_scores."""
+    eligible = [position for position, one in enumerate(candidates) if one.why_not is None]
+    scores = [{**candidates[i].scores, "noise_share": candidates[i].clusters.noise_share} for i in eligible]
+    return [eligible[place] for place in rank_scores(scores, rule)]
 
 
 def choose_tasks(candidates: Sequence[Candidate], config: DiscoverConfig) -> list[int]:
@@ -78,7 +85,9 @@ def describe_nothing(candidates: Sequence[Candidate], config: DiscoverConfig) ->
     for candidate in candidates:
         scores = ", ".join(f"{name} {value:.3g}" for name, value in candidate.scores.items() if value is not None)
         lines.append(f"  {candidate.title}: {candidate.why_not} ({candidate.clusters.count} clusters, {scores})")
-    advice = ["train longer (disentangle.main.steps)", "lower discover.min_cluster_fraction"]
+    is_small = config.min_cluster_fraction * len(candidates[0].clusters.labels) < config.min_cluster_size
+    smallest = "discover.min_cluster_size, or take more images" if is_small else "discover.min_cluster_fraction"
+    advice = ["train longer (disentangle.main.steps)", f"lower {smallest}"]
     if any(candidate.clusters.noise_share > config.max_noise_share for candidate in candidates):
         advice.append("raise discover.max_noise_share")
     if not config.include_baselines:

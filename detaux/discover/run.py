@@ -18,11 +18,11 @@ from detaux.data.split import Split, load_split
 from detaux.discover.backends import select_backend
 from detaux.discover.baselines import build_baselines
 from detaux.discover.candidate import Candidate, build_candidates, cluster_subspaces
-from detaux.discover.choose import choose_tasks, describe_nothing, find_fault
+from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, rank_candidates
 from detaux.discover.cluster import Clusters, complete_labels
 from detaux.discover.embed import Embeddings, embed_split
 from detaux.discover.gallery import build_gallery
-from detaux.discover.scores import score_agreement, score_candidates, score_clusters
+from detaux.discover.scores import count_live, score_agreement, score_candidates, score_clusters
 from detaux.disentangle.model import Disentangler, load_disentangler
 from detaux.disentangle.restarts import AUTOENCODER_FILE, list_models, list_restarts
 from detaux.errors import NothingFoundError
@@ -136,6 +136,9 @@ def _find_tasks(
             "chosen": tasks[0] if tasks else -1,
             "rule": config.discover.choose,
             "tasks": tasks,
+            "ranking": rank_candidates(pool, config.discover.choose),
+            "free_subspaces": len(shown.list_free()),
+            "live_subspaces": count_live(shown.embeddings, shown.list_free(), config.discover.min_variance_share),
             "candidates": [one.to_row(index) for index, one in enumerate(candidates)],
             "baselines": [one.to_row(index) for index, one in enumerate(baselines, start=len(candidates))],
             "restarts": len(restarts),

@@ -21,6 +21,7 @@ from detaux.discover.dependence import compare_labels, compare_with_factor
 from detaux.discover.embed import Embeddings
 from detaux.discover.judging_pairs import draw_judging_pairs
 from detaux.discover.separation import MOST_POINTS, compute_separation, compute_silhouette
+from detaux.discover.validity import compute_validity
 from detaux.losses.distance import distance_loss
 from detaux.losses.oracle import compute_normalizer
 
@@ -65,6 +66,12 @@ def sum_variances(points: Tensor) -> float:
 def compute_spread(points_ND: Tensor, total_variance: float) -> float:
     """Share of the variance of all subspaces that lies in these."""
     return sum_variances(points_ND) / max(total_variance, TINY)
+
+
+def count_live(embeddings: Embeddings, free: Sequence[int], least_share: float) -> int:
+    """How many of the free subspaces hold at least this share of the variance of all."""
+    total = sum_variances(embeddings.subspaces_NKD)
+    return sum(compute_spread(embeddings.subspaces_NKD[:, index], total) >= least_share for index in free)
 
 
 def compute_dot(subspaces_NKD: Tensor, members: Sequence[int], alpha: int) -> float:
@@ -158,6 +165,7 @@ def score_clusters(one: Candidate, split: Split, manifest: Manifest, config: Con
     one.scores |= {
         "silhouette": silhouette,
         "separation": compute_separation(silhouette, one.clusters),
+        "validity": compute_validity(one.points_ND, one.clusters, config.run.seed),
         "stability": compute_stability(one.clusters, recluster, config.discover.stability_samples, config.run.seed),
         "principal_ami": one.principal["ami"],
     }

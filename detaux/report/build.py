@@ -9,6 +9,7 @@ import jinja2
 import yaml
 
 from detaux.config.schema import ReportConfig
+from detaux.report.choice import build_choice, build_factors, describe_choice
 from detaux.report.collect import Run, load_runs
 from detaux.report.figures import CHARTS, draw_charts, write_charts
 from detaux.report.images import build_clusters, build_traversal, write_pictures
@@ -40,8 +41,10 @@ from detaux.runtime.files import atomic_path
 
 REPORT_NAME = "report.html"
 TABLES: dict[str, Callable[[Run], Table | None]] = {
+    "choice": build_choice,
     "candidates": build_candidates,
     "relations": build_relations,
+    "factors": build_factors,
     "variance": build_variance,
     "accuracy": build_accuracy,
 }
@@ -98,6 +101,7 @@ def _build_section(run: Run, folder: Path, config: ReportConfig) -> dict[str, An
         "findings": [describe(run) for describe in FINDINGS if describe(run)],
         "ground_truth": describe_ground_truth(run),
         "rule": describe_rule(run),
+        "choice": describe_choice(run),
         "unmeasured": describe_unmeasured(run),
         "advice": advise(run) if run.chosen is None else [],
         "cards": cards,

@@ -25,6 +25,8 @@ RULES: dict[str, tuple[str, str, str]] = {
     "invariance": ("invariance", "smallest", "how little the subspace moves when the oracle points elsewhere"),
     "least_noise": ("noise_share", "smallest", "share of images that fit no cluster; ties go to the larger silhouette"),
     "silhouette": ("silhouette", "largest", "how compact and apart the clusters are"),
+    "validity": ("validity", "largest", "how much denser the clusters are inside than between (DBCV)"),
+    "stability": ("stability", "largest", "how well clusterings of resampled images agree"),
 }
 SMALL_P = 0.05
 
@@ -224,8 +226,8 @@ def advise(run: Run) -> list[str]:
     advice = []
     if all(one["clusters"] <= 1 for one in candidates):
         advice.append(
-            "Every candidate fell into one cluster or none: lower discover.min_cluster_fraction, or set "
-            "discover.clusterer=kmeans to force a number of clusters."
+            "Every candidate fell into one cluster or none: lower discover.min_cluster_fraction (with few images "
+            "discover.min_cluster_size), or set discover.clusterer=kmeans to force a number of clusters."
         )
     limit = run.get_setting("discover", "max_noise_share")
     if limit is not None and any((one.get("noise_share") or 0) > limit for one in candidates):

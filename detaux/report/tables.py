@@ -29,6 +29,7 @@ SCORE_TITLES = {
     "silhouette": "Silhouette",
     "separation": "Separation",
     "stability": "Stability",
+    "validity": "Validity",
 }
 
 

@@ -10,14 +10,47 @@ TWO = [0, 1] * 50
 def make_field(make_candidate):
     """Three candidates, each the best by other scores."""
     rows = [
-        {"separation": 1.0, "distance": 0.3, "dot": 0.3, "invariance": 0.3, "silhouette": 0.5},
-        {"separation": 0.5, "distance": 0.1, "dot": 0.2, "invariance": 0.1, "silhouette": 0.6},
-        {"separation": 0.7, "distance": 0.2, "dot": 0.1, "invariance": 0.2, "silhouette": 0.9},
+        {
+            "separation": 1.0,
+            "distance": 0.3,
+            "dot": 0.3,
+            "invariance": 0.3,
+            "silhouette": 0.5,
+            "validity": 0.7,
+            "stability": 0.8,
+        },
+        {
+            "separation": 0.5,
+            "distance": 0.1,
+            "dot": 0.2,
+            "invariance": 0.1,
+            "silhouette": 0.6,
+            "validity": 0.9,
+            "stability": 0.7,
+        },
+        {
+            "separation": 0.7,
+            "distance": 0.2,
+            "dot": 0.1,
+            "invariance": 0.2,
+            "silhouette": 0.9,
+            "validity": 0.8,
+            "stability": 0.6,
+        },
     ]
     return [make_candidate(TWO, subspaces=(index,), **scores) for index, scores in enumerate(rows, start=1)]
 
 
-WINNERS = {"separation": 0, "paper": 1, "official": 2, "invariance": 1, "least_noise": 2, "silhouette": 2}
+WINNERS = {
+    "separation": 0,
+    "paper": 1,
+    "official": 2,
+    "invariance": 1,
+    "least_noise": 2,
+    "silhouette": 2,
+    "validity": 1,
+    "stability": 0,
+}
 
 
 @pytest.mark.parametrize(("rule", "winner"), WINNERS.items())
@@ -84,4 +117,5 @@ def test_nothing_eligible_chooses_nothing_and_says_what_to_try(make_candidate):
     text = describe_nothing(field, DiscoverConfig())
     assert "subspace 1: one cluster" in text
     assert "separation 1" in text
-    assert "discover.min_cluster_fraction" in text
+    assert "lower discover.min_cluster_size" in text
+    assert "lower discover.min_cluster_fraction" in describe_nothing(field, DiscoverConfig(min_cluster_size=2))

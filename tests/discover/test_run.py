@@ -69,6 +69,8 @@ def test_discover_finds_the_hidden_factor(stage, make_split):
     assert chosen["factors"]["green"]["v_measure"] > 0.99
     assert chosen["principal"]["nmi"] < 0.05
     assert found["tasks"] == [found["chosen"]]
+    assert found["ranking"][0] == found["chosen"]
+    assert (found["live_subspaces"], found["free_subspaces"]) == (2, 3)  # the third is dead
     assert found["samples"] == len(split.keys)
     assert is_done(folder, stage.inputs_hash)
 
@@ -78,7 +80,7 @@ def test_discovery_scores_every_candidate_and_baseline(stage):
     assert [one["subspaces"] for one in found["candidates"]] == [[1], [2], [3]]
     assert [one["name"] for one in found["baselines"]] == ["latents", "latents_within_class", "kmeans_latents"]
     names = {"distance", "dot", "invariance", "spread", "oracle_share", "silhouette", "separation", "stability"}
-    names |= {"agreement"}
+    names |= {"agreement", "validity"}
     assert all(names | {"principal_ami"} == set(one["scores"]) for one in found["candidates"])
     indices = [one["index"] for one in found["candidates"] + found["baselines"]]
     assert indices == list(range(len(indices)))

@@ -44,6 +44,7 @@ def make_candidate(
         "silhouette": separation / 1.5,
         "separation": separation,
         "stability": 0.98,
+        "validity": separation / 2,
         "principal_ami": 0.001,
     }
     factors = {
@@ -74,6 +75,9 @@ def make_discovery() -> dict[str, Any]:
         "chosen": 0,
         "rule": "separation",
         "tasks": [0],
+        "ranking": [0, 1],
+        "free_subspaces": SUBSPACES - 1,
+        "live_subspaces": SUBSPACES - 2,
         "candidates": [
             make_candidate(0, [2, 4], CLUSTERS, 1.31),
             make_candidate(1, [1], 5, 0.92),

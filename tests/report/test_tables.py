@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-TABLES = ("candidates", "relations", "variance", "accuracy")
+TABLES = ("choice", "candidates", "relations", "factors", "variance", "accuracy")
 
 
 def read_csv(path):

@@ -33,12 +33,13 @@ class Clusterer(Protocol):
 
 
 def choose_sizes(samples: int, config: DiscoverConfig) -> tuple[int, int]:
-    """HDBSCAN's smallest cluster, `discover.min_cluster_fraction` of the samples, and the neighbours that make a core point,
+    """HDBSCAN's smallest cluster, `discover.min_cluster_fraction` of the samples and no fewer than
+    `discover.min_cluster_size`, and the neighbours that make a core point,
     `discover.min_samples` of them, at most as many as the smallest cluster has points.
 
     Taken equal to the smallest cluster, as the algorithm's authors have it by default, that number grows with the data: at
     200,000 points a search for 4,000 neighbours each needs more than 12 GiB, and more points become noise
     (benchmarks/LOG.md).
     """
-    smallest = min(samples, max(2, round(config.min_cluster_fraction * samples)))
+    smallest = min(samples, max(config.min_cluster_size, round(config.min_cluster_fraction * samples)))
     return smallest, min(config.min_samples or smallest, smallest)

@@ -254,7 +254,13 @@ def test_scale_of_new_points_is_that_of_the_known():
 
 @pytest.mark.parametrize(
     ("samples", "fraction", "min_samples", "expected"),
-    [(1000, 0.02, 64, (20, 20)), (10000, 0.02, 64, (200, 64)), (1000, 0.1, 0, (100, 100)), (2, 0.02, 64, (2, 2))],
+    [
+        (1000, 0.02, 64, (20, 20)),
+        (10000, 0.02, 64, (200, 64)),
+        (1000, 0.1, 0, (100, 100)),
+        (300, 0.02, 64, (15, 15)),
+        (2, 0.02, 64, (2, 2)),
+    ],
 )
 def test_sizes_follow_the_config(samples, fraction, min_samples, expected):
     config = DiscoverConfig(min_cluster_fraction=fraction, min_samples=min_samples)
@@ -264,7 +270,7 @@ def test_sizes_follow_the_config(samples, fraction, min_samples, expected):
 @pytest.mark.parametrize("selection", sorted(SELECTIONS))
 def test_config_reaches_both_backends(selection):
     points_ND = torch.from_numpy(make_blobs(400, 2, centers=4, random_state=3)[0].astype(np.float32))
-    config = DiscoverConfig(min_cluster_fraction=0.02, min_samples=1, selection=selection)
+    config = DiscoverConfig(min_cluster_fraction=0.02, min_cluster_size=2, min_samples=1, selection=selection)
     ours = torch_hdbscan.cluster_torch_hdbscan(points_ND, config, 0)
     assert adjusted_rand_score(hdbscan.cluster_hdbscan(points_ND, config, 0).labels, ours.labels) == 1.0
     assert adjusted_rand_score(cluster(points_ND.numpy().astype(np.float64), 8, 1, selection)[0], ours.labels) == 1.0

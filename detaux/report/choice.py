@@ -1,0 +1,117 @@
+"""Why the chosen clustering was chosen: what the rule saw in it and in the runner-up, and what spoke against the others."""
+
+from collections import Counter
+from typing import Any
+
+from detaux.report.collect import Candidate, Run, name_candidate
+from detaux.report.sentences import RULES
+from detaux.report.table import Table, number_column, text_column
+from detaux.report.tables import SCORE_TITLES
+
+# what discovery's reason names -> what it means of one or several clusterings
+FAULTS = {
+    "min_variance_share": "dead",
+    "no cluster": "without any cluster",
+    "one cluster": "of one cluster alone",
+    "max_noise_share": "too noisy",
+    "min_oracle_share": "hardly used by the oracle",
+    "max_principal_nmi": "too dependent on the principal label",
+}
+
+
+def find_runner_up(run: Run) -> Candidate | None:
+    """The clustering that the rule ranks next; None where there is no other, or nothing was chosen."""
+    ranking = run.discovery.get("ranking", [])[1:2]
+    return next((one for one in run.clusterings if one["kind"] != "principal" and one["index"] in ranking), None)
+
+
+def _get_score(candidate: Candidate, name: str) -> Any:
+    return candidate.get("noise_share") if name == "noise_share" else candidate["scores"].get(name)
+
+
+def describe_choice(run: Run) -> str:
+    """The rule's score of the chosen clustering and of the runner-up, and how many of the others failed which guard."""
+    score = RULES.get(run.discovery["rule"], ("", "", ""))[0]
+    chosen, second, parts = run.chosen, find_runner_up(run), []
+    if chosen is not None and _get_score(chosen, score) is not None:
+        title = SCORE_TITLES.get(score, score.replace("_", " ")).lower()
+        text = f"Chosen: {name_candidate(chosen)}, {title} {_get_score(chosen, score):.3f}"
+        if second is None:
+            text += "; nothing else was eligible"
+        elif _get_score(second, score) is not None:
+            text += f"; next: {name_candidate(second)}, {_get_score(second, score):.3f}"
+        parts.append(f"{text}.")
+    return " ".join([*parts, *filter(None, (describe_rejected(run), describe_dependence(run), describe_live(run)))])
+
+
+def describe_rejected(run: Run) -> str | None:
+    """How many candidates failed which guard; None where none did."""
+    reasons = [one["why_not"] for one in run.discovery["candidates"] if one["why_not"]]
+    if not reasons:
+        return None
+    counts = Counter(next((fault for mark, fault in FAULTS.items() if mark in reason), reason) for reason in reasons)
+    groups = ", ".join(f"{count} {fault}" for fault, count in counts.most_common())
+    return f"Not eligible: {len(reasons)} of {len(run.discovery['candidates'])} candidates ({groups})."
+
+
+def describe_dependence(run: Run) -> str | None:
+    """The candidate that tells most of the principal label; None where that was not measured."""
+    known = [one for one in run.clusterings if one["kind"] == "candidate" and one["principal"].get("nmi") is not None]
+    if not known:
+        return None
+    most = max(known, key=lambda one: one["principal"]["nmi"])
+    return f"Largest dependence on the principal label: {name_candidate(most)}, NMI {most['principal']['nmi']:.3f}."
+
+
+def describe_live(run: Run) -> str | None:
+    """How many free subspaces carry variance, with advice on their number; None where that was not counted."""
+    live, free = run.discovery.get("live_subspaces"), run.discovery.get("free_subspaces")
+    if live is None or not free:
+        return None
+    text = f"{live} of {free} free subspaces {'is' if live == 1 else 'are'} live"
+    if 2 * live < free:
+        return f"{text}: fewer would do (lower model.subspaces)."
+    if live == free and all(len(one["subspaces"]) < 2 for one in run.discovery["candidates"]):
+        return f"{text}, and none belongs to another: there may be more to find (raise model.subspaces)."
+    return f"{text}."
+
+
+def build_choice(run: Run) -> Table | None:
+    """The chosen clustering and the runner-up, the rule's score first; None where nothing was chosen."""
+    if run.chosen is None:
+        return None
+    pair = [run.chosen, *filter(None, [find_runner_up(run)])]
+    score = RULES.get(run.discovery["rule"], ("", "", ""))[0]
+    names = [name for name in dict.fromkeys((score, "validity", "stability")) if name and name != "noise_share"]
+    rows = [
+        {
+            "clustering": name_candidate(one),
+            "mark": "chosen" if one["is_chosen"] else "next",
+            **{name: _get_score(one, name) for name in names},
+            "clusters": one["clusters"],
+            "noise_share": one["noise_share"],
+            "principal_nmi": one["principal"]["nmi"],
+        }
+        for one in pair
+    ]
+    columns = [
+        text_column("Clustering", "clustering"),
+        *(number_column(SCORE_TITLES[name] + (" (rule)" if name == score else ""), name) for name in names),
+        number_column("Clusters", "clusters", "d"),
+        number_column("Noise %" + (" (rule)" if score == "noise_share" else ""), "noise_share", ".1f", 100),
+        number_column(f"NMI with {run.principal_name}", "principal_nmi"),
+    ]
+    return Table("choice", "The chosen clustering and the next by the rule", columns, rows, list(rows[0]))
+
+
+def build_factors(run: Run) -> Table | None:
+    """What the chosen clusters share with each known factor; None where nothing was chosen or no factor is known."""
+    factors = (run.chosen or {}).get("factors") or {}
+    if not factors:
+        return None
+    names = ("homogeneity", "completeness", "v_measure", "ami")
+    rows = [{"factor": name.replace("_", " "), **measures} for name, measures in factors.items()]
+    titles = ("Homogeneity", "Completeness", "V-measure", "AMI")
+    columns = [text_column("Known factor", "factor")]
+    columns += [number_column(title, name) for title, name in zip(titles, names, strict=True)]
+    return Table("factors", "Only scores: the chosen clusters and each known factor", columns, rows, ["factor", *names])

@@ -1,0 +1,96 @@
+"""Why the chosen clustering was chosen, in words and in a table, against the run's discovery.json."""
+
+import numpy as np
+import pytest
+
+from detaux.config.schema import DiscoverConfig
+from detaux.discover.candidate import Candidate
+from detaux.discover.choose import find_fault
+from detaux.discover.cluster import Clusters
+from detaux.report.choice import FAULTS, build_choice, build_factors, describe_choice, describe_live
+from detaux.report.collect import load_run
+
+TWO = [0, 1] * 50
+
+
+def change(run_folder, edit_json, **values):
+    edit_json(run_folder / "discover" / "discovery.json", lambda discovery: discovery.update(values))
+    return load_run(run_folder, "demo")
+
+
+def test_choice_is_told_in_one_paragraph(run_folder):
+    assert describe_choice(load_run(run_folder, "demo")) == (
+        "Chosen: subspaces 2 + 4, separation 1.310; next: subspace 1, 0.920. Not eligible: 2 of 4 candidates "
+        "(1 too noisy, 1 of one cluster alone). Largest dependence on the principal label: subspaces 2 + 4, NMI 0.004. "
+        "4 of 5 free subspaces are live."
+    )
+
+
+def test_choice_table_holds_the_chosen_one_and_the_next(run_folder):
+    table = build_choice(load_run(run_folder, "demo"))
+    assert [column.title for column in table.columns][1:4] == ["Separation (rule)", "Validity", "Stability"]
+    assert [(row["clustering"], row["mark"], row["separation"], row["validity"]) for row in table.rows] == [
+        ("subspaces 2 + 4", "chosen", 1.31, 0.655),
+        ("subspace 1", "next", 0.92, 0.46),
+    ]
+
+
+def test_lone_choice_has_no_next(run_folder, edit_json):
+    run = change(run_folder, edit_json, ranking=[0])
+    assert "separation 1.310; nothing else was eligible." in describe_choice(run)
+    assert len(build_choice(run).rows) == 1
+
+
+def test_rule_of_least_noise_names_the_share_of_noise(run_folder, edit_json):
+    run = change(run_folder, edit_json, rule="least_noise")
+    assert "Chosen: subspaces 2 + 4, noise share 0.031; next: subspace 1, 0.031." in describe_choice(run)
+    assert "Noise % (rule)" in [column.title for column in build_choice(run).columns]
+
+
+def test_nothing_found_says_what_spoke_against_all(run_folder, edit_json):
+    run = change(run_folder, edit_json, chosen=-1, tasks=[], ranking=[])
+    assert describe_choice(run).startswith("Not eligible: 2 of 4 candidates (")
+    assert build_choice(run) is None
+    assert build_factors(run) is None
+
+
+@pytest.mark.parametrize(
+    ("live", "advice"), [(5, "are live."), (3, "are live."), (2, "lower model.subspaces"), (1, "is live: fewer")]
+)
+def test_live_subspaces_are_counted_with_advice(live, advice, run_folder, edit_json):
+    text = describe_live(change(run_folder, edit_json, live_subspaces=live))
+    assert text.startswith(f"{live} of 5 free subspaces")
+    assert advice in text
+
+
+def test_more_subspaces_are_advised_where_all_live_and_none_joins_another(run_folder, edit_json):
+    run = change(run_folder, edit_json, live_subspaces=5)
+    for one in run.discovery["candidates"]:
+        one["subspaces"] = one["subspaces"][:1]
+    assert "raise model.subspaces" in describe_live(run)
+
+
+@pytest.mark.parametrize(
+    ("fault", "labels", "scores", "nmi"),
+    [
+        ("min_variance_share", TWO, {"spread": 0.0}, 0.0),
+        ("no cluster", [-1] * 10, {}, 0.0),
+        ("one cluster", [0] * 10, {}, 0.0),
+        ("max_noise_share", [0, 1, -1, -1], {}, 0.0),
+        ("min_oracle_share", TWO, {"oracle_share": 0.0}, 0.0),
+        ("max_principal_nmi", TWO, {}, 0.9),
+    ],
+)
+def test_every_fault_that_discovery_finds_has_a_group(fault, labels, scores, nmi):
+    clusters = Clusters(np.array(labels), np.ones(len(labels), np.float32), "by hand")
+    candidate = Candidate(None, clusters, (1,), scores=scores, principal={"nmi": nmi})
+    reason = find_fault(candidate, DiscoverConfig(max_principal_nmi=0.5))
+    assert [mark for mark in FAULTS if mark in reason] == [fault]
+
+
+def test_factors_of_the_chosen_clusters_are_scored(run_folder):
+    rows = build_factors(load_run(run_folder, "demo")).rows
+    assert rows[0] == {
+        "factor": "floor hue",
+        **dict.fromkeys(("homogeneity", "completeness", "v_measure", "ami"), 0.997),
+    }
