@@ -111,6 +111,7 @@ def draw_grey(draw):
         (2, 60, draw_noise, 3, "no hidden task was found"),
         (2, 600, draw_noise, 3, "no hidden task was found"),
         (2, 60, draw_grey, 3, "no hidden task was found"),
+        (3, 3, draw_noise, 3, "no hidden task was found"),
         (1, 1, draw_noise, 2, "1 of its sub-folders hold files; at least two, one per class, are needed"),
         (3, 2, draw_noise, 2, "has 2 samples to train on and to draw test and validation from; 3 are needed"),
     ],

@@ -114,6 +114,8 @@ def mine_pairs(
     found = []
     for label in labels.unique():
         members = (labels == label).nonzero().squeeze(1).cpu()
+        if len(members) == 1:
+            continue
         blocks = is_anchor[members].nonzero().squeeze(1).split(ROWS)[rank() :: world_size()]
         points_MF = points_PF[members.to(points_PF.device)]
         found += [members[find_relative_neighbours(points_MF, nearest, rows)] for rows in blocks]

@@ -85,6 +85,13 @@ def test_identical_images_are_no_pair():
     assert (0, 1) not in set(zip(first.tolist(), second.tolist(), strict=True))
 
 
+@pytest.mark.parametrize("labels", [[0, 1, 2], [0, 0, 0]], ids=["one image a label", "all identical"])
+def test_graph_may_have_no_edge(labels):
+    graph = mine_neighbours(torch.full((3, 4, 4, 3), 7, dtype=torch.uint8), torch.tensor(labels), ALL)
+    assert graph.neighbours.tolist() == [[-1], [-1], [-1]]
+    assert graph.edges()[0].tolist() == []
+
+
 def test_missing_labels_make_all_images_one_neighbourhood():
     images, values = build_grid((3, 4, 5), (60, 25, 9))
     labels = torch.where(torch.arange(len(images)) % 3 == 0, -1, values[:, 0])
