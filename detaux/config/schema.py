@@ -276,7 +276,15 @@ class DiscoverConfig:
     merge: bool = key(True, "join free subspaces whose clusters depend on each other before choosing")
     merge_threshold: float = key(0.012, "subspaces join above this mutual information over smaller entropy", 0.0, 1.0)
     choose: Literal[
-        "separation", "paper", "official", "invariance", "least_noise", "silhouette", "validity", "stability"
+        "separation",
+        "paper",
+        "official",
+        "invariance",
+        "least_noise",
+        "silhouette",
+        "validity",
+        "stability",
+        "agreement",
     ] = key(
         "separation", "rule that picks the auxiliary task; separation = silhouette x ln(clusters) x (1 - noise share)"
     )

@@ -21,6 +21,7 @@ RULES: dict[str, tuple[tuple[str, int], ...]] = {
     "silhouette": (("silhouette", LARGEST),),
     "validity": (("validity", LARGEST),),
     "stability": (("stability", LARGEST),),
+    "agreement": (("agreement", LARGEST), ("separation", LARGEST)),
 }
 
 

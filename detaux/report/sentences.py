@@ -27,6 +27,11 @@ RULES: dict[str, tuple[str, str, str]] = {
     "silhouette": ("silhouette", "largest", "how compact and apart the clusters are"),
     "validity": ("validity", "largest", "how much denser the clusters are inside than between (DBCV)"),
     "stability": ("stability", "largest", "how well clusterings of resampled images agree"),
+    "agreement": (
+        "agreement",
+        "largest",
+        "how well other restarts found the same clusters; ties go to the larger separation",
+    ),
 }
 SMALL_P = 0.05
 

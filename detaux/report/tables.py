@@ -30,6 +30,7 @@ SCORE_TITLES = {
     "separation": "Separation",
     "stability": "Stability",
     "validity": "Validity",
+    "agreement": "Agreement",
 }
 
 

@@ -18,6 +18,7 @@ def make_field(make_candidate):
             "silhouette": 0.5,
             "validity": 0.7,
             "stability": 0.8,
+            "agreement": 0.6,
         },
         {
             "separation": 0.5,
@@ -27,6 +28,7 @@ def make_field(make_candidate):
             "silhouette": 0.6,
             "validity": 0.9,
             "stability": 0.7,
+            "agreement": 0.9,
         },
         {
             "separation": 0.7,
@@ -36,6 +38,7 @@ def make_field(make_candidate):
             "silhouette": 0.9,
             "validity": 0.8,
             "stability": 0.6,
+            "agreement": 0.9,
         },
     ]
     return [make_candidate(TWO, subspaces=(index,), **scores) for index, scores in enumerate(rows, start=1)]
@@ -50,6 +53,7 @@ WINNERS = {
     "silhouette": 2,
     "validity": 1,
     "stability": 0,
+    "agreement": 2,  # of two equals the one that separates better
 }
 
 
