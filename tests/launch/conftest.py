@@ -17,6 +17,7 @@ KEYS = (
     "disentangle.warmup.batch_size=8",
     "disentangle.main.steps=20",
     "disentangle.main.batch_size=4",
+    "disentangle.main.lr=1e-4",  # a ReLU near its kink makes rounding larger the farther a step goes
     "disentangle.checkpoint_interval=10",
     "disentangle.log_interval=5",
 )
