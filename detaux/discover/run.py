@@ -13,7 +13,7 @@ import pyarrow.parquet
 import torch
 
 from detaux.config import Config
-from detaux.data.schema import MANIFEST_NAME, read_manifest
+from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.discover.backends import select_backend
 from detaux.discover.baselines import build_baselines
@@ -22,6 +22,7 @@ from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, r
 from detaux.discover.cluster import Clusters, complete_labels
 from detaux.discover.embed import Embeddings, embed_split
 from detaux.discover.gallery import build_gallery
+from detaux.discover.judging_pairs import draw_judging_pairs
 from detaux.discover.scores import count_live, score_agreement, score_candidates, score_clusters
 from detaux.disentangle.model import Disentangler, load_disentangler
 from detaux.disentangle.restarts import AUTOENCODER_FILE, list_models, list_restarts
@@ -101,27 +102,24 @@ def _find_tasks(
     hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, **list_models(disentangle, config)})
     manifest, seed, latents_ND = read_manifest(shards), config.run.seed, restarts[0].embeddings.latents_ND
     backend = select_backend(config.discover.backend, config.discover.clusterer, latents_ND.device)
-    alpha, principals, candidates = restarts[0].model.alpha, [], []
-    for restart in restarts:
-        found, principal = _find_candidates(restart, split, config)
-        candidates += found
-        principals.append(principal)
+    pairs = draw_judging_pairs(split, config)
+    candidates = [one for restart in restarts for one in _find_candidates(restart, pairs, split, config)]
     score_agreement(candidates)
-    labels_N = complete_labels(restarts[0].embeddings.subspaces_NKD[:, alpha], split.labels.cpu().numpy())
+    first = restarts[0]
+    labels_N = complete_labels(first.embeddings.subspaces_NKD[:, first.model.alpha], split.labels.cpu().numpy())
     baselines = build_baselines(latents_ND, labels_N, config.discover, seed)
-    with track("discover: score", len(candidates) + len(baselines) + len(principals)) as advance:
-        for one in [*candidates, *baselines, *principals]:
+    with track("discover: score", len(candidates) + len(baselines)) as advance:
+        for one in [*candidates, *baselines]:
             score_clusters(one, split, manifest, config)
             one.why_not = find_fault(one, config.discover)
             advance(note=f"{one.title}: {one.clusters.count} clusters")
     pool = candidates + baselines if config.discover.include_baselines else candidates
     tasks = choose_tasks(pool, config.discover)
 
-    pairs = describe_pairs(disentangle)
     chosen = pool[tasks[0]] if tasks else None
     shown = restarts[chosen.restart if chosen else 0]  # whose subspaces the pictures and the principal subspace are of
-    principal = principals[shown.number]
-    principal.why_not = "carries the principal task"
+    principal = _describe_principal(shown, split, manifest, config)
+    facts = describe_pairs(disentangle)
     groups = [one.subspaces for one in candidates if one.subspaces and one.restart == shown.number] or [
         (index,) for index in shown.list_free()
     ]
@@ -143,7 +141,7 @@ def _find_tasks(
             "baselines": [one.to_row(index) for index, one in enumerate(baselines, start=len(candidates))],
             "restarts": len(restarts),
             "disentangle": shown.folder.relative_to(disentangle.parent).as_posix(),
-            "pairs": pairs,
+            "pairs": facts,
             "principal_subspace": principal.to_row(None),
             "source": config.discover.source,
             "clusterer": config.discover.clusterer,
@@ -155,20 +153,28 @@ def _find_tasks(
     if chosen is None:
         raise NothingFoundError(describe_nothing(pool, config.discover))
     tasks_found = [pool[task].clusters for task in tasks]
-    write_labels(folder / LABELS_NAME, split.keys, tasks_found, is_upper_bound=pairs["uses_ground_truth"])
+    write_labels(folder / LABELS_NAME, split.keys, tasks_found, is_upper_bound=facts["uses_ground_truth"])
     write_record(folder, "discover", config, hashes, list(OUTPUTS), started, {"chosen": chosen.title})
     say(f"discover: {chosen.clusters.count} clusters in {chosen.title}; labels in {folder / LABELS_NAME}")
 
 
-def _find_candidates(restart: Restart, split: Split, config: Config) -> tuple[list[Candidate], Candidate]:
-    """The candidates of one disentangler, scored among each other, and its principal subspace."""
-    alpha = restart.model.alpha
-    (principal,) = cluster_subspaces(restart.embeddings, [alpha], config)
+def _find_candidates(
+    restart: Restart, pairs: tuple[np.ndarray, np.ndarray], split: Split, config: Config
+) -> list[Candidate]:
+    """The candidates of one disentangler, scored among each other."""
     candidates = build_candidates(restart.embeddings, restart.list_free(), config)
-    score_candidates(candidates, restart.embeddings, split, config, alpha)
-    for one in [*candidates, principal]:
+    score_candidates(candidates, restart.embeddings, pairs, split, config, restart.model.alpha)
+    for one in candidates:
         one.restart = restart.number
-    return candidates, principal
+    return candidates
+
+
+def _describe_principal(restart: Restart, split: Split, manifest: Manifest, config: Config) -> Candidate:
+    """The principal subspace of one disentangler, clustered and scored as the candidates are."""
+    (principal,) = cluster_subspaces(restart.embeddings, [restart.model.alpha], config)
+    score_clusters(principal, split, manifest, config)
+    principal.restart, principal.why_not = restart.number, "carries the principal task"
+    return principal
 
 
 def describe_pairs(disentangle: Path) -> dict[str, Any]:

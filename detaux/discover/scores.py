@@ -5,6 +5,7 @@ N samples, D size of a candidate's vectors, C candidates, P pairs of equal princ
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from detaux.discover.candidate import Candidate, Recluster, Scores
 from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.dependence import compare_labels, compare_with_factor
 from detaux.discover.embed import Embeddings
-from detaux.discover.judging_pairs import draw_judging_pairs
 from detaux.discover.separation import MOST_POINTS, compute_separation, compute_silhouette
 from detaux.discover.validity import compute_validity
 from detaux.losses.distance import distance_loss
@@ -49,13 +49,14 @@ def compute_stability(clusters: Clusters, recluster: Recluster, draws: int, seed
 def score_agreement(candidates: Sequence[Candidate]) -> None:
     """Score `agreement`: how well other restarts found a candidate's clusters, the adjusted mutual information with the most
     similar candidate of each, averaged over the restarts; None where there is no other."""
-    for one in candidates:
-        best: dict[int, float] = {}
-        for other in candidates:
-            if other.restart != one.restart:
-                similar = adjusted_mutual_info_score(one.clusters.class_labels, other.clusters.class_labels)
-                best[other.restart] = max(best.get(other.restart, 0.0), float(similar))
-        one.scores["agreement"] = float(np.mean(list(best.values()))) if best else None
+    best: list[dict[int, float]] = [{} for _ in candidates]  # of each candidate: restart -> its most similar one's
+    for (place, one), (other_place, other) in combinations(enumerate(candidates), 2):
+        if one.restart != other.restart:
+            similar = float(adjusted_mutual_info_score(one.clusters.class_labels, other.clusters.class_labels))
+            for own, restart in ((best[place], other.restart), (best[other_place], one.restart)):
+                own[restart] = max(own.get(restart, 0.0), similar)
+    for one, own in zip(candidates, best, strict=True):
+        one.scores["agreement"] = float(np.mean(list(own.values()))) if own else None
 
 
 def sum_variances(points: Tensor) -> float:
@@ -139,10 +140,14 @@ def _draw_rows(samples: int, seed: int) -> Tensor:
 
 
 def score_candidates(
-    candidates: list[Candidate], embeddings: Embeddings, split: Split, config: Config, alpha: int
+    candidates: list[Candidate],
+    embeddings: Embeddings,
+    pairs: tuple[np.ndarray, np.ndarray],
+    split: Split,
+    config: Config,
+    alpha: int,
 ) -> None:
-    """Scores that compare the candidates with each other and with the principal subspace."""
-    pairs = draw_judging_pairs(split, config)
+    """Scores that compare the candidates with each other and with the principal subspace, on draw_judging_pairs."""
     losses, seed = config.losses, config.run.seed
     if (split.labels < 0).any():
         pairs = drop_principal_pairs(embeddings, *pairs, alpha, losses.oracle.normalizer, seed)

@@ -16,6 +16,7 @@ from detaux.discover.baselines import build_baselines
 from detaux.discover.candidate import build_candidates
 from detaux.discover.cluster import cluster_points, complete_labels
 from detaux.discover.embed import Embeddings
+from detaux.discover.judging_pairs import draw_judging_pairs
 from detaux.discover.scores import score_candidates, score_clusters
 from detaux.errors import UserError
 
@@ -205,7 +206,7 @@ def test_discovery_in_torch_reads_columns_and_scores_alone(far_device, make_spli
         labels = complete_labels(embeddings.subspaces_NKD[:, 0], np.where(np.arange(300) % 3, split.labels.numpy(), -1))
         np.testing.assert_array_equal(labels, split.labels)
         baselines = build_baselines(embeddings.latents_ND, labels, config.discover, 0)
-        score_candidates(candidates, embeddings, split, config, 0)
+        score_candidates(candidates, embeddings, draw_judging_pairs(split, config), split, config, 0)
         for one in [*candidates, *baselines]:
             score_clusters(one, split, MANIFEST, config)
         results.append([one.scores for one in [*candidates, *baselines]])

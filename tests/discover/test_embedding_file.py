@@ -148,3 +148,24 @@ def test_help_lists_the_keys_that_count_and_no_other(capsys):
     assert run_command(["cluster", "--help"]) == 0
     listed = set(re.findall(r"^  (\w+\.\w+)=", capsys.readouterr().out, re.M))
     assert listed == set(CLUSTER_KEYS) <= {dotted for dotted, _, _ in iterate_fields()}
+
+
+def test_keys_that_clustering_reads_are_all_taken(folder):
+    after_clustering = {
+        "source",
+        "merge",
+        "merge_threshold",
+        "choose",
+        "include_baselines",
+        "tasks",
+        "stability_samples",
+    }
+    after_clustering |= {"max_noise_share", "min_oracle_share", "min_variance_share", "max_principal_nmi"}
+    discover = {dotted for dotted, _, _ in iterate_fields() if dotted.startswith("discover.")}
+    assert discover - set(CLUSTER_KEYS) == {f"discover.{name}" for name in after_clustering}
+    few = 60 + np.concatenate([np.eye(4), -np.eye(4), [[0.5] * 4]])
+    np.save(folder / "few.npy", np.concatenate([np.load(folder / "blobs.npy"), few]))
+    assert (cluster(folder, "few.npy")[1][-9:] == 0).all()
+    size = ("discover.min_cluster_fraction=0", "discover.min_cluster_size=6", "discover.min_samples=3")
+    assert (cluster(folder, "few.npy", *size)[1][-9:] > 0).all()
+    assert cluster(folder, "few.npy", "discover.noise=nearest")[0].max() == 2
