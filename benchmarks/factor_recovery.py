@@ -16,8 +16,13 @@ GRIDS = {"4k": "[5,5,10,4,4,1]", "32k": "[10,10,10,8,4,1]", "480k": "[10,10,10,8
 # row -> (grid, keys)
 ROWS: dict[str, tuple[str, list[str]]] = {
     "4k": ("4k", []),
+    "4k-restarts": ("4k", ["model.restarts=2"]),
+    "4k-longer": ("4k", ["disentangle.main.steps=7500"]),
     "4k-noise": ("4k", ["data.noise=0.15"]),
+    "4k-noise-restarts": ("4k", ["data.noise=0.15", "model.restarts=2"]),
     "32k": ("32k", []),
+    "32k-restarts": ("32k", ["model.restarts=2"]),
+    "32k-longer": ("32k", ["disentangle.main.steps=7500"]),
     "32k-noise": ("32k", ["data.noise=0.15"]),
     "4k-k6": ("4k", ["model.subspaces=6"]),
     "4k-k4": ("4k", ["model.subspaces=4"]),
@@ -25,7 +30,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "4k-label": ("4k", ["pairs.partner=label"]),
     "4k-one-factor": ("4k", ["pairs.partner=one_factor"]),
     "32k-small-pool": ("32k", ["pairs.pool=4096"]),
-    "480k": ("480k", []),
+    "480k": ("480k", ["discover.max_seconds=90"]),  # on CPUs a clustering of all 324,000 takes an hour
 }
 COLUMNS = (
     "keys",

@@ -286,7 +286,9 @@ class DiscoverConfig:
         "stability",
         "agreement",
     ] = key(
-        "separation", "rule that picks the auxiliary task; separation = silhouette x ln(clusters) x (1 - noise share)"
+        "separation",
+        "rule that picks the auxiliary task; separation = silhouette x ln(clusters) x (1 - noise share) x "
+        "((1 + validity) / 2)^2",
     )
     include_baselines: bool = key(False, "let the choice rule also pick a plain baseline clustering")
     max_noise_share: float = key(0.3, "a candidate with more noise is not chosen", 0.0, 1.0)

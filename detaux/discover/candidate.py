@@ -13,6 +13,7 @@ from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.embed import Embeddings
 from detaux.discover.merge import compute_dependence, merge_greedily
 from detaux.discover.separation import compute_separation, compute_silhouette
+from detaux.discover.validity import compute_validity
 from detaux.runtime.progress import track
 
 Scores = dict[str, float | None]
@@ -100,6 +101,9 @@ def build_candidates(embeddings: Embeddings, free: Sequence[int], config: Config
         return compute_dependence(first.clusters.labels, second.clusters.labels)
 
     def separate(one: Candidate) -> float:
-        return compute_separation(compute_silhouette(one.points_ND, one.clusters, seed), one.clusters)
+        points, clusters = one.points_ND, one.clusters
+        return compute_separation(
+            compute_silhouette(points, clusters, seed), compute_validity(points, clusters, seed), clusters
+        )
 
     return merge_greedily(alone, depend, join, separate, discover.merge_threshold)

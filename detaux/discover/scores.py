@@ -164,13 +164,14 @@ def score_candidates(
 def score_clusters(one: Candidate, split: Split, manifest: Manifest, config: Config) -> None:
     """Scores of a clustering alone, its relation to the principal label, and to known factors, which no rule reads."""
     silhouette = compute_silhouette(one.points_ND, one.clusters, config.run.seed)
+    validity = compute_validity(one.points_ND, one.clusters, config.run.seed)
     recluster = one.recluster or partial(_cluster_rows, one.points_ND, config.discover)
     found = one.clusters.class_labels
     one.principal = compare_labels(found, split.labels.cpu().numpy())
     one.scores |= {
         "silhouette": silhouette,
-        "separation": compute_separation(silhouette, one.clusters),
-        "validity": compute_validity(one.points_ND, one.clusters, config.run.seed),
+        "separation": compute_separation(silhouette, validity, one.clusters),
+        "validity": validity,
         "stability": compute_stability(one.clusters, recluster, config.discover.stability_samples, config.run.seed),
         "principal_ami": one.principal["ami"],
     }

@@ -1,4 +1,4 @@
-"""How compact, many and complete clusters are at once: the default choice rule, and the judge of merges.
+"""How compact, many, complete and apart clusters are at once: the default choice rule, and the judge of merges.
 
 N points, D size of a point; M of a subsample, C clusters.
 """
@@ -34,6 +34,11 @@ def compute_silhouette(points_ND: Tensor, clusters: Clusters, seed: int) -> floa
     return float(silhouette_M1.where(others_M1 > 0, 0).nan_to_num(0).mean())
 
 
-def compute_separation(silhouette: float, clusters: Clusters) -> float:
-    """Silhouette x ln(clusters) x (1 - noise share): compact, many and complete at once."""
-    return silhouette * float(np.log(max(1, clusters.count))) * (1 - clusters.noise_share)
+def compute_separation(silhouette: float, validity: float, clusters: Clusters) -> float:
+    """Silhouette x ln(clusters) x (1 - noise share) x ((1 + validity) / 2)^2: compact, many, complete and apart at once.
+
+    The first three rise when two unrelated factors are told as one, in as many clusters as they have combinations; validity
+    (DBCV, in [-1, 1]) falls, since a combination has others nearby that differ in the weaker factor alone. The square is the
+    validity to first order where it is near 1, and not negative where noise that joined clusters makes it so.
+    """
+    return silhouette * float(np.log(max(1, clusters.count))) * (1 - clusters.noise_share) * ((1 + validity) / 2) ** 2

@@ -15,7 +15,7 @@ from detaux.report.effect import (
 
 # rule -> the score it reads, which end of it wins, and what it means
 RULES: dict[str, tuple[str, str, str]] = {
-    "separation": ("separation", "largest", "silhouette x ln(clusters) x (1 - noise share)"),
+    "separation": ("separation", "largest", "silhouette x ln(clusters) x (1 - noise share) x ((1 + validity) / 2)^2"),
     "paper": ("distance", "smallest", "the subspace's own distance loss, as the paper says"),
     "official": (
         "dot",

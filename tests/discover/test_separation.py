@@ -7,6 +7,7 @@ from sklearn.metrics import silhouette_score
 
 from detaux.discover.cluster import Clusters
 from detaux.discover.separation import compute_separation, compute_silhouette
+from detaux.discover.validity import compute_validity
 
 
 def label(values):
@@ -45,6 +46,27 @@ def test_silhouette_without_two_clusters_is_zero(labels):
 
 def test_separation_matches_its_definition():
     clusters = label([0, 1, 2, -1])
-    assert compute_separation(0.8, clusters) == pytest.approx(0.8 * np.log(3) * 0.75)
-    assert compute_separation(0.8, label([0, 0])) == 0.0
-    assert compute_separation(0.8, label([-1, -1])) == 0.0
+    assert compute_separation(0.8, 1.0, clusters) == pytest.approx(0.8 * np.log(3) * 0.75)
+    assert compute_separation(0.8, 0.5, clusters) == pytest.approx(0.8 * np.log(3) * 0.75 * 0.75**2)
+    assert compute_separation(0.8, -1.0, clusters) == 0.0
+    assert compute_separation(0.8, 1.0, label([0, 0])) == 0.0
+    assert compute_separation(0.8, 1.0, label([-1, -1])) == 0.0
+
+
+def test_separation_of_a_factor_exceeds_that_of_its_combinations_with_a_blurred_one():
+    random = np.random.default_rng(0)
+    crisp, blurred = random.integers(5, size=2000), random.integers(4, size=2000)
+    points = np.stack([crisp + 0.05 * random.normal(size=2000), blurred + 0.18 * random.normal(size=2000)], axis=1)
+
+    def separate(points_ND, labels):
+        points_ND, clusters = torch.from_numpy(points_ND), label(labels)
+        return compute_separation(
+            compute_silhouette(points_ND, clusters, 0), compute_validity(points_ND, clusters, 0), clusters
+        )
+
+    assert separate(points[:, :1], crisp) > separate(points, 4 * crisp + blurred)
+    # though there are four times as many clusters, which alone would make up for the lower silhouette
+    without_validity = compute_separation(
+        compute_silhouette(torch.from_numpy(points), label(4 * crisp + blurred), 0), 1.0, label(4 * crisp + blurred)
+    )
+    assert without_validity > separate(points[:, :1], crisp)
