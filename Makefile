@@ -63,6 +63,7 @@ bench: setup-dev
 	$(BIN)/python benchmarks/bench_stream.py
 	$(BIN)/python benchmarks/bench_losses.py
 	$(BIN)/python benchmarks/bench_step.py
+	$(BIN)/python benchmarks/bench_tracker.py
 	$(BIN)/python benchmarks/bench_scaling.py
 	$(BIN)/python benchmarks/bench_time_to_factor.py
 	$(BIN)/python benchmarks/bench_cluster.py

@@ -26,6 +26,7 @@ examples:
   detaux run configs/quickstart.yaml data.source=folder data.path=~/photos data.principal=class
   detaux shards build digits --out shards/digits
   detaux report runs/default
+  detaux watch runs/default
   detaux cluster embeddings.npy --out labels.parquet
 """
 STAGE_HELP = {
@@ -115,6 +116,10 @@ def build_parser() -> argparse.ArgumentParser:
     cluster.add_argument("--out", required=True, metavar="LABELS.parquet")
     cluster.add_argument("--tensor", metavar="NAME", help="which tensor, where a .safetensors file holds several")
     cluster.add_argument("overrides", nargs="*", default=[], metavar="key=value")
+    meaning = "the newest training of a run, live in the terminal, until its stage is finished or Ctrl-C"
+    watch = commands.add_parser("watch", help=meaning, description=meaning, formatter_class=raw)
+    watch.add_argument("run", metavar="RUN", help="the run.dir of a run that has started")
+    watch.add_argument("--once", action="store_true", help="one frame and no more, as where the output is piped")
     commands.add_parser("doctor", help="what is installed, and which backends will be used and why")
     return parser
 
@@ -276,6 +281,13 @@ def _run_cluster(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _run_watch(parsed: argparse.Namespace) -> int:
+    from detaux.dashboard import watch_run
+
+    watch_run(Path(parsed.run), is_once=parsed.once)
+    return 0
+
+
 def _run_doctor(parsed: argparse.Namespace) -> int:
     from detaux.doctor import print_diagnosis
 
@@ -288,5 +300,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "shards": _run_shards,
     "report": _run_report,
     "cluster": _run_cluster,
+    "watch": _run_watch,
     "doctor": _run_doctor,
 }

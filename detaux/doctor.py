@@ -30,7 +30,8 @@ OPTIONAL = {
     "deepspeed": "engine.name=deepspeed: pip install 'detaux[deepspeed]'",
     "ray": "no stage uses it yet: pip install 'detaux[sweep]'",
     "optuna": "no stage uses it yet: pip install 'detaux[sweep]'",
-    "wandb": "no stage uses it yet: pip install 'detaux[wandb]'",
+    "wandb": "track.wandb: pip install 'detaux[wandb]'",
+    "tensorboard": "track.tensorboard: pip install 'detaux[tensorboard]'",
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 GIB = 2**30

@@ -12,9 +12,11 @@ from detaux.config.location import find_folder
 from detaux.data.schema import SPLITS, read_manifest
 from detaux.disentangle.restarts import list_models
 from detaux.errors import NothingFoundError, UserError
+from detaux.lineage import log_stage
 from detaux.runtime.device import select_device
 from detaux.runtime.engines import choose_engine
 from detaux.runtime.files import lock_folder
+from detaux.runtime.mirrors import check_mirrors
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import join_ranks, run_each, run_first
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, is_edited
@@ -79,6 +81,7 @@ def run_stages(stages: Sequence[str], job: Job) -> None:
     needs_group = config.engine.name == "deepspeed"
     with raise_signals(), join_ranks(select_device(config.run), needs_group=needs_group), watch_ranks():
         choose_engine(config.engine)
+        run_first(lambda: check_mirrors(config.track))
         with ExitStack() as stack:
             run_first(lambda: stack.enter_context(_hold_folder(job.root)))
             _chain(stages, _fetch_manifest(job))
@@ -141,6 +144,7 @@ def run_stage(stage: str, job: Job) -> None:
     if stage in SHARED_STAGES:
         run_each(lambda: _fetch_tars(stage, job))
         RUNNERS[stage](job, folder)
+        run_first(lambda: log_stage(job.config, stage, folder, job.list_inputs(stage)))
     else:
         run_first(lambda: _run_alone(stage, job, folder))
     following = STAGES[STAGES.index(stage) + 1 :]

@@ -1,10 +1,14 @@
 """Settings of the whole suite: one thread, so that timings and sums do not depend on the machine; seeded properties; and
 real processes for ranks."""
 
+import json
 import os
 import socket
+import struct
 import subprocess
 import sys
+import time
+from collections import defaultdict
 
 import pytest
 from hypothesis import settings
@@ -72,3 +76,60 @@ def run_tests(request, tmp_path):
         assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
 
     return run
+
+
+def read_records(path):
+    """The records of a .wandb file: a LevelDB log of protocol buffers."""
+    from wandb.proto import wandb_internal_pb2
+
+    block, header, first_byte = 32768, 7, 7
+    data, place, whole = path.read_bytes(), first_byte, b""
+    while place + header <= len(data):
+        room = block - place % block
+        _, length, part = struct.unpack_from("<IHB", data, place)
+        if room < header or part == 0:  # the rest of a block is padding
+            place += room
+            continue
+        whole += data[place + header : place + header + length]
+        place += header + length
+        if part in (1, 4):  # whole, or the last part
+            yield wandb_internal_pb2.Record.FromString(whole)
+            whole = b""
+
+
+def read_wandb(folder, seconds=30):
+    """Every record of the .wandb files below a folder, by kind, once W&B's own process has ended each of them."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found, paths = defaultdict(list), sorted(folder.glob("**/wandb/offline-run-*/*.wandb"))
+        for record in (record for path in paths for record in read_records(path)):
+            kind = record.WhichOneof("record_type")
+            found[kind].append(getattr(record, kind))
+        if len(found["exit"]) == len(paths):
+            return found
+        assert time.monotonic() < deadline, f"W&B has ended {len(found['exit'])} of {len(paths)} runs"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def wandb_offline(tmp_path, monkeypatch):
+    """W&B without a key, its own files out of the way; the value reads back what it wrote below a folder."""
+    for name in ("WANDB_API_KEY", "WANDB_SERVICE"):  # the latter names a process of W&B that children would share
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "of-wandb"))
+    return read_wandb
+
+
+@pytest.fixture
+def read_history():
+    """read_history(records): the rows of a W&B history, as plain dicts."""
+
+    def read(records):
+        return [
+            {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in row.item}
+            for row in sorted(records["history"], key=lambda row: row.step.num)
+        ]
+
+    return read

@@ -159,7 +159,8 @@ def _convert(value: Any, hint: Any) -> Any:
             return float(value)
         except ValueError:
             return value
-    return value
+    # and off as false, also where it is one of the choices
+    return "off" if value is False and "off" in typing.get_args(hint) else value
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:

@@ -338,6 +338,18 @@ class ReportConfig:
 
 
 @dataclass(frozen=True)
+class TrackConfig:
+    wandb: Literal["off", "auto", "online", "offline"] = key(
+        "off",
+        "Weights & Biases as a mirror of metrics.jsonl; offline leaves files for `wandb sync`; auto: online where there is a "
+        "key, else offline",
+    )
+    tensorboard: bool = key(False, "TensorBoard event files as a mirror of metrics.jsonl")
+    project: str = key("detaux", "W&B project")
+    group: str | None = key(None, "W&B group that the stages of a run share; null: the name of run.dir")
+
+
+@dataclass(frozen=True)
 class Config:
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -349,43 +361,4 @@ class Config:
     discover: DiscoverConfig = field(default_factory=DiscoverConfig)
     multitask: MultitaskConfig = field(default_factory=MultitaskConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
-
-
-# Keys that change where or how fast a run works, never its numbers: a change of one neither repeats a stage nor refuses a
-# checkpoint.
-NEUTRAL_KEYS = (
-    "run.dir",
-    "data.shards",
-    "data.remote_cache",
-    "data.remote_timeout",
-    "data.workers",
-    "data.cache",
-    "data.cache_bytes",
-    "engine.name",
-    "engine.deepspeed",
-    "losses.backend",
-    "disentangle.compile",
-    "disentangle.log_interval",
-    "disentangle.checkpoint_interval",
-    "disentangle.keep_checkpoints",
-    "report.title",
-)
-
-# Keys that fewer stages read than read their section.
-READ_BY = {
-    "data.noise": ("disentangle", "discover", "multitask"),
-    "data.denoise": ("disentangle", "discover"),
-    "data.window": ("disentangle",),
-}
-
-STAGES = ("shards", "disentangle", "discover", "multitask", "report")  # in the order they run
-
-# What each stage reads: its help lists these sections, and its inputs hash covers them.
-STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
-    "shards": ("data",),
-    "disentangle": ("run", "data", "pairs", "model", "losses", "disentangle", "engine"),
-    "discover": ("run", "data", "pairs", "model", "losses", "discover", "report"),
-    "multitask": ("run", "data", "multitask", "engine"),
-    "report": ("run", "report"),
-    "run": ("run", "data", "pairs", "model", "losses", "disentangle", "engine", "discover", "multitask", "report"),
-}
+    track: TrackConfig = field(default_factory=TrackConfig)

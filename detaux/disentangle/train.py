@@ -26,15 +26,17 @@ from detaux.disentangle.factor_scores import score_factors
 from detaux.disentangle.mixes import Mixes, draw_mixes
 from detaux.disentangle.model import Disentangler, load_disentangler, save_disentangler
 from detaux.disentangle.objective import compute_objective, compute_reconstruction
+from detaux.disentangle.panels import list_panels
 from detaux.disentangle.restarts import AUTOENCODER_FILE, MODEL_FILE, list_restarts, seed_restart
 from detaux.losses.pair_measures import choose_backend
 from detaux.losses.schedule import compute_betas
 from detaux.runtime.checkpoint import load_checkpoint, save_checkpoint
 from detaux.runtime.compile import compile_or_fall_back
-from detaux.runtime.device import select_device
+from detaux.runtime.device import read_peak_bytes, select_device
 from detaux.runtime.engines import Compute, EngineState, Parts, build_engine, choose_engine
 from detaux.runtime.files import write_json
 from detaux.runtime.loop import run_loop
+from detaux.runtime.mirrors import open_mirrors
 from detaux.runtime.prefetch import Prefetcher
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import alone, gather_objects, is_first, rank, run_first, share_object, world_size
@@ -243,6 +245,7 @@ class Trainer:
         metrics.write(
             {
                 "step": begin + step,
+                "steps": self.config.disentangle.warmup.steps + self.config.disentangle.main.steps,
                 "phase": "main" if self.is_main else "warmup",
                 "uses_ground_truth": self.is_main and self.config.pairs.partner == "one_factor",
                 "progress": progress,
@@ -251,6 +254,7 @@ class Trainer:
                 "lr": compute_lr(self.phase, step - 1),
                 "samples_per_second": images * steps / seconds,
                 "data_wait_share": data_seconds / seconds,
+                "memory_bytes": read_peak_bytes(self.device),
                 "seconds": seconds,
             }
         )
@@ -342,6 +346,9 @@ def train_disentangler(config: Config, shards: Path, folder: Path, hashes: dict[
 
     begin = 0
     with MetricsLog(folder, start) if is_first() else nullcontext() as metrics:
+        if metrics is not None:
+            keys = [key for keys in list_panels(config).values() for key in keys]
+            metrics.add_mirrors(open_mirrors(config, "disentangle", folder, start, keys))
         for name, phase in (("warmup", config.disentangle.warmup), ("main", config.disentangle.main)):
             end = begin + phase.steps
             if name == "main" and start <= begin and is_first():

@@ -1,4 +1,7 @@
-"""Pick the device and the number of threads once, as the config says."""
+"""Pick the device and the number of threads once, as the config says; read what memory was used."""
+
+import resource
+import sys
 
 import torch
 
@@ -23,3 +26,11 @@ def select_device(config: RunConfig) -> torch.device:
         raise UserError(f"the launcher started {local_rank + 1} ranks or more here and torch finds {gpus} GPUs.")
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
+
+
+def read_peak_bytes(device: torch.device) -> int:
+    """The most memory so far: that of tensors on a GPU, that of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB

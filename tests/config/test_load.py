@@ -63,6 +63,17 @@ def test_range_holds_for_numbers_written_as_text(tmp_path):
         load_config(write(tmp_path, "data: {workers: '-5'}"))
 
 
+@pytest.mark.parametrize("text", ["off", "'off'"])
+def test_off_is_a_choice_and_not_false(text, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"track: {{wandb: {text}}}")
+    for config in (load_config(None, [f"track.wandb={text}"]), load_config(tmp_path / "config.yaml")):
+        assert config.track.wandb == "off"
+    dump_config(config, tmp_path / "again.yaml")
+    assert load_config(tmp_path / "again.yaml") == config
+    with pytest.raises(UserError, match="track.wandb"):
+        load_config(None, ["track.wandb=true"])
+
+
 @pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0e-3"])
 def test_number_with_exponent_is_read_in_yaml_and_override(tmp_path, text):
     assert load_config(write(tmp_path, f"disentangle: {{main: {{lr: {text}}}}}")).disentangle.main.lr == 0.001

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -31,3 +34,16 @@ def test_device_sets_threads_only_where_asked():
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_peak_memory_holds_the_largest_tensor_after_it_is_gone():
+    code = """
+import torch
+from detaux.runtime.device import read_peak_bytes
+before = read_peak_bytes(torch.device("cpu"))
+torch.ones(before, dtype=torch.uint8)
+print(before, read_peak_bytes(torch.device("cpu")))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, result.stdout.split())
+    assert 1.5 * before < after < 2.5 * before

@@ -27,7 +27,16 @@ CHANGES = {
     "discover.merge": "false",
     "multitask.epochs": "2",
 }
-NEUTRAL_CHANGES = {"run.dir": "elsewhere", "data.workers": "3", "data.cache": "none", "data.cache_bytes": "0"}
+NEUTRAL_CHANGES = {
+    "run.dir": "elsewhere",
+    "data.workers": "3",
+    "data.cache": "none",
+    "data.cache_bytes": "0",
+    "track.wandb": "offline",
+    "track.tensorboard": "true",
+    "track.project": "elsewhere",
+    "track.group": "others",
+}
 
 
 @pytest.fixture
@@ -63,6 +72,11 @@ def test_hash_ignores_neutral_keys(inputs, dotted):
     assert compute_inputs_hash("disentangle", changed, hashes) == compute_inputs_hash(
         "disentangle", load_config(None), hashes
     )
+
+
+def test_every_key_of_track_is_neutral():
+    keys = {dotted for dotted, _, _ in iterate_fields() if dotted.startswith("track.")}
+    assert keys == {dotted for dotted in NEUTRAL_CHANGES if dotted.startswith("track.")}
 
 
 def test_neutral_keys_are_keys():

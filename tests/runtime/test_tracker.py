@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from detaux.runtime.tracker import METRICS_NAME, MetricsLog, read_metrics
+from detaux.runtime.tracker import METRICS_NAME, MetricsLog, flatten, read_metrics
 
 
 def test_metrics_reopened_at_a_step_drop_later_lines(tmp_path):
@@ -38,3 +38,58 @@ def test_metrics_killed_while_they_are_cut_back_keep_every_line(tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         MetricsLog(tmp_path, 2)
     assert read_metrics(tmp_path) == lines
+
+
+class Recorder:
+    name = "recorder"
+
+    def __init__(self, step=0, fails_at=None):
+        self.step, self.fails_at, self.steps, self.ends = step, fails_at, [], []
+
+    def write(self, line):
+        if line["step"] == self.fails_at:
+            raise ConnectionError("gone")
+        self.step = line["step"]
+        self.steps.append(line["step"])
+
+    def close(self, error):
+        self.ends.append(type(error))
+
+
+def test_mirror_gets_the_kept_lines_it_lacks_and_every_new_one_once(tmp_path):
+    with MetricsLog(tmp_path, 0) as log:
+        for step in (1, 2, 3, 4):
+            log.write({"step": step})
+    new, behind, ahead = Recorder(), Recorder(step=1), Recorder(step=4)
+    with MetricsLog(tmp_path, 3) as log:
+        log.add_mirrors([new, behind, ahead])
+        log.write({"step": 4})
+        log.write({"step": 5})
+    assert (new.steps, behind.steps, ahead.steps) == ([1, 2, 3, 4, 5], [2, 3, 4, 5], [5])
+
+
+def test_mirror_that_fails_stops_neither_the_log_nor_the_others(tmp_path, caplog):
+    failing, sound = Recorder(fails_at=2), Recorder()
+    with MetricsLog(tmp_path, 0) as log:
+        log.add_mirrors([failing, sound])
+        for step in (1, 2, 3):
+            log.write({"step": step})
+    assert (failing.steps, failing.ends) == ([1], [])
+    assert (sound.steps, sound.ends) == ([1, 2, 3], [type(None)])
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3]
+    assert caplog.messages == [
+        "recorder has failed and gets no more lines, while metrics.jsonl does: ConnectionError('gone')"
+    ]
+
+
+def test_mirror_learns_what_ended_the_log(tmp_path):
+    mirror, log = Recorder(), MetricsLog(tmp_path, 0)
+    log.add_mirrors([mirror])
+    with pytest.raises(ZeroDivisionError), log:
+        raise ZeroDivisionError
+    assert mirror.ends == [ZeroDivisionError]
+
+
+def test_flat_line_spells_lists_out_and_leaves_null_out():
+    line = {"step": 1, "oracle/share": [0.5, None, 0.25], "lr": None, "phase": "main"}
+    assert flatten(line) == {"step": 1, "oracle/share/0": 0.5, "oracle/share/2": 0.25, "phase": "main"}

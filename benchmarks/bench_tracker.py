@@ -1,0 +1,114 @@
+"""The disentangle step with the mirrors of metrics.jsonl on and off, interleaved in one process.
+
+    python benchmarks/bench_tracker.py [--rounds 40] [--steps 100] [--interval 100] [--threads 1]
+
+One trainer on digits of 32 pixels, at the defaults otherwise; each round gives every case `steps` steps in turn, with a line
+every `interval` steps. A step is the median over rounds, of wall time and of this process's CPU time, which other processes of
+the machine disturb less and W&B's own process is not in; a line is the wall time that the loop spends on logging one. A ratio is
+the median of the rounds' own ratios to metrics.jsonl alone, its spread their quartiles.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from results import append_row
+
+from detaux.config import load_config
+from detaux.data.stream import SampleStream
+from detaux.disentangle.panels import list_panels
+from detaux.disentangle.train import Trainer
+from detaux.runtime.loop import run_loop
+from detaux.runtime.mirrors import open_mirrors
+from detaux.runtime.tracker import MetricsLog
+from shards.build import build_shards
+
+SIDE = 32
+CASES = {  # the first is the baseline
+    "metrics.jsonl alone": (),
+    "W&B offline": ("track.wandb=offline",),
+    "TensorBoard": ("track.tensorboard=true",),
+    "W&B offline and TensorBoard": ("track.wandb=offline", "track.tensorboard=true"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--interval", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    total = (arguments.rounds + 1) * len(CASES) * arguments.steps
+    keys = ["data.source=digits", f"data.side={SIDE}", f"disentangle.main.steps={total}", "run.device=cpu"]
+    clocks = {"step": time.perf_counter, "step, CPU time": time.process_time}
+    seconds: dict[tuple[str, str], list[float]] = {(metric, name): [] for metric in (*clocks, "line") for name in CASES}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place, ExitStack() as stack:
+        root, config, device = Path(place), load_config(None, keys), torch.device("cpu")
+        build_shards(config, root / "shards")
+        stream = SampleStream(root / "shards", "train", config.data, seed=0, device=device, needs_factors=False)
+        trainer = Trainer(config, SIDE, device, stream, is_main=True)
+        charted = [key for panel in list_panels(config).values() for key in panel]
+        logs = {}
+        for name, extra in CASES.items():
+            folder = root / name
+            logs[name] = stack.enter_context(MetricsLog(folder, 0))
+            tracked = load_config(None, [*keys, *extra])
+            logs[name].add_mirrors(open_mirrors(tracked, "disentangle", folder, 0, charted))
+
+        def log_timed(name: str, step: int, means: dict[str, Any], elapsed: float) -> None:
+            begun = time.perf_counter()
+            trainer.log(logs[name], 0, step, means, elapsed)
+            seconds["line", name].append(time.perf_counter() - begun)
+
+        position = 0
+        for number in range(arguments.rounds + 1):
+            names = list(CASES)
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                begun = {metric: clock() for metric, clock in clocks.items()}
+                run_loop(
+                    trainer.step,
+                    description=name,
+                    first_step=position,
+                    steps=position + arguments.steps,
+                    log_interval=arguments.interval,
+                    checkpoint_interval=total + 1,
+                    log=partial(log_timed, name),
+                    save=lambda step: None,
+                )
+                position += arguments.steps
+                if number:  # the first round is a warm-up
+                    for metric, clock in clocks.items():
+                        seconds[metric, name].append((clock() - begun[metric]) / arguments.steps)
+    print(f"{'':15} {'case':30} {'ms':>8} {'ratio':>7}  quartiles of ratios")
+    for (metric, name), values in seconds.items():
+        baseline = seconds[metric, next(iter(CASES))]
+        ratios = [value / base for value, base in zip(values, baseline, strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        spread = f"{low:.3f}-{high:.3f}"
+        print(
+            f"{metric:15} {name:30} {1e3 * statistics.median(values):8.3f} {statistics.median(ratios):7.4f}  {spread}"
+        )
+        append_row(
+            benchmark="tracker",
+            case=name,
+            metric=metric,
+            value=1e3 * statistics.median(values),
+            unit="ms",
+            ratio=statistics.median(ratios),
+            spread=spread,
+            command=f"python benchmarks/bench_tracker.py --rounds {arguments.rounds} --steps {arguments.steps} "
+            f"--interval {arguments.interval} --threads {arguments.threads}",
+        )
+
+
+if __name__ == "__main__":
+    main()

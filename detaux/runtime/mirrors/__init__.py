@@ -1,0 +1,38 @@
+"""The mirrors of metrics.jsonl that `track` asks for; their packages are imported where they are used."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from detaux.config import Config
+from detaux.config.schema import TrackConfig
+from detaux.errors import UserError
+from detaux.runtime.mirrors.wandb import WandbMirror, choose_mode
+from detaux.runtime.tracker import Mirror
+
+
+def check_mirrors(track: TrackConfig) -> None:
+    """Raise UserError where a mirror lacks its package or its key."""
+    wanted = {
+        f"track.wandb={track.wandb}": ("wandb", choose_mode(track) is not None),
+        "track.tensorboard=true": ("tensorboard", track.tensorboard),
+    }
+    for setting, (package, is_wanted) in wanted.items():
+        if is_wanted and find_spec(package) is None:
+            raise UserError(f"{setting} needs the Python package {package}; run `pip install 'detaux[{package}]'`.")
+
+
+def open_mirrors(config: Config, stage: str, folder: Path, step: int, keys: Sequence[str]) -> list[Mirror]:
+    """The mirrors of the metrics.jsonl in `folder`, which begins at or goes on from `step`; `keys` are those it charts.
+
+    Raises UserError where one cannot begin.
+    """
+    check_mirrors(config.track)
+    mirrors: list[Mirror] = []
+    if choose_mode(config.track) is not None:
+        mirrors.append(WandbMirror(config, stage, folder, step, keys))
+    if config.track.tensorboard:
+        from detaux.runtime.mirrors.tensorboard import TensorBoardMirror
+
+        mirrors.append(TensorBoardMirror(folder))
+    return mirrors

@@ -1,0 +1,31 @@
+"""TensorBoard: event files in STAGE/tensorboard, made anew from metrics.jsonl whenever a run goes on."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from detaux.runtime.tracker import flatten
+
+EVENTS_NAME = "tensorboard"
+
+
+class TensorBoardMirror:
+    """Event files that hold every number of metrics.jsonl; a thread of TensorBoard's own writes them."""
+
+    name = "track.tensorboard"
+
+    def __init__(self, folder: Path) -> None:
+        self.step = 0
+        shutil.rmtree(folder / EVENTS_NAME, ignore_errors=True)  # the lines that are kept come again
+        self._writer = SummaryWriter(str(folder / EVENTS_NAME), flush_secs=10)
+
+    def write(self, line: dict[str, Any]) -> None:
+        self.step = line["step"]
+        for name, value in flatten(line).items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                self._writer.add_scalar(name, value, self.step)
+
+    def close(self, error: BaseException | None) -> None:
+        self._writer.close()

@@ -1,0 +1,140 @@
+"""Weights & Biases: one W&B run a training, which goes on with it, and artefacts that name what they were made from."""
+
+import netrc
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from detaux.config import Config
+from detaux.config.load import config_to_dict
+from detaux.config.schema import TrackConfig
+from detaux.errors import NonFiniteLossError, UserError
+from detaux.runtime.files import read_json, write_json
+from detaux.runtime.tracker import flatten
+
+STATE_NAME = "wandb.json"  # in a stage's folder
+SERVER = "https://api.wandb.ai"
+
+
+def choose_mode(track: TrackConfig) -> Literal["online", "offline"] | None:
+    """`online` or `offline` as `track.wandb` says, None for off; raises UserError for online without a key."""
+    if track.wandb == "off":
+        return None
+    if track.wandb == "auto":
+        return "online" if has_key() else "offline"
+    if track.wandb == "online" and not has_key():
+        raise UserError("track.wandb=online finds no W&B key; run `wandb login` first or use track.wandb=offline.")
+    return track.wandb
+
+
+def has_key() -> bool:
+    """Whether W&B will find a key: in WANDB_API_KEY, or for its server in the netrc file."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", SERVER)).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def name_group(config: Config) -> str:
+    """The W&B group that all stages of a run share."""
+    return config.track.group or Path(config.run.dir).expanduser().resolve().name
+
+
+def begin_run(config: Config, stage: str, folder: Path, *, is_new: bool) -> Any:
+    """The W&B run of the folder of a stage, a new one or the one that is there; raises UserError where W&B begins none.
+
+    Offline files of a process that was killed are removed: they lack what W&B had not yet written, and hold lines that
+    come again.
+    """
+    import wandb
+
+    state: dict[str, Any] = {"id": secrets.token_hex(4), "step": 0, "open": None} if is_new else read_state(folder)
+    if state["open"]:
+        shutil.rmtree(folder / state["open"], ignore_errors=True)
+    group = name_group(config)
+    try:
+        run = wandb.init(
+            project=config.track.project,
+            group=group,
+            job_type=stage,
+            name=f"{group}/{folder.name}",
+            id=state["id"],
+            resume="allow",
+            mode=choose_mode(config.track),
+            dir=str(folder),
+            config=config_to_dict(config),
+            reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+    except Exception as error:  # W&B raises of its own kinds and others for the lack of a network, a key or a server
+        raise UserError(
+            f"track.wandb={config.track.wandb}: W&B begins no run: {error}; offline needs no network."
+        ) from None
+    files = os.path.relpath(Path(run.dir).parent, folder) if run.offline else None
+    write_json(folder / STATE_NAME, {**state, "open": files})
+    return run
+
+
+def end_run(run: Any, folder: Path, step: int, exit_code: int = 0) -> None:
+    """Let W&B write what it has, the lines up to `step` among it."""
+    run.finish(exit_code=exit_code)
+    write_json(folder / STATE_NAME, {**read_state(folder), "step": step, "open": None})
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What wandb.json says: the id of the W&B run, the last step W&B has for sure, and files of W&B that are being written."""
+    return read_json(folder / STATE_NAME)
+
+
+class WandbMirror:
+    """A W&B run that gets every line of metrics.jsonl once; W&B's own process sends them.
+
+    Where a resumed run repeats steps that W&B has, their lines are not sent again: the same steps give the same losses.
+    """
+
+    name = "track.wandb"
+
+    def __init__(self, config: Config, stage: str, folder: Path, step: int, keys: Sequence[str]) -> None:
+        self._folder = folder
+        self._run = begin_run(config, stage, folder, is_new=step == 0 or not (folder / STATE_NAME).is_file())
+        self.step = read_state(folder)["step"]
+        self._run.define_metric("step")
+        for key in keys:
+            self._run.define_metric(key, step_metric="step")
+
+    def write(self, line: dict[str, Any]) -> None:
+        self.step = line["step"]
+        self._run.log(flatten(line), step=self.step, commit=True)
+
+    def close(self, error: BaseException | None) -> None:
+        if isinstance(error, NonFiniteLossError):
+            self._run.alert("The loss is not finite", str(error), level="ERROR")
+        end_run(self._run, self._folder, self.step, 0 if error is None else getattr(error, "exit_code", 1))
+
+
+def build_artefact(config: Config, name: str, files: Sequence[Path], facts: dict[str, Any]) -> Any:
+    """Files as a W&B artefact of a run's group; equal content is the same version wherever it is made."""
+    import wandb
+
+    artefact = wandb.Artifact(
+        re.sub(r"[^\w.-]", "-", f"{name_group(config)}-{name}"), name.split("_")[0], metadata=facts
+    )
+    for file in files:
+        artefact.add_file(str(file))
+    return artefact
+
+
+def log_use(run: Any, artefact: Any) -> None:
+    """Say that a W&B run read an artefact."""
+    if run.offline:  # where the public method only refuses; for a file the server may not have, it does just this
+        run._log_artifact(artefact, use_after_commit=True)
+    else:
+        run.use_artifact(artefact)
