@@ -23,6 +23,7 @@ FROM ${PYTHON_IMAGE}
 RUN useradd --create-home --uid 1000 detaux
 COPY --from=build /opt/detaux /opt/detaux
 COPY configs /home/detaux/configs
+COPY launch /home/detaux/launch
 ENV PATH=/opt/detaux/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MPLCONFIGDIR=/tmp/matplotlib

@@ -19,6 +19,7 @@ from detaux.config import STAGE_SECTIONS, STAGES, load_config
 from detaux.config.load import check_together, format_help
 from detaux.config.location import find_folder
 from detaux.errors import DetauxError, UserError
+from detaux.launch import TARGETS, explain_ranks, find_template, parse_launch, render_launch, start_launch
 
 EXAMPLES = """\
 examples:
@@ -28,6 +29,7 @@ examples:
   detaux report runs/default
   detaux watch runs/default
   detaux cluster embeddings.npy --out labels.parquet
+  detaux launch --dry-run slurm configs/paper/shapes3d.yaml nodes=4 gpus=8 > job.sbatch
 """
 STAGE_HELP = {
     "run": "all five stages: shards, disentangle, discover, multitask, report",
@@ -35,6 +37,10 @@ STAGE_HELP = {
     "discover": "disentangler + shards -> auxiliary labels",
     "multitask": "shards + auxiliary labels -> classifiers and their accuracies",
 }
+LAUNCH_HELP = """\
+The file of launch/ that starts `detaux disentangle CONFIG.yaml key=value ...` with a rank on each GPU, filled in. With --dry-run
+it is printed, to be kept, edited and handed to its scheduler. Without, torchrun with nodes=1 starts here and now.
+"""
 ACTION_SPLITS = {  # what is fetched of a shard set that lies elsewhere
     "info": (),
     "order": ("train",),
@@ -120,6 +126,19 @@ def build_parser() -> argparse.ArgumentParser:
     watch = commands.add_parser("watch", help=meaning, description=meaning, formatter_class=raw)
     watch.add_argument("run", metavar="RUN", help="the run.dir of a run that has started")
     watch.add_argument("--once", action="store_true", help="one frame and no more, as where the output is piped")
+    meaning = "a filled launch file for several GPUs or machines"
+    keys = f"keys:\n{format_help(STAGE_SECTIONS['disentangle'])}"
+    launch = commands.add_parser("launch", help=meaning, description=LAUNCH_HELP, epilog=keys, formatter_class=raw)
+    launch.add_argument("--dry-run", action="store_true", help="print the file and start nothing")
+    launch.add_argument("target", metavar="TARGET", help=" ".join(TARGETS))
+    launch.add_argument("config", metavar="CONFIG.yaml")
+    launch.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="nodes=N gpus=N (of each node), both 1 by default, and keys of the config",
+    )
     commands.add_parser("doctor", help="what is installed, and which backends will be used and why")
     return parser
 
@@ -288,6 +307,16 @@ def _run_watch(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _run_launch(parsed: argparse.Namespace) -> int:
+    launch = parse_launch(parsed.target, parsed.config, parsed.overrides)
+    if not parsed.dry_run:
+        start_launch(launch)
+    print(render_launch(launch, find_template(TARGETS[launch.target]).read_text(encoding="utf-8")), end="")
+    if sentence := explain_ranks(launch):
+        print(f"detaux: {sentence}", file=sys.stderr)
+    return 0
+
+
 def _run_doctor(parsed: argparse.Namespace) -> int:
     from detaux.doctor import print_diagnosis
 
@@ -301,5 +330,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": _run_report,
     "cluster": _run_cluster,
     "watch": _run_watch,
+    "launch": _run_launch,
     "doctor": _run_doctor,
 }

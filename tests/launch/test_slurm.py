@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from detaux.config import load_config
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch" / "slurm.sbatch"
 # starts a task for each rank, as srun does, passes signals on, and returns the highest exit code
@@ -47,9 +49,9 @@ def submit(tmp_path, arguments):
         (tools / name).chmod(0o755)
     started = []
 
-    def start(*keys):
+    def start(*keys, **variables):
         environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-        environment |= {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "node[0-1]"}
+        environment |= {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "node[0-1]"} | variables
         command = ["bash", str(SCRIPT), *arguments, "run.dir=run", *keys]
         process = subprocess.Popen(
             command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -85,3 +87,11 @@ def test_job_signalled_before_its_time_limit_checkpoints_and_goes_back_into_the_
     assert process.returncode == 138, output
     assert re.search("detaux(, rank 1)?: stopped by signal 10", output)  # a signal between two loops is not voted on
     assert (tmp_path / "requeued").read_text() == f"{os.getpid()}\n"
+
+
+def test_job_of_an_array_trains_with_its_own_seed_in_its_own_folder(submit, tmp_path):
+    process = submit("run.seed={task}", "run.dir=runs/seed-{task}", SLURM_ARRAY_TASK_ID="3")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert load_config(tmp_path / "runs" / "seed-3" / "disentangle" / "config.yaml").run.seed == 3
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["seed-3"]

@@ -1,5 +1,7 @@
-"""launch/torchrun.sh on two hosts, which are two network namespaces of this machine joined by a cable of their own."""
+"""launch/torchrun.sh on two hosts, which are two network namespaces of this machine joined by a cable of their own, and on
+this machine as `detaux launch torchrun` starts it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -86,3 +88,13 @@ def test_two_hosts_take_the_steps_of_two_ranks_on_one(tmp_path, arguments, hosts
     assert [process.returncode for process in two] == [0, 0], outputs
     assert len(read_losses(tmp_path / "one")) == 6
     assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), rel=1e-6)
+
+
+def test_launch_command_starts_the_script_with_ranks_of_this_machine(tmp_path, arguments):
+    command = [sys.executable, "-m", "detaux", "launch", "torchrun", *arguments, "gpus=2", "run.dir=two"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert json.loads((tmp_path / "two" / "disentangle" / "record.json").read_text())["facts"]["ranks"] == 2

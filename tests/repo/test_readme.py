@@ -9,6 +9,7 @@ import pytest
 
 from detaux.cli import parse_arguments
 from detaux.config import load_config
+from detaux.launch import parse_launch
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,6 +59,8 @@ def test_readme_command_parses_with_its_config(command, monkeypatch):
     if parsed.command == "shards" and parsed.action == "build":
         source = parsed.source if parsed.source.endswith(".yaml") else None
         load_config(source, parsed.overrides)
+    elif parsed.command == "launch":
+        parse_launch(parsed.target, source, parsed.overrides)
     elif source:
         load_config(source, parsed.overrides)
 
@@ -75,7 +78,7 @@ def test_readme_launch_command_names_a_script_and_a_config(command):
     script, config, overrides = re.fullmatch(LAUNCH, command).groups()
     assert (ROOT / script).is_file()
     assert script.endswith(".py") or os.access(ROOT / script, os.X_OK)
-    load_config(ROOT / config, shlex.split(overrides))
+    load_config(ROOT / config, shlex.split(overrides.replace("{task}", "0")))
 
 
 def test_readme_commands_are_of_known_kinds():

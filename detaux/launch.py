@@ -1,0 +1,158 @@
+"""Fill in a file of launch/: how many nodes and GPUs, and which config; the files themselves are for copying and editing.
+
+A file of launch/ works as it stands. PLACES lists, for each, the pieces of text that a user would edit, and what is put there.
+"""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from detaux.config import Config, load_config
+from detaux.config.load import check_together
+from detaux.errors import UserError
+
+SHELL = {'\nset -- "$@"\n': '\nset -- {words} "$@"\n'}
+RAY = {
+    "replicas: &nodes 1": "replicas: &nodes {nodes}",
+    "nvidia.com/gpu: 1": "nvidia.com/gpu: {gpus}",
+    "--workers 1 --gpus configs/quickstart.yaml": "--workers {ranks} --gpus {words}",
+}
+PLACES = {  # file -> a piece of its text -> what replaces the first such piece
+    "slurm.sbatch": {
+        "\n#SBATCH --nodes=1": "\n#SBATCH --nodes={nodes}",
+        "\n#SBATCH --gpus-per-node=1": "\n#SBATCH --gpus-per-node={gpus}",
+        "\n#SBATCH --ntasks-per-node=1": "\n#SBATCH --ntasks-per-node={gpus}",
+    }
+    | SHELL,
+    "torchrun.sh": {"{NNODES:-1}": "{{NNODES:-{nodes}}}", "{RANKS:-gpus}": "{{RANKS:-{gpus}}}"} | SHELL,
+    "deepspeed.sh": {"<<'END'\n": "<<'END'\n{hosts}\n"} | SHELL,
+    "kuberay_rayjob.yaml": RAY,
+    "kuberay_raycluster.yaml": RAY,
+    "trainjob.yaml": {
+        "numNodes: 1": "numNodes: {nodes}",
+        "nvidia.com/gpu: 1": "nvidia.com/gpu: {gpus}",
+        '["configs/quickstart.yaml"]': "{list}",
+    },
+}
+TARGETS = {  # what a user calls it -> its file
+    "slurm": "slurm.sbatch",
+    "kuberay": "kuberay_rayjob.yaml",
+    "raycluster": "kuberay_raycluster.yaml",
+    "trainjob": "trainjob.yaml",
+    "torchrun": "torchrun.sh",
+    "deepspeed": "deepspeed.sh",
+}
+TASK = "{task}"  # in launch/slurm.sbatch the number of a job of an array
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What is started, and on what."""
+
+    target: str
+    config: str
+    overrides: tuple[str, ...] = ()
+    nodes: int = 1
+    gpus: int = 1  # of each node, with a rank each
+
+
+def parse_launch(target: str, config: str, overrides: Sequence[str]) -> Launch:
+    """A launch whose config is known to load; `nodes=N` and `gpus=N` are taken out of the key=value arguments.
+
+    Raises UserError for an unknown target, a number below 1, and whatever `detaux disentangle` would refuse in the config.
+    """
+    if target not in TARGETS:
+        raise UserError(f"unknown target {target!r}; it is one of {' '.join(TARGETS)}.")
+    counts = {"nodes": 1, "gpus": 1}
+    keys = []
+    for text in overrides:
+        name, _, value = text.partition("=")
+        if name not in counts:
+            keys.append(text)
+        elif value.isdecimal() and int(value) >= 1:
+            counts[name] = int(value)
+        else:
+            raise UserError(f"{text}: {name} is a whole number of at least 1.")
+    if broken := next((text for text in (config, *keys) if not text.isprintable()), None):
+        raise UserError(f"{broken!r} has a line break or another character that cannot be printed.")
+    launch = Launch(target, config, tuple(keys), **counts)
+    check_together(_load(launch))
+    return launch
+
+
+def _load(launch: Launch) -> Config:
+    is_array = launch.target == "slurm"
+    return load_config(launch.config, [text.replace(TASK, "0") if is_array else text for text in launch.overrides])
+
+
+def find_template(name: str) -> Path:
+    """A file of launch/: beside the package in a checkout, under share/detaux where pip installed it."""
+    checkout = Path(__file__).parents[1] / "launch" / name
+    if checkout.is_file():
+        return checkout
+    from importlib import metadata  # a tenth of the time that `detaux --help` takes
+
+    for file in metadata.files("detaux") or ():
+        if file.parts[-3:] == ("detaux", "launch", name):
+            return Path(str(file.locate()))
+    raise UserError(f"{name} is not installed; copy it from launch/ of the project's repository.")
+
+
+def render_launch(launch: Launch, template: str) -> str:
+    """The text of the target's file with nodes, GPUs and command filled in.
+
+    Raises UserError where the file was edited, so that a place to fill in is not found.
+    """
+    arguments = [launch.config, *launch.overrides]
+    names = ["localhost"] if launch.nodes == 1 else [f"node{index}" for index in range(launch.nodes)]
+    values = {
+        "nodes": launch.nodes,
+        "gpus": launch.gpus,
+        "ranks": launch.nodes * launch.gpus,
+        "words": shlex.join(arguments),
+        "list": json.dumps(arguments, ensure_ascii=False),
+        "hosts": "\n".join(f"{name} slots={launch.gpus}" for name in names),
+    }
+    for piece, filled in PLACES[TARGETS[launch.target]].items():
+        before, found, after = template.partition(piece)
+        if not found:
+            raise UserError(
+                f"{TARGETS[launch.target]} of launch/ no longer says {piece.strip()!r}; it was edited, so start it as it is."
+            )
+        template = f"{before}{filled.format(**values)}{after}"
+    return template
+
+
+def explain_ranks(launch: Launch) -> str | None:
+    """A sentence where the job would stop at once, since a training batch does not divide into its ranks; None where it does."""
+    config = _load(launch)
+    batch, ranks = config.disentangle.main.batch_size, launch.nodes * launch.gpus
+    parts = ranks * config.disentangle.micro_batches
+    if batch // config.pairs.reuse % parts == 0:
+        return None
+    return (
+        f"disentangle.main.batch_size={batch} with pairs.reuse={config.pairs.reuse} does not divide into {parts} equal parts, "
+        "one for each rank and micro-batch; the job would stop at once."
+    )
+
+
+def start_launch(launch: Launch) -> NoReturn:
+    """Become the launcher, where it needs no other machine and no scheduler: torchrun with one node.
+
+    Raises UserError for every other launch.
+    """
+    if (launch.target, launch.nodes) != ("torchrun", 1):
+        raise UserError(
+            f"detaux launch starts nothing but torchrun with nodes=1; for {launch.target} with nodes={launch.nodes} print the "
+            "file with --dry-run and start it where it belongs."
+        )
+    text = render_launch(launch, find_template(TARGETS[launch.target]).read_text(encoding="utf-8"))
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    unset = ("NNODES", "RANKS", "HEAD", "STAGE")  # the command says what is started
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | {"PATH": path}
+    os.execvpe("bash", ["bash", "-c", text], environment)
