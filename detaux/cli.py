@@ -36,6 +36,7 @@ STAGE_HELP = {
     "disentangle": "shards -> disentangler",
     "discover": "disentangler + shards -> auxiliary labels",
     "multitask": "shards + auxiliary labels -> classifiers and their accuracies",
+    "sweep": "many short trainings over sweep.space -> best.yaml and a table of trials",
 }
 LAUNCH_HELP = """\
 The file of launch/ that starts `detaux disentangle CONFIG.yaml key=value ...` with a rank on each GPU, filled in. With --dry-run
@@ -198,6 +199,14 @@ def _run_pipeline(parsed: argparse.Namespace) -> int:
         )
     config = load_config(parsed.config, parsed.overrides)
     check_together(config)
+    if parsed.command == "sweep":
+        from detaux.sweep.space import parse_space
+
+        space = parse_space(config)
+        from detaux.sweep.run import run_sweep
+
+        run_sweep(config, space, shlex.join([parsed.config, *parsed.overrides]))
+        return 0
     from detaux.pipeline import Job, run_stages
 
     stages = STAGES if parsed.command == "run" else (parsed.command,)

@@ -28,10 +28,10 @@ OPTIONAL = {
     "cuml-cu13": "discover.backend=cuml: pip install 'detaux[gpu]'",
     "cupy-cuda13x": "discover.backend=cuml: pip install 'detaux[gpu]'",
     "deepspeed": "engine.name=deepspeed: pip install 'detaux[deepspeed]'",
-    "ray": "no stage uses it yet: pip install 'detaux[sweep]'",
-    "optuna": "no stage uses it yet: pip install 'detaux[sweep]'",
     "wandb": "track.wandb: pip install 'detaux[wandb]'",
     "tensorboard": "track.tensorboard: pip install 'detaux[tensorboard]'",
+    "ray": "detaux sweep, launch/ray_train.py: pip install 'detaux[sweep]'",
+    "optuna": "detaux sweep: pip install 'detaux[sweep]'",
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 GIB = 2**30

@@ -10,6 +10,7 @@ from detaux.config import NEUTRAL_KEYS, READ_BY, STAGES, Config, load_config
 from detaux.config.load import iterate_fields
 from detaux.config.location import find_folder
 from detaux.data.schema import SPLITS, read_manifest
+from detaux.disentangle.model import Disentangler
 from detaux.disentangle.restarts import list_models
 from detaux.errors import NothingFoundError, UserError
 from detaux.lineage import log_stage
@@ -34,12 +35,13 @@ SHOWN_FILES = 20  # quarantined files printed by name; the manifest names all
 class Job:
     """A checked config, its run folder, and the arguments that gave it, for the next command to repeat.
 
-    `fetched` is the folder of the cache for a set that `data.shards` names by URL.
+    `fetched` is the folder of the cache for a set that `data.shards` names by URL; `observe` sees training, step by step.
     """
 
     config: Config
     arguments: str
     fetched: Path | None = None
+    observe: Callable[[int, Disentangler], None] | None = None
 
     @property
     def root(self) -> Path:
@@ -204,7 +206,7 @@ def _check_own_shards(job: Job) -> None:
 def _disentangle(job: Job, folder: Path) -> None:
     from detaux.disentangle.train import run_disentangle
 
-    run_disentangle(job.config, job.shards, folder)
+    run_disentangle(job.config, job.shards, folder, job.observe)
 
 
 def _discover(job: Job, folder: Path) -> None:

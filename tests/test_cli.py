@@ -146,7 +146,7 @@ def test_version_is_the_package_version(capsys):
 @pytest.mark.parametrize(
     ("command", "stage"),
     [
-        *((stage, stage) for stage in ("run", "disentangle", "discover", "multitask")),
+        *((stage, stage) for stage in ("run", "disentangle", "discover", "multitask", "sweep")),
         ("shards build", "shards"),
     ],
 )

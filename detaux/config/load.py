@@ -5,7 +5,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from detaux.config.location import find_folder
 from detaux.config.schema import VGG_MIN_SIDE, Config
 from detaux.errors import UserError
+
+MAPPINGS = ("principal", "space")  # keys whose value is a mapping
 
 FieldPath = tuple[str, dataclasses.Field[Any], Any]
 
@@ -176,8 +178,18 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
         dotted, value = _parse_override(text)
         layers.append((f"argument {text!r}", dotted, value))
 
+    return _merge(OmegaConf.structured(Config), layers)
+
+
+def change_config(config: Config, values: Mapping[str, Any], origin: str) -> Config:
+    """A config with other values of some dotted keys, checked as `load_config` checks them; `origin` begins the sentence
+    that names a wrong one."""
+    return _merge(OmegaConf.structured(config), [(origin, dotted, value) for dotted, value in values.items()])
+
+
+def _merge(merged: Any, layers: Sequence[tuple[str, str, Any]]) -> Config:
+    """Set (origin, dotted key, value) one after the other, each checked."""
     fields = {dotted: (entry, hint) for dotted, entry, hint in iterate_fields()}
-    merged = OmegaConf.structured(Config)
     for origin, dotted, value in layers:
         _check_key(dotted, origin)
         entry, hint = fields[dotted]
@@ -206,7 +218,7 @@ def _nest(dotted: str, value: Any) -> dict[str, Any]:
 def _check_range(origin: str, dotted: str, value: Any, entry: dataclasses.Field[Any], allowed: str) -> None:
     low, high, choices = (entry.metadata.get(name) for name in ("low", "high", "choices"))
     for one in value if isinstance(value, list | ListConfig) else [value]:
-        if isinstance(one, list | ListConfig | dict | DictConfig) and entry.name != "principal":
+        if isinstance(one, list | ListConfig | dict | DictConfig) and entry.name not in MAPPINGS:
             raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {allowed}.")
         if choices and one not in choices:
             raise UserError(f"{origin}: {dotted}={one!r} is not allowed; expected {allowed}.")

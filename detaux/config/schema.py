@@ -5,27 +5,13 @@ list holds for each element.
 Nothing here imports torch or the rest of detaux.
 """
 
-import copy
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-T = TypeVar("T")
+from detaux.config.key import key
+from detaux.config.sweep import SweepConfig
 
 VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
-
-
-def key(
-    default: T,
-    meaning: str,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> T:
-    """A config field: default, one line of meaning, and the closed range or the choices that it may take."""
-    metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices}
-    if isinstance(default, list):
-        return field(default_factory=lambda: copy.copy(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -346,7 +332,9 @@ class TrackConfig:
     )
     tensorboard: bool = key(False, "TensorBoard event files as a mirror of metrics.jsonl")
     project: str = key("detaux", "W&B project")
-    group: str | None = key(None, "W&B group that the stages of a run share; null: the name of run.dir")
+    group: str | None = key(
+        None, "W&B group that the stages of a run share, or all trials of a sweep; null: the name of run.dir"
+    )
 
 
 @dataclass(frozen=True)
@@ -362,3 +350,4 @@ class Config:
     multitask: MultitaskConfig = field(default_factory=MultitaskConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)

@@ -26,9 +26,9 @@ NEUTRAL_KEYS = (
 
 # Keys that fewer stages read than read their section.
 READ_BY = {
-    "data.noise": ("disentangle", "discover", "multitask"),
-    "data.denoise": ("disentangle", "discover"),
-    "data.window": ("disentangle",),
+    "data.noise": ("disentangle", "discover", "multitask", "sweep"),
+    "data.denoise": ("disentangle", "discover", "sweep"),
+    "data.window": ("disentangle", "sweep"),
 }
 
 STAGES = ("shards", "disentangle", "discover", "multitask", "report")  # in the order they run
@@ -52,5 +52,18 @@ STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
         "multitask",
         "report",
         "track",
+    ),
+    "sweep": (
+        "run",
+        "data",
+        "pairs",
+        "model",
+        "losses",
+        "disentangle",
+        "engine",
+        "discover",
+        "report",
+        "track",
+        "sweep",
     ),
 }

@@ -3,6 +3,7 @@
 import math
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +43,8 @@ from detaux.runtime.progress import say
 from detaux.runtime.ranks import alone, gather_objects, is_first, rank, run_first, share_object, world_size
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 from detaux.runtime.tracker import METRICS_NAME, MetricsLog
+
+Observe = Callable[[int, Disentangler], None]
 
 NO_BETAS = (0.0, 0.0, 0.0)
 WARMUP_STREAM, NOISE_STREAM, MIX_STREAM = 1, 2, 3  # keep the random draws of different uses apart
@@ -90,11 +93,13 @@ class Batch:
 class Trainer:
     """What the steps of a phase need; the loop calls `step`.
 
-    A step's batch is cut into equal parts, one for each micro-batch and rank; this rank computes its own.
+    A step's batch is cut into equal parts, one for each micro-batch and rank; this rank computes its own. `observe` is
+    called before each step with the number of steps done and the model, which it must leave as it is.
     """
 
     def __init__(self, config: Config, side: int, device: torch.device, stream: SampleStream, *, is_main: bool) -> None:
         self.config, self.device, self.stream, self.is_main = config, device, stream, is_main
+        self.observe: Observe | None = None
         self.phase = config.disentangle.main if is_main else config.disentangle.warmup
         self.model = Disentangler(config.model, side).to(device).to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(self.model, config.disentangle)
@@ -144,6 +149,8 @@ class Trainer:
 
     def step(self, step: int) -> Parts:
         """One optimiser step on the step's batch; `step` counts from the begin of the phase."""
+        if self.observe is not None:
+            self.observe(step, self.model)
         if self.is_oracle_step(step):
             self.read_oracle()
         found: list[Parts] = []
@@ -288,12 +295,12 @@ class Trainer:
         self.pairs.graph.mark(subspaces)
 
 
-def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
+def run_disentangle(config: Config, shards: Path, folder: Path, observe: Observe | None = None) -> None:
     """Train `model.restarts` disentanglers on the training split of `shards`, each of which leaves checkpoint/, metrics.jsonl
     and scores.json in its folder of list_restarts.
 
     Goes on from the newest checkpoint with the same inputs; a run killed anywhere ends with the same weights. All ranks call
-    it together and share every step; the first writes the files.
+    it together and share every step; the first writes the files. `observe` sees the steps of the main phase, as Trainer says.
     """
     started = time.time()
     is_upper_bound = config.pairs.partner == "one_factor"
@@ -307,7 +314,7 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
     for number, place in enumerate(places):
         if len(places) > 1:
             say(f"disentangle: restart {number + 1} of {len(places)}")
-        bad = train_disentangler(seed_restart(config, number), shards, place, hashes, device)
+        bad = train_disentangler(seed_restart(config, number), shards, place, hashes, device, observe)
     if not is_first():
         return
     for stale in set(folder.glob("restart_*")) - set(places):
@@ -324,7 +331,14 @@ def run_disentangle(config: Config, shards: Path, folder: Path) -> None:
     )
 
 
-def train_disentangler(config: Config, shards: Path, folder: Path, hashes: dict[str, str], device: torch.device) -> int:
+def train_disentangler(
+    config: Config,
+    shards: Path,
+    folder: Path,
+    hashes: dict[str, str],
+    device: torch.device,
+    observe: Observe | None = None,
+) -> int:
     """Train one disentangler in `folder`; returns how many samples could not be read."""
     inputs_hash = compute_inputs_hash("disentangle", config, hashes)
     manifest = read_manifest(shards)
@@ -355,6 +369,7 @@ def train_disentangler(config: Config, shards: Path, folder: Path, hashes: dict[
                 save_disentangler(weights, manifest.side, folder / AUTOENCODER_FILE)
             if start < end:
                 trainer = Trainer(config, manifest.side, device, stream, is_main=name == "main")
+                trainer.observe = observe if trainer.is_main else None
                 trainer.load(weights, training if start > begin else {})
                 run_loop(
                     trainer.step,

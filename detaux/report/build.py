@@ -9,6 +9,7 @@ import jinja2
 import yaml
 
 from detaux.config.schema import ReportConfig
+from detaux.errors import UserError
 from detaux.report.choice import build_choice, build_factors, describe_choice
 from detaux.report.collect import Run, load_runs
 from detaux.report.figures import CHARTS, draw_charts, write_charts
@@ -25,6 +26,7 @@ from detaux.report.sentences import (
     describe_stale_discovery,
     describe_unmeasured,
 )
+from detaux.report.sweep import CHART_NAME, build_sweep, is_sweep
 from detaux.report.table import Table, write_table
 from detaux.report.tables import (
     build_accuracy,
@@ -116,9 +118,17 @@ def _build_section(run: Run, folder: Path, config: ReportConfig) -> dict[str, An
 def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
     """Write FOLDER/report.html with tables/ and figures/ beside it, and return the page's path.
 
-    One run gives its page; several give a comparison first. Raises UserError where a run folder has no discovery.
+    One run gives its page; several give a comparison first; the folder of a sweep gives its trials. Raises UserError where a run
+    folder has no discovery, and where a sweep stands among others.
     """
-    loaded = load_runs(runs)
+    sweeps = [run for run in runs if is_sweep(run)]
+    if sweeps and len(runs) > 1:
+        raise UserError(f"{sweeps[0]} is the folder of a sweep, which has a page of its own; give it alone.")
+    sweep = build_sweep(sweeps[0]) if sweeps else None
+    if sweep is not None:
+        write_table(sweep["table"], folder, "")
+        write_charts({CHART_NAME: sweep["chart"]}, folder, "")
+    loaded = [] if sweep else load_runs(runs)
     sections = [_build_section(run, folder, config) for run in loaded]
     comparison = build_comparison(loaded) if len(loaded) > 1 else None
     if comparison is not None:
@@ -132,7 +142,7 @@ def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
     )
     style = jinja2.PackageLoader("detaux.report", ".").get_source(environment, "style.css")[0]
     page = environment.get_template("page.html").render(
-        title=config.title, sections=sections, comparison=comparison, style=style
+        title=config.title, sections=sections, comparison=comparison, sweep=sweep, style=style
     )
     path = folder / REPORT_NAME
     with atomic_path(path) as partial:

@@ -45,6 +45,20 @@ def raise_signals() -> Iterator[None]:
 
 
 @contextmanager
+def interrupt_by_signals() -> Iterator[StopRequest]:
+    """Let SIGTERM and SIGUSR1 do what Ctrl-C does while the block runs, in which a library acts on that; the request tells
+    which one came."""
+    request = StopRequest()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        request.received = number
+        signal.raise_signal(signal.SIGINT)
+
+    with _handle(REQUEUE_SIGNALS, interrupt):
+        yield request
+
+
+@contextmanager
 def ignore_signals() -> Iterator[None]:
     """Let SIGTERM and SIGUSR1 pass while the block runs, which must be short."""
     with _handle(REQUEUE_SIGNALS, signal.SIG_IGN):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+import yaml
 from playwright.sync_api import sync_playwright
 
 from detaux.config import Config, dump_config
@@ -278,6 +279,55 @@ def comparison_page(tmp_path_factory) -> Path:
     pairs = {"rule": "one_factor", "uses_ground_truth": True, "one_factor_share": 1.0}
     change_json(second / "discover" / "discovery.json", lambda discovery: discovery.update(pairs=pairs))
     return build_report([first, second], parent / "report", ReportConfig(title="Two runs"))
+
+
+TRIALS = [  # name, margin, encoder, objective, step, status, V
+    ("a1", 0.5, "patch_conv", 0.8, 60, "finished", 0.9),
+    ("b2", None, "simple_conv", 0.4, 60, "finished", 0.5),
+    ("c3", 2.0, "patch_conv", 0.6, 20, "stopped", 0.7),
+    ("d4", 0.1, "patch_conv", None, 0, "failed", None),
+]
+
+
+def write_sweep(folder: Path) -> Path:
+    """The files of a finished sweep over a margin, of one encoder alone, and that encoder."""
+    folder.mkdir()
+    when = {"when": {"model.encoder": "patch_conv"}}
+    space = {
+        "losses.distance.margin": {"log": [0.1, 10.0], **when},
+        "model.encoder": {"choice": ["patch_conv", "simple_conv"]},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump({"sweep": {"space": space}}))
+    names = ("trial", *space, "objective", "step", "status", "scored_after_v_measure")
+    rows = [dict(zip(names, row, strict=True)) for row in TRIALS]
+    rows = [{**row, "seconds": 7.4, "attempts": 1, "error": None, "scored_after_factor": "hue"} for row in rows]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "trials.parquet")
+    summary = {
+        "objective": "discovery",
+        "uses_ground_truth": False,
+        "best": "a1",
+        "best_objective": 0.8,
+        "trials": {"finished": 2, "stopped": 1, "failed": 1},
+        "steps": 300,
+        "full_grid_steps": 400,
+        "scored_after_rank_correlation": 1.0,
+        "scored_after_trials": 3,
+    }
+    (folder / "sweep.json").write_text(json.dumps(summary))
+    return folder
+
+
+@pytest.fixture
+def sweep_folder(tmp_path) -> Path:
+    """A finished sweep that a test may change."""
+    return write_sweep(tmp_path / "trials")
+
+
+@pytest.fixture(scope="session")
+def sweep_page(tmp_path_factory) -> Path:
+    """The page of a sweep; tests only read it."""
+    folder = write_sweep(tmp_path_factory.mktemp("sweep") / "trials")
+    return build_report([folder], folder / "report", ReportConfig())
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("found_page", "nothing_page", "comparison_page")
+PAGES = ("found_page", "nothing_page", "comparison_page", "sweep_page")
 PHONE, DESK = 360, 1280
 # WCAG relative luminance and contrast of the text of an element against the first opaque background behind it.
 CONTRAST = """selector => {

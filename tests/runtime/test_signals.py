@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from detaux.errors import InterruptedRunError
-from detaux.runtime.signals import catch_signals, ignore_signals, raise_signals
+from detaux.runtime.signals import catch_signals, ignore_signals, interrupt_by_signals, raise_signals
 
 NUMBERS = [signal.SIGTERM, signal.SIGUSR1]
 
@@ -48,6 +48,13 @@ def test_loop_inside_a_stage_has_the_signal_first(number):
 def test_ignored_signal_passes(number):
     with ignore_signals():
         send(number)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_signal_does_what_ctrl_c_does_and_is_told_apart(number):
+    with interrupt_by_signals() as request, pytest.raises(KeyboardInterrupt):
+        send(number)
+    assert request.received == number
 
 
 def test_thread_that_may_set_no_handler_works_without():

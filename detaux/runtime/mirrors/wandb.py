@@ -59,13 +59,12 @@ def begin_run(config: Config, stage: str, folder: Path, *, is_new: bool) -> Any:
     state: dict[str, Any] = {"id": secrets.token_hex(4), "step": 0, "open": None} if is_new else read_state(folder)
     if state["open"]:
         shutil.rmtree(folder / state["open"], ignore_errors=True)
-    group = name_group(config)
     try:
         run = wandb.init(
             project=config.track.project,
-            group=group,
+            group=name_group(config),
             job_type=stage,
-            name=f"{group}/{folder.name}",
+            name=f"{Path(config.run.dir).expanduser().resolve().name}/{folder.name}",
             id=state["id"],
             resume="allow",
             mode=choose_mode(config.track),

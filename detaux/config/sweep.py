@@ -1,0 +1,31 @@
+"""The keys of `detaux sweep`: which other keys vary, what judges a trial, and how many run."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from detaux.config.key import key
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    space: Any = key(
+        None,
+        "mapping from a key to {uniform: [low, high]}, {log: [low, high]}, {integer: [low, high]} or {choice: [...]}, "
+        "with `when: {other key: value}` where it only then varies, and `unit: text`",
+    )
+    trials: int = key(12, "trainings", 1, 100_000)
+    objective: Literal["discovery", "known_factor"] = key(
+        "discovery",
+        "what is best: separation x (1 - NMI with the principal label) of the best candidate; or V with a known "
+        "factor, for studies only, since it uses ground truth",
+    )
+    searcher: Literal["tpe", "random"] = key("tpe", "what proposes values: Optuna's TPE, or chance")
+    scheduler: Literal["asha", "none"] = key("asha", "what stops a trial early: ASHA at its rungs, or nothing")
+    first_rung: int = key(
+        500, "asha: steps of the main phase after which trials are first compared; further rungs at x reduction each", 1
+    )
+    reduction: int = key(3, "asha: one trial in so many goes on beyond a rung", 2, 100)
+    concurrent: int = key(2, "trials at a time", 1, 10_000)
+    cpus: float = key(1.0, "CPUs of a trial", 0.0, 1024.0)
+    gpus: float = key(0.0, "GPUs of a trial; a fraction shares one, 0 trains on the CPU", 0.0, 64.0)
+    retries: int = key(1, "times a trial that failed goes on from its checkpoint before it is marked as failed", 0, 100)

@@ -1,0 +1,165 @@
+"""The section of a sweep: which trials were best, and how their values went with the objective."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pyarrow.parquet
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from detaux.report.figures import FAINT, INK, LINE, SERIES, STYLE, WIDTH, Drawing, render_png, render_svg
+from detaux.report.table import NONE, Column, Table, number_column, text_column
+from detaux.runtime.files import read_json
+from detaux.runtime.record import read_stage_config
+
+SUMMARY_NAME, TRIALS_NAME = "sweep.json", "trials.parquet"
+CHART_NAME = "parallel"
+OBJECTIVE = "objective"
+CAPTION = (
+    "A line for each trial across the keys that varied, to its objective. The best trial is thick, the others that trained to "
+    "the end are thin, and those that ended before are grey. A line breaks where a key did not apply."
+)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How the values of a key lie on its axis, from 0 to 1."""
+
+    title: str
+    values: tuple[Any, ...]  # low and high, or the choices
+    is_choice: bool = False
+    is_log: bool = False
+
+    def place(self, value: Any) -> float:
+        """Where a value lies; not a number where there is none."""
+        if value is None:
+            return float("nan")
+        if self.is_choice:
+            return [str(one) for one in self.values].index(str(value)) / max(1, len(self.values) - 1)
+        low, high, here = (float(np.log(one)) if self.is_log else float(one) for one in (*self.values, value))
+        return (here - low) / (high - low) if high > low else 0.5
+
+    def list_ticks(self) -> list[tuple[float, str]]:
+        return [(self.place(one), f"{one:.3g}" if isinstance(one, float) else str(one)) for one in self.values]
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder is that of a finished sweep."""
+    return (folder / SUMMARY_NAME).is_file() and (folder / TRIALS_NAME).is_file()
+
+
+def build_sweep(folder: Path) -> dict[str, Any]:
+    """What the template shows of a sweep: its name, summary, sentences, table and chart."""
+    rows = pyarrow.parquet.read_table(folder / TRIALS_NAME).to_pylist()
+    summary, space = read_json(folder / SUMMARY_NAME), read_stage_config(folder)["sweep"]["space"]
+    return {
+        "name": folder.resolve().name,
+        "summary": summary,
+        "found": describe_best(rows, summary),
+        "cost": describe_cost(rows, summary),
+        "table": build_trials(rows, space, summary),
+        "chart": draw_parallel(rows, build_scales(rows, space), folder.resolve().name),
+    }
+
+
+def describe_best(rows: Sequence[Row], summary: Row) -> str:
+    """Which trial is the best and by what."""
+    if not summary["best_objective"]:
+        return "No trial found a hidden task."
+    measure = (
+        "by V with a known factor"
+        if summary["objective"] == "known_factor"
+        else "by separation x (1 - NMI with the principal label)"
+    )
+    truth = (
+        "ground truth entered the sweep: an upper bound" if summary["uses_ground_truth"] else "no ground truth was read"
+    )
+    measure = f"{measure}; {truth}"
+    return f"Trial {summary['best']} is the best of {len(rows)}, with {summary['best_objective']:.3f} {measure}."
+
+
+def describe_cost(rows: Sequence[Row], summary: Row) -> str:
+    """How the trials ended, what they cost, and whether the objective went with what is known."""
+    ended = ", ".join(f"{count} {status}" for status, count in summary["trials"].items())
+    share = summary["steps"] / summary["full_grid_steps"]
+    text = f"Of {len(rows)} trials: {ended}. They took {summary['steps']:,} steps, {share:.0%} of the full grid's."
+    correlation = summary["scored_after_rank_correlation"]
+    if correlation is None or summary["objective"] == "known_factor":
+        return text
+    return (
+        f"{text} The rank correlation of the objective with V of the best known factor, which was scored afterwards, is "
+        f"{correlation:.2f} over {summary['scored_after_trials']} trials."
+    )
+
+
+def build_trials(rows: Sequence[Row], space: Row, summary: Row) -> Table:
+    """Every trial, best first."""
+    scored = any(row["scored_after_v_measure"] is not None for row in rows)
+    columns = [
+        text_column("Trial", "trial"),
+        *(Column(name, lambda row, name=name: _show(row[name])) for name in space),  # type: ignore[misc]
+        number_column("Objective", OBJECTIVE),
+        number_column("Steps", "step", "d"),
+        text_column("Ended", "status"),
+        number_column("Seconds", "seconds", ".0f"),
+    ]
+    if scored:
+        columns += [
+            text_column("Known factor", "scored_after_factor"),
+            number_column("V, after", "scored_after_v_measure"),
+        ]
+    marked = [{**row, "mark": "best" if row["trial"] == summary["best"] else ""} for row in rows]
+    return Table(
+        "trials", "Trials, best first; what is scored afterwards chose nothing", columns, marked, list(rows[0])
+    )
+
+
+def _show(value: Any) -> str:
+    return NONE if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def build_scales(rows: Sequence[Row], space: Row) -> dict[str, Scale]:
+    """The axis of each key that varied, and of the objective."""
+    scales = {}
+    for name, entry in space.items():
+        kind = next(one for one in ("uniform", "log", "integer", "choice") if one in entry)
+        title = f"{name.rsplit('.', 1)[-1]}\n{name.rsplit('.', 2)[-2]}"
+        scales[name] = Scale(title, tuple(entry[kind]), kind == "choice", kind == "log")
+    objectives = [row[OBJECTIVE] for row in rows if row[OBJECTIVE] is not None]
+    scales[OBJECTIVE] = Scale(OBJECTIVE, (0.0, max(objectives, default=0.0)))
+    return scales
+
+
+def draw_parallel(rows: Sequence[Row], scales: Mapping[str, Scale], name: str) -> Drawing:
+    """Parallel coordinates, the best trial last and so on top."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(max(WIDTH, 1.1 * len(scales)), 3.2), layout="constrained")
+        axes = figure.add_subplot()
+        for place, scale in enumerate(scales.values()):
+            _draw_axis(axes, place, scale)
+        for row in reversed(rows):
+            heights = [scale.place(row[key]) for key, scale in scales.items()]
+            is_best, is_whole = row is rows[0], row["status"] == "finished"
+            color = SERIES[1] if is_best else SERIES[0] if is_whole else FAINT
+            axes.plot(heights, color=color, linewidth=2.6 if is_best else 1.2, marker=".", alpha=1 if is_whole else 0.6)
+        axes.set_xticks(range(len(scales)), [scale.title for scale in scales.values()], fontsize=8)
+        axes.set_yticks([])
+        axes.set_ylim(-0.06, 1.1)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+        axes.tick_params(axis="x", length=0)
+    title = "Trials"
+    svg = render_svg(figure, CHART_NAME, f"Chart of sweep {name}. {title}. {CAPTION}")
+    return Drawing(title, CAPTION, svg, render_png(figure))
+
+
+def _draw_axis(axes: Axes, place: int, scale: Scale) -> None:
+    axes.axvline(place, color=LINE, linewidth=1)
+    for height, text in scale.list_ticks():
+        axes.text(place + 0.04, height, text, fontsize=7.5, color=INK, va="bottom")

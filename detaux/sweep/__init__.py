@@ -1,0 +1,1 @@
+"""Search over configs: many short trainings, judged without ground truth, by Ray Tune."""

@@ -1,0 +1,193 @@
+"""What a sweep leaves: best.yaml, which runs as it is, a row for each trial, and what it cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import yaml
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import spearmanr
+
+from detaux.config import Config
+from detaux.config.load import config_to_dict
+from detaux.config.sweep import SweepConfig
+from detaux.errors import NothingFoundError, UserError
+from detaux.runtime.files import atomic_path, read_json, write_json
+from detaux.runtime.progress import say
+from detaux.sweep.objective import uses_ground_truth
+from detaux.sweep.space import Dimension
+from detaux.sweep.trial import LOG_NAME, Account, Sweep
+
+BEST_NAME, TRIALS_NAME, SUMMARY_NAME = "best.yaml", "trials.parquet", "sweep.json"
+OUTPUTS = (BEST_NAME, TRIALS_NAME, SUMMARY_NAME)
+SHOWN_TRIALS = 10
+FEWEST_RANKED = 3  # trials, below which a rank correlation says nothing
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial's name, what its folder tells, and how it ended: finished, stopped (by ASHA), diverged or failed."""
+
+    name: str
+    account: Account
+    status: str
+
+    @property
+    def rank_key(self) -> tuple[bool, float]:
+        """Orders trials: those that trained to the end first, the best objective first."""
+        return self.status != "finished", -(self.account.objective or 0.0)
+
+    def to_row(self, space: Sequence[Dimension]) -> dict[str, Any]:
+        """A row of trials.parquet. What is scored afterwards, with a factor that training was not shown, is marked."""
+        one, (factor, v_measure) = self.account, self.account.factor or (None, None)
+        return {
+            "trial": self.name,
+            **{dimension.key: one.values.get(dimension.key) for dimension in space},
+            "objective": one.objective,
+            "step": one.step,
+            "status": self.status,
+            "seconds": one.seconds,
+            "attempts": one.attempts,
+            "error": one.error or None,
+            "scored_after_factor": factor,
+            "scored_after_v_measure": v_measure,
+        }
+
+
+def collect_trials(root: Path, errors: Mapping[str, str]) -> list[Trial]:
+    """The trials of a sweep by name, with what ended those that failed ("" for the others), in the order of `errors`."""
+    trials = []
+    for name, error in errors.items():
+        account = Account.load(root / "trials" / name)
+        status = account.status if account.is_final else "failed" if error else "stopped"
+        account.error = account.error or (error.strip().splitlines() or [""])[-1]
+        trials.append(Trial(name, account, status))
+    return trials
+
+
+def write_results(sweep: Sweep, space: Sequence[Dimension], trials: Sequence[Trial]) -> None:
+    """Leave best.yaml, trials.parquet and sweep.json; raises UserError, the table being written, where no trial finished."""
+    ranked = sorted(trials, key=lambda trial: trial.rank_key)
+    is_upper_bound = uses_ground_truth(sweep.config, space)
+    with atomic_path(sweep.root / TRIALS_NAME) as path:
+        marks = {"uses_ground_truth": str(is_upper_bound).lower()}
+        pyarrow.parquet.write_table(
+            build_table([one.to_row(space) for one in ranked]).replace_schema_metadata(marks), path
+        )
+    best = ranked[0]
+    if best.status != "finished":
+        raise UserError(
+            f"none of {len(trials)} trials trained to the end; {best.name} {best.status}: {best.account.error or 'see its log'} "
+            f"({sweep.root / 'trials' / best.name / LOG_NAME})."
+        )
+    with atomic_path(sweep.root / BEST_NAME) as path:
+        path.write_text(_format_best(sweep, best, is_upper_bound), encoding="utf-8")
+    write_json(sweep.root / SUMMARY_NAME, summarize(sweep, ranked, is_upper_bound))
+
+
+def build_table(rows: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
+    """Rows as columns; one whose values are of several types holds them as text."""
+    columns = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        kinds = {type(value) for value in values if value is not None}
+        if len(kinds - {int, float}) and len(kinds) > 1:
+            values = [None if value is None else str(value) for value in values]
+        elif kinds == {int, float}:
+            values = [None if value is None else float(value) for value in values]
+        columns[name] = values
+    return pyarrow.table(columns)
+
+
+def _format_best(sweep: Sweep, best: Trial, is_upper_bound: bool) -> str:
+    config = make_best_config(sweep, best)
+    mark = "; the sweep used ground truth: an upper bound" if is_upper_bound else ""
+    header = f"# The best of a sweep, trial {best.name}, {sweep.config.sweep.objective} {best.account.objective:.4f}{mark}.\n"
+    return header + yaml.safe_dump(config_to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def make_best_config(sweep: Sweep, best: Trial) -> Config:
+    """The config of a trial, as a run of its own beside the sweep's folder of trials, on the sweep's shards."""
+    config = sweep.make_config(best.account.values)
+    root = sweep.config.run.dir
+    return replace(
+        config,
+        run=replace(config.run, dir=f"{root}/best"),
+        data=replace(config.data, shards=config.data.shards or f"{root}/shards"),
+        sweep=SweepConfig(),
+    )
+
+
+def summarize(sweep: Sweep, ranked: Sequence[Trial], is_upper_bound: bool) -> dict[str, Any]:
+    """The contents of sweep.json. Steps are of both phases, a shared warm-up counted once; the rank correlation is Spearman's,
+    between the objective and the V-measure with a known factor, over the trials that have both."""
+    settings = sweep.config.sweep
+    steps = full = 0
+    for one in ranked:
+        phases = sweep.make_config(one.account.values).disentangle
+        if one.account.attempts:
+            steps += one.account.step + (0 if one.account.is_warm else phases.warmup.steps)
+        full += phases.warmup.steps + phases.main.steps
+    scored = [(one.account.objective, one.account.factor[1]) for one in ranked if one.account.factor]
+    varies = len(scored) >= FEWEST_RANKED and all(len(set(values)) > 1 for values in zip(*scored, strict=True))
+    statuses = [one.status for one in ranked]
+    return {
+        "objective": settings.objective,
+        "uses_ground_truth": is_upper_bound,
+        "best": ranked[0].name,
+        "best_objective": ranked[0].account.objective,
+        "trials": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
+        "steps": steps,
+        "full_grid_steps": full,
+        "scored_after_rank_correlation": float(spearmanr(scored).statistic) if varies else None,
+        "scored_after_trials": len(scored),
+    }
+
+
+def print_results(root: Path, best: str) -> None:
+    """Print the best trials, what the sweep cost and the next command, in which the best config is called `best`.
+
+    Raises NothingFoundError where the best trial found no task.
+    """
+    table = pyarrow.parquet.read_table(root / TRIALS_NAME)
+    summary = read_json(root / SUMMARY_NAME)
+    _print_table(table.to_pylist()[:SHOWN_TRIALS])
+    ended = ", ".join(f"{count} {status}" for status, count in summary["trials"].items())
+    share = summary["steps"] / summary["full_grid_steps"]
+    say(f"sweep: {table.num_rows} trials: {ended}; {summary['steps']} steps, {share:.0%} of the full grid's")
+    if summary["scored_after_rank_correlation"] is not None:
+        say(
+            f"sweep: rank correlation of the objective with V of the best known factor, scored afterwards: "
+            f"{summary['scored_after_rank_correlation']:.2f} over {summary['scored_after_trials']} trials"
+        )
+    if summary["uses_ground_truth"]:
+        say("sweep: it used ground truth; the best config is an upper bound")
+    if not summary["best_objective"]:
+        raise NothingFoundError(
+            f"no trial of the sweep found a hidden task; train longer (disentangle.main.steps) or vary other keys, in another "
+            f"run.dir than {root}."
+        )
+    say(f"sweep: wrote {root / BEST_NAME}. Next: detaux run {best}")
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    console = Console()
+    hidden = [name for name in ("attempts", "error", "scored_after_factor") if not any(row[name] for row in rows)]
+    names = [name for name in rows[0] if name not in (*hidden, "attempts", "error")]
+    table = Table(title="best trials")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(_format(row[name]) for name in names))
+    if console.is_terminal:
+        console.print(table, markup=False)
+    else:  # a pipe has no width
+        Console(width=40 * len(names)).print(table, markup=False)
+
+
+def _format(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,268 @@
+"""The driver: shards once, then trials by Ray Tune, then the tables; the same command goes on after a kill."""
+
+import logging
+import math
+import os
+import shlex
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from detaux.config import NEUTRAL_KEYS, Config, dump_config, load_config
+from detaux.config.load import get_value, iterate_fields
+from detaux.config.location import find_folder
+from detaux.data.schema import MANIFEST_NAME, read_manifest
+from detaux.errors import InterruptedRunError, UserError
+from detaux.pipeline import Job, make_shards
+from detaux.report.build import build_report
+from detaux.runtime.files import lock_folder
+from detaux.runtime.progress import say
+from detaux.runtime.ranks import read_place
+from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, write_record
+from detaux.runtime.signals import interrupt_by_signals
+from detaux.sweep.objective import GROUND_TRUTH, uses_ground_truth
+from detaux.sweep.results import BEST_NAME, OUTPUTS, collect_trials, print_results, write_results
+from detaux.sweep.space import Dimension
+from detaux.sweep.trial import Sweep, run_trial
+
+CONFIG_NAME, TUNE_NAME = "config.yaml", "tune"
+SPARE_CPUS = 16  # logical, of a Ray that starts here: a trial that ASHA stopped may keep its share
+FEWEST_BY_CHANCE, MOST_BY_CHANCE = 3, 10  # trials that TPE draws by chance before it models
+# read when Ray is imported: no notebook tables, no copies of what trial.json holds, no working folder of its own
+SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> None:
+    """Run or finish the sweep over `space` in `run.dir`; leaves best.yaml, trials.parquet and sweep.json there.
+
+    Raises UserError before Ray starts where a package is missing or the folder holds another sweep, NothingFoundError where the
+    best trial found nothing.
+    """
+    _check_sweep(config)
+    _check_packages()
+    job = Job(config, arguments)
+    root = job.root.absolute()
+    if uses_ground_truth(config, space):
+        say("sweep: it uses ground truth (sweep.objective or pairs.partner); the best config is an upper bound")
+    root.mkdir(parents=True, exist_ok=True)
+    with lock_folder(root):
+        _check_folder(config, root)
+        shards = _make_shards(job)
+        hashes = hash_inputs({"manifest": Path(shards) / MANIFEST_NAME}) if find_folder(shards) else {}
+        if is_done(root, compute_inputs_hash("sweep", config, hashes)):
+            say(f"sweep: unchanged, {root} is kept.")
+        else:
+            started = time.time()
+            dump_config(config, root / CONFIG_NAME)
+            sweep = Sweep(config, root, shards, Path.cwd())
+            write_results(sweep, space, collect_trials(root, _tune(sweep, space)))
+            write_record(root, "sweep", config, hashes, list(OUTPUTS), started)
+            say(f"sweep: wrote {build_report([root], root / 'report', config.report)}")
+        print_results(root, shlex.quote(str(job.root / BEST_NAME)))
+
+
+def _check_sweep(config: Config) -> None:
+    if read_place()[2] > 1:
+        raise UserError("detaux sweep starts its own processes; start it once, without a launcher of ranks.")
+    sweep, steps = config.sweep, config.disentangle.main.steps
+    is_asha = sweep.scheduler == "asha"
+    faults = {
+        f"model.restarts={config.model.restarts} and sweep.scheduler=asha do not go together, since rungs are steps of one "
+        "training; set model.restarts=1 or sweep.scheduler=none": is_asha and config.model.restarts > 1,
+        f"sweep.first_rung={sweep.first_rung} is not below disentangle.main.steps={steps}, so that sweep.scheduler=asha would "
+        "stop nothing; lower it or set sweep.scheduler=none": is_asha and sweep.first_rung >= steps,
+        f"sweep.gpus={sweep.gpus:g} is above 1 and no whole number": sweep.gpus > 1 and sweep.gpus % 1,
+        "run.device=cuda and sweep.gpus=0 do not go together; give each trial a GPU or a fraction of one": (
+            config.run.device == "cuda" and not sweep.gpus
+        ),
+    }
+    for sentence, is_fault in faults.items():
+        if is_fault:
+            raise UserError(f"{sentence}.")
+
+
+def _check_packages() -> None:
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        import optuna
+        import ray.tune  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError(f"detaux sweep needs the package {error.name}; run `pip install 'detaux[sweep]'`.") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # a trial that failed is announced here, and its traceback lies in its log.txt
+    controller = logging.getLogger("ray.tune.execution.tune_controller")
+    controller.addFilter(lambda record: not record.getMessage().startswith("Trial task failed"))
+
+
+def _check_folder(config: Config, root: Path) -> None:
+    """Refuse a folder that holds anything but this sweep."""
+    path = root / CONFIG_NAME
+    if not path.is_file():
+        foreign = [name for name in ("disentangle", "discover", "multitask") if (root / name).exists()]
+        if foreign:
+            raise UserError(
+                f"run.dir={root} holds {foreign[0]} of a run and is no folder of a sweep; set another run.dir."
+            )
+        return
+    had = load_config(path)
+    for dotted, _, _ in iterate_fields():
+        old, new = get_value(had, dotted), get_value(config, dotted)
+        if old != new and dotted not in NEUTRAL_KEYS:
+            raise UserError(
+                f"run.dir={root} holds a sweep with {dotted}={old}, and the config says {new}; set another run.dir."
+            )
+
+
+def _make_shards(job: Job) -> str:
+    """What data.shards is to the trials: the set that the config names, or the one built here."""
+    given = job.config.data.shards
+    folder = find_folder(given) if given else (job.root / "shards").absolute()
+    if folder is None:
+        return str(given)
+    if not given:
+        make_shards(job.config, folder, f"detaux sweep {job.arguments}")
+    elif not (folder / MANIFEST_NAME).is_file():
+        raise UserError(f"{folder / MANIFEST_NAME} does not exist; data.shards names no shard set.")
+    if job.config.sweep.objective in GROUND_TRUTH and not read_manifest(folder).factors:
+        raise UserError(f"sweep.objective={job.config.sweep.objective} needs known factors, and {folder} has none.")
+    return str(folder.absolute())
+
+
+def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
+    """Run the trials that are not done; the names of all, in the order they were drawn, with what ended those that failed.
+
+    Raises InterruptedRunError where Ctrl-C, SIGTERM or SIGUSR1 stopped them.
+    """
+    import ray
+    from ray import tune
+
+    settings = sweep.config.sweep
+    trainable = tune.with_resources(_make_trainable(sweep), {"cpu": settings.cpus, "gpu": settings.gpus})
+    state = sweep.root / TUNE_NAME
+    try:
+        _start_ray(settings)
+        if any(state.glob("experiment_state-*.json")):
+            say("sweep: goes on with the trials that are not finished")
+            tuner = tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
+        else:
+            shutil.rmtree(state, ignore_errors=True)  # of a driver killed before it knew of a trial
+            tuner = _build_tuner(sweep, space, trainable)
+        with interrupt_by_signals() as request:  # Ray's own handler of SIGTERM would end the process at once
+            found = tuner.fit()
+        if found.num_terminated + found.num_errors < settings.trials:
+            raise InterruptedRunError(request.received or signal.SIGINT, "the trials that are finished")
+        ended = [found[index] for index in range(len(found))]
+        return {Path(one.path).name: str(one.error or "") for one in ended}
+    finally:
+        ray.shutdown()
+
+
+def _start_ray(settings: Any) -> None:
+    """Join the Ray that RAY_ADDRESS names, or start one here with more logical CPUs than the trials can hold."""
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+        return
+    cpus = math.ceil(settings.trials * (1 + settings.retries) * max(1.0, settings.cpus)) + SPARE_CPUS
+    ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
+    gpus = ray.cluster_resources().get("GPU", 0)
+    if gpus < settings.gpus:  # the trials would wait for ever; a cluster may grow
+        raise UserError(f"sweep.gpus={settings.gpus:g} and Ray finds {gpus:g} GPUs here; lower it, or set RAY_ADDRESS.")
+
+
+def _make_trainable(sweep: Sweep) -> Callable[[dict[str, Any]], None]:
+    def trial(config: dict[str, Any]) -> None:  # Tune asks for this name
+        from ray import tune
+
+        def report(step: int, objective: float) -> None:
+            tune.report({"step": step, "objective": objective})
+
+        run_trial(config, sweep, tune.get_context().get_trial_id(), report)
+
+    return trial
+
+
+def _build_tuner(sweep: Sweep, space: Sequence[Dimension], trainable: Any) -> Any:
+    from functools import partial
+
+    import optuna
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
+    from detaux.sweep.space import suggest_values
+
+    settings, seed = sweep.config.sweep, sweep.config.run.seed
+    if settings.searcher == "tpe":
+        by_chance = min(MOST_BY_CHANCE, max(FEWEST_BY_CHANCE, settings.trials // 4))
+        sampler: Any = optuna.samplers.TPESampler(seed=seed, n_startup_trials=by_chance)
+    else:
+        sampler = optuna.samplers.RandomSampler(seed=seed)
+    scheduler: Any = FIFOScheduler()
+    if sweep.list_rungs():
+        scheduler = ASHAScheduler(
+            time_attr="step",
+            metric="objective",
+            mode="max",
+            grace_period=settings.first_rung,
+            max_t=sweep.config.disentangle.main.steps,
+            reduction_factor=settings.reduction,
+            stop_last_trials=False,
+        )
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=OptunaSearch(
+                partial(suggest_values, space),
+                metric="objective",
+                mode="max",
+                sampler=sampler,
+            ),
+            scheduler=scheduler,
+            num_samples=settings.trials,
+            max_concurrent_trials=settings.concurrent,
+            trial_dirname_creator=_name_folder,
+        ),
+        run_config=tune.RunConfig(
+            name=TUNE_NAME,
+            storage_path=str(sweep.root),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=settings.retries),
+            callbacks=[_make_announcer()],
+        ),
+    )
+
+
+def _make_announcer() -> Any:
+    from ray import tune
+
+    class Announcer(tune.Callback):
+        """Says what the trials report, a line each time."""
+
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
+            if "objective" in result:
+                say(f"sweep: trial {trial.trial_id}: objective {result['objective']:.4f} after {result['step']} steps")
+
+        def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            say(f"sweep: trial {trial.trial_id} failed and is tried again; its log.txt tells why")
+
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            say(f"sweep: trial {trial.trial_id} failed; its log.txt tells why")
+
+    return Announcer()
+
+
+def _name_folder(trial: Any) -> str:
+    return trial.trial_id

@@ -1,0 +1,89 @@
+"""Trials in this process that share a warm-up, beside one that trains its own."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from detaux.config import load_config
+from detaux.config.load import change_config
+from detaux.disentangle.restarts import MODEL_FILE
+from detaux.errors import UserError
+from detaux.pipeline import run_stages
+from detaux.sweep import trial
+from detaux.sweep.trial import Account, Sweep, run_trial
+from detaux.sweep.warmup import SharedWarmup, strip_config
+from shards.build import build_shards
+
+MARGIN = "losses.distance.margin"
+
+
+@pytest.fixture
+def sweep(tiny, tmp_path):
+    config = load_config(tiny, ["sweep.scheduler=none", "disentangle.main.steps=20"])
+    build_shards(config, tmp_path / "shards")
+    return Sweep(config, tmp_path, str(tmp_path / "shards"), tmp_path)
+
+
+def run(sweep, name, values):
+    run_trial(values, sweep, name, lambda step, objective: None)
+    folder = sweep.root / "trials" / name
+    return Account.load(folder), load_file(folder / "disentangle" / MODEL_FILE), (folder / "log.txt").read_text()
+
+
+def test_trial_on_a_shared_warmup_ends_with_the_weights_of_one_that_trained_its_own(sweep):
+    first, _, log = run(sweep, "first", {MARGIN: 0.2})
+    assert (first.is_warm, "goes on from" in log) == (False, False)
+    second, weights, log = run(sweep, "second", {MARGIN: 1.5})
+    assert (second.is_warm, "goes on from step 40" in log) == (True, True)
+    run_stages(("disentangle",), sweep.make_job(sweep.root / "alone", {MARGIN: 1.5}))
+    alone = load_file(sweep.root / "alone" / "disentangle" / MODEL_FILE)
+    assert all(torch.equal(weights[name], alone[name]) for name in alone)
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "is_shared"),
+    [
+        (MARGIN, 0.3, True),
+        ("losses.schedule.beta1.middle", 0.3, True),
+        ("losses.weights.consistency", 3.0, True),
+        ("pairs.walk", 0, True),
+        ("disentangle.main.lr", 1e-3, True),
+        ("discover.min_samples", 4, True),
+        ("losses.weights.reconstruction", 3.0, False),
+        ("losses.reconstruction.form", "sum", False),
+        ("model.subspaces", 4, False),
+        ("disentangle.warmup.lr", 1e-3, False),
+        ("disentangle.clip", 2.0, False),
+        ("data.noise", 0.1, False),
+        ("run.seed", 1, False),
+    ],
+)
+def test_trials_share_a_warmup_exactly_where_they_differ_in_keys_of_the_main_phase(sweep, dotted, value, is_shared):
+    one, other = (
+        SharedWarmup(sweep.root, sweep.make_job(sweep.root / "t", values)) for values in ({}, {dotted: value})
+    )
+    assert (one.path == other.path) == is_shared
+
+
+def test_stripped_config_trains_the_same_warmup(sweep):
+    changed = change_config(sweep.config, {MARGIN: 0.3, "pairs.walk": 0, "disentangle.main.lr": 1e-3}, "test")
+    assert strip_config(changed) == strip_config(sweep.config)
+    assert strip_config(changed).disentangle.warmup == sweep.config.disentangle.warmup
+
+
+def test_warmup_of_a_trial_that_fails_is_free_for_the_next(sweep, monkeypatch):
+    def fail(stages, job):
+        raise UserError("no.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "run_stages", fail)
+        with pytest.raises(RuntimeError):
+            run_trial({}, sweep, "failed", lambda step, objective: None)
+    assert not run(sweep, "next", {})[0].is_warm
+
+
+def test_several_restarts_share_no_warmup(sweep):
+    job = sweep.make_job(sweep.root / "t", {"model.restarts": 2})
+    warmup = SharedWarmup(sweep.root, job)
+    assert warmup.path is None
+    assert not warmup.take()
