@@ -3,6 +3,7 @@ real processes for ranks."""
 
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# a shell's background job begins with SIGINT ignored, and so would every process of a test
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("suite")

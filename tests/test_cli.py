@@ -391,7 +391,6 @@ def test_interrupt_before_training_ends_with_130():
     code = """
 import os, signal
 from detaux import cli
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 cli.COMMANDS["doctor"] = lambda parsed: os.kill(os.getpid(), signal.SIGINT)
 raise SystemExit(cli.run_command(["doctor"]))
 """

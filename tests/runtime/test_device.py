@@ -46,4 +46,5 @@ print(before, read_peak_bytes(torch.device("cpu")))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, after = map(int, result.stdout.split())
-    assert 1.5 * before < after < 2.5 * before
+    # the peak of a new process begins with that of the one it was forked from
+    assert before < after < 2.5 * before
