@@ -7,11 +7,12 @@ CONFIG ?= configs/quickstart.yaml
 KEYS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser demo demo-seeds results lint test bench profile
+.PHONY: help setup setup-dev browser demo demo-seeds results lint test test-slow bench profile
 
 help:
 	@echo "make demo        images -> hidden task -> report, in runs/demo"
 	@echo "make test        lint, types, import contracts and the test suite"
+	@echo "make test-slow   the tests that take minutes: sweeps on Ray, some launchers"
 	@echo "make demo-seeds  the demo's discovery over several seeds (SEEDS='0 1 2 3 4')"
 	@echo "make results     the tables of docs/results.md"
 	@echo "make bench       every benchmark, one after the other; rows go to benchmarks/results.csv"
@@ -58,6 +59,10 @@ lint: setup-dev
 
 test: lint browser
 	$(BIN)/python -m pytest
+
+# Ray clusters and some launchers, which would take the default run past a quarter of an hour.
+test-slow: setup-dev
+	$(BIN)/python -m pytest -m slow
 
 bench: setup-dev
 	$(BIN)/python benchmarks/bench_stream.py

@@ -123,6 +123,7 @@ def test_killed_training_goes_on_in_its_wandb_run_with_every_line_once(tmp_path,
     assert steps == [line["step"] for line in read_metrics(folder)] == list(range(2, 421, 2))
 
 
+@pytest.mark.slow
 def test_two_ranks_are_one_wandb_run_of_the_first(tmp_path, wandb_offline, read_history, start_ranks):
     config, folder = tmp_path / "config.yaml", tmp_path / "scenes"
     config.write_text("{}")

@@ -34,6 +34,7 @@ def test_workers_train_together_in_the_folder_of_the_command(run, tmp_path):
     assert json.loads((tmp_path / "run" / "disentangle" / "record.json").read_text())["facts"]["ranks"] == 2
 
 
+@pytest.mark.slow
 def test_mistake_of_the_user_is_told_and_ends_the_command(run):
     exit_code, output = run("disentangle.main.batch_size=5")
     assert exit_code == 1

@@ -10,6 +10,8 @@ import yaml
 
 from detaux.launch import Launch, find_template, render_launch
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -12,6 +12,8 @@ import pytest
 from detaux.config import load_config
 from detaux.config.load import get_value
 
+pytestmark = pytest.mark.slow  # each test starts a Ray
+
 MICRO_BATCHES = "disentangle.micro_batches"  # 3 parts of a batch of 8 cannot be: such a trial fails
 SPACE = f"{{losses.distance.margin: {{log: [0.1, 2]}}, {MICRO_BATCHES}: {{choice: [1, 1, 1, 3]}}}}"
 
