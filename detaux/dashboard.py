@@ -82,7 +82,8 @@ def find_stage(run: Path) -> Path:
 
 def read_trainings(stage: Path) -> list[Training]:
     """The trainings of a stage's folder and of its restarts that have a line, in their order."""
-    restarts = sorted(stage.glob("restart_*"), key=lambda folder: int(folder.name.rpartition("_")[2]))
+    numbered = [folder for folder in stage.glob("restart_*") if folder.name.removeprefix("restart_").isdecimal()]
+    restarts = sorted(numbered, key=lambda folder: int(folder.name.removeprefix("restart_")))
     return [
         Training(folder, f"{stage.name}/{folder.name}" if folder != stage else stage.name, lines)
         for folder in (stage, *restarts)

@@ -42,13 +42,15 @@ def _log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]
     facts = {name: record[name] for name in ("inputs", "inputs_hash", "commit")}
     run = begin_run(config, stage, folder, is_new=stage != "disentangle")
     step = read_state(folder)["step"]
-    for name, path in inputs.items():
-        log_use(run, build_artefact(config, "shards" if name == "manifest" else name, [path], {}))
-    for name, paths in list_artefacts(config, stage, folder).items():
-        run.log_artifact(build_artefact(config, name, paths, facts))
-    if shown := {"discover": show_discovery, "multitask": show_accuracies}.get(stage):
-        run.log(shown(folder))
-    end_run(run, folder, step)
+    try:
+        for name, path in inputs.items():
+            log_use(run, build_artefact(config, "shards" if name == "manifest" else name, [path], {}))
+        for name, paths in list_artefacts(config, stage, folder).items():
+            run.log_artifact(build_artefact(config, name, paths, facts))
+        if shown := {"discover": show_discovery, "multitask": show_accuracies}.get(stage):
+            run.log(shown(folder))
+    finally:
+        end_run(run, folder, step)
 
 
 def list_artefacts(config: Config, stage: str, folder: Path) -> dict[str, list[Path]]:

@@ -138,6 +138,17 @@ def test_piped_output_is_one_frame_in_plain_letters_where_the_encoding_has_no_ot
     assert b"\x1b" not in result.stdout
 
 
+def test_folder_of_no_restart_and_line_of_no_object_are_passed_over(tmp_path, capsys):
+    write_lines(tmp_path / "disentangle", [100])
+    write_lines(tmp_path / "disentangle" / "restart_old", [300])
+    with (tmp_path / "disentangle" / "metrics.jsonl").open("a") as stream:
+        stream.write("[1]\n")
+    assert run_command(["watch", str(tmp_path), "--once"]) == 0
+    shown = capsys.readouterr().out
+    assert "step 100 of 400" in shown
+    assert "restart_old" not in shown
+
+
 def test_run_without_lines_exits_2_with_one_sentence(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     for run, expected in (("none", "is no run folder"), ("run", "has no line of metrics.jsonl yet")):

@@ -200,6 +200,8 @@ def _merge(merged: Any, layers: Sequence[tuple[str, str, Any]]) -> Config:
         try:
             if wrong_bool or wrong_float or value == MISSING:
                 raise ValueError(dotted)
+            if entry.name in MAPPINGS:  # a mapping replaces the one before, and adds nothing to it
+                merged = OmegaConf.merge(merged, _nest(dotted, None))
             merged = OmegaConf.merge(merged, _nest(dotted, value))
             resolved = OmegaConf.select(merged, dotted, throw_on_missing=True)
         except (OmegaConfBaseException, ValueError, TypeError):

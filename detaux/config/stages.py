@@ -22,6 +22,10 @@ NEUTRAL_KEYS = (
     "track.tensorboard",
     "track.project",
     "track.group",
+    "sweep.concurrent",
+    "sweep.cpus",
+    "sweep.gpus",
+    "sweep.retries",
 )
 
 # Keys that fewer stages read than read their section.

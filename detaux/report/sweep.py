@@ -41,7 +41,9 @@ class Scale:
         if value is None:
             return float("nan")
         if self.is_choice:
-            return [str(one) for one in self.values].index(str(value)) / max(1, len(self.values) - 1)
+            # a column of the table has one type: 1 comes back as 1.0 beside .5, and as "1" beside a word
+            place = next(index for index, one in enumerate(self.values) if one == value or str(one) == value)
+            return place / max(1, len(self.values) - 1)
         low, high, here = (float(np.log(one)) if self.is_log else float(one) for one in (*self.values, value))
         return (here - low) / (high - low) if high > low else 0.5
 

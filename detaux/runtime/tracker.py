@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -67,6 +68,8 @@ class MetricsLog:
             method(argument)
         except Exception as error:
             self._mirrors.remove(mirror)
+            with suppress(Exception):  # what it has so far is to be kept
+                mirror.close(error)
             log.warning("%s has failed and gets no more lines, while %s does: %r", mirror.name, METRICS_NAME, error)
 
     def __enter__(self) -> "MetricsLog":
@@ -88,9 +91,12 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
-            lines.append(json.loads(text))
+            line = json.loads(text)
         except ValueError:
             break
+        if not isinstance(line, dict):
+            break
+        lines.append(line)
     return lines
 
 

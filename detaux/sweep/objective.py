@@ -4,7 +4,6 @@ A row is a candidate in the form of discovery.json.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ class Judge:
     """Computes the objective of a model as it is; the data it judges on are read once."""
 
     def __init__(self, config: Config, shards: Path) -> None:
-        self.config = replace(config, discover=replace(config.discover, stability_samples=0))
+        self.config = config
         self.manifest, self.device = read_manifest(shards), select_device(config.run)
         self.split = load_split(shards, "train", config.data, self.device)
         self.pairs = draw_judging_pairs(self.split, config)

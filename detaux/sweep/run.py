@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from detaux.config import NEUTRAL_KEYS, Config, dump_config, load_config
+from detaux.config import NEUTRAL_KEYS, STAGE_SECTIONS, Config, dump_config, load_config
 from detaux.config.load import get_value, iterate_fields
 from detaux.config.location import find_folder
 from detaux.data.schema import MANIFEST_NAME, read_manifest
@@ -65,8 +65,8 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
             dump_config(config, root / CONFIG_NAME)
             sweep = Sweep(config, root, shards, Path.cwd())
             write_results(sweep, space, collect_trials(root, _tune(sweep, space)))
-            write_record(root, "sweep", config, hashes, list(OUTPUTS), started)
             say(f"sweep: wrote {build_report([root], root / 'report', config.report)}")
+            write_record(root, "sweep", config, hashes, list(OUTPUTS), started)
         print_results(root, shlex.quote(str(job.root / BEST_NAME)))
 
 
@@ -117,7 +117,7 @@ def _check_folder(config: Config, root: Path) -> None:
     had = load_config(path)
     for dotted, _, _ in iterate_fields():
         old, new = get_value(had, dotted), get_value(config, dotted)
-        if old != new and dotted not in NEUTRAL_KEYS:
+        if old != new and dotted not in NEUTRAL_KEYS and dotted.split(".")[0] in STAGE_SECTIONS["sweep"]:
             raise UserError(
                 f"run.dir={root} holds a sweep with {dotted}={old}, and the config says {new}; set another run.dir."
             )
@@ -128,7 +128,9 @@ def _make_shards(job: Job) -> str:
     given = job.config.data.shards
     folder = find_folder(given) if given else (job.root / "shards").absolute()
     if folder is None:
-        return str(given)
+        raise UserError(
+            f"data.shards={given} is no folder, and the trials of a sweep read their shards from one; copy it."
+        )
     if not given:
         make_shards(job.config, folder, f"detaux sweep {job.arguments}")
     elif not (folder / MANIFEST_NAME).is_file():

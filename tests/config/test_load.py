@@ -194,3 +194,10 @@ def test_config_read_back_may_name_a_file_that_has_gone(tmp_path):
     assert load_config(tmp_path / "config.yaml") == config
     with pytest.raises(UserError, match=r"gone\.safetensors does not exist"):
         check_together(config)
+
+
+def test_mapping_of_a_later_layer_replaces_the_one_before(tmp_path):
+    file = tmp_path / "sweep.yaml"
+    file.write_text("sweep: {space: {model.latent: {integer: [4, 8]}, pairs.walk: {choice: [0, 2]}}}")
+    loaded = load_config(file, ["sweep.space={model.latent: {choice: [4, 8]}}"])
+    assert loaded.sweep.space == {"model.latent": {"choice": [4, 8]}}

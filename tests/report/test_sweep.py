@@ -34,6 +34,8 @@ def test_axis_places_values_like_its_scale():
     assert Scale("", (0.1, 10.0), is_log=True).place(1.0) == pytest.approx(0.5)
     assert Scale("", (2, 6)).place(3) == 0.25
     assert Scale("", ("a", "b", "c"), is_choice=True).place("b") == 0.5
+    assert Scale("", (0.5, 1, 2), is_choice=True).place(1.0) == 0.5  # as a column of one type gives 1 back
+    assert Scale("", ("none", 1), is_choice=True).place("1") == 1
     assert math.isnan(Scale("", (0.0, 1.0)).place(None))
     assert Scale("", (0.0, 0.0)).place(0.0) == 0.5
     assert Scale("", (4,), is_choice=True).list_ticks() == [(0.0, "4")]

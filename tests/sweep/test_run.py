@@ -164,6 +164,7 @@ def test_missing_package_is_told_with_the_line_that_installs_it(tiny, run_sweep,
         (("sweep.objective=accuracy",), "discovery|known_factor"),
         (("sweep.objective=known_factor", "data.source=digits", "data.side=8"), "needs known factors"),
         (("data.shards={tmp}/none",), "none/manifest.json does not exist"),
+        (("data.shards=https://localhost/none",), "is no folder, and the trials of a sweep read their shards from one"),
     ],
 )
 def test_mistake_is_told_in_one_sentence_with_code_2(tiny, run_sweep, tmp_path, keys, sentence):
