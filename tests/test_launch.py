@@ -25,7 +25,7 @@ from detaux.launch import PLACES, TARGETS, Launch, explain_ranks, find_template,
 ROOT = Path(__file__).parents[1]
 CONFIG = "configs/paper/shapes3d.yaml"
 KEYS = ["run.dir=/shared/runs/a b's", "multitask.weights=[0.1,0.3]", "disentangle.main.batch_size=512"]
-NODES = (1, 4, 64)
+NODES = (pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(64, marks=pytest.mark.slow))
 GPUS = 8
 SHELL = [target for target, name in TARGETS.items() if not name.endswith(".yaml")]
 KUBERNETES = [target for target in TARGETS if target not in SHELL]

@@ -88,6 +88,7 @@ def test_run_leaves_artefacts_from_shards_to_classifier_pictures_and_tables(tmp_
     assert capsys.readouterr().out.count("unchanged") == 4
 
 
+@pytest.mark.slow
 def test_killed_training_goes_on_in_its_wandb_run_with_every_line_once(tmp_path, wandb_offline, read_history):
     keys = ("track.wandb=offline", "model.restarts=1", "disentangle.main.steps=400")
     assert run("disentangle", tmp_path, *keys) == 2  # no shards yet

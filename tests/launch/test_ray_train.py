@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each test starts a Ray
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch" / "ray_train.py"
 
@@ -34,7 +36,6 @@ def test_workers_train_together_in_the_folder_of_the_command(run, tmp_path):
     assert json.loads((tmp_path / "run" / "disentangle" / "record.json").read_text())["facts"]["ranks"] == 2
 
 
-@pytest.mark.slow
 def test_mistake_of_the_user_is_told_and_ends_the_command(run):
     exit_code, output = run("disentangle.main.batch_size=5")
     assert exit_code == 1

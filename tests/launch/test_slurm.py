@@ -89,6 +89,7 @@ def test_job_signalled_before_its_time_limit_checkpoints_and_goes_back_into_the_
     assert (tmp_path / "requeued").read_text() == f"{os.getpid()}\n"
 
 
+@pytest.mark.slow
 def test_job_of_an_array_trains_with_its_own_seed_in_its_own_folder(submit, tmp_path):
     process = submit("run.seed={task}", "run.dir=runs/seed-{task}", SLURM_ARRAY_TASK_ID="3")
     output, _ = process.communicate(timeout=120)

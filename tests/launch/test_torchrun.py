@@ -65,6 +65,7 @@ def start(folder, arguments, prefix=(), **variables):
     )
 
 
+@pytest.mark.slow
 def test_two_hosts_take_the_steps_of_two_ranks_on_one(tmp_path, arguments, hosts, read_losses):
     one = start(tmp_path, arguments, RANKS="2", RUN="one")
     output, _ = one.communicate(timeout=120)
@@ -90,6 +91,7 @@ def test_two_hosts_take_the_steps_of_two_ranks_on_one(tmp_path, arguments, hosts
     assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_launch_command_starts_the_script_with_ranks_of_this_machine(tmp_path, arguments):
     command = [sys.executable, "-m", "detaux", "launch", "torchrun", *arguments, "gpus=2", "run.dir=two"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
