@@ -71,6 +71,17 @@ def _round(scores: Scores) -> Scores:
     return {name: None if value is None else round(value, 6) for name, value in scores.items()}
 
 
+def score_separation(one: Candidate, seed: int) -> float:
+    """The candidate's separation; it is scored with the silhouette and the validity it is made of, unless it was before."""
+    separation = one.scores.get("separation")
+    if separation is None:
+        silhouette = compute_silhouette(one.points_ND, one.clusters, seed)
+        validity = compute_validity(one.points_ND, one.clusters, seed)
+        separation = compute_separation(silhouette, validity, one.clusters)
+        one.scores |= {"silhouette": silhouette, "validity": validity, "separation": separation}
+    return separation
+
+
 def cluster_subspaces(embeddings: Embeddings, indices: Sequence[int], config: Config) -> list[Candidate]:
     """Each of the subspaces [N, D] clustered alone."""
     found = []
@@ -101,9 +112,6 @@ def build_candidates(embeddings: Embeddings, free: Sequence[int], config: Config
         return compute_dependence(first.clusters.labels, second.clusters.labels)
 
     def separate(one: Candidate) -> float:
-        points, clusters = one.points_ND, one.clusters
-        return compute_separation(
-            compute_silhouette(points, clusters, seed), compute_validity(points, clusters, seed), clusters
-        )
+        return score_separation(one, seed)
 
     return merge_greedily(alone, depend, join, separate, discover.merge_threshold)

@@ -16,12 +16,11 @@ from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.data.schema import Manifest
 from detaux.data.split import Split
-from detaux.discover.candidate import Candidate, Recluster, Scores
+from detaux.discover.candidate import Candidate, Recluster, Scores, score_separation
 from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.dependence import compare_labels, compare_with_factor
 from detaux.discover.embed import Embeddings
-from detaux.discover.separation import MOST_POINTS, compute_separation, compute_silhouette
-from detaux.discover.validity import compute_validity
+from detaux.discover.separation import MOST_POINTS
 from detaux.losses.distance import distance_loss
 from detaux.losses.oracle import compute_normalizer
 
@@ -163,15 +162,11 @@ def score_candidates(
 
 def score_clusters(one: Candidate, split: Split, manifest: Manifest, config: Config) -> None:
     """Scores of a clustering alone, its relation to the principal label, and to known factors, which no rule reads."""
-    silhouette = compute_silhouette(one.points_ND, one.clusters, config.run.seed)
-    validity = compute_validity(one.points_ND, one.clusters, config.run.seed)
+    score_separation(one, config.run.seed)
     recluster = one.recluster or partial(_cluster_rows, one.points_ND, config.discover)
     found = one.clusters.class_labels
     one.principal = compare_labels(found, split.labels.cpu().numpy())
     one.scores |= {
-        "silhouette": silhouette,
-        "separation": compute_separation(silhouette, validity, one.clusters),
-        "validity": validity,
         "stability": compute_stability(one.clusters, recluster, config.discover.stability_samples, config.run.seed),
         "principal_ami": one.principal["ami"],
     }
