@@ -37,37 +37,15 @@ READ_BY = {
 
 STAGES = ("shards", "disentangle", "discover", "multitask", "report")  # in the order they run
 
+TRAINING = ("run", "data", "pairs", "model", "losses", "disentangle", "engine")
+
 # What each stage reads: its help lists these sections, and its inputs hash covers them.
 STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
     "shards": ("data",),
-    "disentangle": ("run", "data", "pairs", "model", "losses", "disentangle", "engine", "track"),
+    "disentangle": (*TRAINING, "track"),
     "discover": ("run", "data", "pairs", "model", "losses", "discover", "report", "track"),
     "multitask": ("run", "data", "multitask", "engine", "track"),
     "report": ("run", "report"),
-    "run": (
-        "run",
-        "data",
-        "pairs",
-        "model",
-        "losses",
-        "disentangle",
-        "engine",
-        "discover",
-        "multitask",
-        "report",
-        "track",
-    ),
-    "sweep": (
-        "run",
-        "data",
-        "pairs",
-        "model",
-        "losses",
-        "disentangle",
-        "engine",
-        "discover",
-        "report",
-        "track",
-        "sweep",
-    ),
+    "run": (*TRAINING, "discover", "multitask", "report", "track"),
+    "sweep": (*TRAINING, "discover", "report", "track", "sweep"),
 }

@@ -16,13 +16,14 @@ from detaux.config import Config
 from detaux.config.load import config_to_dict
 from detaux.config.sweep import SweepConfig
 from detaux.errors import NothingFoundError, UserError
+from detaux.report.sweep import SUMMARY_NAME, TRIALS_NAME, describe_best, describe_cost
 from detaux.runtime.files import atomic_path, read_json, write_json
 from detaux.runtime.progress import say
 from detaux.sweep.objective import uses_ground_truth
 from detaux.sweep.space import Dimension
 from detaux.sweep.trial import LOG_NAME, Account, Sweep
 
-BEST_NAME, TRIALS_NAME, SUMMARY_NAME = "best.yaml", "trials.parquet", "sweep.json"
+BEST_NAME = "best.yaml"
 OUTPUTS = (BEST_NAME, TRIALS_NAME, SUMMARY_NAME)
 SHOWN_TRIALS = 10
 FEWEST_RANKED = 3  # trials, below which a rank correlation says nothing
@@ -153,24 +154,16 @@ def print_results(root: Path, best: str) -> None:
 
     Raises NothingFoundError where the best trial found no task.
     """
-    table = pyarrow.parquet.read_table(root / TRIALS_NAME)
+    rows = pyarrow.parquet.read_table(root / TRIALS_NAME).to_pylist()
     summary = read_json(root / SUMMARY_NAME)
-    _print_table(table.to_pylist()[:SHOWN_TRIALS])
-    ended = ", ".join(f"{count} {status}" for status, count in summary["trials"].items())
-    share = summary["steps"] / summary["full_grid_steps"]
-    say(f"sweep: {table.num_rows} trials: {ended}; {summary['steps']} steps, {share:.0%} of the full grid's")
-    if summary["scored_after_rank_correlation"] is not None:
-        say(
-            f"sweep: rank correlation of the objective with V of the best known factor, scored afterwards: "
-            f"{summary['scored_after_rank_correlation']:.2f} over {summary['scored_after_trials']} trials"
-        )
-    if summary["uses_ground_truth"]:
-        say("sweep: it used ground truth; the best config is an upper bound")
+    _print_table(rows[:SHOWN_TRIALS])
+    say(f"sweep: {describe_cost(rows, summary)}")
     if not summary["best_objective"]:
         raise NothingFoundError(
             f"no trial of the sweep found a hidden task; train longer (disentangle.main.steps) or vary other keys, in another "
             f"run.dir than {root}."
         )
+    say(f"sweep: {describe_best(rows, summary)}")
     say(f"sweep: wrote {root / BEST_NAME}. Next: detaux run {best}")
 
 

@@ -57,7 +57,7 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
     with lock_folder(root):
         _check_folder(config, root)
         shards = _make_shards(job)
-        hashes = hash_inputs({"manifest": Path(shards) / MANIFEST_NAME}) if find_folder(shards) else {}
+        hashes = hash_inputs({"manifest": Path(shards) / MANIFEST_NAME})
         if is_done(root, compute_inputs_hash("sweep", config, hashes)):
             say(f"sweep: unchanged, {root} is kept.")
         else:

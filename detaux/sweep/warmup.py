@@ -11,7 +11,6 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from detaux.config import Config
-from detaux.config.location import find_folder
 from detaux.config.schema import LossesConfig, PairsConfig, PhaseConfig, WeightsConfig
 from detaux.data.schema import MANIFEST_NAME
 from detaux.disentangle.model import Disentangler
@@ -37,13 +36,13 @@ def strip_config(config: Config) -> Config:
 class SharedWarmup:
     """The warm-up of a trial's job in `folder`, where the first trial that needs it leaves it for the others.
 
-    Jobs of several restarts, and those whose shards lie elsewhere, share none.
+    Jobs of several restarts share none.
     """
 
     def __init__(self, folder: Path, job: Job) -> None:
         self.job, self.held = job, ExitStack()
         self.path: Path | None = None
-        if job.config.model.restarts > 1 or find_folder(job.config.data.shards or "") is None:
+        if job.config.model.restarts > 1:
             return
         config = seed_restart(job.config, 0)  # what the training's checkpoints are of
         hashes = hash_inputs({"manifest": job.shards / MANIFEST_NAME})

@@ -94,7 +94,7 @@ def test_printed_table_names_the_next_command(sweep, capsys):
     print_results(sweep.root, "runs/x/best.yaml")
     output = capsys.readouterr().out
     assert "Next: detaux run runs/x/best.yaml" in output
-    assert "4 trials: 2 finished, 1 stopped, 1 failed; 260 steps, 65% of the full grid's" in output
+    assert "Of 4 trials: 2 finished, 1 stopped, 1 failed. They took 260 steps, 65% of the full grid's" in output
 
 
 @pytest.mark.parametrize("key", ["sweep.objective=known_factor", "pairs.partner=one_factor"])
