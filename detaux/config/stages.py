@@ -26,6 +26,7 @@ NEUTRAL_KEYS = (
     "sweep.cpus",
     "sweep.gpus",
     "sweep.retries",
+    "sweep.share_warmups",
 )
 
 # Keys that fewer stages read than read their section.
@@ -47,5 +48,5 @@ STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
     "multitask": ("run", "data", "multitask", "engine", "track"),
     "report": ("run", "report"),
     "run": (*TRAINING, "discover", "multitask", "report", "track"),
-    "sweep": (*TRAINING, "discover", "report", "track", "sweep"),
+    "sweep": (*TRAINING, "discover", "multitask", "report", "track", "sweep"),
 }

@@ -14,10 +14,16 @@ class SweepConfig:
         "with `when: {other key: value}` where it only then varies, and `unit: text`",
     )
     trials: int = key(12, "trainings", 1, 100_000)
-    objective: Literal["discovery", "known_factor"] = key(
+    objective: Literal["discovery", "downstream", "independence", "stability", "known_factor"] = key(
         "discovery",
-        "what is best: separation x (1 - NMI with the principal label) of the best candidate; or V with a known "
-        "factor, for studies only, since it uses ground truth",
+        "what is best. discovery: separation x (1 - NMI with the principal label) of the best candidate; downstream: "
+        "validation accuracy gained over the principal task alone; independence: 1 - that NMI; stability of the chosen "
+        "clusters; known_factor: V with one, for studies only, since it uses ground truth",
+    )
+    tradeoffs: list[str] = key(
+        [],
+        "objectives searched for beside the first; the report shows the trials that no other beats in all",
+        choices=("discovery", "downstream", "independence", "stability", "known_factor"),
     )
     searcher: Literal["tpe", "random"] = key("tpe", "what proposes values: Optuna's TPE, or chance")
     scheduler: Literal["asha", "none"] = key("asha", "what stops a trial early: ASHA at its rungs, or nothing")
@@ -29,3 +35,6 @@ class SweepConfig:
     cpus: float = key(1.0, "CPUs of a trial", 0.0, 1024.0)
     gpus: float = key(0.0, "GPUs of a trial; a fraction shares one, 0 trains on the CPU", 0.0, 64.0)
     retries: int = key(1, "times a trial that failed goes on from its checkpoint before it is marked as failed", 0, 100)
+    share_warmups: bool = key(
+        True, "train a warm-up once for all trials whose keys give it the same weights; false: each trains its own"
+    )

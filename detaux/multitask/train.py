@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from detaux.runtime.ranks import gather_objects, is_first, run_first, share_obje
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 from detaux.runtime.signals import catch_signals
 
-ROWS_NAME = "rows.jsonl"
+ROWS_NAME, STATES_NAME = "rows.jsonl", "states"
 NO_LABELS, DISCOVERED = "none", "discovered"
 SELECTED = "selected"
 SELECTION = {"validation": "mean validation accuracy", "fixed": "the config: the first method and weight"}
@@ -42,20 +43,6 @@ def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
             Trial("hard_sharing", control, weight, seed) for control in config.controls for weight in config.weights
         ]
     return trials
-
-
-def build_data(trial: Trial, split: Split, labels: Tensor, classes: int) -> TrainingData:
-    """The training data of a trial: its auxiliary labels, those of a control drawn by the trial's seed, and class counts."""
-    auxiliary, counts = None, [classes]
-    if trial.labels == ROTATION:
-        counts.append(4)
-    elif trial.labels != NO_LABELS:
-        auxiliary = labels
-        if trial.labels != DISCOVERED:
-            auxiliary = build_control(trial.labels, labels, split.labels.cpu(), trial.seed)
-        counts.append(int(labels.max()) + 1)
-        auxiliary = auxiliary.to(split.images.device)
-    return TrainingData(split.images, split.labels, auxiliary, counts)
 
 
 def select_trial(rows: list[dict[str, Any]], config: MultitaskConfig) -> tuple[str, float]:
@@ -84,25 +71,42 @@ def read_rows(folder: Path, inputs_hash: str) -> list[dict[str, Any]]:
     return [row for row in rows if row["inputs_hash"] == inputs_hash]
 
 
-def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) -> None:
-    """Train every trial, choose by validation accuracy, then read the test split once.
+@dataclass(frozen=True)
+class Material:
+    """What trials train on: the training split, its discovered labels [N], and the number of principal classes."""
 
-    Leaves metrics.json, curves.jsonl and checkpoint/model.safetensors. An interrupted run keeps its finished trials until
-    the same command ends. All ranks call it together and share every batch; the first writes the files.
+    split: Split
+    labels: Tensor
+    classes: int
+
+    def build_data(self, trial: Trial) -> TrainingData:
+        """A trial's training data: its auxiliary labels, those of a control drawn by the trial's seed, and class counts."""
+        split, auxiliary, counts = self.split, None, [self.classes]
+        if trial.labels == ROTATION:
+            counts.append(4)
+        elif trial.labels != NO_LABELS:
+            auxiliary = self.labels
+            if trial.labels != DISCOVERED:
+                auxiliary = build_control(trial.labels, self.labels, split.labels.cpu(), trial.seed)
+            counts.append(int(self.labels.max()) + 1)
+            auxiliary = auxiliary.to(split.images.device)
+        return TrainingData(split.images, split.labels, auxiliary, counts)
+
+
+def load_material(config: Config, shards: Path, labels_path: Path) -> Material:
+    """What trials train on; raises UserError where the labels are not those of the shards."""
+    split = load_split(shards, "train", config.data, select_device(config.run))
+    return Material(split, load_labels(labels_path, split.keys), len(read_manifest(shards).classes))
+
+
+def train_trials(
+    config: Config, trials: list[Trial], material: Material, held_out: Split, folder: Path, inputs_hash: str
+) -> list[dict[str, Any]]:
+    """Train the trials that an interrupted call has not finished; a row for each, with its accuracy on the held-out split.
+
+    Their weights lie in `folder`/states. All ranks call it together; raises InterruptedRunError where a signal stops it.
     """
-    started = time.time()
-    labels_path = discover / "labels.parquet"
-    inputs = {"manifest": shards / MANIFEST_NAME, "labels": labels_path}
-    hashes = share_object(hash_inputs(inputs) if is_first() else None)
-    inputs_hash = compute_inputs_hash("multitask", config, hashes)
-    device = select_device(config.run)
-    manifest = read_manifest(shards)
-    trials = list_trials(config.multitask, [config.run.seed + offset for offset in range(config.multitask.seeds)])
-    split = load_split(shards, "train", config.data, device)
-    labels = load_labels(labels_path, split.keys)
-    held_out = load_split(shards, "validation", config.data, device)
-
-    states = folder / "states"
+    states = folder / STATES_NAME
     rows = share_object(_take_up(folder, inputs_hash) if is_first() else None)
     finished = {row["name"] for row in rows}
     with (
@@ -117,10 +121,15 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
 
         for trial in trials:
             if trial.name not in finished:
-                data = build_data(trial, split, labels, len(manifest.classes))
                 validation = (held_out.images, held_out.labels)
                 network, best, curve = train_trial(
-                    trial, config.multitask, data, validation, config.data.noise, check_stop, config.engine
+                    trial,
+                    config.multitask,
+                    material.build_data(trial),
+                    validation,
+                    config.data.noise,
+                    check_stop,
+                    config.engine,
                 )
                 row = {**describe(trial, "validation"), **best, "curve": curve, "name": trial.name}
                 rows.append({**row, "inputs_hash": inputs_hash})
@@ -130,15 +139,59 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
                     log.write(json.dumps(rows[-1]) + "\n")
                     log.flush()
             advance(note=trial.name)
-
     run_first(lambda: None)  # all states are on disk
+    return rows
+
+
+def measure_gain(config: Config, shards: Path, labels_path: Path, folder: Path) -> float:
+    """Mean validation accuracy of what `multitask.select` chooses, less that of the principal task alone.
+
+    The test split is not read. Leaves the rows and weights of its trials in `folder`.
+    """
+    trials = list_trials(config.multitask, list_seeds(config))
+    inputs_hash = compute_inputs_hash("multitask", config, _hash(shards, labels_path))
+    held_out = load_split(shards, "validation", config.data, select_device(config.run))
+    rows = train_trials(config, trials, load_material(config, shards, labels_path), held_out, folder, inputs_hash)
+    method, weight = select_trial(rows, config.multitask)
+    chosen, alone = (
+        [row["accuracy"] for row in rows if (row["method"], row["weight"]) == pair]
+        for pair in ((method, weight), ("stl", 0.0))
+    )
+    return sum(chosen) / len(chosen) - sum(alone) / len(alone)
+
+
+def list_seeds(config: Config) -> list[int]:
+    return [config.run.seed + offset for offset in range(config.multitask.seeds)]
+
+
+def _hash(shards: Path, labels_path: Path) -> dict[str, str]:
+    inputs = {"manifest": shards / MANIFEST_NAME, "labels": labels_path}
+    return share_object(hash_inputs(inputs) if is_first() else None)
+
+
+def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) -> None:
+    """Train every trial, choose by validation accuracy, then read the test split once.
+
+    Leaves metrics.json, curves.jsonl and checkpoint/model.safetensors. An interrupted run keeps its finished trials until
+    the same command ends. All ranks call it together and share every batch; the first writes the files.
+    """
+    started = time.time()
+    labels_path = discover / "labels.parquet"
+    hashes = _hash(shards, labels_path)
+    device = select_device(config.run)
+    trials = list_trials(config.multitask, list_seeds(config))
+    material = load_material(config, shards, labels_path)
+    held_out = load_split(shards, "validation", config.data, device)
+    inputs_hash = compute_inputs_hash("multitask", config, hashes)
+    rows = train_trials(config, trials, material, held_out, folder, inputs_hash)
+    states = folder / STATES_NAME
     method, weight = select_trial(rows, config.multitask)
     # every choice is made: only now is the reported split read
     reported = load_split(shards, "test", config.data, device)
     tests = []
     for trial in trials:
-        data = build_data(trial, split, labels, len(manifest.classes))
-        network = MultiTaskNetwork(config.multitask, manifest.side, data.classes).to(device)
+        data = material.build_data(trial)
+        network = MultiTaskNetwork(config.multitask, reported.images.shape[1], data.classes).to(device)
         network.load_state_dict(load_file(states / f"{trial.name}.safetensors"))
         tests.append(
             {**describe(trial, "test"), **evaluate(network, reported.images, reported.labels, config.data.noise)}
@@ -166,12 +219,12 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
             "summary": summarize(everything),
             "chosen": {"method": method, "weight": weight, "by": SELECTION[config.multitask.select]},
             "facts": {
-                "train_images": len(split.keys),
-                "labelled_images": int((split.labels >= 0).sum()),
+                "train_images": len(material.split.keys),
+                "labelled_images": int((material.split.labels >= 0).sum()),
                 "validation_images": len(held_out.keys),
                 "test_images": len(reported.keys),
-                "classes": len(manifest.classes),
-                "aux_classes": int(labels.max()) + 1,
+                "classes": material.classes,
+                "aux_classes": int(material.labels.max()) + 1,
                 "uses_ground_truth": uses_ground_truth(labels_path),
             },
         },
@@ -185,7 +238,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
 
 def _take_up(folder: Path, inputs_hash: str) -> list[dict[str, Any]]:
     """Rows of the trials that an interrupted run has finished, its files tidied up for going on."""
-    states = folder / "states"
+    states = folder / STATES_NAME
     states.mkdir(parents=True, exist_ok=True)
     rows = [row for row in read_rows(folder, inputs_hash) if (states / f"{row['name']}.safetensors").is_file()]
     with atomic_path(folder / ROWS_NAME) as partial:

@@ -26,7 +26,7 @@ from detaux.report.sentences import (
     describe_stale_discovery,
     describe_unmeasured,
 )
-from detaux.report.sweep import CHART_NAME, build_sweep, is_sweep
+from detaux.report.sweep import build_sweep, is_sweep
 from detaux.report.table import Table, write_table
 from detaux.report.tables import (
     build_accuracy,
@@ -127,7 +127,7 @@ def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
     sweep = build_sweep(sweeps[0]) if sweeps else None
     if sweep is not None:
         write_table(sweep["table"], folder, "")
-        write_charts({CHART_NAME: sweep["chart"]}, folder, "")
+        write_charts(sweep["charts"], folder, "")
     loaded = [] if sweep else load_runs(runs)
     sections = [_build_section(run, folder, config) for run in loaded]
     comparison = build_comparison(loaded) if len(loaded) > 1 else None

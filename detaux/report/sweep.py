@@ -1,4 +1,4 @@
-"""The section of a sweep: which trials were best, and how their values went with the objective."""
+"""The section of a sweep: which trials were best, how their values went with the objective, and which keys mattered."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,25 @@ from detaux.runtime.files import read_json
 from detaux.runtime.record import read_stage_config
 
 SUMMARY_NAME, TRIALS_NAME = "sweep.json", "trials.parquet"
-CHART_NAME = "parallel"
 OBJECTIVE = "objective"
-CAPTION = (
+MEASURES = {  # what the objectives of sweep.objective and sweep.tradeoffs are
+    "discovery": "separation x (1 - NMI with the principal label)",
+    "downstream": "validation accuracy gained over the principal task alone",
+    "independence": "1 - NMI of the chosen clusters with the principal label",
+    "stability": "stability of the chosen clusters",
+    "known_factor": "V with a known factor",
+}
+PARALLEL = (
     "A line for each trial across the keys that varied, to its objective. The best trial is thick, the others that trained to "
     "the end are thin, and those that ended before are grey. A line breaks where a key did not apply."
+)
+IMPORTANCE = (
+    "Share of the objective's variance that each key explains over the trials that trained to the end (functional ANOVA). With "
+    "few trials it is a hint, not a measurement."
+)
+FRONT = (
+    "A dot for each trial that trained to the end. Those on the front are joined: no other has as much of every objective and "
+    "more of one. The best by the first objective is ringed."
 )
 
 Row = Mapping[str, Any]
@@ -66,23 +80,26 @@ def build_sweep(folder: Path) -> dict[str, Any]:
         "found": describe_best(rows, summary),
         "cost": describe_cost(rows, summary),
         "table": build_trials(rows, space, summary),
-        "chart": draw_parallel(rows, build_scales(rows, space), folder.resolve().name),
+        "charts": draw_sweep(rows, build_scales(rows, space), summary, folder.resolve().name),
     }
+
+
+def draw_sweep(rows: Sequence[Row], scales: Mapping[str, "Scale"], summary: Row, name: str) -> dict[str, Drawing]:
+    """The charts of a sweep by the names of their files; that of the importance where there are trials enough for one."""
+    charts = {"parallel": draw_parallel(rows, scales, name)}
+    if summary["importance"]:
+        charts["importance"] = draw_importance(summary["importance"], name)
+    return charts | {f"front-{other}": draw_front(rows, summary, other, name) for other in summary["tradeoffs"]}
 
 
 def describe_best(rows: Sequence[Row], summary: Row) -> str:
     """Which trial is the best and by what."""
     if not summary["best_objective"]:
         return "No trial found a hidden task."
-    measure = (
-        "by V with a known factor"
-        if summary["objective"] == "known_factor"
-        else "by separation x (1 - NMI with the principal label)"
-    )
     truth = (
         "ground truth entered the sweep: an upper bound" if summary["uses_ground_truth"] else "no ground truth was read"
     )
-    measure = f"{measure}; {truth}"
+    measure = f"by {MEASURES[summary['objective']]}; {truth}"
     return f"Trial {summary['best']} is the best of {len(rows)}, with {summary['best_objective']:.3f} {measure}."
 
 
@@ -107,6 +124,7 @@ def build_trials(rows: Sequence[Row], space: Row, summary: Row) -> Table:
         text_column("Trial", "trial"),
         *(Column(name, lambda row, name=name: _show(row[name])) for name in space),  # type: ignore[misc]
         number_column("Objective", OBJECTIVE),
+        *(number_column(name.capitalize().replace("_", " "), name) for name in summary["tradeoffs"]),
         number_column("Steps", "step", "d"),
         text_column("Ended", "status"),
         number_column("Seconds", "seconds", ".0f"),
@@ -116,10 +134,15 @@ def build_trials(rows: Sequence[Row], space: Row, summary: Row) -> Table:
             text_column("Known factor", "scored_after_factor"),
             number_column("V, after", "scored_after_v_measure"),
         ]
-    marked = [{**row, "mark": "best" if row["trial"] == summary["best"] else ""} for row in rows]
+    marked = [{**row, "mark": _mark(row, summary)} for row in rows]
     return Table(
         "trials", "Trials, best first; what is scored afterwards chose nothing", columns, marked, list(rows[0])
     )
+
+
+def _mark(row: Row, summary: Row) -> str:
+    is_best, is_on_front = row["trial"] == summary["best"], row.get("on_front", False)
+    return ", ".join(text for text, is_so in (("best", is_best), ("on the front", is_on_front)) if is_so)
 
 
 def _show(value: Any) -> str:
@@ -156,9 +179,40 @@ def draw_parallel(rows: Sequence[Row], scales: Mapping[str, Scale], name: str) -
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)
         axes.tick_params(axis="x", length=0)
-    title = "Trials"
-    svg = render_svg(figure, CHART_NAME, f"Chart of sweep {name}. {title}. {CAPTION}")
-    return Drawing(title, CAPTION, svg, render_png(figure))
+    return _finish(figure, "parallel", "Trials", PARALLEL, name)
+
+
+def draw_importance(importance: Mapping[str, float], name: str) -> Drawing:
+    """A bar for each key, the largest on top."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 0.7 + 0.34 * len(importance)), layout="constrained")
+        axes = figure.add_subplot()
+        axes.barh(list(importance), list(importance.values()), color=SERIES[0], height=0.6)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("share of variance")
+    return _finish(figure, "importance", "Which keys mattered", IMPORTANCE, name)
+
+
+def draw_front(rows: Sequence[Row], summary: Row, other: str, name: str) -> Drawing:
+    """The first objective against another one."""
+    whole = [row for row in rows if row["status"] == "finished"]
+    front = sorted((row for row in whole if row["on_front"]), key=lambda row: row[other])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot([row[other] for row in front], [row[OBJECTIVE] for row in front], color=SERIES[1])
+        axes.scatter([row[other] for row in whole], [row[OBJECTIVE] for row in whole], color=SERIES[0], s=18, zorder=2)
+        if whole:
+            axes.scatter(whole[0][other], whole[0][OBJECTIVE], facecolor="none", edgecolor=SERIES[1], s=90, zorder=3)
+        axes.set_xlabel(other.replace("_", " "))
+        axes.set_ylabel(summary["objective"].replace("_", " "))
+    return _finish(figure, f"front-{other}", f"{summary['objective']} against {other}".replace("_", " "), FRONT, name)
+
+
+def _finish(figure: Figure, key: str, title: str, caption: str, name: str) -> Drawing:
+    svg = render_svg(figure, key, f"Chart of sweep {name}. {title}. {caption}")
+    return Drawing(title, caption, svg, render_png(figure))
 
 
 def _draw_axis(axes: Axes, place: int, scale: Scale) -> None:

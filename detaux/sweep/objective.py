@@ -1,13 +1,12 @@
-"""What a trial is worth: a number from a discovery, or from a model that is still training.
-
-A row is a candidate in the form of discovery.json.
-"""
+"""What a trial is worth: numbers from what it found, or from a model that is still training. More is better for all."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from detaux.config import Config
+from detaux.config.sweep import SweepConfig
 from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import load_split
 from detaux.discover.candidate import build_candidates
@@ -19,41 +18,77 @@ from detaux.disentangle.model import Disentangler
 from detaux.runtime.device import select_device
 from detaux.sweep.space import Dimension
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True)
+class Finding:
+    """What a trial found: candidates in the form of discovery.json, the index of the chosen one (-1: none), and the validation
+    accuracy that its labels bring over the principal task alone (0 where that was not measured)."""
+
+    rows: Sequence[dict[str, Any]]
+    chosen: int
+    manifest: Manifest
+    gain: float = 0.0
+
+    @property
+    def choice(self) -> dict[str, Any] | None:
+        """The chosen candidate."""
+        return next((row for row in self.rows if row["index"] == self.chosen), None)
 
 
-def compute_discovery(rows: Sequence[Row], chosen: int, manifest: Manifest) -> float:
+def compute_discovery(finding: Finding) -> float:
     """Separation x (1 - NMI with the principal label), of the best candidate that may be chosen; 0 where none may. No ground
     truth beyond the principal label is read."""
     worth = [
         row["scores"]["separation"] * (1 - (row["principal"]["nmi"] or 0.0))
-        for row in rows
+        for row in finding.rows
         if row["eligible"] and row["subspaces"]
     ]
     return max(0.0, max(worth, default=0.0))
 
 
-def find_best_factor(rows: Sequence[Row], chosen: int, manifest: Manifest) -> tuple[str, float] | None:
+def compute_independence(finding: Finding) -> float:
+    """1 - NMI of the chosen clusters with the principal label, 0 where nothing is chosen."""
+    choice = finding.choice
+    return 1 - (choice["principal"]["nmi"] or 0.0) if choice else 0.0
+
+
+def compute_stability(finding: Finding) -> float:
+    """How much the chosen clusters stay the same on subsamples, 0 where nothing is chosen or that was not measured."""
+    choice = finding.choice
+    return (choice["scores"].get("stability") or 0.0) if choice else 0.0
+
+
+def compute_downstream(finding: Finding) -> float:
+    """Mean validation accuracy with what validation chooses less that of the principal task alone: 0 or above, in [0, 1]."""
+    return finding.gain
+
+
+def find_best_factor(finding: Finding) -> tuple[str, float] | None:
     """The hidden factor that the chosen clusters match best and their V-measure; None where none is known or chosen."""
-    row = next((row for row in rows if row["index"] == chosen), None)
+    manifest = finding.manifest
     principal = (
         manifest.principal if len(manifest.factors) > 1 else ""
     )  # classes that group the only factor leave it hidden
-    factors = (row or {}).get("factors", {})
+    factors = (finding.choice or {}).get("factors", {})
     measured = [(name, measures["v_measure"]) for name, measures in factors.items() if name != principal]
     return max(measured, key=lambda item: item[1], default=None)
 
 
-def compute_known_factor(rows: Sequence[Row], chosen: int, manifest: Manifest) -> float:
+def compute_known_factor(finding: Finding) -> float:
     """V-measure of the chosen clusters with the hidden factor they match best, 0 where nothing is chosen: ground truth."""
-    best = find_best_factor(rows, chosen, manifest)
+    best = find_best_factor(finding)
     return best[1] if best else 0.0
 
 
-OBJECTIVES: dict[str, Callable[[Sequence[Row], int, Manifest], float]] = {
+OBJECTIVES: dict[str, Callable[[Finding], float]] = {
     "discovery": compute_discovery,
+    "downstream": compute_downstream,
+    "independence": compute_independence,
+    "stability": compute_stability,
     "known_factor": compute_known_factor,
 }
+AT_END = ("downstream", "stability")  # objectives that a model in training does not have: rungs compare by RUNG instead
+RUNG = "discovery"
 GROUND_TRUTH = ("known_factor",)  # objectives that use it
 ONE_FACTOR = "one_factor"  # the rule of pairs that uses it
 
@@ -61,7 +96,37 @@ ONE_FACTOR = "one_factor"  # the rule of pairs that uses it
 def uses_ground_truth(config: Config, space: Sequence[Dimension]) -> bool:
     """Whether ground truth enters a sweep, by its objective or by how some trial makes pairs: its best is an upper bound."""
     rules = [value for one in space if one.key == "pairs.partner" for value in one.values]
-    return config.sweep.objective in GROUND_TRUTH or ONE_FACTOR in (config.pairs.partner, *rules)
+    named = list_objectives(config.sweep)
+    return bool(set(named) & set(GROUND_TRUTH)) or ONE_FACTOR in (config.pairs.partner, *rules)
+
+
+def list_objectives(settings: SweepConfig) -> list[str]:
+    """The names of all objectives of a sweep: first the one that chooses, then those it is traded against."""
+    return list(dict.fromkeys((settings.objective, *settings.tradeoffs)))
+
+
+@dataclass(frozen=True)
+class Worth:
+    """`objective` chooses the best trial, `rung` is what trials are compared by at a rung, `tradeoffs` hold the other objectives
+    by name. For the record, `factor` is the hidden one that is met best and `v_measure` how well, None where none is known."""
+
+    objective: float = 0.0
+    rung: float = 0.0
+    tradeoffs: dict[str, float] = field(default_factory=dict)
+    factor: str | None = None
+    v_measure: float | None = None
+
+
+def weigh(finding: Finding, settings: SweepConfig) -> Worth:
+    """What a finding is worth by the objectives of a sweep."""
+    first, *others = list_objectives(settings)
+    rung = RUNG if first in AT_END else first
+    return Worth(
+        OBJECTIVES[first](finding),
+        OBJECTIVES[rung](finding),
+        {name: OBJECTIVES[name](finding) for name in others},
+        *(find_best_factor(finding) or (None, None)),
+    )
 
 
 class Judge:
@@ -73,8 +138,8 @@ class Judge:
         self.split = load_split(shards, "train", config.data, self.device)
         self.pairs = draw_judging_pairs(self.split, config)
 
-    def judge(self, model: Disentangler) -> tuple[float, tuple[str, float] | None]:
-        """The objective of the model, which is left as it was; and what find_best_factor says of it, for the record."""
+    def judge(self, model: Disentangler) -> Worth:
+        """What the model is worth, which is left as it was; objectives that are known at the end alone are 0."""
         config, data, was_training = self.config, self.config.data, model.training
         model.eval()
         embeddings = embed_split(
@@ -89,6 +154,4 @@ class Judge:
             one.why_not = find_fault(one, config.discover)
         tasks = choose_tasks(candidates, config.discover)
         rows = [one.to_row(index) for index, one in enumerate(candidates)]
-        chosen = tasks[0] if tasks else -1
-        objective = OBJECTIVES[config.sweep.objective](rows, chosen, self.manifest)
-        return objective, find_best_factor(rows, chosen, self.manifest)
+        return weigh(Finding(rows, tasks[0] if tasks else -1, self.manifest), config.sweep)

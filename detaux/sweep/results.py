@@ -15,18 +15,19 @@ from scipy.stats import spearmanr
 from detaux.config import Config
 from detaux.config.load import config_to_dict
 from detaux.config.sweep import SweepConfig
-from detaux.errors import NothingFoundError, UserError
-from detaux.report.sweep import SUMMARY_NAME, TRIALS_NAME, describe_best, describe_cost
+from detaux.errors import DetauxError, NothingFoundError, UserError
+from detaux.report.sweep import OBJECTIVE, SUMMARY_NAME, TRIALS_NAME, describe_best, describe_cost
 from detaux.runtime.files import atomic_path, read_json, write_json
 from detaux.runtime.progress import say
-from detaux.sweep.objective import uses_ground_truth
-from detaux.sweep.space import Dimension
+from detaux.sweep.objective import Worth, list_objectives, uses_ground_truth
+from detaux.sweep.space import Dimension, make_distributions
 from detaux.sweep.trial import LOG_NAME, Account, Sweep
 
 BEST_NAME = "best.yaml"
 OUTPUTS = (BEST_NAME, TRIALS_NAME, SUMMARY_NAME)
 SHOWN_TRIALS = 10
 FEWEST_RANKED = 3  # trials, below which a rank correlation says nothing
+FEWEST_FOR_IMPORTANCE = 8  # trials that trained to the end
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,27 @@ class Trial:
     @property
     def rank_key(self) -> tuple[bool, float]:
         """Orders trials: those that trained to the end first, the best objective first."""
-        return self.status != "finished", -(self.account.objective or 0.0)
+        return self.status != "finished", -self.worth.objective
 
-    def to_row(self, space: Sequence[Dimension]) -> dict[str, Any]:
+    @property
+    def worth(self) -> Worth:
+        return self.account.worth or Worth()
+
+    def to_row(self, space: Sequence[Dimension], tradeoffs: Sequence[str]) -> dict[str, Any]:
         """A row of trials.parquet. What is scored afterwards, with a factor that training was not shown, is marked."""
-        one, (factor, v_measure) = self.account, self.account.factor or (None, None)
+        one, worth = self.account, self.account.worth
         return {
             "trial": self.name,
             **{dimension.key: one.values.get(dimension.key) for dimension in space},
-            "objective": one.objective,
+            "objective": worth and worth.objective,
+            **{name: worth and worth.tradeoffs[name] for name in tradeoffs},
             "step": one.step,
             "status": self.status,
             "seconds": one.seconds,
             "attempts": one.attempts,
             "error": one.error or None,
-            "scored_after_factor": factor,
-            "scored_after_v_measure": v_measure,
+            "scored_after_factor": self.worth.factor,
+            "scored_after_v_measure": self.worth.v_measure,
         }
 
 
@@ -71,23 +77,64 @@ def collect_trials(root: Path, errors: Mapping[str, str]) -> list[Trial]:
 
 
 def write_results(sweep: Sweep, space: Sequence[Dimension], trials: Sequence[Trial]) -> None:
-    """Leave best.yaml, trials.parquet and sweep.json; raises UserError, the table being written, where no trial finished."""
+    """Leave best.yaml, trials.parquet and sweep.json; raises, the table being written, where no trial finished: UserError, or
+    DetauxError where trainings diverged."""
     ranked = sorted(trials, key=lambda trial: trial.rank_key)
-    is_upper_bound = uses_ground_truth(sweep.config, space)
+    is_upper_bound, (_, *tradeoffs) = uses_ground_truth(sweep.config, space), list_objectives(sweep.config.sweep)
+    rows = [one.to_row(space, tradeoffs) for one in ranked]
+    if tradeoffs:
+        rows = mark_front(rows, [OBJECTIVE, *tradeoffs])
     with atomic_path(sweep.root / TRIALS_NAME) as path:
         marks = {"uses_ground_truth": str(is_upper_bound).lower()}
-        pyarrow.parquet.write_table(
-            build_table([one.to_row(space) for one in ranked]).replace_schema_metadata(marks), path
-        )
+        pyarrow.parquet.write_table(build_table(rows).replace_schema_metadata(marks), path)
     best = ranked[0]
     if best.status != "finished":
-        raise UserError(
+        kind = DetauxError if best.status == "diverged" else UserError
+        raise kind(
             f"none of {len(trials)} trials trained to the end; {best.name} {best.status}: {best.account.error or 'see its log'} "
             f"({sweep.root / 'trials' / best.name / LOG_NAME})."
         )
     with atomic_path(sweep.root / BEST_NAME) as path:
         path.write_text(_format_best(sweep, best, is_upper_bound), encoding="utf-8")
-    write_json(sweep.root / SUMMARY_NAME, summarize(sweep, ranked, is_upper_bound))
+    summary = summarize(sweep, ranked, is_upper_bound) | {"importance": measure_importance(space, ranked)}
+    write_json(sweep.root / SUMMARY_NAME, summary)
+
+
+def mark_front(rows: Sequence[dict[str, Any]], objectives: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows with `on_front`: whether a trial that trained to the end is on the Pareto front, so that no other such trial has as
+    much of every objective and more of one."""
+
+    def beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        pairs = [(one[name], other[name]) for name in objectives]
+        return all(left >= right for left, right in pairs) and any(left > right for left, right in pairs)
+
+    whole = [row for row in rows if row["status"] == "finished"]
+    return [{**row, "on_front": row in whole and not any(beats(other, row) for other in whole)} for row in rows]
+
+
+def measure_importance(space: Sequence[Dimension], trials: Sequence[Trial]) -> dict[str, float]:
+    """Share of the objective's variance over the trials that trained to the end that each key explains (functional ANOVA on
+    a random forest, Hutter et al. 2014, by Optuna), the largest first; empty below FEWEST_FOR_IMPORTANCE such trials or where
+    their objectives are equal. Keys with a `when` are left out, since they have no value in some trials."""
+    import optuna
+
+    whole = [one for one in trials if one.status == "finished"]
+    if len(whole) < FEWEST_FOR_IMPORTANCE or len({one.worth.objective for one in whole}) == 1:
+        return {}
+    distributions = make_distributions(space)
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(
+        [
+            optuna.trial.create_trial(
+                params={name: one.account.values[name] for name in distributions},
+                distributions=distributions,
+                value=one.worth.objective,
+            )
+            for one in whole
+        ]
+    )
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    return optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(distributions))
 
 
 def build_table(rows: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
@@ -107,7 +154,9 @@ def build_table(rows: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
 def _format_best(sweep: Sweep, best: Trial, is_upper_bound: bool) -> str:
     config = make_best_config(sweep, best)
     mark = "; the sweep used ground truth: an upper bound" if is_upper_bound else ""
-    header = f"# The best of a sweep, trial {best.name}, {sweep.config.sweep.objective} {best.account.objective:.4f}{mark}.\n"
+    header = (
+        f"# The best of a sweep, trial {best.name}, {sweep.config.sweep.objective} {best.worth.objective:.4f}{mark}.\n"
+    )
     return header + yaml.safe_dump(config_to_dict(config), sort_keys=False, allow_unicode=True)
 
 
@@ -133,14 +182,15 @@ def summarize(sweep: Sweep, ranked: Sequence[Trial], is_upper_bound: bool) -> di
         if one.account.attempts:
             steps += one.account.step + (0 if one.account.is_warm else phases.warmup.steps)
         full += phases.warmup.steps + phases.main.steps
-    scored = [(one.account.objective, one.account.factor[1]) for one in ranked if one.account.factor]
+    scored = [(one.worth.objective, one.worth.v_measure) for one in ranked if one.worth.factor]
     varies = len(scored) >= FEWEST_RANKED and all(len(set(values)) > 1 for values in zip(*scored, strict=True))
     statuses = [one.status for one in ranked]
     return {
         "objective": settings.objective,
+        "tradeoffs": list_objectives(settings)[1:],
         "uses_ground_truth": is_upper_bound,
         "best": ranked[0].name,
-        "best_objective": ranked[0].account.objective,
+        "best_objective": ranked[0].worth.objective,
         "trials": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
         "steps": steps,
         "full_grid_steps": full,

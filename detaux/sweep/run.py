@@ -18,17 +18,17 @@ from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.errors import InterruptedRunError, UserError
 from detaux.pipeline import Job, make_shards
 from detaux.report.build import build_report
-from detaux.runtime.files import lock_folder
+from detaux.runtime.files import lock_folder, read_json, write_json
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import read_place
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, write_record
 from detaux.runtime.signals import interrupt_by_signals
-from detaux.sweep.objective import GROUND_TRUTH, uses_ground_truth
+from detaux.sweep.objective import GROUND_TRUTH, Worth, list_objectives, uses_ground_truth
 from detaux.sweep.results import BEST_NAME, OUTPUTS, collect_trials, print_results, write_results
 from detaux.sweep.space import Dimension
 from detaux.sweep.trial import Sweep, run_trial
 
-CONFIG_NAME, TUNE_NAME = "config.yaml", "tune"
+CONFIG_NAME, INPUTS_NAME, TUNE_NAME = "config.yaml", "inputs.json", "tune"
 SPARE_CPUS = 16  # logical, of a Ray that starts here: a trial that ASHA stopped may keep its share
 FEWEST_BY_CHANCE, MOST_BY_CHANCE = 3, 10  # trials that TPE draws by chance before it models
 # read when Ray is imported: no notebook tables, no copies of what trial.json holds, no working folder of its own
@@ -61,6 +61,7 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
         if is_done(root, compute_inputs_hash("sweep", config, hashes)):
             say(f"sweep: unchanged, {root} is kept.")
         else:
+            _check_inputs(root / INPUTS_NAME, shards, hashes)
             started = time.time()
             dump_config(config, root / CONFIG_NAME)
             sweep = Sweep(config, root, shards, Path.cwd())
@@ -123,6 +124,15 @@ def _check_folder(config: Config, root: Path) -> None:
             )
 
 
+def _check_inputs(path: Path, shards: str, hashes: dict[str, str]) -> None:
+    """Refuse to go on with trials of another shard set; what the first call reads is kept in `path`."""
+    if path.is_file() and read_json(path) != hashes:
+        raise UserError(
+            f"run.dir={path.parent} holds trials of other shards than {shards} has now; set another run.dir."
+        )
+    write_json(path, hashes)
+
+
 def _make_shards(job: Job) -> str:
     """What data.shards is to the trials: the set that the config names, or the one built here."""
     given = job.config.data.shards
@@ -135,8 +145,9 @@ def _make_shards(job: Job) -> str:
         make_shards(job.config, folder, f"detaux sweep {job.arguments}")
     elif not (folder / MANIFEST_NAME).is_file():
         raise UserError(f"{folder / MANIFEST_NAME} does not exist; data.shards names no shard set.")
-    if job.config.sweep.objective in GROUND_TRUTH and not read_manifest(folder).factors:
-        raise UserError(f"sweep.objective={job.config.sweep.objective} needs known factors, and {folder} has none.")
+    told = set(list_objectives(job.config.sweep)) & set(GROUND_TRUTH)
+    if told and not read_manifest(folder).factors:
+        raise UserError(f"the objective {told.pop()} of sweep needs known factors, and {folder} has none.")
     return str(folder.absolute())
 
 
@@ -188,8 +199,8 @@ def _make_trainable(sweep: Sweep) -> Callable[[dict[str, Any]], None]:
     def trial(config: dict[str, Any]) -> None:  # Tune asks for this name
         from ray import tune
 
-        def report(step: int, objective: float) -> None:
-            tune.report({"step": step, "objective": objective})
+        def report(step: int, worth: Worth) -> None:
+            tune.report({"step": step, "objective": worth.objective, "rung": worth.rung, **worth.tradeoffs})
 
         run_trial(config, sweep, tune.get_context().get_trial_id(), report)
 
@@ -216,20 +227,21 @@ def _build_tuner(sweep: Sweep, space: Sequence[Dimension], trainable: Any) -> An
     if sweep.list_rungs():
         scheduler = ASHAScheduler(
             time_attr="step",
-            metric="objective",
+            metric="rung",
             mode="max",
             grace_period=settings.first_rung,
             max_t=sweep.config.disentangle.main.steps,
             reduction_factor=settings.reduction,
             stop_last_trials=False,
         )
+    names = ["objective", *list_objectives(settings)[1:]]
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=OptunaSearch(
                 partial(suggest_values, space),
-                metric="objective",
-                mode="max",
+                metric=names if len(names) > 1 else names[0],
+                mode=["max"] * len(names) if len(names) > 1 else "max",
                 sampler=sampler,
             ),
             scheduler=scheduler,

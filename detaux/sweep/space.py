@@ -130,3 +130,12 @@ def suggest_values(space: Sequence[Dimension], trial: Any) -> None:
             drawn[one.key] = trial.suggest_int(one.key, *one.values)
         else:
             drawn[one.key] = trial.suggest_float(one.key, *one.values, log=one.kind == "log")
+
+
+def make_distributions(space: Sequence[Dimension]) -> dict[str, Any]:
+    """What Optuna drew the values of the dimensions from that always apply, by key."""
+    from optuna import create_study
+
+    trial = create_study().ask()
+    suggest_values([one for one in space if not one.when], trial)
+    return dict(trial.distributions)

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,15 @@ from detaux.errors import NonFiniteLossError, NothingFoundError
 from detaux.pipeline import Job, run_stages
 from detaux.runtime.files import lock_file, read_json, write_json
 from detaux.runtime.tracker import read_metrics
-from detaux.sweep.objective import OBJECTIVES, Judge, find_best_factor
+from detaux.sweep.objective import Finding, Judge, Worth, list_objectives, weigh
 from detaux.sweep.space import ORIGIN
 from detaux.sweep.warmup import SharedWarmup
 
 TRIAL_NAME, LOG_NAME = "trial.json", "log.txt"
-RULES_THAT_RESAMPLE = ("stability",)
+STABILITY, DOWNSTREAM = "stability", "downstream"  # objectives that cost more than a discovery
 LOCK_SECONDS = 0.5  # between two looks whether a killed predecessor has let go of the folder
 
-Report = Callable[[int, float], None]  # (steps of the main phase, objective)
-Note = Callable[[int, float, tuple[str, float] | None], None]  # and the best known factor with its V-measure
+Report = Callable[[int, Worth], None]  # what a trial is worth after so many steps of the main phase
 
 
 @dataclass(frozen=True)
@@ -60,52 +59,55 @@ class Sweep:
         """What a trial runs in its folder; raises UserError where its values do not go together."""
         config = self.make_config(values)
         check_together(config)
-        discover = config.discover
-        if discover.choose not in RULES_THAT_RESAMPLE:  # costly, and no objective reads it
+        discover, multitask = config.discover, replace(config.multitask, controls=[])
+        if STABILITY not in (discover.choose, *list_objectives(config.sweep)):
             discover = replace(discover, stability_samples=0)
         run, data = replace(config.run, dir=str(folder)), replace(config.data, shards=self.shards)
         track = replace(config.track, group=config.track.group or self.root.resolve().name)
-        return Job(replace(config, run=run, data=data, discover=discover, track=track), str(folder))
+        job = replace(config, run=run, data=data, discover=discover, multitask=multitask, track=track)
+        return Job(job, str(folder))
 
 
 @dataclass
 class Account:
     """What is known of a trial, kept in its folder.
 
-    `status` is running, finished, diverged or failed; `rungs` maps steps of the main phase to the objective there; `is_warm` says
-    that another trial has trained its warm-up.
+    `status` is running, finished, diverged or failed; `worth` is that after `step` steps of the main phase, None before any was
+    judged, and `rungs` hold that of each rung; `is_warm` says that another trial has trained its warm-up.
     """
 
     path: Path
     values: dict[str, Any] = field(default_factory=dict)
     status: str = "running"
-    rungs: dict[int, float] = field(default_factory=dict)
-    objective: float | None = None
+    rungs: dict[int, Worth] = field(default_factory=dict)
+    worth: Worth | None = None
     step: int = 0
     seconds: float = 0.0
     attempts: int = 0
     is_warm: bool = False
     error: str = ""
-    factor: tuple[str, float] | None = None
 
     @classmethod
     def load(cls, folder: Path) -> "Account":
         """The account of a trial's folder, a new one where there is none."""
         path = folder / TRIAL_NAME
-        account = cls(path, **read_json(path)) if path.is_file() else cls(path)
-        account.rungs = {int(step): objective for step, objective in account.rungs.items()}
-        return account
+        if not path.is_file():
+            return cls(path)
+        entries = read_json(path)
+        rungs = {int(step): Worth(**entry) for step, entry in entries.pop("rungs").items()}
+        worth = entries.pop("worth")
+        return cls(path, **entries, rungs=rungs, worth=worth and Worth(**worth))
 
     def save(self) -> None:
-        write_json(self.path, {name: value for name, value in vars(self).items() if name != "path"})
+        write_json(self.path, {name: value for name, value in asdict(self).items() if name != "path"})
 
     @property
     def is_final(self) -> bool:
         return self.status in ("finished", "diverged")
 
-    def note(self, step: int, objective: float, factor: tuple[str, float] | None) -> None:
-        """Enter the objective after some steps of the main phase, and the best known factor with its V-measure."""
-        self.step, self.objective, self.factor = step, objective, factor
+    def note(self, step: int, worth: Worth) -> None:
+        """Enter what the trial is worth after some steps of the main phase."""
+        self.step, self.worth = step, worth
 
 
 def run_trial(values: dict[str, Any], sweep: Sweep, name: str, report: Report) -> None:
@@ -125,8 +127,8 @@ def run_trial(values: dict[str, Any], sweep: Sweep, name: str, report: Report) -
         account = Account.load(folder)
         if not account.is_final:
             _complete(account, values, sweep, folder, report)
-        assert account.objective is not None
-        report(account.step, account.objective)
+        assert account.worth is not None
+        report(account.step, account.worth)
 
 
 def _complete(account: Account, values: dict[str, Any], sweep: Sweep, folder: Path, report: Report) -> None:
@@ -139,9 +141,9 @@ def _complete(account: Account, values: dict[str, Any], sweep: Sweep, folder: Pa
         account.seconds = round(before + time.monotonic() - begun, 3)
         account.save()
 
-    def note_rung(step: int, objective: float, factor: tuple[str, float] | None) -> None:
-        account.rungs[step] = objective
-        account.note(step, objective, factor)
+    def note_rung(step: int, worth: Worth) -> None:
+        account.rungs[step] = worth
+        account.note(step, worth)
         save()
 
     save()
@@ -155,10 +157,10 @@ def _complete(account: Account, values: dict[str, Any], sweep: Sweep, folder: Pa
                 run_stages(("disentangle", "discover"), replace(job, observe=observer))
         finally:
             warmup.release()
-        _judge_end(account, sweep, job)
+        _judge_end(account, job)
     except NonFiniteLossError as error:
         account.status, account.error = "diverged", str(error)
-        account.note(_count_steps(job), 0.0, None)
+        account.note(_count_steps(job), Worth(tradeoffs=dict.fromkeys(job.config.sweep.tradeoffs, 0.0)))
     except SystemExit:  # Tune lets go of a trial this way, once its scheduler has stopped it
         save()
         raise
@@ -171,13 +173,20 @@ def _complete(account: Account, values: dict[str, Any], sweep: Sweep, folder: Pa
     save()
 
 
-def _judge_end(account: Account, sweep: Sweep, job: Job) -> None:
-    discovery = read_json(job.root / "discover" / DISCOVERY_NAME)
+def _judge_end(account: Account, job: Job) -> None:
+    discovery, settings = read_json(job.root / "discover" / DISCOVERY_NAME), job.config.sweep
     rows, chosen = [*discovery["candidates"], *discovery["baselines"]], discovery["chosen"]
-    manifest = read_manifest(job.shards)
-    objective = OBJECTIVES[sweep.config.sweep.objective](rows, chosen, manifest)
+    gain = _measure_gain(job) if DOWNSTREAM in list_objectives(settings) and chosen >= 0 else 0.0
     account.status = "finished"
-    account.note(job.config.disentangle.main.steps, objective, find_best_factor(rows, chosen, manifest))
+    finding = Finding(rows, chosen, read_manifest(job.shards), gain)
+    account.note(job.config.disentangle.main.steps, weigh(finding, settings))
+
+
+def _measure_gain(job: Job) -> float:
+    from detaux.multitask.train import measure_gain
+
+    labels_path = job.root / "discover" / "labels.parquet"
+    return measure_gain(job.config, job.shards, labels_path, job.root / DOWNSTREAM)
 
 
 def _count_steps(job: Job) -> int:
@@ -193,7 +202,7 @@ class Observer:
     """
 
     def __init__(
-        self, sweep: Sweep, job: Job, account: Account, warmup: SharedWarmup, note: Note, report: Report
+        self, sweep: Sweep, job: Job, account: Account, warmup: SharedWarmup, note: Report, report: Report
     ) -> None:
         self.rungs, self.job, self.account, self.warmup = frozenset(sweep.list_rungs()), job, account, warmup
         self.note, self.report = note, report
@@ -206,5 +215,5 @@ class Observer:
             return
         if step not in self.account.rungs:
             self.judge = self.judge or Judge(self.job.config, self.job.shards)
-            self.note(step, *self.judge.judge(model))
+            self.note(step, self.judge.judge(model))
         self.report(step, self.account.rungs[step])

@@ -36,13 +36,13 @@ def strip_config(config: Config) -> Config:
 class SharedWarmup:
     """The warm-up of a trial's job in `folder`, where the first trial that needs it leaves it for the others.
 
-    Jobs of several restarts share none.
+    Jobs of several restarts share none, nor do those with sweep.share_warmups=false.
     """
 
     def __init__(self, folder: Path, job: Job) -> None:
         self.job, self.held = job, ExitStack()
         self.path: Path | None = None
-        if job.config.model.restarts > 1:
+        if job.config.model.restarts > 1 or not job.config.sweep.share_warmups:
             return
         config = seed_restart(job.config, 0)  # what the training's checkpoints are of
         hashes = hash_inputs({"manifest": job.shards / MANIFEST_NAME})

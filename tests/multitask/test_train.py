@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from detaux.errors import InterruptedRunError
 from detaux.multitask import train
 from detaux.multitask.methods import METHODS
 from detaux.multitask.network import Trial
-from detaux.multitask.train import build_data, list_trials, run_multitask, select_trial
+from detaux.multitask.train import Material, list_trials, measure_gain, run_multitask, select_trial
 from shards.build import build_shards
 
 KEYS = (
@@ -119,6 +120,21 @@ def test_interrupted_run_ends_like_an_uninterrupted_one(inputs, finished, tmp_pa
     assert metrics["rows"] == finished[1]["rows"]
 
 
+def test_gain_is_that_of_the_validation_rows_and_the_test_split_is_not_read(inputs, finished, tmp_path):
+    shutil.copytree(inputs / "shards", tmp_path / "shards")
+    for path in (tmp_path / "shards").glob("test-*.tar"):
+        path.unlink()
+    config = load_config(None, [*KEYS, "multitask.controls=[]"])
+    gain = measure_gain(config, tmp_path / "shards", inputs / "discover" / "labels.parquet", tmp_path / "gain")
+    _, metrics = finished
+    chosen, alone = (
+        [row["accuracy"] for row in metrics["rows"] if row["method"] == method and row["split"] == "validation"]
+        for method in ("selected", "stl")
+    )
+    assert gain == pytest.approx(sum(chosen) / 2 - sum(alone) / 2, abs=1e-9)
+    assert gain >= 0
+
+
 def test_useless_task_costs_nothing_when_selected():
     config = load_config(None, []).multitask
     rows = [
@@ -151,7 +167,9 @@ def test_random_labels_differ_from_seed_to_seed(inputs):
     config = load_config(None, KEYS)
     split = load_split(inputs / "shards", "train", config.data, train.select_device(config.run))
     labels = split.factors[:, 0]
-    one, two = (build_data(Trial("hard_sharing", "random", 0.5, seed), split, labels, 2).auxiliary for seed in (0, 1))
+    one, two = (
+        Material(split, labels, 2).build_data(Trial("hard_sharing", "random", 0.5, seed)).auxiliary for seed in (0, 1)
+    )
     assert not torch.equal(one, two)
 
 

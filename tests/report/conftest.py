@@ -304,6 +304,8 @@ def write_sweep(folder: Path) -> Path:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "trials.parquet")
     summary = {
         "objective": "discovery",
+        "tradeoffs": [],
+        "importance": {},
         "uses_ground_truth": False,
         "best": "a1",
         "best_objective": 0.8,

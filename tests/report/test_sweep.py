@@ -4,6 +4,8 @@ import csv
 import json
 import math
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from detaux.config.schema import ReportConfig
@@ -39,6 +41,22 @@ def test_axis_places_values_like_its_scale():
     assert math.isnan(Scale("", (0.0, 1.0)).place(None))
     assert Scale("", (0.0, 0.0)).place(0.0) == 0.5
     assert Scale("", (4,), is_choice=True).list_ticks() == [(0.0, "4")]
+
+
+def test_front_and_importance_are_drawn_where_there_are_any(sweep_folder, sweep_page):
+    rows = pyarrow.parquet.read_table(sweep_folder / "trials.parquet").to_pylist()
+    further = {"a1": (0.2, True), "b2": (0.9, True), "c3": (0.1, False), "d4": (None, False)}
+    rows = [{**row, **dict(zip(("independence", "on_front"), further[row["trial"]], strict=True))} for row in rows]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sweep_folder / "trials.parquet")
+    summary = json.loads((sweep_folder / "sweep.json").read_text())
+    changes = {"tradeoffs": ["independence"], "importance": {"losses.distance.margin": 0.7, "model.encoder": 0.3}}
+    (sweep_folder / "sweep.json").write_text(json.dumps(summary | changes))
+    page = build_report([sweep_folder], sweep_folder / "report", ReportConfig()).read_text()
+    drawn = {path.stem for path in (sweep_folder / "report" / "figures").glob("*.png")}
+    assert drawn == {"parallel", "importance", "front-independence"}
+    assert "discovery against independence" in page
+    assert page.count("on the front") >= 2
+    assert {path.stem for path in (sweep_page.parent / "figures").glob("*.png")} == {"parallel"}
 
 
 def test_ground_truth_is_said_to_be_an_upper_bound(sweep_folder):

@@ -6,20 +6,24 @@ from detaux.config import load_config
 from detaux.data.schema import Manifest
 from detaux.sweep.objective import (
     OBJECTIVES,
+    Finding,
     compute_discovery,
+    compute_independence,
     compute_known_factor,
+    compute_stability,
     find_best_factor,
     uses_ground_truth,
+    weigh,
 )
 from detaux.sweep.space import Dimension
 
 
-def make_row(index, *, separation, nmi, eligible=True, subspaces=(1,), **factors):
+def make_row(index, *, separation, nmi, eligible=True, subspaces=(1,), stability=None, **factors):
     return {
         "index": index,
         "subspaces": list(subspaces),
         "eligible": eligible,
-        "scores": {"separation": separation},
+        "scores": {"separation": separation, "stability": stability},
         "principal": {"nmi": nmi},
         "factors": {name: {"v_measure": value} for name, value in factors.items()},
     }
@@ -30,7 +34,7 @@ def make_manifest(**factors):
 
 
 ROWS = [
-    make_row(0, separation=0.6, nmi=0.25, scale=0.9, hue=0.1),  # 0.45
+    make_row(0, separation=0.6, nmi=0.25, stability=0.8, scale=0.9, hue=0.1),  # 0.45
     make_row(1, separation=2.0, nmi=0.0, eligible=False, hue=1.0),
     make_row(2, separation=0.6, nmi=None, hue=0.2, shape=0.3),  # 0.6
     make_row(3, separation=2.0, nmi=0.0, subspaces=(), hue=0.5),  # a plain baseline
@@ -39,34 +43,34 @@ MANIFEST = make_manifest(scale=2, hue=3, shape=4)
 
 
 def test_discovery_is_the_product_of_the_best_candidate_that_may_be_chosen():
-    assert compute_discovery(ROWS, 0, MANIFEST) == pytest.approx(0.6)
-    assert compute_discovery(ROWS[:2], 0, MANIFEST) == pytest.approx(0.45)
+    assert compute_discovery(Finding(ROWS, 0, MANIFEST)) == pytest.approx(0.6)
+    assert compute_discovery(Finding(ROWS[:2], 0, MANIFEST)) == pytest.approx(0.45)
 
 
 def test_discovery_is_nothing_where_no_candidate_may_be_chosen_or_none_is_separate():
-    assert compute_discovery(ROWS[1:2], -1, MANIFEST) == 0
-    assert compute_discovery([make_row(0, separation=-0.3, nmi=0.0)], 0, MANIFEST) == 0
+    assert compute_discovery(Finding(ROWS[1:2], -1, MANIFEST)) == 0
+    assert compute_discovery(Finding([make_row(0, separation=-0.3, nmi=0.0)], 0, MANIFEST)) == 0
 
 
 def test_discovery_is_the_same_whatever_the_factors_say():
     blind = [{**row, "factors": {}} for row in ROWS]
-    assert compute_discovery(blind, 0, make_manifest()) == compute_discovery(ROWS, 0, MANIFEST)
+    assert compute_discovery(Finding(blind, 0, make_manifest())) == compute_discovery(Finding(ROWS, 0, MANIFEST))
 
 
 def test_best_factor_is_a_hidden_one_of_the_chosen_clusters():
-    assert find_best_factor(ROWS, 0, MANIFEST) == ("hue", 0.1)  # not the principal one
-    assert find_best_factor(ROWS, 2, MANIFEST) == ("shape", 0.3)
-    assert find_best_factor(ROWS, -1, MANIFEST) is None
-    assert find_best_factor([{**ROWS[0], "factors": {}}], 0, make_manifest()) is None
+    assert find_best_factor(Finding(ROWS, 0, MANIFEST)) == ("hue", 0.1)  # not the principal one
+    assert find_best_factor(Finding(ROWS, 2, MANIFEST)) == ("shape", 0.3)
+    assert find_best_factor(Finding(ROWS, -1, MANIFEST)) is None
+    assert find_best_factor(Finding([{**ROWS[0], "factors": {}}], 0, make_manifest())) is None
 
 
 def test_best_factor_is_the_only_one_where_classes_group_it():
-    assert find_best_factor(ROWS[:1], 0, make_manifest(scale=9)) == ("scale", 0.9)
+    assert find_best_factor(Finding(ROWS[:1], 0, make_manifest(scale=9))) == ("scale", 0.9)
 
 
 def test_known_factor_is_the_v_measure_of_the_chosen_clusters():
-    assert compute_known_factor(ROWS, 3, MANIFEST) == 0.5
-    assert compute_known_factor(ROWS, -1, MANIFEST) == 0
+    assert compute_known_factor(Finding(ROWS, 3, MANIFEST)) == 0.5
+    assert compute_known_factor(Finding(ROWS, -1, MANIFEST)) == 0
 
 
 def test_ground_truth_enters_by_the_objective_and_by_the_pairs_of_any_trial():
@@ -75,11 +79,32 @@ def test_ground_truth_enters_by_the_objective_and_by_the_pairs_of_any_trial():
     assert uses_ground_truth(plain, [Dimension("pairs.partner", "choice", ("mined", "one_factor"))])
     assert uses_ground_truth(load_config(None, ["pairs.partner=one_factor"]), [])
     assert uses_ground_truth(load_config(None, ["sweep.objective=known_factor"]), [])
+    assert uses_ground_truth(load_config(None, ["sweep.tradeoffs=[known_factor]"]), [])
 
 
-def test_every_objective_of_the_config_is_computed_by_a_function():
+def test_independence_and_stability_are_those_of_the_chosen_clusters():
+    chosen, unmeasured, nothing = (Finding(ROWS, index, MANIFEST) for index in (0, 2, -1))
+    assert [compute_independence(one) for one in (chosen, unmeasured, nothing)] == [0.75, 1.0, 0.0]
+    assert [compute_stability(one) for one in (chosen, unmeasured, nothing)] == [0.8, 0.0, 0.0]
+
+
+def test_worth_has_the_objective_the_tradeoffs_and_a_number_that_rungs_can_compare():
+    finding = Finding(ROWS, 0, MANIFEST, gain=0.05)
+    settings = load_config(None, ["sweep.objective=downstream", "sweep.tradeoffs=[independence]"]).sweep
+    worth = weigh(finding, settings)
+    assert (worth.objective, worth.rung, worth.tradeoffs) == (0.05, pytest.approx(0.6), {"independence": 0.75})
+    assert (worth.factor, worth.v_measure) == ("hue", 0.1)
+    known = weigh(finding, load_config(None, ["sweep.objective=known_factor"]).sweep)
+    assert (known.objective, known.rung) == (0.1, 0.1)
+
+
+def test_every_objective_of_the_config_is_computed_by_a_function_and_told_in_words():
     from typing import get_args, get_type_hints
 
+    from detaux.config.load import iterate_fields
     from detaux.config.sweep import SweepConfig
+    from detaux.report.sweep import MEASURES
 
-    assert set(OBJECTIVES) == set(get_args(get_type_hints(SweepConfig)["objective"]))
+    (tradeoffs,) = (entry for name, entry, _ in iterate_fields() if name == "sweep.tradeoffs")
+    named = set(get_args(get_type_hints(SweepConfig)["objective"]))
+    assert set(OBJECTIVES) == set(MEASURES) == set(tradeoffs.metadata["choices"]) == named

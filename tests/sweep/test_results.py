@@ -7,8 +7,17 @@ import pytest
 
 from detaux.config import load_config
 from detaux.config.load import get_value
-from detaux.errors import NothingFoundError, UserError
-from detaux.sweep.results import Trial, build_table, collect_trials, print_results, write_results
+from detaux.errors import DetauxError, NothingFoundError, UserError
+from detaux.sweep.objective import Worth
+from detaux.sweep.results import (
+    Trial,
+    build_table,
+    collect_trials,
+    mark_front,
+    measure_importance,
+    print_results,
+    write_results,
+)
 from detaux.sweep.space import parse_space
 from detaux.sweep.trial import Account, Sweep
 
@@ -20,19 +29,19 @@ def sweep(tiny, tmp_path):
     return Sweep(load_config(tiny, [f"run.dir={tmp_path}"]), tmp_path, str(tmp_path / "shards"), tmp_path)
 
 
-def make_trial(name, status, objective, *, step=60, v_measure=None, margin=1.0, is_warm=False):
-    factor = None if v_measure is None else ("hue", v_measure)
+def make_trial(name, status, objective, *, step=60, v_measure=None, margin=1.0, is_warm=False, **tradeoffs):
+    factor = None if v_measure is None else "hue"
+    worth = None if objective is None else Worth(objective, objective, tradeoffs, factor, v_measure)
     values = {MARGIN: margin, MIDDLE: 0.5}
     account = Account(
         None,
         values,
         status,
-        objective=objective,
+        worth=worth,
         step=step,
         seconds=2.5,
         attempts=1,
         is_warm=is_warm,
-        factor=factor,
     )
     return Trial(name, account, status)
 
@@ -120,3 +129,45 @@ def test_trial_that_died_without_a_word_has_the_error_of_ray(tmp_path):
 def test_column_of_several_types_holds_text():
     table = build_table([{"x": 1, "y": 1}, {"x": "one", "y": 2.5}, {"x": None, "y": None}])
     assert table.to_pylist() == [{"x": "1", "y": 1.0}, {"x": "one", "y": 2.5}, {"x": None, "y": None}]
+
+
+def test_sweep_whose_trainings_all_diverged_is_told_with_the_code_of_one_that_did(sweep):
+    with pytest.raises(DetauxError, match="none of 1 trials trained to the end; a diverged") as caught:
+        write(sweep, [make_trial("a", "diverged", 0.0)])
+    assert caught.value.exit_code == 1
+
+
+def test_front_holds_finished_trials_that_no_other_beats_in_all():
+    worths = {"a": (0.9, 0.1), "b": (0.5, 0.5), "c": (0.4, 0.4), "d": (0.1, 0.9), "e": (0.1, 0.8), "f": (0.5, 0.5)}
+    rows = [{"trial": name, "status": "finished", "x": x, "y": y} for name, (x, y) in worths.items()]
+    rows.append({"trial": "g", "status": "stopped", "x": 1.0, "y": 1.0})
+    assert "".join(row["trial"] for row in mark_front(rows, ["x", "y"]) if row["on_front"]) == "abdf"
+
+
+def test_tradeoffs_have_columns_and_the_best_is_chosen_by_the_first_objective(tiny, tmp_path):
+    config = load_config(tiny, [f"run.dir={tmp_path}", "sweep.tradeoffs=[independence]"])
+    trials = [
+        make_trial("a", "finished", 0.3, independence=0.9),
+        make_trial("b", "finished", 0.4, independence=0.2),
+        make_trial("c", "finished", 0.2, independence=0.8),
+        make_trial("d", "failed", None),
+    ]
+    write(Sweep(config, tmp_path, "", tmp_path), trials)
+    rows = pyarrow.parquet.read_table(tmp_path / "trials.parquet").to_pylist()
+    found = [(row["trial"], row["independence"], row["on_front"]) for row in rows]
+    assert found == [("b", 0.2, True), ("a", 0.9, True), ("c", 0.8, False), ("d", None, False)]
+    assert json.loads((tmp_path / "sweep.json").read_text())["tradeoffs"] == ["independence"]
+
+
+def test_importance_goes_to_the_key_that_the_objective_follows(sweep):
+    space = parse_space(sweep.config)
+    margins = [0.15 * 1.2**number for number in range(12)]
+    trials = [make_trial(str(number), "finished", margin, margin=margin) for number, margin in enumerate(margins)]
+    for number, one in enumerate(trials):
+        one.account.values[MIDDLE] = 0.2 + 0.04 * (number * 5 % 12)
+    importance = measure_importance(space, trials)
+    assert list(importance) == [MARGIN, MIDDLE]
+    assert importance[MARGIN] > 0.8
+    assert sum(importance.values()) == pytest.approx(1)
+    assert measure_importance(space, trials[:7]) == {}
+    assert measure_importance(space, [make_trial(str(number), "finished", 0.5) for number in range(12)]) == {}

@@ -118,6 +118,29 @@ def test_stopped_and_killed_sweep_goes_on_with_the_same_command_and_repeats_no_f
     assert all(find_times(root)[path] == mtime for path, mtime in before.items())
 
 
+def test_sweep_for_two_objectives_marks_the_front_and_goes_on_with_its_own_shards_alone(
+    tiny, start_sweep, run_sweep, tmp_path
+):
+    root = tmp_path / "sweep"
+    keys = (f"run.dir={root}", "sweep.tradeoffs=[independence]", "sweep.searcher=tpe")
+    stop(start_sweep(tiny, *keys), signal.SIGTERM, lambda: any(root.glob("trials/*/trial.json")))
+    exit_code, output = run_sweep(tiny, *keys, "data.shards=" + str(tmp_path / "other"))
+    assert exit_code == 2
+    shutil.copytree(root / "shards", tmp_path / "other")
+    manifest = tmp_path / "other" / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    exit_code, output = run_sweep(tiny, *keys, f"data.shards={tmp_path / 'other'}")
+    assert exit_code == 2
+    assert "holds trials of other shards than" in output
+    exit_code, output = run_sweep(tiny, *keys)
+    assert exit_code == 0, output
+    rows = read_table(root)
+    whole = [row for row in rows if row["status"] == "finished"]
+    assert any(row["on_front"] for row in whole)
+    assert all(0 <= row["independence"] <= 1 for row in rows)
+    assert "front-independence" in {path.stem for path in (root / "report" / "figures").glob("*.png")}
+
+
 def stop(process, number, is_time):
     """Send a signal once it is time; the exit code and what was printed."""
     deadline = time.monotonic() + 200
@@ -161,7 +184,8 @@ def test_missing_package_is_told_with_the_line_that_installs_it(tiny, run_sweep,
         (("sweep.gpus=64",), "sweep.gpus=64 and Ray finds"),
         (("run.device=cuda",), "run.device=cuda and sweep.gpus=0"),
         (("sweep.searcher=grid",), "tpe|random"),
-        (("sweep.objective=accuracy",), "discovery|known_factor"),
+        (("sweep.objective=accuracy",), "discovery|downstream|independence|stability|known_factor"),
+        (("sweep.tradeoffs=[known_factor]", "data.source=digits", "data.side=8"), "needs known factors"),
         (("sweep.objective=known_factor", "data.source=digits", "data.side=8"), "needs known factors"),
         (("data.shards={tmp}/none",), "none/manifest.json does not exist"),
         (("data.shards=https://localhost/none",), "is no folder, and the trials of a sweep read their shards from one"),

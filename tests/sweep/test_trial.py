@@ -1,5 +1,6 @@
 """A trial in this process, without Ray: what it reports, and that it goes on where it was killed."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from detaux.errors import NonFiniteLossError
 from detaux.pipeline import run_stages
 from detaux.runtime.files import read_json
 from detaux.sweep import trial
-from detaux.sweep.objective import Judge
+from detaux.sweep.objective import Judge, Worth
 from detaux.sweep.trial import Account, Sweep, run_trial
 from shards.build import build_shards
 
@@ -37,8 +38,8 @@ def whole(sweep):
 def run(sweep, name, stop_at=None):
     reports = []
 
-    def report(step, objective):
-        reports.append((step, objective))
+    def report(step, worth):
+        reports.append((step, worth))
         if step == stop_at:
             raise KeyboardInterrupt
 
@@ -48,12 +49,12 @@ def run(sweep, name, stop_at=None):
 
 def test_trial_reports_at_its_rungs_and_at_the_end(sweep, whole):
     assert [step for step, _ in whole] == [20, 40, 60]
-    assert all(objective > 0 for _, objective in whole)
+    assert all(worth.objective > 0 for _, worth in whole)
     account = Account.load(sweep.root / "trials" / "whole")
     assert (account.status, account.values, account.step, account.attempts) == ("finished", VALUES, 60, 1)
     assert account.rungs == dict(whole[:2])
-    assert account.objective == whole[-1][1]
-    assert 0 < account.factor[1] < 1
+    assert account.worth == whole[-1][1]
+    assert 0 < account.worth.v_measure < 1
 
 
 def test_trial_without_a_scheduler_reports_its_end_alone(sweep):
@@ -75,10 +76,25 @@ def test_objective_of_the_trained_model_equals_that_of_the_discover_stage(sweep,
     job = replace(sweep, config=config).make_job(folder, VALUES)
     model = load_disentangler(folder / "disentangle", torch.device("cpu"))
     account = Account(folder / "unused.json")
-    trial._judge_end(account, replace(sweep, config=config), job)
-    judged, factor = Judge(job.config, job.shards).judge(model)
-    assert judged == pytest.approx(account.objective, abs=1e-6)
-    assert factor == account.factor
+    trial._judge_end(account, job)
+    judged = Judge(job.config, job.shards).judge(model)
+    assert judged.objective == pytest.approx(account.worth.objective, abs=1e-6)
+    assert (judged.factor, judged.v_measure) == (account.worth.factor, account.worth.v_measure)
+
+
+def test_trial_is_worth_what_its_labels_bring_and_rungs_compare_it_by_what_is_known_there(sweep, whole):
+    keys = {"objective": "downstream", "tradeoffs": ["stability"]}
+    multitask = replace(sweep.config.multitask, epochs=1, seeds=1, weights=[0.5], head_hidden=8)
+    config = replace(sweep.config, sweep=replace(sweep.config.sweep, **keys), multitask=multitask)
+    *rungs, (step, end) = run(replace(sweep, config=config), "downstream")
+    assert [(worth.objective, worth.rung) for _, worth in rungs] == [(0.0, worth.rung) for _, worth in whole[:-1]]
+    assert step == 60
+    rows = [json.loads(line) for line in (sweep.root / "trials/downstream/downstream/rows.jsonl").open()]
+    (alone,) = [row["accuracy"] for row in rows if row["method"] == "stl"]
+    assert end.objective == pytest.approx(max(row["accuracy"] for row in rows) - alone)
+    assert {row["labels"] for row in rows} == {"none", "discovered"}
+    assert -1 <= end.tradeoffs["stability"] <= 1
+    assert end.tradeoffs["stability"] != 0
 
 
 def test_interrupted_trial_goes_on_from_its_checkpoint_and_ends_as_an_uninterrupted_one(sweep, whole):
@@ -92,7 +108,7 @@ def test_interrupted_trial_goes_on_from_its_checkpoint_and_ends_as_an_uninterrup
 
 
 def test_trial_that_the_scheduler_stops_has_not_failed(sweep):
-    def stop(step, objective):
+    def stop(step, worth):
         raise SystemExit(0)
 
     with pytest.raises(SystemExit):
@@ -113,13 +129,13 @@ def test_training_that_diverges_is_a_trial_worth_nothing(sweep, monkeypatch):
         raise NonFiniteLossError(3, ["distance"], "the learning rate")
 
     monkeypatch.setattr(trial, "run_stages", diverge)
-    assert run(sweep, "diverged") == [(0, 0.0)]
+    assert run(sweep, "diverged") == [(0, Worth())]
     assert Account.load(sweep.root / "trials" / "diverged").status == "diverged"
 
 
 def test_wrong_combination_of_values_fails_with_its_sentence(sweep):
     with pytest.raises(RuntimeError, match=r"pairs\.reuse=5"):
-        run_trial(VALUES | {"pairs.reuse": 5}, sweep, "wrong", lambda step, objective: None)
+        run_trial(VALUES | {"pairs.reuse": 5}, sweep, "wrong", lambda step, worth: None)
     found = read_json(sweep.root / "trials" / "wrong" / "trial.json")
     assert found["status"] == "failed"
     assert "is not a multiple of pairs.reuse=5" in found["error"]

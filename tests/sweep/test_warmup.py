@@ -1,5 +1,7 @@
 """Trials in this process that share a warm-up, beside one that trains its own."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -25,7 +27,7 @@ def sweep(tiny, tmp_path):
 
 
 def run(sweep, name, values):
-    run_trial(values, sweep, name, lambda step, objective: None)
+    run_trial(values, sweep, name, lambda step, worth: None)
     folder = sweep.root / "trials" / name
     return Account.load(folder), load_file(folder / "disentangle" / MODEL_FILE), (folder / "log.txt").read_text()
 
@@ -38,6 +40,14 @@ def test_trial_on_a_shared_warmup_ends_with_the_weights_of_one_that_trained_its_
     run_stages(("disentangle",), sweep.make_job(sweep.root / "alone", {MARGIN: 1.5}))
     alone = load_file(sweep.root / "alone" / "disentangle" / MODEL_FILE)
     assert all(torch.equal(weights[name], alone[name]) for name in alone)
+
+
+def test_trials_that_are_to_share_nothing_train_their_own(sweep):
+    settings = replace(sweep.config.sweep, share_warmups=False)
+    apart = replace(sweep, config=replace(sweep.config, sweep=settings))
+    for name, margin in (("one", 0.2), ("other", 1.5)):
+        assert not run(apart, name, {MARGIN: margin})[0].is_warm
+    assert not (sweep.root / "warmups").exists()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +88,7 @@ def test_warmup_of_a_trial_that_fails_is_free_for_the_next(sweep, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(trial, "run_stages", fail)
         with pytest.raises(RuntimeError):
-            run_trial({}, sweep, "failed", lambda step, objective: None)
+            run_trial({}, sweep, "failed", lambda step, worth: None)
     assert not run(sweep, "next", {})[0].is_warm
 
 
