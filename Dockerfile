@@ -1,10 +1,12 @@
-# docker build -t detaux .
-# docker run detaux doctor                                 runs on CPUs
-# docker run --gpus all detaux doctor                      runs on NVIDIA GPUs
+# docker build -t detaux .                                           Ray and W&B beside the rest: for one machine, and for Kubernetes
+# docker build -t detaux:gpu --build-arg EXTRAS=gpu,sweep,wandb .    and RAPIDS: clustering on NVIDIA GPUs
+# docker build -t detaux:cpu --build-arg TORCH_INDEX=URL .           smaller, URL an index of torch's wheels for CPUs
 #
-# The CUDA libraries come with torch's wheels and the driver with the host, so one small base serves both. For a smaller
-# CPU image give an index of CPU-only torch wheels: --build-arg TORCH_INDEX=URL. For amd64: hdbscan has no
-# wheel for arm64, where the first stage would need a compiler.
+# docker run detaux doctor; with --gpus all on NVIDIA GPUs. The CUDA libraries come with wheels and the driver with the host, so
+# one small base serves all. For amd64: hdbscan has no wheel for arm64, where the first stage would need a compiler.
+#
+# Triton builds its driver by a C compiler at first use; without one losses.backend=auto takes plain PyTorch on a GPU too. For the
+# fused kernels add --build-arg COMPILER=1.
 
 ARG PYTHON_IMAGE=python:3.13.5-slim-bookworm
 
@@ -17,10 +19,16 @@ RUN python -m venv /opt/detaux \
     "torch==$TORCH_VERSION" "torchvision==$TORCHVISION_VERSION"
 WORKDIR /source
 COPY . .
-RUN /opt/detaux/bin/pip install --no-cache-dir . && /opt/detaux/bin/pip uninstall --yes pip
+ARG EXTRAS=sweep,wandb
+RUN /opt/detaux/bin/pip install --no-cache-dir ".${EXTRAS:+[$EXTRAS]}" && /opt/detaux/bin/pip uninstall --yes pip
 
 FROM ${PYTHON_IMAGE}
-RUN useradd --create-home --uid 1000 detaux
+ARG COMPILER
+# KubeRay asks by wget whether a node of Ray is well
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends wget=1.21.* ${COMPILER:+gcc=4:12.* libc6-dev=2.36-*} \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 1000 detaux
 COPY --from=build /opt/detaux /opt/detaux
 COPY configs /home/detaux/configs
 COPY launch /home/detaux/launch

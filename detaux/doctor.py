@@ -37,9 +37,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 GIB = 2**30
 CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 
-LOSSES = {  # whether there are a GPU and triton -> what losses.backend=auto takes
-    True: ("fused kernels", "losses.backend=auto takes Triton on a GPU"),
-    False: ("plain PyTorch", "losses.backend=auto takes Triton only on a GPU that has it"),
+LOSSES = {  # what losses.backend=auto takes
+    "triton": ("fused kernels", "losses.backend=auto takes Triton on a GPU"),
+    "reference": ("plain PyTorch", "losses.backend=auto takes Triton only on a GPU, with its package and a C compiler"),
 }
 
 Row = tuple[str, str, str]
@@ -68,8 +68,10 @@ def list_backends() -> list[Row]:
     except (ImportError, OSError) as error:
         return [("device", "none", f"torch cannot be imported: {error}"), tracker]
     from detaux.discover.backends import select_backend
+    from detaux.losses.pair_measures import choose_backend
 
-    backend = select_backend("auto", "hdbscan", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    backend = select_backend("auto", "hdbscan", place)
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / GIB
         device = ("device", torch.cuda.get_device_name(), f"run.device=auto takes the GPU; {memory:.0f} GiB of memory")
@@ -81,7 +83,7 @@ def list_backends() -> list[Row]:
     return [
         device,
         ("threads", str(torch.get_num_threads()), "torch's own choice; run.threads sets another"),
-        ("losses", *LOSSES[torch.cuda.is_available() and read_version("triton") != "not installed"]),
+        ("losses", *LOSSES[choose_backend("auto", place)]),
         (
             "ranks",
             os.environ.get("WORLD_SIZE", "1"),

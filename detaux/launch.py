@@ -129,16 +129,16 @@ def render_launch(launch: Launch, template: str) -> str:
 
 
 def explain_ranks(launch: Launch) -> str | None:
-    """A sentence where the job would stop at once, since a training batch does not divide into its ranks; None where it does."""
+    """A sentence where the job would stop at once, since a batch of either phase does not divide into its ranks; else None."""
+    from detaux.disentangle.batches import check_batches  # imports numpy, which `detaux --help` does without
+
     config = _load(launch)
-    batch, ranks = config.disentangle.main.batch_size, launch.nodes * launch.gpus
-    parts = ranks * config.disentangle.micro_batches
-    if batch // config.pairs.reuse % parts == 0:
-        return None
-    return (
-        f"disentangle.main.batch_size={batch} with pairs.reuse={config.pairs.reuse} does not divide into {parts} equal parts, "
-        "one for each rank and micro-batch; the job would stop at once."
-    )
+    parts = launch.nodes * launch.gpus * config.disentangle.micro_batches
+    try:
+        check_batches(config, config.disentangle.warmup.batch_size, parts)  # of more images than a batch
+    except UserError as error:
+        return f"the job would stop at once: {error}"
+    return None
 
 
 def start_launch(launch: Launch) -> NoReturn:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import runpy
 import shlex
 import shutil
@@ -20,7 +21,7 @@ import detaux.launch
 from detaux.cli import parse_arguments, run_command
 from detaux.config import load_config
 from detaux.errors import UserError
-from detaux.launch import PLACES, TARGETS, Launch, explain_ranks, find_template, render_launch
+from detaux.launch import PLACES, TARGETS, Launch, find_template, render_launch
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "configs/paper/shapes3d.yaml"
@@ -335,14 +336,31 @@ def test_wrong_launch_exits_2_with_one_sentence_that_names_the_fault(arguments, 
     assert output.err.count("\n") == 1
 
 
-def test_batch_that_does_not_divide_into_the_ranks_is_told_beside_the_file(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("nodes", "keys", "told"),
+    [
+        (64, (), "disentangle.warmup.batch_size=32 does not divide into 512 equal parts"),
+        (4, ("disentangle.warmup.batch_size=48",), "disentangle.warmup.batch_size=48 does not divide into 32 equal"),
+        (4, ("disentangle.main.batch_size=48",), "disentangle.main.batch_size=48 with pairs.reuse=1 does not divide"),
+        (4, ("disentangle.micro_batches=2",), "does not divide into 64 equal parts"),
+        (2, ("disentangle.micro_batches=2",), None),
+        (4, (), None),
+    ],
+)
+def test_batch_that_does_not_divide_into_the_ranks_is_told_beside_the_file(nodes, keys, told, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    assert run_command(["launch", "--dry-run", "slurm", CONFIG, "nodes=64", "gpus=8"]) == 0
+    assert run_command(["launch", "--dry-run", "slurm", CONFIG, f"nodes={nodes}", "gpus=8", *keys]) == 0
     output = capsys.readouterr()
     assert output.out.startswith("#!/usr/bin/env bash\n")
-    assert "disentangle.main.batch_size=32" in output.err
-    assert "512 equal parts" in output.err
-    assert explain_ranks(Launch("slurm", CONFIG, (), 4, 8)) is None
+    assert told in output.err if told else output.err == ""
+
+
+@pytest.mark.parametrize("name", ["kuberay_rayjob.yaml", "kuberay_raycluster.yaml", "slurm.sbatch"])
+def test_sweep_that_a_file_tells_of_is_a_command_of_detaux(name):
+    text = find_template(name).read_text().replace("\\\n#", "")
+    (told,) = re.findall(r"(?:detaux sweep|slurm\.sbatch) (configs/sweeps/.*)", text)
+    config, *keys = shlex.split(told)
+    assert load_config(ROOT / config, keys).sweep.space
 
 
 def test_edited_file_is_not_filled_in_by_guess():

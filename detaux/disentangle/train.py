@@ -22,6 +22,7 @@ from detaux.data.plan import split_batch
 from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.data.split import load_split
 from detaux.data.stream import SampleStream
+from detaux.disentangle.batches import check_batches
 from detaux.disentangle.edges import read_edges
 from detaux.disentangle.factor_scores import score_factors
 from detaux.disentangle.mixes import Mixes, draw_mixes
@@ -58,17 +59,6 @@ def compute_lr(phase: PhaseConfig, step: int) -> float:
     shapes = {"none": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
     floor = phase.final_lr_fraction
     return phase.lr * ramp * (floor + (1 - floor) * shapes[phase.decay])
-
-
-def check_batches(config: Config, samples: int, parts: int) -> None:
-    """Raise UserError where a batch of either phase does not divide into `parts` equal parts."""
-    warmup, main, reuse = config.disentangle.warmup, config.disentangle.main, config.pairs.reuse
-    size = min(warmup.batch_size, samples)
-    name = "disentangle.warmup.batch_size" if size == warmup.batch_size else "the number of training images"
-    split_batch(size, 0, parts, f"{name}={size}")
-    split_batch(
-        main.batch_size // reuse, 0, parts, f"disentangle.main.batch_size={main.batch_size} with pairs.reuse={reuse}"
-    )
 
 
 def build_optimizer(model: Disentangler, config: DisentangleConfig) -> torch.optim.Optimizer:

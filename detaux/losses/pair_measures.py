@@ -1,6 +1,5 @@
 """What the losses need of a batch's projections, read in one pass. N images in chains, B pairs, K subspaces, D latent size."""
 
-import importlib.util
 import os
 from dataclasses import dataclass
 
@@ -11,8 +10,9 @@ from detaux.errors import UserError
 from detaux.losses.numerics import widen
 from detaux.losses.oracle import compute_normalizer
 from detaux.losses.sparsity import compute_overlap
+from detaux.runtime.device import has_triton
 
-HAS_TRITON = importlib.util.find_spec("triton") is not None
+HAS_TRITON = has_triton()
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def choose_backend(name: str, device: torch.device) -> str:
         return "triton" if is_gpu and HAS_TRITON else "reference"
     if name == "triton" and not HAS_TRITON:
         raise UserError(
-            "losses.backend=triton needs the package triton, which is not installed; use auto or reference."
+            "losses.backend=triton needs the package triton and a C compiler, and they are not both here; use auto or reference."
         )
     if name == "triton" and not is_gpu and os.environ.get("TRITON_INTERPRET") != "1":
         raise UserError(f"losses.backend=triton needs a GPU and the device is {device.type}; use auto or reference.")

@@ -1,6 +1,9 @@
 """Pick the device and the number of threads once, as the config says; read what memory was used."""
 
+import importlib.util
+import os
 import resource
+import shutil
 import sys
 
 import torch
@@ -34,3 +37,9 @@ def read_peak_bytes(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB
+
+
+def has_triton() -> bool:
+    """Whether Triton's kernels can run: the package, and the C compiler that it builds its driver with at first use."""
+    compilers = (os.environ.get("CC", "gcc"), "gcc", "clang")
+    return importlib.util.find_spec("triton") is not None and any(map(shutil.which, compilers))

@@ -21,6 +21,14 @@ KEYS = (
     "disentangle.checkpoint_interval=10",
     "disentangle.log_interval=5",
 )
+SWEEP_KEYS = (
+    "discover.min_cluster_size=5",
+    "discover.max_noise_share=1",
+    "discover.min_oracle_share=0",
+    "sweep.space={losses.distance.margin: {log: [0.1, 2]}}",
+    "sweep.trials=2",
+    "sweep.scheduler=none",
+)
 
 
 @pytest.fixture
@@ -35,3 +43,9 @@ def arguments(tmp_path):
 def read_losses():
     """read_losses(run): the losses in the log of a run's training."""
     return lambda run: [line["loss/total"] for line in read_metrics(run / "disentangle")]
+
+
+@pytest.fixture
+def sweep_keys():
+    """What `detaux sweep` needs beside `arguments`: two trials."""
+    return SWEEP_KEYS

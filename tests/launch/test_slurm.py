@@ -18,7 +18,8 @@ SCRIPT = ROOT / "launch" / "slurm.sbatch"
 SRUN = """#!/usr/bin/env bash
 echo $$ > srun.pid
 while [[ $1 == --* ]]; do shift; done
-for rank in 0 1; do SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_NTASKS=2 "$@" & tasks+=($!); done
+export SLURM_NTASKS=${TASKS:-2}
+for ((rank = 0; rank < SLURM_NTASKS; rank++)); do SLURM_PROCID=$rank SLURM_LOCALID=$rank "$@" & tasks+=($!); done
 trap 'kill -USR1 "${tasks[@]}"' USR1
 highest=0
 for task in "${tasks[@]}"; do
@@ -96,3 +97,13 @@ def test_job_of_an_array_trains_with_its_own_seed_in_its_own_folder(submit, tmp_
     assert process.returncode == 0, output
     assert load_config(tmp_path / "runs" / "seed-3" / "disentangle" / "config.yaml").run.seed == 3
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["seed-3"]
+
+
+@pytest.mark.slow
+def test_sweep_is_a_job_of_one_task(submit, sweep_keys, tmp_path):
+    process = submit(*sweep_keys, STAGE="sweep", TASKS="1", RAY_AUTH_MODE="disabled")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert (tmp_path / "run" / "best.yaml").is_file()
+    process = submit(*sweep_keys, STAGE="sweep", TASKS="2", RAY_AUTH_MODE="disabled")
+    assert "starts its own processes" in process.communicate(timeout=120)[0]

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from detaux.cli import parse_arguments
 from detaux.config import load_config
-from detaux.launch import parse_launch
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-GUIDES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md")
+GUIDES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md", "docs/cluster.md")
 
 BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.S))
 COMMANDS = [line.partition("#")[0].strip() for line in BLOCKS.splitlines() if line.strip()]
@@ -52,17 +50,9 @@ def test_readme_shows_five_commands_first():
 
 
 @pytest.mark.parametrize("command", DETAUX)
-def test_readme_command_parses_with_its_config(command, monkeypatch):
+def test_readme_command_parses_with_its_config(command, parse, monkeypatch):
     monkeypatch.chdir(ROOT)
-    parsed = parse_arguments(shlex.split(command)[1:])
-    source = getattr(parsed, "config", None)
-    if parsed.command == "shards" and parsed.action == "build":
-        source = parsed.source if parsed.source.endswith(".yaml") else None
-        load_config(source, parsed.overrides)
-    elif parsed.command == "launch":
-        parse_launch(parsed.target, source, parsed.overrides)
-    elif source:
-        load_config(source, parsed.overrides)
+    parse(shlex.split(command)[1:])
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make ")])

@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 
@@ -6,7 +7,7 @@ import torch
 
 from detaux.config.schema import RunConfig
 from detaux.errors import UserError
-from detaux.runtime.device import select_device
+from detaux.runtime.device import has_triton, select_device
 
 
 def test_device_cpu_is_kept():
@@ -48,3 +49,24 @@ print(before, read_peak_bytes(torch.device("cpu")))
     before, after = map(int, result.stdout.split())
     # the peak of a new process begins with that of the one it was forked from
     assert before < after < 2.5 * before
+
+
+@pytest.mark.parametrize(
+    ("package", "compilers", "expected"),
+    [
+        (object(), {"gcc"}, True),
+        (object(), {"clang"}, True),
+        (object(), {"icx"}, True),
+        (object(), set(), False),
+        (None, {"gcc"}, False),
+    ],
+)
+def test_triton_needs_its_package_and_a_compiler_by_any_of_its_names(
+    package, compilers, expected, tmp_path, monkeypatch
+):
+    for name in compilers:
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CC", "icx")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: package)
+    assert has_triton() is expected

@@ -5,7 +5,6 @@ at a time, those of blocks that lie near first, and none is kept: memory is O(N)
 host but their order; of the tree, the edges that each round finds.
 """
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,10 +14,11 @@ from torch import Tensor
 
 from detaux.discover.clusterers.disjoint import find_root, number_sets
 from detaux.discover.clusterers.distances import measure
+from detaux.runtime.device import has_triton
 
 BLOCK = 256  # points
 TILE_BLOCKS = 8  # blocks that a block is compared with at a time
-HAS_TRITON = importlib.util.find_spec("triton") is not None
+HAS_TRITON = has_triton()
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _find_lightest(blocks: Blocks, search: Search) -> Tensor:
 
 
 def choose_search(points_ND: Tensor) -> Callable[[Blocks, Search, Tensor], None]:
-    """What searches a round: one kernel for float32 points on a GPU where Triton is installed, else search_round."""
+    """What searches a round: one kernel for float32 points on a GPU where Triton can run, else search_round."""
     if points_ND.device.type == "cuda" and points_ND.dtype == torch.float32 and HAS_TRITON:
         from detaux.discover.clusterers.kernels import spanning_tree  # imports triton, which a CPU does without
 

@@ -72,7 +72,7 @@ def test_backend_asked_for_by_name_is_the_one(monkeypatch):
 
 def test_triton_is_refused_without_its_package_and_on_a_cpu(monkeypatch):
     monkeypatch.setattr(pair_measures, "HAS_TRITON", False)
-    with pytest.raises(UserError, match="losses.backend=triton needs the package triton, which is not installed"):
+    with pytest.raises(UserError, match="losses.backend=triton needs the package triton and a C compiler"):
         choose_backend("triton", GPU)
     monkeypatch.setattr(pair_measures, "HAS_TRITON", True)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
