@@ -3,9 +3,10 @@
     python benchmarks/bench_tracker.py [--rounds 40] [--steps 100] [--interval 100] [--threads 1]
 
 One trainer on digits of 32 pixels, at the defaults otherwise; each round gives every case `steps` steps in turn, with a line
-every `interval` steps. A step is the median over rounds, of wall time and of this process's CPU time, which other processes of
-the machine disturb less and W&B's own process is not in; a line is the wall time that the loop spends on logging one. A ratio is
-the median of the rounds' own ratios to metrics.jsonl alone, its spread their quartiles.
+every `interval` steps, and waits until the mirrors have them all, so that no case pays for another. A step is the median over
+rounds, of wall time and of this process's CPU time, which other processes of the machine disturb less and W&B's own process is
+not in. A line is the wall time that the loop spends on logging one; its CPU time, of all threads, is that of BURST lines in a
+row, without a step. A ratio is the median of the rounds' own ratios to metrics.jsonl alone, its spread their quartiles.
 """
 
 import argparse
@@ -22,20 +23,28 @@ from results import append_row
 
 from detaux.config import load_config
 from detaux.data.stream import SampleStream
-from detaux.disentangle.panels import list_panels
+from detaux.disentangle.panels import list_lines
 from detaux.disentangle.train import Trainer
 from detaux.runtime.loop import run_loop
 from detaux.runtime.mirrors import open_mirrors
-from detaux.runtime.tracker import MetricsLog
+from detaux.runtime.tracker import MetricsLog, Mirror, read_metrics
 from shards.build import build_shards
 
 SIDE = 32
+BURST = 20
+PAUSE_SECONDS = 2e-4  # between two looks at how far the mirrors are
 CASES = {  # the first is the baseline
     "metrics.jsonl alone": (),
     "W&B offline": ("track.wandb=offline",),
     "TensorBoard": ("track.tensorboard=true",),
     "W&B offline and TensorBoard": ("track.wandb=offline", "track.tensorboard=true"),
 }
+
+
+def wait_for(mirrors: list[Mirror], step: int) -> None:
+    """Until every mirror has the line of this step."""
+    while any(mirror.step < step for mirror in mirrors):
+        time.sleep(PAUSE_SECONDS)
 
 
 def main() -> None:
@@ -50,19 +59,20 @@ def main() -> None:
     total = (arguments.rounds + 1) * len(CASES) * arguments.steps
     keys = ["data.source=digits", f"data.side={SIDE}", f"disentangle.main.steps={total}", "run.device=cpu"]
     clocks = {"step": time.perf_counter, "step, CPU time": time.process_time}
-    seconds: dict[tuple[str, str], list[float]] = {(metric, name): [] for metric in (*clocks, "line") for name in CASES}
+    metrics = (*clocks, "line", "line, CPU time")
+    seconds: dict[tuple[str, str], list[float]] = {(metric, name): [] for metric in metrics for name in CASES}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place, ExitStack() as stack:
         root, config, device = Path(place), load_config(None, keys), torch.device("cpu")
         build_shards(config, root / "shards")
         stream = SampleStream(root / "shards", "train", config.data, seed=0, device=device, needs_factors=False)
         trainer = Trainer(config, SIDE, device, stream, is_main=True)
-        charted = [key for panel in list_panels(config).values() for key in panel]
-        logs = {}
+        logs, mirrors = {}, {}
         for name, extra in CASES.items():
             folder = root / name
             logs[name] = stack.enter_context(MetricsLog(folder, 0))
             tracked = load_config(None, [*keys, *extra])
-            logs[name].add_mirrors(open_mirrors(tracked, "disentangle", folder, 0, charted))
+            mirrors[name] = open_mirrors(tracked, "disentangle", folder, "", list_lines(config))
+            logs[name].start_mirrors(mirrors[name])
 
         def log_timed(name: str, step: int, means: dict[str, Any], elapsed: float) -> None:
             begun = time.perf_counter()
@@ -85,9 +95,18 @@ def main() -> None:
                     save=lambda step: None,
                 )
                 position += arguments.steps
+                wait_for(mirrors[name], position)
                 if number:  # the first round is a warm-up
                     for metric, clock in clocks.items():
                         seconds[metric, name].append((clock() - begun[metric]) / arguments.steps)
+        for _ in range(arguments.rounds):
+            for name in CASES:
+                line = read_metrics(root / name)[-1]
+                begun_line = time.process_time()
+                for step in range(line["step"] + 1, line["step"] + 1 + BURST):
+                    logs[name].write({**line, "step": step})
+                wait_for(mirrors[name], step)
+                seconds["line, CPU time", name].append((time.process_time() - begun_line) / BURST)
     print(f"{'':15} {'case':30} {'ms':>8} {'ratio':>7}  quartiles of ratios")
     for (metric, name), values in seconds.items():
         baseline = seconds[metric, next(iter(CASES))]

@@ -126,7 +126,11 @@ def build_parser() -> argparse.ArgumentParser:
     meaning = "the newest training of a run, live in the terminal, until its stage is finished or Ctrl-C"
     watch = commands.add_parser("watch", help=meaning, description=meaning, formatter_class=raw)
     watch.add_argument("run", metavar="RUN", help="the run.dir of a run that has started")
-    watch.add_argument("--once", action="store_true", help="one frame and no more, as where the output is piped")
+    shown = watch.add_mutually_exclusive_group()
+    shown.add_argument("--once", action="store_true", help="one frame and no more, as where the output is piped")
+    shown.add_argument(
+        "--workspace", action="store_true", help="make a page of panels at W&B, online, and print its address"
+    )
     meaning = "a filled launch file for several GPUs or machines"
     keys = f"keys:\n{format_help(STAGE_SECTIONS['disentangle'])}"
     launch = commands.add_parser("launch", help=meaning, description=LAUNCH_HELP, epilog=keys, formatter_class=raw)
@@ -310,6 +314,11 @@ def _run_cluster(parsed: argparse.Namespace) -> int:
 
 
 def _run_watch(parsed: argparse.Namespace) -> int:
+    if parsed.workspace:
+        from detaux.workspace import save_workspace
+
+        print(f"watch: made {save_workspace(Path(parsed.run))}")
+        return 0
     from detaux.dashboard import watch_run
 
     watch_run(Path(parsed.run), is_once=parsed.once)

@@ -23,7 +23,7 @@ from detaux.config import STAGES
 from detaux.disentangle.panels import ORACLE_SHARE, PANELS
 from detaux.errors import UserError
 from detaux.runtime.record import RECORD_NAME
-from detaux.runtime.tracker import METRICS_NAME, read_metrics
+from detaux.runtime.tracker import METRICS_NAME, WARNING, read_metrics
 
 REFRESH_SECONDS = 1.0
 TREND_LINES = 24  # newest lines that a trend shows
@@ -140,8 +140,8 @@ def draw_training(training: Training, levels: str, *, is_stage_done: bool) -> Re
     head = Table.grid(padding=(0, 1))
     head.add_row(bar, Text(describe_progress(training, is_stage_done=is_stage_done)))
     rows = Table.grid(padding=(0, 2))
-    for title, keys in PANELS.items():
-        shown = [key for key in keys if last.get(key) is not None]
+    for title, panel in PANELS.items():
+        shown = [key for key in panel.keys if last.get(key) is not None]
         for number, key in enumerate(shown):
             name = Text("" if number else title, style="bold")
             if key == ORACLE_SHARE:
@@ -152,7 +152,10 @@ def draw_training(training: Training, levels: str, *, is_stage_done: bool) -> Re
                 trend = draw_trend(training.list_values(key), levels)
                 rows.add_row(name, key.rpartition("/")[2], format_value(key, last[key]), trend)
     mark = " (upper bound: uses ground truth)" if last.get("uses_ground_truth") else ""
-    return Panel(Group(head, Text(), rows), title=Text(training.name + mark), title_align="left", box=box.ROUNDED)
+    told = [Text(line[WARNING], style="bold") for line in training.lines if WARNING in line]
+    return Panel(
+        Group(head, *told, Text(), rows), title=Text(training.name + mark), title_align="left", box=box.ROUNDED
+    )
 
 
 def describe_progress(training: Training, *, is_stage_done: bool) -> str:

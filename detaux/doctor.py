@@ -29,6 +29,7 @@ OPTIONAL = {
     "cupy-cuda13x": "discover.backend=cuml: pip install 'detaux[gpu]'",
     "deepspeed": "engine.name=deepspeed: pip install 'detaux[deepspeed]'",
     "wandb": "track.wandb: pip install 'detaux[wandb]'",
+    "wandb-workspaces": "detaux watch --workspace: pip install 'detaux[wandb]'",
     "tensorboard": "track.tensorboard: pip install 'detaux[tensorboard]'",
     "ray": "detaux sweep, launch/ray_train.py: pip install 'detaux[sweep]'",
     "optuna": "detaux sweep: pip install 'detaux[sweep]'",

@@ -1,5 +1,6 @@
-"""What a finished stage leaves at W&B: artefacts beside those they were made from, pictures and a table."""
+"""What a finished stage leaves at W&B: artefacts beside those they were made from, pictures, tables and numbers."""
 
+import colorsys
 import json
 import shlex
 from pathlib import Path
@@ -10,11 +11,22 @@ import numpy as np
 from detaux.config import Config
 from detaux.disentangle.restarts import list_models
 from detaux.runtime.files import read_json
-from detaux.runtime.mirrors.wandb import begin_run, build_artefact, choose_mode, end_run, log_use, read_state
+from detaux.runtime.mirrors.wandb import (
+    begin_run,
+    build_artefact,
+    choose_mode,
+    end_run,
+    log_use,
+    make_state,
+    read_state,
+)
 from detaux.runtime.progress import say
 from detaux.runtime.record import RECORD_NAME
 
-CANDIDATE_COLUMNS = ("index", "name", "subspaces", "clusters", "noise_share", "why_not", "scores")
+CANDIDATE_COLUMNS = ("index", "name", "subspaces", "restart", "clusters", "noise_share", "why_not")
+MATRIX_COLUMNS = ("Actual", "Predicted", "nPredictions")  # as W&B's chart of a confusion matrix calls them
+TASK_COLUMNS = ("task", "split", "images", "seeds", "accuracy_mean", "accuracy_low", "accuracy_high")
+GOLDEN_RATIO = 0.618034  # steps of hue by it keep any number of colours apart
 
 
 def log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]) -> None:
@@ -40,8 +52,8 @@ def log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path])
 def _log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]) -> None:
     record = read_json(folder / RECORD_NAME)
     facts = {name: record[name] for name in ("inputs", "inputs_hash", "commit")}
-    run = begin_run(config, stage, folder, is_new=stage != "disentangle")
-    step = read_state(folder)["step"]
+    state = read_state(folder) if stage == "disentangle" else make_state(record["inputs_hash"])
+    run = begin_run(config, stage, folder, state)
     try:
         for name, path in inputs.items():
             log_use(run, build_artefact(config, "shards" if name == "manifest" else name, [path], {}))
@@ -50,7 +62,7 @@ def _log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]
         if shown := {"discover": show_discovery, "multitask": show_accuracies}.get(stage):
             run.log(shown(folder))
     finally:
-        end_run(run, folder, step)
+        end_run(run, folder, state["step"])
 
 
 def list_artefacts(config: Config, stage: str, folder: Path) -> dict[str, list[Path]]:
@@ -64,31 +76,66 @@ def list_artefacts(config: Config, stage: str, folder: Path) -> dict[str, list[P
 
 
 def show_discovery(folder: Path) -> dict[str, Any]:
-    """The traversal as one picture, a table of the candidates, and how many subspaces live."""
+    """The traversal as one picture, the chosen clusters' points, tables of the candidates' scores and of the classes in each
+    cluster, and how many subspaces live."""
     import wandb
 
     found = read_json(folder / "discovery.json")
     with np.load(folder / "gallery.npz", allow_pickle=False) as gallery:
         pictures, groups = gallery["traversal"], gallery["traversal_groups"].tolist()
+        points, labels = gallery["pca_subspace"], gallery["pca_subspace_labels"]
     rows, columns, height, width, channels = pictures.shape
     grid = pictures.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
+    candidates = found["candidates"] + found["baselines"]
+    scores = list(dict.fromkeys(name for row in candidates for name in row["scores"]))
     table = [
-        [_to_cell(row.get(name)) for name in CANDIDATE_COLUMNS] for row in found["candidates"] + found["baselines"]
+        [_to_cell(row.get(name)) for name in CANDIDATE_COLUMNS] + [row["scores"].get(name) for name in scores]
+        for row in candidates
     ]
+    matrix = found["classes_by_cluster"]
     return {
         "traversal": wandb.Image(grid, caption=f"subspaces from top to bottom: {', '.join(groups)}"),
-        "candidates": wandb.Table(list(CANDIDATE_COLUMNS), table),
+        "clusters": wandb.Object3D(colour_points(points, labels, candidates[found["chosen"]]["clusters"])),
+        "candidates": wandb.Table([*CANDIDATE_COLUMNS, *scores], table),
+        "classes_by_cluster": build_matrix(matrix["classes"], matrix["clusters"], matrix["counts"]),
         "live_subspaces": found["live_subspaces"],
+        "free_subspaces": found["free_subspaces"],
     }
 
 
 def show_accuracies(folder: Path) -> dict[str, Any]:
-    """The table of accuracies with their intervals."""
+    """Tables of accuracies with their intervals, by method and by task, and what the chosen classifier answers to each class."""
     import wandb
 
-    summary = read_json(folder / "metrics.json")["summary"]
+    metrics = read_json(folder / "metrics.json")
+    summary, tasks = metrics["summary"], metrics["tasks"]
+    principal = tasks[0]
     columns = list(summary[0])
-    return {"accuracies": wandb.Table(columns, [[line[name] for name in columns] for line in summary])}
+    return {
+        "accuracies": wandb.Table(columns, [[line[name] for name in columns] for line in summary]),
+        "tasks": wandb.Table(list(TASK_COLUMNS), [[task[name] for name in TASK_COLUMNS] for task in tasks]),
+        "confusion": build_matrix(principal["classes"], principal["classes"], principal["counts"]),
+        "accuracy": principal["accuracy_mean"],
+    }
+
+
+def build_matrix(rows: list[str], columns: list[str], counts: list[list[int]]) -> Any:
+    """A W&B table with a line for each cell of a matrix."""
+    import wandb
+
+    cells = [
+        [row, column, count]
+        for row, line in zip(rows, counts, strict=True)
+        for column, count in zip(columns, line, strict=True)
+    ]
+    return wandb.Table(list(MATRIX_COLUMNS), cells)
+
+
+def colour_points(points_P3: np.ndarray, labels_P: np.ndarray, clusters: int) -> np.ndarray:
+    """Points [P, 6] with a colour for each cluster; noise, whose label is the highest, is grey."""
+    hues = [colorsys.hsv_to_rgb(index * GOLDEN_RATIO % 1, 0.75, 0.9) for index in range(clusters)]
+    colours = 255 * np.array([*hues, (0.6, 0.6, 0.6)])
+    return np.concatenate([points_P3, colours[labels_P].round()], 1)
 
 
 def _to_cell(value: Any) -> Any:

@@ -136,3 +136,32 @@ def read_history():
         ]
 
     return read
+
+
+@pytest.fixture
+def list_workspace_keys():
+    """list_workspace_keys(workspace): the keys that its panels name, by their kind, read from what W&B's server would get."""
+    finders = {
+        "Run History Line Plot": lambda config: [config["xAxis"], *config["metrics"]],
+        "Bar Chart": lambda config: config["metrics"],
+        "Media Browser": lambda config: config["mediaKeys"],
+        "Vega2": lambda config: _find_values(config["userQuery"], "name", "tableKey", "value"),
+        "Weave": lambda config: [config["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"]],
+    }
+
+    def read(workspace):
+        spec = json.loads(workspace._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
+        keys = defaultdict(set)
+        for section in spec["section"]["panelBankConfig"]["sections"]:
+            for panel in section["panels"]:
+                keys[panel["viewType"]] |= set(finders[panel["viewType"]](panel["config"]))
+        return keys
+
+    return read
+
+
+def _find_values(tree, name, value, wanted):
+    """What stands under `wanted` in the mappings of a tree whose `name` is `value`."""
+    inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    own = [tree[wanted]] if isinstance(tree, dict) and tree.get(name) == value else []
+    return own + [found for one in inner for found in _find_values(one, name, value, wanted)]

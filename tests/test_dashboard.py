@@ -73,6 +73,14 @@ def test_frame_shows_what_the_newest_line_says(tmp_path, capsys):
     assert 2 * bars[0] < bars[1] <= 4 * bars[0]
 
 
+def test_frame_shows_a_warning_of_an_earlier_line(tmp_path, capsys):
+    write_lines(tmp_path / "disentangle", [100], warning="the oracle has collapsed")
+    with MetricsLog(tmp_path / "disentangle", 100) as metrics:
+        metrics.write({"step": 200, **LINE})
+    assert run_command(["watch", str(tmp_path), "--once"]) == 0
+    assert "the oracle has collapsed" in capsys.readouterr().out
+
+
 def test_seconds_left_are_the_steps_left_at_the_newest_pace(tmp_path):
     lines = [{**LINE, "step": 100, "seconds": 99.0}, {**LINE, "step": 150, "seconds": 5.0}]
     assert Training(tmp_path, "x", lines).estimate_seconds_left() == 5.0 / 50 * (400 - 150)

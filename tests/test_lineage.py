@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
+import numpy as np
 import pytest
 
 from detaux import lineage
@@ -13,6 +15,7 @@ from detaux.cli import run_command
 from detaux.config import load_config
 from detaux.lineage import log_stage
 from detaux.runtime.tracker import read_metrics
+from detaux.workspace import build_workspace, read_run_config
 
 KEYS = (
     "data.source=shapes3d",
@@ -53,7 +56,9 @@ def list_files(records):
     return {(one.run_id, "read" if one.use_after_commit else "left", one.name, one.digest) for one in ours}
 
 
-def test_run_leaves_artefacts_from_shards_to_classifier_pictures_and_tables(tmp_path, wandb_offline, capsys):
+def test_run_leaves_artefacts_pictures_tables_and_every_key_of_its_workspace(
+    tmp_path, wandb_offline, read_history, list_workspace_keys, capsys
+):
     assert run("run", tmp_path, "track.wandb=offline") == 0
     output = capsys.readouterr().out
     assert output.count("`wandb sync ") == 3
@@ -81,8 +86,12 @@ def test_run_leaves_artefacts_from_shards_to_classifier_pictures_and_tables(tmp_
     (labels,) = (one for one in records["artifact"] if one.name == "scenes-labels" and not one.use_after_commit)
     record = json.loads((tmp_path / "scenes" / "discover" / "record.json").read_text())
     assert json.loads(labels.metadata)["inputs"] == record["inputs"]
-    media = {file.path.rsplit("/", 1)[-1].split("_")[0] for one in records["files"] for file in one.files}
-    assert {"traversal", "candidates", "accuracies"} <= media
+    history = {key: value for row in read_history(records) for key, value in row.items()}
+    media = {key.removesuffix("/_type"): value for key, value in history.items() if key.endswith("/_type")}
+    tables = ("candidates", "classes_by_cluster", "accuracies", "tasks", "confusion")
+    assert media == {"traversal": "image-file", "clusters": "object3D-file", **dict.fromkeys(tables, "table-file")}
+    charted = list_workspace_keys(build_workspace(read_run_config(tmp_path / "scenes"), "team"))
+    assert {key for keys in charted.values() for key in keys} <= set(history) | set(media)
 
     assert run("run", tmp_path, "track.wandb=off", "track.tensorboard=true", "track.group=x", "track.project=y") == 0
     assert capsys.readouterr().out.count("unchanged") == 4
@@ -106,15 +115,24 @@ def test_killed_training_goes_on_in_its_wandb_run_with_every_line_once(tmp_path,
         *keys,
     ]
     folder = tmp_path / "scenes" / "disentangle"
-    for steps in (30, 100):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def has_checkpoint(steps):
+        return any(int(path.name[5:]) >= steps for path in folder.glob("checkpoint/step-*"))
+
+    def kill_when(is_reached, *more):
+        process = subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 90
-        while not any(int(path.name[5:]) >= steps for path in (folder / "checkpoint").glob("step-*")):
+        while not is_reached():
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         process.wait()
+
+    kill_when(lambda: len(read_metrics(folder)) > 3, "disentangle.checkpoint_interval=100000")
+    assert not has_checkpoint(0)
+    for steps in (30, 100):
+        kill_when(partial(has_checkpoint, steps))
     assert run("disentangle", tmp_path, *keys) == 0
 
     records = wandb_offline(tmp_path)
@@ -163,3 +181,26 @@ def test_artefacts_of_a_stage_are_files_that_its_record_lists(stage, tmp_path):
     }
     paths = [path for paths in lineage.list_artefacts(config, stage, tmp_path).values() for path in paths]
     assert {str(path.relative_to(tmp_path)) for path in paths} == outputs[stage]
+
+
+def test_points_have_a_colour_for_each_cluster_and_noise_is_grey():
+    points = np.arange(12.0).reshape(4, 3)
+    coloured = lineage.colour_points(points, np.array([0, 2, 1, 0]), clusters=2)
+    assert np.array_equal(coloured[:, :3], points)
+    assert np.array_equal(coloured[0, 3:], coloured[3, 3:])
+    assert len({tuple(row) for row in coloured[:, 3:]}) == 3
+    assert set(coloured[1, 3:]) == {153.0}
+    assert coloured[:, 3:].min() >= 0
+    assert coloured[:, 3:].max() <= 255
+
+
+def test_matrix_is_a_table_with_a_line_for_each_cell():
+    table = lineage.build_matrix(["a", "b"], ["0", "1", "noise"], [[1, 2, 3], [4, 5, 6]])
+    assert table.data == [
+        ["a", "0", 1],
+        ["a", "1", 2],
+        ["a", "noise", 3],
+        ["b", "0", 4],
+        ["b", "1", 5],
+        ["b", "noise", 6],
+    ]

@@ -34,6 +34,14 @@ def compare_labels(found_N: np.ndarray, principal_N: np.ndarray) -> Measures:
     }
 
 
+def count_together(principal_N: np.ndarray, found_N: np.ndarray, classes: int, clusters: int) -> np.ndarray:
+    """How many points of each principal class [rows] have each found label [columns]; those whose class is -1 are left out."""
+    counts = np.zeros((classes, clusters), np.int64)
+    is_labelled = principal_N >= 0
+    np.add.at(counts, (principal_N[is_labelled], found_N[is_labelled]), 1)
+    return counts
+
+
 def compare_with_factor(found_N: np.ndarray, factor_N: np.ndarray) -> Measures:
     """Homogeneity, completeness and V-measure (Rosenberg and Hirschberg 2007), and AMI, against a known factor.
 

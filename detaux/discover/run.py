@@ -20,6 +20,7 @@ from detaux.discover.baselines import build_baselines
 from detaux.discover.candidate import Candidate, build_candidates, cluster_subspaces
 from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, rank_candidates
 from detaux.discover.cluster import Clusters, complete_labels
+from detaux.discover.dependence import count_together
 from detaux.discover.embed import Embeddings, embed_split
 from detaux.discover.gallery import build_gallery
 from detaux.discover.judging_pairs import draw_judging_pairs
@@ -143,6 +144,7 @@ def _find_tasks(
             "disentangle": shown.folder.relative_to(disentangle.parent).as_posix(),
             "pairs": facts,
             "principal_subspace": principal.to_row(None),
+            "classes_by_cluster": chosen and _count_classes(chosen, split, manifest),
             "source": config.discover.source,
             "clusterer": config.discover.clusterer,
             "backend": {**backend._asdict(), "ran": baselines[0].clusters.backend},
@@ -175,6 +177,14 @@ def _describe_principal(restart: Restart, split: Split, manifest: Manifest, conf
     score_clusters(principal, split, manifest, config)
     principal.restart, principal.why_not = restart.number, "carries the principal task"
     return principal
+
+
+def _count_classes(chosen: Candidate, split: Split, manifest: Manifest) -> dict[str, Any]:
+    """How many images of each principal class each cluster holds, noise last."""
+    labels = chosen.clusters.class_labels
+    names = [*map(str, range(chosen.clusters.count)), "noise"][: labels.max() + 1]
+    counts = count_together(split.labels.cpu().numpy(), labels, len(manifest.classes), len(names))
+    return {"classes": manifest.classes, "clusters": names, "counts": counts.tolist()}
 
 
 def describe_pairs(disentangle: Path) -> dict[str, Any]:

@@ -1,29 +1,58 @@
-"""The charts of a training, by the keys of metrics.jsonl that each shows: the one table behind all dashboards."""
+"""What dashboards show of a run, by the keys that its stages log: the one table behind all of them."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from detaux.config import Config
 from detaux.config.load import get_value
 
 ORACLE_SHARE = "oracle/share"  # a list with a share for each subspace
 
+
+@dataclass(frozen=True)
+class Panel:
+    """Keys that are shown together, under the heading `section`.
+
+    Lines are drawn over the steps of the training, whose metrics.jsonl has their keys. All else is what W&B gets of a stage
+    at its end: numbers as bars, pictures, tables, and matrices, which are tables of pairs and how many of each there are.
+    """
+
+    section: str
+    keys: tuple[str, ...]
+    kind: Literal["lines", "bars", "pictures", "table", "matrix"] = "lines"
+
+
 PANELS = {
-    "losses": (
-        "loss/total",
-        "loss/reconstruction",
-        "loss/distance",
-        "loss/sparsity",
-        "loss/consistency",
-        "loss/regularization",
-        "loss/principal_contrast",
-        "loss/neighbour_contrast",
+    "losses": Panel(
+        "losses and betas",
+        (
+            "loss/total",
+            "loss/reconstruction",
+            "loss/distance",
+            "loss/sparsity",
+            "loss/consistency",
+            "loss/regularization",
+            "loss/principal_contrast",
+            "loss/neighbour_contrast",
+        ),
     ),
-    "betas": ("beta/1", "beta/2", "beta/3"),
-    "oracle use": (ORACLE_SHARE,),
-    "pairs": ("pairs/different_share",),
-    "gradient norm": ("grad_norm",),
-    "samples a second": ("samples_per_second",),
-    "data wait": ("data_wait_share",),
-    "memory": ("memory_bytes",),
-    "learning rate": ("lr",),
+    "betas": Panel("losses and betas", ("beta/1", "beta/2", "beta/3")),
+    "oracle use": Panel("oracle use", (ORACLE_SHARE,)),
+    "pairs": Panel("oracle use", ("pairs/different_share",)),
+    "scores of subspaces": Panel("scores of subspaces", ("candidates",), "table"),
+    "live subspaces": Panel("live subspaces", ("live_subspaces", "free_subspaces"), "bars"),
+    "traversals": Panel("traversals", ("traversal",), "pictures"),
+    "principal components of the clusters": Panel("clusters", ("clusters",), "pictures"),
+    "principal classes and clusters": Panel("clusters", ("classes_by_cluster",), "matrix"),
+    "confusion": Panel("accuracy", ("confusion",), "matrix"),
+    "accuracy of each task": Panel("accuracy", ("tasks",), "table"),
+    "accuracy of each method": Panel("accuracy", ("accuracies",), "table"),
+    "accuracy": Panel("accuracy", ("accuracy",), "bars"),
+    "gradient norm": Panel("gradient norm", ("grad_norm",)),
+    "samples a second": Panel("speed and memory", ("samples_per_second",)),
+    "data wait": Panel("speed and memory", ("data_wait_share",)),
+    "memory": Panel("speed and memory", ("memory_bytes",)),
+    "learning rate": Panel("learning rate", ("lr",)),
 }
 WEIGHTS = {  # of the terms that are computed only where their weight is not 0
     "loss/consistency": "losses.weights.consistency",
@@ -33,11 +62,17 @@ WEIGHTS = {  # of the terms that are computed only where their weight is not 0
 }
 
 
-def list_panels(config: Config) -> dict[str, list[str]]:
-    """The panels of a config: keys it will log, lists as a dashboard names their elements."""
-    panels = {}
-    for title, keys in PANELS.items():
-        used = [key for key in keys if key not in WEIGHTS or get_value(config, WEIGHTS[key]) > 0]
-        is_list = ORACLE_SHARE in used
-        panels[title] = [f"{ORACLE_SHARE}/{index}" for index in range(config.model.subspaces)] if is_list else used
-    return panels
+def list_panels(config: Config) -> dict[str, Panel]:
+    """The panels of a config: with the keys it will log alone, lists as a dashboard names their elements."""
+    return {title: replace(panel, keys=_list_keys(panel, config)) for title, panel in PANELS.items()}
+
+
+def list_lines(config: Config) -> list[str]:
+    """The keys that are drawn over the steps of a training."""
+    return [key for panel in list_panels(config).values() if panel.kind == "lines" for key in panel.keys]
+
+
+def _list_keys(panel: Panel, config: Config) -> tuple[str, ...]:
+    if panel.keys == (ORACLE_SHARE,):
+        return tuple(f"{ORACLE_SHARE}/{index}" for index in range(config.model.subspaces))
+    return tuple(key for key in panel.keys if key not in WEIGHTS or get_value(config, WEIGHTS[key]) > 0)

@@ -23,12 +23,13 @@ from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.data.split import load_split
 from detaux.data.stream import SampleStream
 from detaux.disentangle.batches import check_batches
+from detaux.disentangle.collapse import warn_of_collapse
 from detaux.disentangle.edges import read_edges
 from detaux.disentangle.factor_scores import score_factors
 from detaux.disentangle.mixes import Mixes, draw_mixes
 from detaux.disentangle.model import Disentangler, load_disentangler, save_disentangler
 from detaux.disentangle.objective import compute_objective, compute_reconstruction
-from detaux.disentangle.panels import list_panels
+from detaux.disentangle.panels import list_lines
 from detaux.disentangle.restarts import AUTOENCODER_FILE, MODEL_FILE, list_restarts, seed_restart
 from detaux.losses.pair_measures import choose_backend
 from detaux.losses.schedule import compute_betas
@@ -239,22 +240,22 @@ class Trainer:
             means["pairs/one_factor_share"] = means["pairs/one_factor_share"] / equal if equal else None
         plain = ("grad_norm", "pairs/different_share", "pairs/one_factor_share")
         renamed = {"oracle_share": "oracle/share"} | {name: name for name in plain}
-        metrics.write(
-            {
-                "step": begin + step,
-                "steps": self.config.disentangle.warmup.steps + self.config.disentangle.main.steps,
-                "phase": "main" if self.is_main else "warmup",
-                "uses_ground_truth": self.is_main and self.config.pairs.partner == "one_factor",
-                "progress": progress,
-                **{renamed.get(part, f"loss/{part}"): value for part, value in means.items()},
-                **{f"beta/{index}": beta for index, beta in enumerate(betas, start=1)},
-                "lr": compute_lr(self.phase, step - 1),
-                "samples_per_second": images * steps / seconds,
-                "data_wait_share": data_seconds / seconds,
-                "memory_bytes": read_peak_bytes(self.device),
-                "seconds": seconds,
-            }
-        )
+        line = {
+            "step": begin + step,
+            "steps": self.config.disentangle.warmup.steps + self.config.disentangle.main.steps,
+            "phase": "main" if self.is_main else "warmup",
+            "uses_ground_truth": self.is_main and self.config.pairs.partner == "one_factor",
+            "progress": progress,
+            **{renamed.get(part, f"loss/{part}"): value for part, value in means.items()},
+            **{f"beta/{index}": beta for index, beta in enumerate(betas, start=1)},
+            "lr": compute_lr(self.phase, step - 1),
+            "samples_per_second": images * steps / seconds,
+            "data_wait_share": data_seconds / seconds,
+            "memory_bytes": read_peak_bytes(self.device),
+            "seconds": seconds,
+        }
+        warning = {} if metrics.has_warned else warn_of_collapse(line, self.model.alpha, self.phase.batch_size * steps)
+        metrics.write(line | warning)
 
     def save(self, checkpoints: Path, inputs_hash: str, begin: int, step: int) -> None:
         """Checkpoint after `step` steps of the phase that begins at global step `begin`."""
@@ -347,12 +348,14 @@ def train_disentangler(
         say(f"disentangle: goes on from step {start}")
     elif is_first():
         shutil.rmtree(checkpoints, ignore_errors=True)
+    if is_first():
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        dump_config(config, checkpoints / "config.yaml")
 
     begin = 0
     with MetricsLog(folder, start) if is_first() else nullcontext() as metrics:
         if metrics is not None:
-            keys = [key for keys in list_panels(config).values() for key in keys]
-            metrics.add_mirrors(open_mirrors(config, "disentangle", folder, start, keys))
+            metrics.start_mirrors(open_mirrors(config, "disentangle", folder, inputs_hash, list_lines(config)))
         for name, phase in (("warmup", config.disentangle.warmup), ("main", config.disentangle.main)):
             end = begin + phase.steps
             if name == "main" and start <= begin and is_first():
@@ -375,7 +378,6 @@ def train_disentangler(
             begin = end
 
     if is_first():
-        dump_config(config, checkpoints / "config.yaml")
         save_disentangler(weights, manifest.side, folder / MODEL_FILE)
         scores = {}
         if manifest.factors:

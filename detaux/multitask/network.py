@@ -59,6 +59,7 @@ class MultiTaskNetwork(nn.Module):
 
     def __init__(self, config: MultitaskConfig, side: int, classes: list[int]) -> None:
         super().__init__()
+        self.classes = classes
         self.backbone = build_backbone(config.backbone, side, config.pretrained)
         self.heads = nn.ModuleList(
             build_head(self.backbone.features, config.head_hidden, config.dropout, count) for count in classes
@@ -127,6 +128,20 @@ def compute_loss(learner: Learner, batches: list[Batch]) -> tuple[Tensor, dict[s
     return learner.weighting(compute_losses(learner.network, batches)), {}
 
 
+def iterate_evaluation(
+    images: Tensor, targets: Tensor, noise: float, part: int = 0, parts: int = 1
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(number, prepared images, targets) of every batch whose number is `part` modulo `parts`; the noise of a batch is the
+    same each time, whoever takes the others."""
+    generator = torch.Generator().manual_seed(0)
+    batches = zip(images.split(EVALUATION_BATCH), targets.split(EVALUATION_BATCH), strict=True)
+    for number, (batch, labels) in enumerate(batches):
+        is_wanted = number % parts == part
+        prepared = prepare(batch, noise, generator, slice(None if is_wanted else 0))
+        if is_wanted:
+            yield number, prepared, labels
+
+
 @torch.no_grad()
 def evaluate(network: MultiTaskNetwork, images: Tensor, targets: Tensor, noise: float) -> dict[str, Any]:
     """Principal accuracy, mean loss and number of examples on images uint8 [N, H, W, C]; the noise is the same each time.
@@ -134,16 +149,11 @@ def evaluate(network: MultiTaskNetwork, images: Tensor, targets: Tensor, noise: 
     Ranks share the batches, and the result is the same to the bit for any number of them.
     """
     network.eval()
-    generator = torch.Generator().manual_seed(0)
     found = []
-    for number, (part, labels) in enumerate(
-        zip(images.split(EVALUATION_BATCH), targets.split(EVALUATION_BATCH), strict=True)
-    ):
-        batch = prepare(part, noise, generator, slice(None if number % world_size() == rank() else 0))
-        if len(batch):
-            logits = network(batch)[0]
-            loss = functional.cross_entropy(logits, labels, reduction="sum").double().item()
-            found.append((number, int((logits.argmax(1) == labels).sum()), loss))
+    for number, batch, labels in iterate_evaluation(images, targets, noise, rank(), world_size()):
+        logits = network(batch)[0]
+        loss = functional.cross_entropy(logits, labels, reduction="sum").double().item()
+        found.append((number, int((logits.argmax(1) == labels).sum()), loss))
     network.train()
     parts = sorted(part for parts in gather_objects(found) for part in parts)
     return {

@@ -15,6 +15,7 @@ from detaux.config.schema import MultitaskConfig
 from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.errors import InterruptedRunError
+from detaux.multitask.answers import count_answers, describe_task, thin_out
 from detaux.multitask.labels import ROTATION, build_control, load_labels, uses_ground_truth
 from detaux.multitask.network import MultiTaskNetwork, TrainingData, Trial, evaluate, train_trial
 from detaux.multitask.statistics import summarize
@@ -189,6 +190,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     # every choice is made: only now is the reported split read
     reported = load_split(shards, "test", config.data, device)
     tests = []
+    principal, auxiliary = [], []  # what the chosen classifiers answer, a matrix for each seed
     for trial in trials:
         data = material.build_data(trial)
         network = MultiTaskNetwork(config.multitask, reported.images.shape[1], data.classes).to(device)
@@ -196,6 +198,11 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
         tests.append(
             {**describe(trial, "test"), **evaluate(network, reported.images, reported.labels, config.data.noise)}
         )
+        if is_first() and (trial.method, trial.weight) == (method, weight) and trial.labels in (NO_LABELS, DISCOVERED):
+            principal.append(count_answers(network, 0, reported.images, reported.labels, config.data.noise))
+            if data.auxiliary is not None:
+                some = thin_out(data.images, data.auxiliary)
+                auxiliary.append(count_answers(network, 1, *some, config.data.noise))
     if not is_first():
         return
     everything = [{key: row[key] for key in (*describe(trials[0], ""), "accuracy", "loss", "examples")} for row in rows]
@@ -212,11 +219,15 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     with atomic_path(folder / "curves.jsonl") as partial:
         lines = ({**{key: row[key] for key in describe(trials[0], "")}, "curve": row["curve"]} for row in rows)
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    tasks = [describe_task("principal", "test", read_manifest(shards).classes, principal)]
+    if auxiliary:  # which has labels on the training images alone
+        tasks.append(describe_task(DISCOVERED, "train", [str(label) for label in range(len(auxiliary[0]))], auxiliary))
     write_json(
         folder / "metrics.json",
         {
             "rows": everything,
             "summary": summarize(everything),
+            "tasks": tasks,
             "chosen": {"method": method, "weight": weight, "by": SELECTION[config.multitask.select]},
             "facts": {
                 "train_images": len(material.split.keys),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detaux.discover.dependence import compare_labels, compare_with_factor
+from detaux.discover.dependence import compare_labels, compare_with_factor, count_together
 
 
 def draw(samples, classes, seed):
@@ -65,3 +65,8 @@ def test_finer_clusters_are_homogeneous_and_incomplete():
         2 * measures["homogeneity"] * measures["completeness"] / (measures["homogeneity"] + measures["completeness"])
     )
     assert measures["v_measure"] == pytest.approx(harmonic)
+
+
+def test_counts_of_a_table_leave_out_points_without_a_class():
+    counts = count_together(np.array([0, 0, -1, 1, 0]), np.array([2, 2, 1, 0, 0]), 2, 3)
+    assert counts.tolist() == [[1, 0, 2], [1, 0, 0]]

@@ -72,6 +72,9 @@ def test_discover_finds_the_hidden_factor(stage, make_split):
     assert found["ranking"][0] == found["chosen"]
     assert (found["live_subspaces"], found["free_subspaces"]) == (2, 3)  # the third is dead
     assert found["samples"] == len(split.keys)
+    table = found["classes_by_cluster"]
+    assert (table["classes"], table["clusters"]) == (["dark", "mid", "light"], [*"01234"])
+    assert [sum(row) for row in table["counts"]] == split.labels.bincount().tolist()
     assert is_done(folder, stage.inputs_hash)
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from detaux.config import load_config
-from detaux.disentangle.panels import PANELS, WEIGHTS, list_panels
+from detaux.disentangle.panels import PANELS, WEIGHTS, list_lines, list_panels
 from detaux.disentangle.train import run_disentangle
 from detaux.losses import TERMS
 from detaux.runtime.tracker import flatten, read_metrics
@@ -35,15 +35,17 @@ def shards(tmp_path):
 
 
 def test_panels_chart_every_term_of_the_objective():
-    assert set(PANELS["losses"]) == {"loss/total"} | {f"loss/{name}" for name in TERMS}
-    assert set(WEIGHTS) <= set(PANELS["losses"])
+    assert set(PANELS["losses"].keys) == {"loss/total"} | {f"loss/{name}" for name in TERMS}
+    assert set(WEIGHTS) <= set(PANELS["losses"].keys)
 
 
 def test_panels_leave_out_the_terms_of_weight_0():
     config = load_config(None, ["losses.weights.regularization=0", "pairs.principal_contrast=0", "model.subspaces=2"])
     panels = list_panels(config)
-    assert not {"loss/regularization", "loss/principal_contrast", "loss/neighbour_contrast"} & set(panels["losses"])
-    assert panels["oracle use"] == ["oracle/share/0", "oracle/share/1"]
+    assert not {"loss/regularization", "loss/principal_contrast", "loss/neighbour_contrast"} & set(
+        panels["losses"].keys
+    )
+    assert panels["oracle use"].keys == ("oracle/share/0", "oracle/share/1")
 
 
 def test_every_key_of_the_panels_is_in_the_history_and_defined_over_steps(
@@ -51,7 +53,7 @@ def test_every_key_of_the_panels_is_in_the_history_and_defined_over_steps(
 ):
     config = load_config(None, KEYS)
     run_disentangle(config, shards, tmp_path / "disentangle")
-    records, wanted = wandb_offline(tmp_path), {key for keys in list_panels(config).values() for key in keys}
+    records, wanted = wandb_offline(tmp_path), set(list_lines(config))
     rows = read_history(records)
     assert wanted <= {key for row in rows for key in row}
     assert wanted == {metric.name for metric in records["metric"] if metric.step_metric == "step"}

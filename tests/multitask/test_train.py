@@ -89,6 +89,20 @@ def test_selected_rows_repeat_the_choice_of_validation(finished):
             assert {**row, "method": chosen["method"]} in metrics["rows"]
 
 
+def test_tasks_are_those_of_the_chosen_classifiers(inputs, tmp_path):
+    metrics = run(
+        inputs, tmp_path, "multitask.select=fixed", "multitask.controls=[]", "multitask.methods=[hard_sharing]"
+    )
+    principal, discovered = metrics["tasks"]
+    (line,) = (line for line in metrics["summary"] if line["method"] == "selected" and line["split"] == "test")
+    for name in ("accuracy_mean", "accuracy_low", "accuracy_high"):
+        assert principal[name] == pytest.approx(line[name])
+    assert sum(map(sum, principal["counts"])) == 2 * metrics["facts"]["test_images"]
+    assert (discovered["task"], discovered["split"], discovered["seeds"]) == ("discovered", "train", 2)
+    assert discovered["images"] == metrics["facts"]["train_images"]
+    assert len(discovered["counts"]) == metrics["facts"]["aux_classes"] == 3
+
+
 def test_reported_split_is_read_once_after_every_choice(inputs, tmp_path, monkeypatch):
     events = []
     original_load, original_select = train.load_split, train.select_trial

@@ -1,4 +1,6 @@
 import os
+import threading
+import time
 
 import pytest
 
@@ -62,7 +64,7 @@ def test_mirror_gets_the_kept_lines_it_lacks_and_every_new_one_once(tmp_path):
             log.write({"step": step})
     new, behind, ahead = Recorder(), Recorder(step=1), Recorder(step=4)
     with MetricsLog(tmp_path, 3) as log:
-        log.add_mirrors([new, behind, ahead])
+        log.start_mirrors([new, behind, ahead])
         log.write({"step": 4})
         log.write({"step": 5})
     assert (new.steps, behind.steps, ahead.steps) == ([1, 2, 3, 4, 5], [2, 3, 4, 5], [5])
@@ -71,7 +73,7 @@ def test_mirror_gets_the_kept_lines_it_lacks_and_every_new_one_once(tmp_path):
 def test_mirror_that_fails_stops_neither_the_log_nor_the_others(tmp_path, caplog):
     failing, sound = Recorder(fails_at=2), Recorder()
     with MetricsLog(tmp_path, 0) as log:
-        log.add_mirrors([failing, sound])
+        log.start_mirrors([failing, sound])
         for step in (1, 2, 3):
             log.write({"step": step})
     assert (failing.steps, failing.ends) == ([1], [ConnectionError])  # it may keep what it has
@@ -84,10 +86,55 @@ def test_mirror_that_fails_stops_neither_the_log_nor_the_others(tmp_path, caplog
 
 def test_mirror_learns_what_ended_the_log(tmp_path):
     mirror, log = Recorder(), MetricsLog(tmp_path, 0)
-    log.add_mirrors([mirror])
+    log.start_mirrors([mirror])
     with pytest.raises(ZeroDivisionError), log:
         raise ZeroDivisionError
     assert mirror.ends == [ZeroDivisionError]
+
+
+class Waiting(Recorder):
+    """A mirror that takes no line before it may."""
+
+    def __init__(self):
+        super().__init__()
+        self.may_write = threading.Event()
+
+    def write(self, line):
+        assert self.may_write.wait(30)
+        super().write(line)
+
+
+def test_log_waits_for_a_slow_mirror_at_its_end_alone_and_gives_it_every_line_in_order(tmp_path):
+    slow = Waiting()
+    with MetricsLog(tmp_path, 0) as log:
+        log.start_mirrors([slow])
+        for step in range(1, 501):
+            log.write({"step": step, "note": "x" * step})
+        assert slow.steps == []
+        slow.may_write.set()
+    assert slow.steps == [line["step"] for line in read_metrics(tmp_path)] == list(range(1, 501))
+    assert slow.ends == [type(None)]
+
+
+def test_mirror_has_a_line_before_the_next_one_comes(tmp_path):
+    mirror, deadline = Recorder(), time.monotonic() + 30
+    with MetricsLog(tmp_path, 0) as log:
+        log.start_mirrors([mirror])
+        for step in (1, 2, 3):
+            log.write({"step": step})
+            while mirror.step < step and time.monotonic() < deadline:
+                time.sleep(0.001)
+            assert mirror.steps[-1] == step
+
+
+def test_line_that_a_full_disk_cut_off_reaches_no_mirror(tmp_path):
+    mirror = Recorder()
+    with MetricsLog(tmp_path, 0) as log:
+        log.start_mirrors([mirror])
+        log.write({"step": 1})
+        with (tmp_path / METRICS_NAME).open("a") as stream:
+            stream.write('{"step": 2, "lo')
+    assert (mirror.steps, mirror.ends) == ([1], [type(None)])
 
 
 def test_flat_line_spells_lists_out_and_leaves_null_out():

@@ -22,15 +22,15 @@ def check_mirrors(track: TrackConfig) -> None:
             raise UserError(f"{setting} needs the Python package {package}; run `pip install 'detaux[{package}]'`.")
 
 
-def open_mirrors(config: Config, stage: str, folder: Path, step: int, keys: Sequence[str]) -> list[Mirror]:
-    """The mirrors of the metrics.jsonl in `folder`, which begins at or goes on from `step`; `keys` are those it charts.
+def open_mirrors(config: Config, stage: str, folder: Path, inputs_hash: str, keys: Sequence[str]) -> list[Mirror]:
+    """The mirrors of the metrics.jsonl in `folder`, of a training with these inputs; `keys` are those it charts.
 
     Raises UserError where one cannot begin.
     """
     check_mirrors(config.track)
     mirrors: list[Mirror] = []
     if choose_mode(config.track) is not None:
-        mirrors.append(WandbMirror(config, stage, folder, step, keys))
+        mirrors.append(WandbMirror(config, stage, folder, inputs_hash, keys))
     if config.track.tensorboard:
         from detaux.runtime.mirrors.tensorboard import TensorBoardMirror
 

@@ -22,10 +22,10 @@ class TensorBoardMirror:
         self._writer = SummaryWriter(str(folder / EVENTS_NAME), flush_secs=10)
 
     def write(self, line: dict[str, Any]) -> None:
-        self.step = line["step"]
         for name, value in flatten(line).items():
             if isinstance(value, int | float) and not isinstance(value, bool):
-                self._writer.add_scalar(name, value, self.step)
+                self._writer.add_scalar(name, value, line["step"])
+        self.step = line["step"]
 
     def close(self, error: BaseException | None) -> None:
         self._writer.close()

@@ -15,7 +15,7 @@ from detaux.config.load import config_to_dict
 from detaux.config.schema import TrackConfig
 from detaux.errors import NonFiniteLossError, UserError
 from detaux.runtime.files import read_json, write_json
-from detaux.runtime.tracker import flatten
+from detaux.runtime.tracker import WARNING, flatten
 
 STATE_NAME = "wandb.json"  # in a stage's folder
 SERVER = "https://api.wandb.ai"
@@ -48,15 +48,25 @@ def name_group(config: Config) -> str:
     return config.track.group or Path(config.run.dir).expanduser().resolve().name
 
 
-def begin_run(config: Config, stage: str, folder: Path, *, is_new: bool) -> Any:
-    """The W&B run of the folder of a stage, a new one or the one that is there; raises UserError where W&B begins none.
+def make_state(inputs_hash: str) -> dict[str, Any]:
+    """What wandb.json says of a new W&B run: the inputs of what it shows, its id, the last step W&B has for sure, and the
+    files of W&B that are being written."""
+    return {"inputs_hash": inputs_hash, "id": secrets.token_hex(4), "step": 0, "open": None}
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What wandb.json says, which is none of a W&B run where there is no such file."""
+    return read_json(folder / STATE_NAME) if (folder / STATE_NAME).is_file() else {}
+
+
+def begin_run(config: Config, stage: str, folder: Path, state: dict[str, Any]) -> Any:
+    """The W&B run of a stage's folder that `state` is of; raises UserError where W&B begins none.
 
     Offline files of a process that was killed are removed: they lack what W&B had not yet written, and hold lines that
     come again.
     """
     import wandb
 
-    state: dict[str, Any] = {"id": secrets.token_hex(4), "step": 0, "open": None} if is_new else read_state(folder)
     if state["open"]:
         shutil.rmtree(folder / state["open"], ignore_errors=True)
     try:
@@ -88,30 +98,30 @@ def end_run(run: Any, folder: Path, step: int, exit_code: int = 0) -> None:
     write_json(folder / STATE_NAME, {**read_state(folder), "step": step, "open": None})
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """What wandb.json says: the id of the W&B run, the last step W&B has for sure, and files of W&B that are being written."""
-    return read_json(folder / STATE_NAME)
-
-
 class WandbMirror:
     """A W&B run that gets every line of metrics.jsonl once; W&B's own process sends them.
 
-    Where a resumed run repeats steps that W&B has, their lines are not sent again: the same steps give the same losses.
+    A training goes on in the W&B run it has, from a checkpoint or from its begin where it was killed before the first; one
+    with other inputs begins another. Lines of steps that W&B has are not sent again: the same steps give the same losses.
     """
 
     name = "track.wandb"
 
-    def __init__(self, config: Config, stage: str, folder: Path, step: int, keys: Sequence[str]) -> None:
-        self._folder = folder
-        self._run = begin_run(config, stage, folder, is_new=step == 0 or not (folder / STATE_NAME).is_file())
-        self.step = read_state(folder)["step"]
+    def __init__(self, config: Config, stage: str, folder: Path, inputs_hash: str, keys: Sequence[str]) -> None:
+        state = read_state(folder)
+        if state.get("inputs_hash") != inputs_hash:
+            state = make_state(inputs_hash)
+        self._folder, self.step = folder, state["step"]
+        self._run = begin_run(config, stage, folder, state)
         self._run.define_metric("step")
         for key in keys:
             self._run.define_metric(key, step_metric="step")
 
     def write(self, line: dict[str, Any]) -> None:
+        self._run.log(flatten(line), step=line["step"], commit=True)
+        if WARNING in line:
+            self._run.alert("A warning of the training", line[WARNING], level="WARN")
         self.step = line["step"]
-        self._run.log(flatten(line), step=self.step, commit=True)
 
     def close(self, error: BaseException | None) -> None:
         if isinstance(error, NonFiniteLossError):

@@ -18,7 +18,7 @@ def read_events(folder):
 def test_events_of_a_resumed_log_equal_its_metrics(tmp_path):
     for begin, steps in ((0, (1, 2, 3)), (2, (3, 4))):
         with MetricsLog(tmp_path, begin) as metrics:
-            metrics.add_mirrors(open_mirrors(CONFIG, "disentangle", tmp_path, begin, ()))
+            metrics.start_mirrors(open_mirrors(CONFIG, "disentangle", tmp_path, "inputs", ()))
             for step in steps:
                 share = [0.25, 0.125 * begin]
                 metrics.write({"step": step, "phase": "main", "is_x": True, "oracle/share": share, "lr": None})

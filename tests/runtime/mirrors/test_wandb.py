@@ -4,15 +4,15 @@ import wandb
 from detaux.cli import run_command
 from detaux.config import load_config
 from detaux.errors import NonFiniteLossError, UserError
-from detaux.runtime.files import read_json
+from detaux.runtime.files import read_json, write_json
 from detaux.runtime.mirrors import check_mirrors, open_mirrors
-from detaux.runtime.mirrors.wandb import STATE_NAME, begin_run, choose_mode
+from detaux.runtime.mirrors.wandb import STATE_NAME, begin_run, choose_mode, make_state
 
 OFFLINE = load_config(None, ["track.wandb=offline", "run.dir=runs/scenes"])
 
 
-def open_one(folder, step, keys=()):
-    (mirror,) = open_mirrors(OFFLINE, "disentangle", folder, step, keys)
+def open_one(folder, inputs_hash="inputs", keys=()):
+    (mirror,) = open_mirrors(OFFLINE, "disentangle", folder, inputs_hash, keys)
     return mirror
 
 
@@ -49,7 +49,7 @@ def test_run_without_mirrors_needs_no_package(tmp_path, monkeypatch):
     monkeypatch.setattr("detaux.runtime.mirrors.find_spec", lambda name: None)
     config = load_config(None)
     check_mirrors(config.track)
-    assert open_mirrors(config, "disentangle", tmp_path, 0, ()) == []
+    assert open_mirrors(config, "disentangle", tmp_path, "inputs", ()) == []
 
 
 def test_wandb_that_begins_no_run_is_one_sentence(wandb_offline, tmp_path, monkeypatch):
@@ -58,26 +58,64 @@ def test_wandb_that_begins_no_run_is_one_sentence(wandb_offline, tmp_path, monke
 
     monkeypatch.setattr(wandb, "init", refuse)
     with pytest.raises(UserError, match="W&B begins no run: no answer"):
-        open_one(tmp_path, 0)
+        open_one(tmp_path)
 
 
-def test_run_that_goes_on_keeps_its_id_and_one_that_starts_afresh_gets_another(wandb_offline, tmp_path, read_history):
-    for steps, begin in (((1, 2, 3), 0), ((3, 4), 2)):
-        mirror = open_one(tmp_path, begin)
-        for step in steps:
-            if step > mirror.step:
-                mirror.write({"step": step, "loss/total": 1 / step})
+def write_new(mirror, steps):
+    for step in steps:
+        if step > mirror.step:
+            mirror.write({"step": step, "loss/total": 1 / step})
+
+
+def test_run_that_goes_on_keeps_its_id_and_one_of_other_inputs_gets_another(wandb_offline, tmp_path, read_history):
+    for steps in ((1, 2, 3), (3, 4)):
+        mirror = open_one(tmp_path)
+        write_new(mirror, steps)
         mirror.close(None)
     records = wandb_offline(tmp_path)
     assert len({run.run_id for run in records["run"]}) == 1
     assert [row["step"] for row in read_history(records)] == [1, 2, 3, 4]
-    assert read_json(tmp_path / STATE_NAME) == {"id": records["run"][0].run_id, "step": 4, "open": None}
-    open_one(tmp_path, 0).close(None)
+    state = {"inputs_hash": "inputs", "id": records["run"][0].run_id, "step": 4, "open": None}
+    assert read_json(tmp_path / STATE_NAME) == state
+    open_one(tmp_path, "others").close(None)
     assert len({run.run_id for run in wandb_offline(tmp_path)["run"]}) == 2
 
 
+def test_run_killed_before_it_had_sent_a_line_begins_again_with_the_same_id(wandb_offline, tmp_path, read_history):
+    killed = open_one(tmp_path)
+    write_new(killed, (1, 2))
+    state = read_json(tmp_path / STATE_NAME)
+    assert state["step"] == 0
+    assert (tmp_path / state["open"]).is_dir()
+    killed.close(None)
+    write_json(tmp_path / STATE_NAME, state)  # as the kill would have left it
+    again = open_one(tmp_path)
+    write_new(again, (1, 2, 3))
+    again.close(None)
+    records = wandb_offline(tmp_path)
+    assert {run.run_id for run in records["run"]} == {state["id"]}
+    assert [row["step"] for row in read_history(records)] == [1, 2, 3]
+
+
+def test_line_that_wandb_refused_is_sent_when_the_run_goes_on(wandb_offline, tmp_path, monkeypatch, read_history):
+    def refuse(*arguments, **settings):
+        raise wandb.errors.CommError("no answer")
+
+    mirror = open_one(tmp_path)
+    write_new(mirror, (1,))
+    with monkeypatch.context() as patch:
+        patch.setattr(mirror._run, "log", refuse)
+        with pytest.raises(wandb.errors.CommError):
+            write_new(mirror, (2,))
+    mirror.close(None)
+    again = open_one(tmp_path)
+    write_new(again, (1, 2, 3))
+    again.close(None)
+    assert [row["step"] for row in read_history(wandb_offline(tmp_path))] == [1, 2, 3]
+
+
 def test_history_holds_each_line_with_lists_spelled_out(wandb_offline, tmp_path, read_history):
-    mirror = open_one(tmp_path, 0, ["oracle/share/1"])
+    mirror = open_one(tmp_path, keys=["oracle/share/1"])
     mirror.write({"step": 10, "phase": "main", "oracle/share": [0.25, 0.75], "pairs/one_factor_share": None})
     mirror.close(None)
     records = wandb_offline(tmp_path)
@@ -96,14 +134,14 @@ def test_history_holds_each_line_with_lists_spelled_out(wandb_offline, tmp_path,
 
 
 def test_run_has_the_config_and_the_group_of_its_folder(wandb_offline, tmp_path):
-    begin_run(OFFLINE, "discover", tmp_path / "discover", is_new=True).finish()
+    begin_run(OFFLINE, "discover", tmp_path / "discover", make_state("inputs")).finish()
     (run,) = wandb_offline(tmp_path)["run"]
     assert (run.project, run.run_group, run.job_type) == ("detaux", "scenes", "discover")
     assert {"run", "data", "losses", "track"} <= {update.key for update in run.config.update}
 
 
 def test_loss_that_is_not_finite_raises_an_alert(wandb_offline, tmp_path):
-    mirror = open_one(tmp_path, 0)
+    mirror = open_one(tmp_path)
     mirror.close(NonFiniteLossError(12, ["distance"], "the learning rate"))
     records = wandb_offline(tmp_path)
     (alert,) = records["alert"]

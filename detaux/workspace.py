@@ -1,0 +1,109 @@
+"""`detaux watch --workspace`: the panels of a run as a page of W&B, built in code from the one table of panels.
+
+Nothing here imports torch; W&B's packages are imported where they are used.
+"""
+
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from detaux.config import STAGES, Config, load_config
+from detaux.disentangle.panels import Panel, list_panels
+from detaux.errors import UserError
+from detaux.runtime.mirrors.wandb import has_key, name_group
+
+MATRIX_CHART = "wandb/confusion_matrix/v1"
+MATRIX_FIELDS = {name: name for name in ("Actual", "Predicted", "nPredictions")}
+
+
+def save_workspace(run: Path) -> str:
+    """Make the page of a run at W&B and return its address.
+
+    Raises UserError where the run has no config yet, and where the package, the key or the server is missing.
+    """
+    config = read_run_config(run)
+    if find_spec("wandb_workspaces") is None:
+        raise UserError("--workspace needs the Python package wandb-workspaces; run `pip install 'detaux[wandb]'`.")
+    if not has_key():
+        raise UserError("--workspace finds no W&B key, and the page is made on W&B's server; run `wandb login` first.")
+    import wandb
+
+    try:
+        entity = os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity
+        return build_workspace(config, entity or "").save().url
+    except Exception as error:  # W&B raises of its own kinds and others for the lack of a network or of a right
+        raise UserError(f"--workspace: W&B makes no page: {str(error).rstrip('.')}.") from None
+
+
+def read_run_config(run: Path) -> Config:
+    """The newest config that a stage of a run has left, be it at work; raises UserError where there is none."""
+    paths = [path for stage in STAGES for path in (run / stage).glob("**/config.yaml") if stage != "shards"]
+    if not paths:
+        raise UserError(f"{run} holds no training; give the run.dir of a run that has started.")
+    return load_config(max(paths, key=lambda path: path.stat().st_mtime))
+
+
+def build_workspace(config: Config, entity: str) -> Any:
+    """The wandb_workspaces.Workspace of the runs of a config's group: a section for each of the panels' headings."""
+    from wandb_workspaces import workspaces
+
+    sections: dict[str, list[Any]] = {}
+    for title, panel in list_panels(config).items():
+        sections.setdefault(panel.section, []).extend(BUILDERS[panel.kind](title, panel))
+    group = name_group(config)
+    return workspaces.Workspace(
+        entity=entity,
+        project=config.track.project,
+        name=f"Detaux {group}",
+        sections=[workspaces.Section(name=name, panels=panels, is_open=True) for name, panels in sections.items()],
+        runset_settings=workspaces.RunsetSettings(filters=workspaces.And(workspaces.Metric("Group") == group)),
+    )
+
+
+def _build_lines(title: str, panel: Panel) -> list[Any]:
+    from wandb_workspaces.reports.v2 import LinePlot
+
+    return [LinePlot(title=title, x="step", y=list(panel.keys))]
+
+
+def _build_bars(title: str, panel: Panel) -> list[Any]:
+    from wandb_workspaces.reports.v2 import BarPlot
+
+    return [BarPlot(title=title, metrics=list(panel.keys))]
+
+
+def _build_pictures(title: str, panel: Panel) -> list[Any]:
+    from wandb_workspaces.reports.v2 import MediaBrowser
+
+    return [MediaBrowser(title=title, media_keys=list(panel.keys))]
+
+
+def _build_tables(title: str, panel: Panel) -> list[Any]:
+    from wandb_workspaces.reports.v2 import WeavePanelSummaryTable
+
+    return [WeavePanelSummaryTable(table_name=key) for key in panel.keys]
+
+
+def _build_matrices(title: str, panel: Panel) -> list[Any]:
+    from wandb_workspaces.reports.v2 import CustomChart
+
+    return [
+        CustomChart(
+            query={"summaryTable": {"tableKey": key}},
+            chart_name=MATRIX_CHART,
+            chart_fields=MATRIX_FIELDS,
+            chart_strings={"title": title},
+        )
+        for key in panel.keys
+    ]
+
+
+BUILDERS: dict[str, Callable[[str, Panel], list[Any]]] = {
+    "lines": _build_lines,
+    "bars": _build_bars,
+    "pictures": _build_pictures,
+    "table": _build_tables,
+    "matrix": _build_matrices,
+}
