@@ -23,6 +23,7 @@ NEUTRAL_KEYS = (
     "track.project",
     "track.group",
     "sweep.concurrent",
+    "sweep.ranks",
     "sweep.cpus",
     "sweep.gpus",
     "sweep.retries",

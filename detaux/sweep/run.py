@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from detaux.runtime.ranks import read_place
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, write_record
 from detaux.runtime.signals import interrupt_by_signals
 from detaux.sweep.objective import GROUND_TRUTH, Worth, list_objectives, uses_ground_truth
+from detaux.sweep.ranks import WAITING, free_ranks, run_on_ranks
 from detaux.sweep.results import BEST_NAME, OUTPUTS, collect_trials, print_results, write_results
 from detaux.sweep.space import Dimension
 from detaux.sweep.trial import Sweep, run_trial
@@ -75,14 +77,17 @@ def _check_sweep(config: Config) -> None:
     if read_place()[2] > 1:
         raise UserError("detaux sweep starts its own processes; start it once, without a launcher of ranks.")
     sweep, steps = config.sweep, config.disentangle.main.steps
-    is_asha = sweep.scheduler == "asha"
+    is_asha, has_ranks = sweep.scheduler == "asha", sweep.ranks > 1
     faults = {
         f"model.restarts={config.model.restarts} and sweep.scheduler=asha do not go together, since rungs are steps of one "
         "training; set model.restarts=1 or sweep.scheduler=none": is_asha and config.model.restarts > 1,
         f"sweep.first_rung={sweep.first_rung} is not below disentangle.main.steps={steps}, so that sweep.scheduler=asha would "
         "stop nothing; lower it or set sweep.scheduler=none": is_asha and sweep.first_rung >= steps,
         f"sweep.gpus={sweep.gpus:g} is above 1 and no whole number": sweep.gpus > 1 and sweep.gpus % 1,
-        "run.device=cuda and sweep.gpus=0 do not go together; give each trial a GPU or a fraction of one": (
+        f"sweep.gpus={sweep.gpus:g} and sweep.ranks={sweep.ranks} do not go together; each of several ranks takes one GPU or "
+        "none": has_ranks and sweep.gpus not in (0, 1),
+        "sweep.cpus=0 and sweep.gpus=0 do not go together; each rank needs some of one": not sweep.cpus + sweep.gpus,
+        "run.device=cuda and sweep.gpus=0 do not go together; give each rank a GPU, or a trial of one rank a fraction": (
             config.run.device == "cuda" and not sweep.gpus
         ),
     }
@@ -160,7 +165,8 @@ def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
     from ray import tune
 
     settings = sweep.config.sweep
-    trainable = tune.with_resources(_make_trainable(sweep), {"cpu": settings.cpus, "gpu": settings.gpus})
+    share: dict[str, float] = WAITING if settings.ranks > 1 else {"cpu": settings.cpus, "gpu": settings.gpus}
+    trainable = tune.with_resources(_make_trainable(sweep), share)
     state = sweep.root / TUNE_NAME
     try:
         _start_ray(settings)
@@ -170,9 +176,11 @@ def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
         else:
             shutil.rmtree(state, ignore_errors=True)  # of a driver killed before it knew of a trial
             tuner = _build_tuner(sweep, space, trainable)
-        with interrupt_by_signals() as request:  # Ray's own handler of SIGTERM would end the process at once
+        found = None
+        # Ray's own handler of SIGTERM would end the process at once; Tune takes Ctrl-C for itself, but not through ray://
+        with interrupt_by_signals() as request, suppress(KeyboardInterrupt):
             found = tuner.fit()
-        if found.num_terminated + found.num_errors < settings.trials:
+        if found is None or found.num_terminated + found.num_errors < settings.trials:
             raise InterruptedRunError(request.received or signal.SIGINT, "the trials that are finished")
         ended = [found[index] for index in range(len(found))]
         return {Path(one.path).name: str(one.error or "") for one in ended}
@@ -181,18 +189,32 @@ def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
 
 
 def _start_ray(settings: Any) -> None:
-    """Join the Ray that RAY_ADDRESS names, or start one here with more logical CPUs than the trials can hold."""
+    """Join the Ray that RAY_ADDRESS names, or start one here with more logical CPUs than the trials can hold.
+
+    Raises UserError where there is none, or where too few GPUs are here.
+    """
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
+    if address := os.environ.get("RAY_ADDRESS"):
+        try:
+            ray.init(**quiet)
+        except ConnectionError as error:
+            lines = str(error).strip().splitlines()
+            raise UserError(
+                f"RAY_ADDRESS={address} cannot be joined ({lines[-1] if lines else 'no answer'}); set the address of a Ray that "
+                "runs, or unset it."
+            ) from None
         return
-    cpus = math.ceil(settings.trials * (1 + settings.retries) * max(1.0, settings.cpus)) + SPARE_CPUS
+    attempts = settings.trials * (1 + settings.retries)
+    cpus = math.ceil(attempts * settings.ranks * max(1.0, settings.cpus)) + SPARE_CPUS
     ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
-    gpus = ray.cluster_resources().get("GPU", 0)
-    if gpus < settings.gpus:  # the trials would wait for ever; a cluster may grow
-        raise UserError(f"sweep.gpus={settings.gpus:g} and Ray finds {gpus:g} GPUs here; lower it, or set RAY_ADDRESS.")
+    gpus, wanted = ray.cluster_resources().get("GPU", 0), settings.ranks * settings.gpus
+    if gpus < wanted:  # the trials would wait for ever; a cluster may grow
+        raise UserError(
+            f"sweep.gpus={settings.gpus:g} x sweep.ranks={settings.ranks} is more than the {gpus:g} GPUs that Ray finds here; "
+            "lower one, or set RAY_ADDRESS."
+        )
 
 
 def _make_trainable(sweep: Sweep) -> Callable[[dict[str, Any]], None]:
@@ -202,7 +224,8 @@ def _make_trainable(sweep: Sweep) -> Callable[[dict[str, Any]], None]:
         def report(step: int, worth: Worth) -> None:
             tune.report({"step": step, "objective": worth.objective, "rung": worth.rung, **worth.tradeoffs})
 
-        run_trial(config, sweep, tune.get_context().get_trial_id(), report)
+        run = run_trial if sweep.config.sweep.ranks == 1 else run_on_ranks
+        run(config, sweep, tune.get_context().get_trial_id(), report)
 
     return trial
 
@@ -254,7 +277,7 @@ def _build_tuner(sweep: Sweep, space: Sequence[Dimension], trainable: Any) -> An
             storage_path=str(sweep.root),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=settings.retries),
-            callbacks=[_make_announcer()],
+            callbacks=[_make_announcer(), _make_cleaner(sweep.root)],
         ),
     )
 
@@ -276,6 +299,20 @@ def _make_announcer() -> Any:
             say(f"sweep: trial {trial.trial_id} failed; its log.txt tells why")
 
     return Announcer()
+
+
+def _make_cleaner(root: Path) -> Any:
+    from ray import tune
+
+    class Cleaner(tune.Callback):
+        """Frees the ranks of a trial that has ended, or that begins again."""
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            free_ranks(root / "trials" / trial.trial_id)
+
+        on_trial_error = on_trial_recover = on_trial_complete
+
+    return Cleaner()
 
 
 def _name_folder(trial: Any) -> str:

@@ -1,14 +1,14 @@
 """What a trial does: train and discover in a folder of its own, and report the objective at its rungs and at the end.
 
 A trial that is started again, by Ray or by the next `detaux sweep`, goes on from its checkpoint; `trial.json` holds what it has
-reported.
+reported. All ranks of a trial run it together; the first holds its folder, judges and reports.
 """
 
 import os
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from detaux.disentangle.model import Disentangler
 from detaux.errors import NonFiniteLossError, NothingFoundError
 from detaux.pipeline import Job, run_stages
 from detaux.runtime.files import lock_file, read_json, write_json
+from detaux.runtime.ranks import is_first, run_first
 from detaux.runtime.tracker import read_metrics
 from detaux.sweep.objective import Finding, Judge, Worth, list_objectives, weigh
 from detaux.sweep.space import ORIGIN
@@ -70,7 +71,7 @@ class Sweep:
 
 @dataclass
 class Account:
-    """What is known of a trial, kept in its folder.
+    """What is known of a trial, kept in its folder by the first rank; what the others hold is not read.
 
     `status` is running, finished, diverged or failed; `worth` is that after `step` steps of the main phase, None before any was
     judged, and `rungs` hold that of each rung; `is_warm` says that another trial has trained its warm-up.
@@ -99,7 +100,8 @@ class Account:
         return cls(path, **entries, rungs=rungs, worth=worth and Worth(**worth))
 
     def save(self) -> None:
-        write_json(self.path, {name: value for name, value in asdict(self).items() if name != "path"})
+        if is_first():
+            write_json(self.path, {name: value for name, value in asdict(self).items() if name != "path"})
 
     @property
     def is_final(self) -> bool:
@@ -118,17 +120,20 @@ def run_trial(values: dict[str, Any], sweep: Sweep, name: str, report: Report) -
     os.chdir(sweep.working_folder)
     folder = sweep.root / "trials" / name
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        lock_file(folder / ".trial", lambda: time.sleep(LOCK_SECONDS)),
-        (folder / LOG_NAME).open("a", encoding="utf-8", buffering=1) as log,
-        redirect_stdout(log),
-        redirect_stderr(log),
-    ):
+    with ExitStack() as stack:
+        run_first(lambda: stack.enter_context(lock_file(folder / ".trial", lambda: time.sleep(LOCK_SECONDS))))
+        log = stack.enter_context((folder / LOG_NAME).open("a", encoding="utf-8", buffering=1))
+        stack.enter_context(redirect_stdout(log))
+        stack.enter_context(redirect_stderr(log))
         account = Account.load(folder)
-        if not account.is_final:
+        if not run_first(lambda: account.is_final):
             _complete(account, values, sweep, folder, report)
-        assert account.worth is not None
-        report(account.step, account.worth)
+        run_first(lambda: _report_end(account, report))
+
+
+def _report_end(account: Account, report: Report) -> None:
+    assert account.worth is not None
+    report(account.step, account.worth)
 
 
 def _complete(account: Account, values: dict[str, Any], sweep: Sweep, folder: Path, report: Report) -> None:
@@ -152,41 +157,50 @@ def _complete(account: Account, values: dict[str, Any], sweep: Sweep, folder: Pa
         warmup = SharedWarmup(sweep.root / "warmups", job)
         observer = Observer(sweep, job, account, warmup, note_rung, report)
         try:
-            account.is_warm = warmup.take() or account.is_warm
+            account.is_warm = run_first(warmup.take) or account.is_warm
             with suppress(NothingFoundError):  # its candidates are judged like any others, and none may be chosen
                 run_stages(("disentangle", "discover"), replace(job, observe=observer))
         finally:
             warmup.release()
-        _judge_end(account, job)
+        gain = _measure_gain(job)
+        run_first(lambda: _judge_end(account, job, gain))
     except NonFiniteLossError as error:
         account.status, account.error = "diverged", str(error)
-        account.note(_count_steps(job), Worth(tradeoffs=dict.fromkeys(job.config.sweep.tradeoffs, 0.0)))
+        worth = Worth(tradeoffs=dict.fromkeys(job.config.sweep.tradeoffs, 0.0))
+        account.note(run_first(lambda: _count_steps(job)), worth)
     except SystemExit:  # Tune lets go of a trial this way, once its scheduler has stopped it
         save()
         raise
     except BaseException as error:
         account.status, account.error = "failed", f"{type(error).__name__}: {error}"
         save()
-        traceback.print_exc()
+        if not getattr(error, "is_told", False):  # by the rank where it happened
+            traceback.print_exc()
         # the original may not survive the way to the driver
         raise RuntimeError(f"trial {folder.name}: {account.error}") from None
     save()
 
 
-def _judge_end(account: Account, job: Job) -> None:
-    discovery, settings = read_json(job.root / "discover" / DISCOVERY_NAME), job.config.sweep
-    rows, chosen = [*discovery["candidates"], *discovery["baselines"]], discovery["chosen"]
-    gain = _measure_gain(job) if DOWNSTREAM in list_objectives(settings) and chosen >= 0 else 0.0
+def _judge_end(account: Account, job: Job, gain: float) -> None:
+    discovery = _read_discovery(job)
+    rows = [*discovery["candidates"], *discovery["baselines"]]
     account.status = "finished"
-    finding = Finding(rows, chosen, read_manifest(job.shards), gain)
-    account.note(job.config.disentangle.main.steps, weigh(finding, settings))
+    finding = Finding(rows, discovery["chosen"], read_manifest(job.shards), gain)
+    account.note(job.config.disentangle.main.steps, weigh(finding, job.config.sweep))
 
 
 def _measure_gain(job: Job) -> float:
+    """Validation accuracy that the labels bring, 0 where no objective asks for it or there are none; all ranks take part."""
+    if DOWNSTREAM not in list_objectives(job.config.sweep) or _read_discovery(job)["chosen"] < 0:
+        return 0.0
     from detaux.multitask.train import measure_gain
 
     labels_path = job.root / "discover" / "labels.parquet"
     return measure_gain(job.config, job.shards, labels_path, job.root / DOWNSTREAM)
+
+
+def _read_discovery(job: Job) -> dict[str, Any]:
+    return read_json(job.root / "discover" / DISCOVERY_NAME)
 
 
 def _count_steps(job: Job) -> int:
@@ -209,10 +223,12 @@ class Observer:
         self.judge: Judge | None = None
 
     def __call__(self, step: int, model: Disentangler) -> None:
-        if step == 0:
+        if step == 0 and is_first():
             self.warmup.keep(model)
-        if step not in self.rungs:
-            return
+        if step in self.rungs:
+            run_first(lambda: self._report_rung(step, model))
+
+    def _report_rung(self, step: int, model: Disentangler) -> None:
         if step not in self.account.rungs:
             self.judge = self.judge or Judge(self.job.config, self.job.shards)
             self.note(step, self.judge.judge(model))

@@ -76,7 +76,7 @@ def test_objective_of_the_trained_model_equals_that_of_the_discover_stage(sweep,
     job = replace(sweep, config=config).make_job(folder, VALUES)
     model = load_disentangler(folder / "disentangle", torch.device("cpu"))
     account = Account(folder / "unused.json")
-    trial._judge_end(account, job)
+    trial._judge_end(account, job, 0.0)
     judged = Judge(job.config, job.shards).judge(model)
     assert judged.objective == pytest.approx(account.worth.objective, abs=1e-6)
     assert (judged.factor, judged.v_measure) == (account.worth.factor, account.worth.v_measure)
