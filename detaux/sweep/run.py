@@ -176,16 +176,21 @@ def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
         else:
             shutil.rmtree(state, ignore_errors=True)  # of a driver killed before it knew of a trial
             tuner = _build_tuner(sweep, space, trainable)
-        found = None
+        found: Any = ()
         # Ray's own handler of SIGTERM would end the process at once; Tune takes Ctrl-C for itself, but not through ray://
         with interrupt_by_signals() as request, suppress(KeyboardInterrupt):
             found = tuner.fit()
-        if found is None or found.num_terminated + found.num_errors < settings.trials:
+        ended = [one for one in (found[index] for index in range(len(found))) if _is_over(one)]
+        if len(ended) < settings.trials:
             raise InterruptedRunError(request.received or signal.SIGINT, "the trials that are finished")
-        ended = [found[index] for index in range(len(found))]
         return {Path(one.path).name: str(one.error or "") for one in ended}
     finally:
         ray.shutdown()
+
+
+def _is_over(one: Any) -> bool:
+    """Whether a trial has come to an end, or to that which ASHA gave it; one that a signal stopped has not."""
+    return one.error is not None or bool((one.metrics or {}).get("done"))
 
 
 def _start_ray(settings: Any) -> None:

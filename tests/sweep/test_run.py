@@ -141,6 +141,14 @@ def test_sweep_for_two_objectives_marks_the_front_and_goes_on_with_its_own_shard
     assert "front-independence" in {path.stem for path in (root / "report" / "figures").glob("*.png")}
 
 
+def test_sweep_that_is_stopped_while_its_last_trial_runs_is_not_finished(tiny, start_sweep, tmp_path):
+    keys = (f"run.dir={tmp_path}/sweep", "sweep.scheduler=none", "disentangle.main.steps=400", "sweep.trials=1")
+    process = start_sweep(tiny, *keys)
+    exit_code, output = stop(process, signal.SIGTERM, lambda: any(tmp_path.glob("sweep/trials/*/trial.json")))
+    assert (exit_code, "the same command goes on" in output) == (143, True), output
+    assert not (tmp_path / "sweep" / "trials.parquet").exists()
+
+
 def stop(process, number, is_time):
     """Send a signal once it is time; the exit code and what was printed."""
     deadline = time.monotonic() + 200
