@@ -213,7 +213,7 @@ def _start_ray(settings: Any) -> None:
         return
     attempts = settings.trials * (1 + settings.retries)
     cpus = math.ceil(attempts * settings.ranks * max(1.0, settings.cpus)) + SPARE_CPUS
-    ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
+    ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)  # not one that happens to run on this machine
     gpus, wanted = ray.cluster_resources().get("GPU", 0), settings.ranks * settings.gpus
     if gpus < wanted:  # the trials would wait for ever; a cluster may grow
         raise UserError(

@@ -9,7 +9,11 @@ ROOT = Path(__file__).parents[2]
 CODE = ("detaux", "shards", "tests", "benchmarks")
 SOURCES = sorted(path for folder in CODE for path in (ROOT / folder).rglob("*.py"))
 UNMIRRORED = ("repo", "golden")  # folders of tests/ whose files test no single source file
-WHOLE_FOLDERS = {"losses/test_terms.py", "disentangle/test_ranks.py"}  # test every file of their folder alike
+WHOLE_FOLDERS = {
+    "losses/test_terms.py",
+    "disentangle/test_ranks.py",
+    "sweep/test_cluster.py",
+}  # test every file of their folder alike
 MAX_LINES = 400
 
 

@@ -118,6 +118,14 @@ def test_sweep_through_a_ray_client_ends_as_one_of_the_cluster(tiny, start_clust
     assert "finished" in {row["status"] for row in rows}
 
 
+def test_sweep_without_an_address_leaves_a_ray_that_runs_here_alone(tiny, start_cluster, run_sweep, tmp_path):
+    cluster = start_cluster(0)
+    keys = (f"run.dir={tmp_path}/sweep", "sweep.trials=1", "sweep.scheduler=none")
+    exit_code, output = run_sweep(tiny, *keys)
+    assert exit_code == 0, output
+    assert not find_nodes(cluster, "ImplicitFunc")
+
+
 def check_second_attempts(root, process, trials):
     """The sweep ends well, and the trials that failed went on from a checkpoint."""
     output, _ = process.communicate(timeout=SECONDS)
