@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from detaux.config import Config
+from detaux.disentangle.panels import MATRIX_COLUMNS
 from detaux.disentangle.restarts import list_models
 from detaux.runtime.files import read_json
 from detaux.runtime.mirrors.wandb import (
@@ -24,7 +25,6 @@ from detaux.runtime.progress import say
 from detaux.runtime.record import RECORD_NAME
 
 CANDIDATE_COLUMNS = ("index", "name", "subspaces", "restart", "clusters", "noise_share", "why_not")
-MATRIX_COLUMNS = ("Actual", "Predicted", "nPredictions")  # as W&B's chart of a confusion matrix calls them
 TASK_COLUMNS = ("task", "split", "images", "seeds", "accuracy_mean", "accuracy_low", "accuracy_high")
 GOLDEN_RATIO = 0.618034  # steps of hue by it keep any number of colours apart
 

@@ -79,14 +79,20 @@ def run_stages(stages: Sequence[str], job: Job) -> None:
 
     Raises what a stage raises; a discovery that finds nothing is raised after the report has been made.
     """
-    config = job.config
-    needs_group = config.engine.name == "deepspeed"
-    with raise_signals(), join_ranks(select_device(config.run), needs_group=needs_group), watch_ranks():
-        choose_engine(config.engine)
-        run_first(lambda: check_mirrors(config.track))
-        with ExitStack() as stack:
-            run_first(lambda: stack.enter_context(_hold_folder(job.root)))
-            _chain(stages, _fetch_manifest(job))
+    with join_job(job), ExitStack() as stack:
+        run_first(lambda: check_mirrors(job.config.track))
+        run_first(lambda: stack.enter_context(_hold_folder(job.root)))
+        _chain(stages, _fetch_manifest(job))
+
+
+@contextmanager
+def join_job(job: Job) -> Iterator[None]:
+    """Work on a job together with the other ranks that the launcher started: signals raise, and lost ranks are noticed."""
+    engine = job.config.engine
+    device = select_device(job.config.run)
+    with raise_signals(), join_ranks(device, needs_group=engine.name == "deepspeed"), watch_ranks():
+        choose_engine(engine)
+        yield
 
 
 def _fetch_manifest(job: Job) -> Job:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from detaux.config import STAGES, Config, load_config
-from detaux.disentangle.panels import Panel, list_panels
+from detaux.disentangle.panels import MATRIX_COLUMNS, Panel, list_panels
 from detaux.errors import UserError
 from detaux.runtime.mirrors.wandb import has_key, name_group
 
 MATRIX_CHART = "wandb/confusion_matrix/v1"
-MATRIX_FIELDS = {name: name for name in ("Actual", "Predicted", "nPredictions")}
 
 
 def save_workspace(run: Path) -> str:
@@ -39,7 +38,8 @@ def save_workspace(run: Path) -> str:
 
 def read_run_config(run: Path) -> Config:
     """The newest config that a stage of a run has left, be it at work; raises UserError where there is none."""
-    paths = [path for stage in STAGES for path in (run / stage).glob("**/config.yaml") if stage != "shards"]
+    found = [path for stage in STAGES for path in (run / stage).glob("**/config.yaml") if stage != "shards"]
+    paths = [path for path in found if "wandb" not in path.relative_to(run).parts]  # W&B keeps a file of this name too
     if not paths:
         raise UserError(f"{run} holds no training; give the run.dir of a run that has started.")
     return load_config(max(paths, key=lambda path: path.stat().st_mtime))
@@ -93,7 +93,7 @@ def _build_matrices(title: str, panel: Panel) -> list[Any]:
         CustomChart(
             query={"summaryTable": {"tableKey": key}},
             chart_name=MATRIX_CHART,
-            chart_fields=MATRIX_FIELDS,
+            chart_fields={name: name for name in MATRIX_COLUMNS},
             chart_strings={"title": title},
         )
         for key in panel.keys

@@ -61,6 +61,9 @@ def test_config_is_the_newest_of_the_stages(started):
     (started / "discover").mkdir()
     dump_config(load_config(None, ["track.project=newer"]), started / "discover" / "config.yaml")
     os.utime(started / "disentangle" / "checkpoint" / "config.yaml", (1, 1))
+    files = started / "discover" / "wandb" / "run-1" / "files"
+    files.mkdir(parents=True)
+    (files / "config.yaml").write_text("_wandb: {}\n")  # as an online run of W&B leaves it
     assert read_run_config(started).track.project == "newer"
 
 

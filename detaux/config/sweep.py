@@ -22,7 +22,8 @@ class SweepConfig:
     )
     tradeoffs: list[str] = key(
         [],
-        "objectives searched for beside the first; the report shows the trials that no other beats in all",
+        "objectives searched for beside the first; the report shows the trials that no other beats in all. ASHA stops by the "
+        "first alone",
         choices=("discovery", "downstream", "independence", "stability", "known_factor"),
     )
     searcher: Literal["tpe", "random"] = key("tpe", "what proposes values: Optuna's TPE, or chance")

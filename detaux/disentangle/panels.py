@@ -7,6 +7,7 @@ from detaux.config import Config
 from detaux.config.load import get_value
 
 ORACLE_SHARE = "oracle/share"  # a list with a share for each subspace
+MATRIX_COLUMNS = ("Actual", "Predicted", "nPredictions")  # of the table behind a matrix, as W&B's chart calls them
 
 
 @dataclass(frozen=True)

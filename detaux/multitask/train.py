@@ -1,6 +1,7 @@
 """The multitask stage: shards + labels -> accuracies with intervals, every choice made on the validation split."""
 
 import json
+import math
 import shutil
 import time
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def select_trial(rows: list[dict[str, Any]], config: MultitaskConfig) -> tuple[s
             means.setdefault((row["method"], row["weight"]), []).append(row["accuracy"])
     if config.select == "fixed":
         return next(iter([pair for pair in means if pair[0] != "stl"] or means))
-    return max(means, key=lambda pair: (sum(means[pair]) / len(means[pair]), pair[0] == "stl", -pair[1]))
+    return max(means, key=lambda pair: (math.fsum(means[pair]) / len(means[pair]), pair[0] == "stl", -pair[1]))
 
 
 def read_rows(folder: Path, inputs_hash: str) -> list[dict[str, Any]]:
@@ -147,7 +148,7 @@ def train_trials(
 def measure_gain(config: Config, shards: Path, labels_path: Path, folder: Path) -> float:
     """Mean validation accuracy of what `multitask.select` chooses, less that of the principal task alone.
 
-    The test split is not read. Leaves the rows and weights of its trials in `folder`.
+    The test split is not read. Leaves the rows of its trials in `folder`.
     """
     trials = list_trials(config.multitask, list_seeds(config))
     inputs_hash = compute_inputs_hash("multitask", config, _hash(shards, labels_path))
@@ -158,7 +159,8 @@ def measure_gain(config: Config, shards: Path, labels_path: Path, folder: Path) 
         [row["accuracy"] for row in rows if (row["method"], row["weight"]) == pair]
         for pair in ((method, weight), ("stl", 0.0))
     )
-    return sum(chosen) / len(chosen) - sum(alone) / len(alone)
+    run_first(lambda: shutil.rmtree(folder / STATES_NAME))
+    return math.fsum(chosen) / len(chosen) - math.fsum(alone) / len(alone)
 
 
 def list_seeds(config: Config) -> list[int]:

@@ -30,8 +30,8 @@ PARALLEL = (
     "the end are thin, and those that ended before are grey. A line breaks where a key did not apply."
 )
 IMPORTANCE = (
-    "Share of the objective's variance that each key explains over the trials that trained to the end (functional ANOVA). With "
-    "few trials it is a hint, not a measurement."
+    "Share of the objective's variance that each key alone explains over the trials that trained to the end (functional ANOVA). "
+    "With few trials it is a hint, not a measurement."
 )
 FRONT = (
     "A dot for each trial that trained to the end. Those on the front are joined: no other has as much of every objective and "
@@ -94,7 +94,7 @@ def draw_sweep(rows: Sequence[Row], scales: Mapping[str, "Scale"], summary: Row,
 
 def describe_best(rows: Sequence[Row], summary: Row) -> str:
     """Which trial is the best and by what."""
-    if not summary["best_objective"]:
+    if not summary["has_task"]:
         return "No trial found a hidden task."
     truth = (
         "ground truth entered the sweep: an upper bound" if summary["uses_ground_truth"] else "no ground truth was read"

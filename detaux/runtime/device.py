@@ -41,5 +41,5 @@ def read_peak_bytes(device: torch.device) -> int:
 
 def has_triton() -> bool:
     """Whether Triton's kernels can run: the package, and the C compiler that it builds its driver with at first use."""
-    compilers = (os.environ.get("CC", "gcc"), "gcc", "clang")
+    compilers = [os.environ["CC"]] if os.environ.get("CC") else ["clang", "gcc"]  # as Triton looks for it
     return importlib.util.find_spec("triton") is not None and any(map(shutil.which, compilers))

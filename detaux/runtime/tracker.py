@@ -89,7 +89,7 @@ class Follower:
         self._path, self._mirrors = path, list(mirrors)
         self._has_news, self._is_complete = threading.Event(), False
         # a daemon: a second Ctrl-C must not wait for a server that does not answer
-        self._thread = threading.Thread(target=self._follow, name="detaux-mirrors", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="detaux-mirrors", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
@@ -103,6 +103,13 @@ class Follower:
         self._thread.join()
         for mirror in list(self._mirrors):
             self._try(mirror, mirror.close, error)
+
+    def _work(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:  # the file was taken away, or changed by another hand
+            for mirror in list(self._mirrors):
+                self._leave_out(mirror, error)
 
     def _follow(self) -> None:
         text = b""
@@ -129,10 +136,13 @@ class Follower:
         try:
             method(argument)
         except Exception as error:
-            self._mirrors.remove(mirror)
-            with suppress(Exception):  # what it has so far is to be kept
-                mirror.close(error)
-            log.warning("%s has failed and gets no more lines, while %s does: %r", mirror.name, METRICS_NAME, error)
+            self._leave_out(mirror, error)
+
+    def _leave_out(self, mirror: Mirror, error: Exception) -> None:
+        self._mirrors.remove(mirror)
+        with suppress(Exception):  # what it has so far is to be kept
+            mirror.close(error)
+        log.warning("%s has failed and gets no more lines, while %s does: %r", mirror.name, METRICS_NAME, error)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

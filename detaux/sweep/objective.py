@@ -59,7 +59,7 @@ def compute_stability(finding: Finding) -> float:
 
 
 def compute_downstream(finding: Finding) -> float:
-    """Mean validation accuracy with what validation chooses less that of the principal task alone: 0 or above, in [0, 1]."""
+    """Mean validation accuracy with what validation chooses less that of the principal task alone, in [0, 1]."""
     return finding.gain
 
 
@@ -80,14 +80,15 @@ def compute_known_factor(finding: Finding) -> float:
     return best[1] if best else 0.0
 
 
+DOWNSTREAM, STABILITY = "downstream", "stability"  # cost more than a discovery
 OBJECTIVES: dict[str, Callable[[Finding], float]] = {
     "discovery": compute_discovery,
-    "downstream": compute_downstream,
+    DOWNSTREAM: compute_downstream,
     "independence": compute_independence,
-    "stability": compute_stability,
+    STABILITY: compute_stability,
     "known_factor": compute_known_factor,
 }
-AT_END = ("downstream", "stability")  # objectives that a model in training does not have: rungs compare by RUNG instead
+AT_END = (DOWNSTREAM, STABILITY)  # objectives that a model in training does not have: rungs compare by RUNG instead
 RUNG = "discovery"
 GROUND_TRUTH = ("known_factor",)  # objectives that use it
 ONE_FACTOR = "one_factor"  # the rule of pairs that uses it
@@ -108,23 +109,29 @@ def list_objectives(settings: SweepConfig) -> list[str]:
 @dataclass(frozen=True)
 class Worth:
     """`objective` chooses the best trial, `rung` is what trials are compared by at a rung, `tradeoffs` hold the other objectives
-    by name. For the record, `factor` is the hidden one that is met best and `v_measure` how well, None where none is known."""
+    by name; what is known at the end alone is None before. `has_task` says that some candidate was chosen. For the record,
+    `factor` is the hidden one that is met best and `v_measure` how well, None where none is known."""
 
-    objective: float = 0.0
+    objective: float | None = 0.0
     rung: float = 0.0
-    tradeoffs: dict[str, float] = field(default_factory=dict)
+    tradeoffs: dict[str, float | None] = field(default_factory=dict)
+    has_task: bool = False
     factor: str | None = None
     v_measure: float | None = None
 
 
-def weigh(finding: Finding, settings: SweepConfig) -> Worth:
-    """What a finding is worth by the objectives of a sweep."""
+def weigh(finding: Finding, settings: SweepConfig, *, is_end: bool) -> Worth:
+    """What a finding is worth by the objectives of a sweep, at the end of a trial or at a rung."""
     first, *others = list_objectives(settings)
-    rung = RUNG if first in AT_END else first
+
+    def measure(name: str) -> float | None:
+        return OBJECTIVES[name](finding) if is_end or name not in AT_END else None
+
     return Worth(
-        OBJECTIVES[first](finding),
-        OBJECTIVES[rung](finding),
-        {name: OBJECTIVES[name](finding) for name in others},
+        measure(first),
+        OBJECTIVES[RUNG if first in AT_END else first](finding),
+        {name: measure(name) for name in others},
+        finding.choice is not None,
         *(find_best_factor(finding) or (None, None)),
     )
 
@@ -139,7 +146,7 @@ class Judge:
         self.pairs = draw_judging_pairs(self.split, config)
 
     def judge(self, model: Disentangler) -> Worth:
-        """What the model is worth, which is left as it was; objectives that are known at the end alone are 0."""
+        """What the model is worth at a rung, which is left as it was."""
         config, data, was_training = self.config, self.config.data, model.training
         model.eval()
         embeddings = embed_split(
@@ -154,4 +161,4 @@ class Judge:
             one.why_not = find_fault(one, config.discover)
         tasks = choose_tasks(candidates, config.discover)
         rows = [one.to_row(index) for index, one in enumerate(candidates)]
-        return weigh(Finding(rows, tasks[0] if tasks else -1, self.manifest), config.sweep)
+        return weigh(Finding(rows, tasks[0] if tasks else -1, self.manifest), config.sweep, is_end=False)

@@ -39,9 +39,9 @@ class Trial:
     status: str
 
     @property
-    def rank_key(self) -> tuple[bool, float]:
-        """Orders trials: those that trained to the end first, the best objective first."""
-        return self.status != "finished", -self.worth.objective
+    def rank_key(self) -> tuple[bool, float, bool]:
+        """Orders trials: those that trained to the end first, the best objective first, and of equals those with a task."""
+        return self.status != "finished", -(self.worth.objective or 0.0), not self.worth.has_task
 
     @property
     def worth(self) -> Worth:
@@ -113,15 +113,19 @@ def mark_front(rows: Sequence[dict[str, Any]], objectives: Sequence[str]) -> lis
 
 
 def measure_importance(space: Sequence[Dimension], trials: Sequence[Trial]) -> dict[str, float]:
-    """Share of the objective's variance over the trials that trained to the end that each key explains (functional ANOVA on
-    a random forest, Hutter et al. 2014, by Optuna), the largest first; empty below FEWEST_FOR_IMPORTANCE such trials or where
-    their objectives are equal. Keys with a `when` are left out, since they have no value in some trials."""
+    """Share of the objective's variance over the trials that trained to the end that each key alone explains (functional ANOVA
+    on a random forest, Hutter et al. 2014, by Optuna), the largest first; empty below FEWEST_FOR_IMPORTANCE such trials or where
+    nothing varies. Keys with a `when` are left out, since they have no value in some trials, and those of one value."""
     import optuna
 
     whole = [one for one in trials if one.status == "finished"]
-    if len(whole) < FEWEST_FOR_IMPORTANCE or len({one.worth.objective for one in whole}) == 1:
+    distributions = {
+        name: one
+        for name, one in make_distributions(space).items()
+        if len({each.account.values[name] for each in whole}) > 1
+    }
+    if len(whole) < FEWEST_FOR_IMPORTANCE or not distributions:
         return {}
-    distributions = make_distributions(space)
     study = optuna.create_study(direction="maximize")
     study.add_trials(
         [
@@ -134,7 +138,10 @@ def measure_importance(space: Sequence[Dimension], trials: Sequence[Trial]) -> d
         ]
     )
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    return optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(distributions))
+    try:
+        return evaluator.evaluate(study, params=list(distributions))
+    except RuntimeError:  # the objectives are equal, but for rounding
+        return {}
 
 
 def build_table(rows: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
@@ -182,7 +189,8 @@ def summarize(sweep: Sweep, ranked: Sequence[Trial], is_upper_bound: bool) -> di
         if one.account.attempts:
             steps += one.account.step + (0 if one.account.is_warm else phases.warmup.steps)
         full += phases.warmup.steps + phases.main.steps
-    scored = [(one.worth.objective, one.worth.v_measure) for one in ranked if one.worth.factor]
+    worths = [one.worth for one in ranked if one.worth.objective is not None and one.worth.factor]
+    scored = [(worth.objective, worth.v_measure) for worth in worths]
     varies = len(scored) >= FEWEST_RANKED and all(len(set(values)) > 1 for values in zip(*scored, strict=True))
     statuses = [one.status for one in ranked]
     return {
@@ -191,6 +199,7 @@ def summarize(sweep: Sweep, ranked: Sequence[Trial], is_upper_bound: bool) -> di
         "uses_ground_truth": is_upper_bound,
         "best": ranked[0].name,
         "best_objective": ranked[0].worth.objective,
+        "has_task": ranked[0].worth.has_task,
         "trials": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
         "steps": steps,
         "full_grid_steps": full,
@@ -208,7 +217,7 @@ def print_results(root: Path, best: str) -> None:
     summary = read_json(root / SUMMARY_NAME)
     _print_table(rows[:SHOWN_TRIALS])
     say(f"sweep: {describe_cost(rows, summary)}")
-    if not summary["best_objective"]:
+    if not summary["has_task"]:
         raise NothingFoundError(
             f"no trial of the sweep found a hidden task; train longer (disentangle.main.steps) or vary other keys, in another "
             f"run.dir than {root}."

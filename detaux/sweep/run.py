@@ -9,13 +9,16 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from detaux.config import NEUTRAL_KEYS, STAGE_SECTIONS, Config, dump_config, load_config
 from detaux.config.load import get_value, iterate_fields
 from detaux.config.location import find_folder
+from detaux.config.schema import MultitaskConfig
 from detaux.data.schema import MANIFEST_NAME, read_manifest
+from detaux.disentangle.batches import check_batches
 from detaux.errors import InterruptedRunError, UserError
 from detaux.pipeline import Job, make_shards
 from detaux.report.build import build_report
@@ -24,12 +27,26 @@ from detaux.runtime.progress import say
 from detaux.runtime.ranks import read_place
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, write_record
 from detaux.runtime.signals import interrupt_by_signals
-from detaux.sweep.objective import GROUND_TRUTH, Worth, list_objectives, uses_ground_truth
+from detaux.sweep.objective import (
+    DOWNSTREAM,
+    GROUND_TRUTH,
+    RUNG,
+    STABILITY,
+    Worth,
+    list_objectives,
+    uses_ground_truth,
+)
 from detaux.sweep.ranks import WAITING, free_ranks, run_on_ranks
 from detaux.sweep.results import BEST_NAME, OUTPUTS, collect_trials, print_results, write_results
 from detaux.sweep.space import Dimension
 from detaux.sweep.trial import Sweep, run_trial
 
+BATCH_KEYS = (
+    "disentangle.warmup.batch_size",
+    "disentangle.main.batch_size",
+    "disentangle.micro_batches",
+    "pairs.reuse",
+)
 CONFIG_NAME, INPUTS_NAME, TUNE_NAME = "config.yaml", "inputs.json", "tune"
 SPARE_CPUS = 16  # logical, of a Ray that starts here: a trial that ASHA stopped may keep its share
 FEWEST_BY_CHANCE, MOST_BY_CHANCE = 3, 10  # trials that TPE draws by chance before it models
@@ -49,7 +66,7 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
     Raises UserError before Ray starts where a package is missing or the folder holds another sweep, NothingFoundError where the
     best trial found nothing.
     """
-    _check_sweep(config)
+    _check_sweep(config, space)
     _check_packages()
     job = Job(config, arguments)
     root = job.root.absolute()
@@ -60,7 +77,7 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
         _check_folder(config, root)
         shards = _make_shards(job)
         hashes = hash_inputs({"manifest": Path(shards) / MANIFEST_NAME})
-        if is_done(root, compute_inputs_hash("sweep", config, hashes)):
+        if is_done(root, compute_inputs_hash("sweep", _strip_config(config), hashes)):
             say(f"sweep: unchanged, {root} is kept.")
         else:
             _check_inputs(root / INPUTS_NAME, shards, hashes)
@@ -69,15 +86,15 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
             sweep = Sweep(config, root, shards, Path.cwd())
             write_results(sweep, space, collect_trials(root, _tune(sweep, space)))
             say(f"sweep: wrote {build_report([root], root / 'report', config.report)}")
-            write_record(root, "sweep", config, hashes, list(OUTPUTS), started)
+            write_record(root, "sweep", _strip_config(config), hashes, list(OUTPUTS), started)
         print_results(root, shlex.quote(str(job.root / BEST_NAME)))
 
 
-def _check_sweep(config: Config) -> None:
+def _check_sweep(config: Config, space: Sequence[Dimension]) -> None:
     if read_place()[2] > 1:
         raise UserError("detaux sweep starts its own processes; start it once, without a launcher of ranks.")
     sweep, steps = config.sweep, config.disentangle.main.steps
-    is_asha, has_ranks = sweep.scheduler == "asha", sweep.ranks > 1
+    is_asha, has_ranks, named = sweep.scheduler == "asha", sweep.ranks > 1, list_objectives(sweep)
     faults = {
         f"model.restarts={config.model.restarts} and sweep.scheduler=asha do not go together, since rungs are steps of one "
         "training; set model.restarts=1 or sweep.scheduler=none": is_asha and config.model.restarts > 1,
@@ -87,6 +104,19 @@ def _check_sweep(config: Config) -> None:
         f"sweep.gpus={sweep.gpus:g} and sweep.ranks={sweep.ranks} do not go together; each of several ranks takes one GPU or "
         "none": has_ranks and sweep.gpus not in (0, 1),
         "sweep.cpus=0 and sweep.gpus=0 do not go together; each rank needs some of one": not sweep.cpus + sweep.gpus,
+        f"multitask.methods={config.multitask.methods} leaves the objective downstream nothing to gain; add one to stl": (
+            DOWNSTREAM in named and set(config.multitask.methods) <= {"stl"}
+        ),
+        f"multitask.select={config.multitask.select} and the objective downstream do not go together, since a gain is what "
+        "validation chooses; set multitask.select=validation": (
+            DOWNSTREAM in named and config.multitask.select != "validation"
+        ),
+        "discover.stability_samples=0 leaves the objective stability unmeasured; set it to 1 or more": (
+            STABILITY in named and config.discover.stability_samples == 0
+        ),
+        f"sweep.tradeoffs names sweep.objective={sweep.objective} itself; name other objectives": (
+            sweep.objective in sweep.tradeoffs
+        ),
         "run.device=cuda and sweep.gpus=0 do not go together; give each rank a GPU, or a trial of one rank a fraction": (
             config.run.device == "cuda" and not sweep.gpus
         ),
@@ -94,6 +124,16 @@ def _check_sweep(config: Config) -> None:
     for sentence, is_fault in faults.items():
         if is_fault:
             raise UserError(f"{sentence}.")
+    if not {one.key for one in space} & set(BATCH_KEYS):
+        samples = config.disentangle.warmup.batch_size  # or more; where there are fewer, a trial says so
+        check_batches(config, samples, sweep.ranks * config.disentangle.micro_batches)
+
+
+def _strip_config(config: Config) -> Config:
+    """The config with the defaults of what no trial reads: of the classifiers where no objective asks for them."""
+    if DOWNSTREAM in list_objectives(config.sweep):
+        return replace(config, multitask=replace(config.multitask, controls=[]))
+    return replace(config, multitask=MultitaskConfig())
 
 
 def _check_packages() -> None:
@@ -120,7 +160,7 @@ def _check_folder(config: Config, root: Path) -> None:
                 f"run.dir={root} holds {foreign[0]} of a run and is no folder of a sweep; set another run.dir."
             )
         return
-    had = load_config(path)
+    had, config = _strip_config(load_config(path)), _strip_config(config)
     for dotted, _, _ in iterate_fields():
         old, new = get_value(had, dotted), get_value(config, dotted)
         if old != new and dotted not in NEUTRAL_KEYS and dotted.split(".")[0] in STAGE_SECTIONS["sweep"]:
@@ -227,7 +267,9 @@ def _make_trainable(sweep: Sweep) -> Callable[[dict[str, Any]], None]:
         from ray import tune
 
         def report(step: int, worth: Worth) -> None:
-            tune.report({"step": step, "objective": worth.objective, "rung": worth.rung, **worth.tradeoffs})
+            known = {"objective": worth.objective, **worth.tradeoffs}
+            numbers = {name: value or 0.0 for name, value in known.items()}  # Optuna takes nothing but numbers
+            tune.report({"step": step, **numbers, "rung": worth.rung, "is_known": worth.objective is not None})
 
         run = run_trial if sweep.config.sweep.ranks == 1 else run_on_ranks
         run(config, sweep, tune.get_context().get_trial_id(), report)
@@ -295,7 +337,8 @@ def _make_announcer() -> Any:
 
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
             if "objective" in result:
-                say(f"sweep: trial {trial.trial_id}: objective {result['objective']:.4f} after {result['step']} steps")
+                name, value = ("objective", result["objective"]) if result["is_known"] else (RUNG, result["rung"])
+                say(f"sweep: trial {trial.trial_id}: {name} {value:.4f} after {result['step']} steps")
 
         def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
             say(f"sweep: trial {trial.trial_id} failed and is tried again; its log.txt tells why")

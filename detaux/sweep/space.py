@@ -12,6 +12,10 @@ from detaux.errors import UserError
 ORIGIN = "sweep.space"
 RANGES = ("uniform", "log", "integer")
 KINDS = (*RANGES, "choice")
+REASONS = {
+    "data": "all trials read the same shards",
+    "multitask": "a sweep varies what finds the labels, not the classifiers that they are tried on",
+}
 SWEPT = ("pairs", "model", "losses", "disentangle", "discover")  # sections whose keys reach the objective
 
 
@@ -74,7 +78,7 @@ def _check_effect(dotted: str) -> None:
     if dotted in NEUTRAL_KEYS or (
         section not in SWEPT and dotted != "run.seed" and "sweep" not in READ_BY.get(dotted, ())
     ):
-        reason = "all trials read the same shards" if section == "data" else "the objective does not depend on it"
+        reason = REASONS.get(section, "the objective does not depend on it")
         raise UserError(f"{ORIGIN}: {dotted} cannot vary; {reason}.")
 
 

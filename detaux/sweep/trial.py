@@ -19,16 +19,15 @@ from detaux.data.schema import read_manifest
 from detaux.discover.run import DISCOVERY_NAME
 from detaux.disentangle.model import Disentangler
 from detaux.errors import NonFiniteLossError, NothingFoundError
-from detaux.pipeline import Job, run_stages
+from detaux.pipeline import Job, join_job, run_stages
 from detaux.runtime.files import lock_file, read_json, write_json
 from detaux.runtime.ranks import is_first, run_first
 from detaux.runtime.tracker import read_metrics
-from detaux.sweep.objective import Finding, Judge, Worth, list_objectives, weigh
+from detaux.sweep.objective import DOWNSTREAM, STABILITY, Finding, Judge, Worth, list_objectives, weigh
 from detaux.sweep.space import ORIGIN
 from detaux.sweep.warmup import SharedWarmup
 
 TRIAL_NAME, LOG_NAME = "trial.json", "log.txt"
-STABILITY, DOWNSTREAM = "stability", "downstream"  # objectives that cost more than a discovery
 LOCK_SECONDS = 0.5  # between two looks whether a killed predecessor has let go of the folder
 
 Report = Callable[[int, Worth], None]  # what a trial is worth after so many steps of the main phase
@@ -166,7 +165,7 @@ def _complete(account: Account, values: dict[str, Any], sweep: Sweep, folder: Pa
         run_first(lambda: _judge_end(account, job, gain))
     except NonFiniteLossError as error:
         account.status, account.error = "diverged", str(error)
-        worth = Worth(tradeoffs=dict.fromkeys(job.config.sweep.tradeoffs, 0.0))
+        worth = Worth(tradeoffs=dict.fromkeys(list_objectives(job.config.sweep)[1:], 0.0))
         account.note(run_first(lambda: _count_steps(job)), worth)
     except SystemExit:  # Tune lets go of a trial this way, once its scheduler has stopped it
         save()
@@ -186,7 +185,7 @@ def _judge_end(account: Account, job: Job, gain: float) -> None:
     rows = [*discovery["candidates"], *discovery["baselines"]]
     account.status = "finished"
     finding = Finding(rows, discovery["chosen"], read_manifest(job.shards), gain)
-    account.note(job.config.disentangle.main.steps, weigh(finding, job.config.sweep))
+    account.note(job.config.disentangle.main.steps, weigh(finding, job.config.sweep, is_end=True))
 
 
 def _measure_gain(job: Job) -> float:
@@ -196,7 +195,8 @@ def _measure_gain(job: Job) -> float:
     from detaux.multitask.train import measure_gain
 
     labels_path = job.root / "discover" / "labels.parquet"
-    return measure_gain(job.config, job.shards, labels_path, job.root / DOWNSTREAM)
+    with join_job(job):
+        return measure_gain(job.config, job.shards, labels_path, job.root / DOWNSTREAM)
 
 
 def _read_discovery(job: Job) -> dict[str, Any]:

@@ -309,6 +309,7 @@ def write_sweep(folder: Path) -> Path:
         "uses_ground_truth": False,
         "best": "a1",
         "best_objective": 0.8,
+        "has_task": True,
         "trials": {"finished": 2, "stopped": 1, "failed": 1},
         "steps": 300,
         "full_grid_steps": 400,

@@ -71,7 +71,7 @@ def test_ground_truth_is_said_to_be_an_upper_bound(sweep_folder):
 
 def test_sweep_that_found_nothing_says_so(sweep_folder):
     summary = json.loads((sweep_folder / "sweep.json").read_text())
-    (sweep_folder / "sweep.json").write_text(json.dumps(summary | {"best_objective": 0.0}))
+    (sweep_folder / "sweep.json").write_text(json.dumps(summary | {"best_objective": 0.0, "has_task": False}))
     assert build_sweep(sweep_folder)["found"] == "No trial found a hidden task."
 
 

@@ -52,21 +52,22 @@ print(before, read_peak_bytes(torch.device("cpu")))
 
 
 @pytest.mark.parametrize(
-    ("package", "compilers", "expected"),
+    ("package", "cc", "compilers", "expected"),
     [
-        (object(), {"gcc"}, True),
-        (object(), {"clang"}, True),
-        (object(), {"icx"}, True),
-        (object(), set(), False),
-        (None, {"gcc"}, False),
+        (object(), "", {"gcc"}, True),
+        (object(), "", {"clang"}, True),
+        (object(), "icx", {"icx"}, True),
+        (object(), "icx", {"gcc"}, False),  # Triton takes CC at its word
+        (object(), "", set(), False),
+        (None, "", {"gcc"}, False),
     ],
 )
 def test_triton_needs_its_package_and_a_compiler_by_any_of_its_names(
-    package, compilers, expected, tmp_path, monkeypatch
+    package, cc, compilers, expected, tmp_path, monkeypatch
 ):
     for name in compilers:
         (tmp_path / name).touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("CC", "icx")
+    monkeypatch.setenv("CC", cc)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: package)
     assert has_triton() is expected

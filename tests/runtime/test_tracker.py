@@ -1,3 +1,4 @@
+import json
 import os
 import threading
 import time
@@ -68,6 +69,16 @@ def test_mirror_gets_the_kept_lines_it_lacks_and_every_new_one_once(tmp_path):
         log.write({"step": 4})
         log.write({"step": 5})
     assert (new.steps, behind.steps, ahead.steps) == ([1, 2, 3, 4, 5], [2, 3, 4, 5], [5])
+
+
+def test_file_that_another_hand_spoils_ends_the_mirrors_with_the_error_and_not_the_training(tmp_path, caplog):
+    mirror = Recorder()
+    with MetricsLog(tmp_path, 0) as log:
+        (tmp_path / METRICS_NAME).write_text("no JSON\n")
+        log.start_mirrors([mirror])
+        log.write({"step": 1})
+    assert (mirror.steps, mirror.ends) == ([], [json.JSONDecodeError])
+    assert "recorder has failed" in caplog.text
 
 
 def test_mirror_that_fails_stops_neither_the_log_nor_the_others(tmp_path, caplog):

@@ -91,10 +91,14 @@ def test_independence_and_stability_are_those_of_the_chosen_clusters():
 def test_worth_has_the_objective_the_tradeoffs_and_a_number_that_rungs_can_compare():
     finding = Finding(ROWS, 0, MANIFEST, gain=0.05)
     settings = load_config(None, ["sweep.objective=downstream", "sweep.tradeoffs=[independence]"]).sweep
-    worth = weigh(finding, settings)
+    worth = weigh(finding, settings, is_end=True)
     assert (worth.objective, worth.rung, worth.tradeoffs) == (0.05, pytest.approx(0.6), {"independence": 0.75})
+    rung = weigh(finding, settings, is_end=False)
+    assert (rung.objective, rung.rung, rung.tradeoffs) == (None, worth.rung, worth.tradeoffs)
+    assert worth.has_task
+    assert not weigh(Finding(ROWS, -1, MANIFEST), settings, is_end=True).has_task
     assert (worth.factor, worth.v_measure) == ("hue", 0.1)
-    known = weigh(finding, load_config(None, ["sweep.objective=known_factor"]).sweep)
+    known = weigh(finding, load_config(None, ["sweep.objective=known_factor"]).sweep, is_end=True)
     assert (known.objective, known.rung) == (0.1, 0.1)
 
 

@@ -46,7 +46,7 @@ WRONG = {
     "{data.side: {choice: [16, 32]}}": "all trials read the same shards",
     "{run.dir: {choice: [a, b]}}": "the objective does not depend on it",
     "{losses.backend: {choice: [auto, triton]}}": "the objective does not depend on it",
-    "{multitask.epochs: {integer: [1, 9]}}": "the objective does not depend on it",
+    "{multitask.epochs: {integer: [1, 9]}}": "not the classifiers that they are tried on",
     "{sweep.trials: {integer: [1, 9]}}": "the objective does not depend on it",
     "{model.latent: {choice: [8], when: 3}}": "when=3",
     "{model.latent: {choice: [8], when: {model.subspaces: 4}}}": "no other key of sweep.space",

@@ -87,7 +87,7 @@ def test_trial_is_worth_what_its_labels_bring_and_rungs_compare_it_by_what_is_kn
     multitask = replace(sweep.config.multitask, epochs=1, seeds=1, weights=[0.5], head_hidden=8)
     config = replace(sweep.config, sweep=replace(sweep.config.sweep, **keys), multitask=multitask)
     *rungs, (step, end) = run(replace(sweep, config=config), "downstream")
-    assert [(worth.objective, worth.rung) for _, worth in rungs] == [(0.0, worth.rung) for _, worth in whole[:-1]]
+    assert [(worth.objective, worth.rung) for _, worth in rungs] == [(None, worth.rung) for _, worth in whole[:-1]]
     assert step == 60
     rows = [json.loads(line) for line in (sweep.root / "trials/downstream/downstream/rows.jsonl").open()]
     (alone,) = [row["accuracy"] for row in rows if row["method"] == "stl"]
