@@ -131,6 +131,7 @@ def test_pictures_without_a_hidden_task_end_with_a_sentence(classes, images, pic
         assert "Why none" in (tmp_path / "run" / "report" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_upper_bound_is_marked_in_every_output(tmp_path):
     keys = (*SCENES, "pairs.partner=one_factor", f"run.dir={tmp_path}/run")
     result = detaux("run", "configs/quickstart.yaml", *keys, *SMALL)

@@ -37,6 +37,7 @@ def whole(run_ranks):
     return run_ranks("whole")
 
 
+@pytest.mark.slow
 def test_first_of_two_ranks_reports_at_the_rungs_and_the_end_and_the_other_nothing(whole):
     folder, (first, second) = whole
     assert [step for step, _ in first] == [20, 40, 60]
@@ -48,6 +49,7 @@ def test_first_of_two_ranks_reports_at_the_rungs_and_the_end_and_the_other_nothi
     assert json.loads((folder / "disentangle" / "record.json").read_text())["facts"]["ranks"] == 2
 
 
+@pytest.mark.slow
 def test_ranks_of_a_trial_that_fails_end_together_and_the_next_ones_go_on_from_the_checkpoint(run_ranks, whole):
     folder, (first, second) = run_ranks("cut", stop_at=40)
     assert [report[0] for report in first[:-1]] == [20, 40]
@@ -62,6 +64,7 @@ def test_ranks_of_a_trial_that_fails_end_together_and_the_next_ones_go_on_from_t
     assert Account.load(folder).attempts == 2
 
 
+@pytest.mark.slow
 def test_ranks_measure_together_what_the_labels_bring(run_ranks, whole):
     keys = ("sweep.objective=downstream", "multitask.epochs=1", "multitask.seeds=1", "multitask.head_hidden=8")
     folder, (first, second) = run_ranks("downstream", 0, *keys)
