@@ -181,7 +181,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     started = time.time()
     labels_path = discover / "labels.parquet"
     hashes = _hash(shards, labels_path)
-    device = select_device(config.run)
+    device, manifest = select_device(config.run), read_manifest(shards)
     trials = list_trials(config.multitask, list_seeds(config))
     material = load_material(config, shards, labels_path)
     held_out = load_split(shards, "validation", config.data, device)
@@ -195,7 +195,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     principal, auxiliary = [], []  # what the chosen classifiers answer, a matrix for each seed
     for trial in trials:
         data = material.build_data(trial)
-        network = MultiTaskNetwork(config.multitask, reported.images.shape[1], data.classes).to(device)
+        network = MultiTaskNetwork(config.multitask, manifest.side, data.classes).to(device)
         network.load_state_dict(load_file(states / f"{trial.name}.safetensors"))
         tests.append(
             {**describe(trial, "test"), **evaluate(network, reported.images, reported.labels, config.data.noise)}
@@ -221,7 +221,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     with atomic_path(folder / "curves.jsonl") as partial:
         lines = ({**{key: row[key] for key in describe(trials[0], "")}, "curve": row["curve"]} for row in rows)
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    tasks = [describe_task("principal", "test", read_manifest(shards).classes, principal)]
+    tasks = [describe_task("principal", "test", manifest.classes, principal)]
     if auxiliary:  # which has labels on the training images alone
         tasks.append(describe_task(DISCOVERED, "train", [str(label) for label in range(len(auxiliary[0]))], auxiliary))
     write_json(

@@ -1,7 +1,7 @@
 """What a trial is worth: numbers from what it found, or from a model that is still training. More is better for all."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,8 @@ class Judge:
     """Computes the objective of a model as it is; the data it judges on are read once."""
 
     def __init__(self, config: Config, shards: Path) -> None:
+        if config.discover.choose != STABILITY:  # costly, and no objective has it at a rung
+            config = replace(config, discover=replace(config.discover, stability_samples=0))
         self.config = config
         self.manifest, self.device = read_manifest(shards), select_device(config.run)
         self.split = load_split(shards, "train", config.data, self.device)
