@@ -25,7 +25,8 @@ from detaux.launch import PLACES, TARGETS, Launch, find_template, render_launch
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "configs/paper/shapes3d.yaml"
-KEYS = ["run.dir=/shared/runs/a b's", "multitask.weights=[0.1,0.3]", "disentangle.main.batch_size=512"]
+KEYS = ["run.dir=/shared/runs/a b's", "multitask.weights=[0.1,0.3]"]
+KEYS += [f"disentangle.{phase}.batch_size=512" for phase in ("warmup", "main")]  # of 64 nodes of 8 GPUs
 NODES = (pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(64, marks=pytest.mark.slow))
 GPUS = 8
 SHELL = [target for target, name in TARGETS.items() if not name.endswith(".yaml")]
