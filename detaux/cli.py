@@ -5,21 +5,24 @@ Heavy modules are imported by the command that needs them, so that `detaux --hel
 
 import argparse
 import errno
-import json
 import os
+import select
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 import detaux
-from detaux.config import STAGE_SECTIONS, STAGES, load_config
-from detaux.config.load import check_together, format_help
-from detaux.config.location import find_folder
-from detaux.errors import DetauxError, UserError
+from detaux.config import STAGE_SECTIONS, STAGES, Config, load_config
+from detaux.config.load import change_config, check_together, format_help
+from detaux.config.location import expand_path, find_folder
+from detaux.crash import describe_crash
+from detaux.errors import DetauxError, UnforeseenError, UserError
+from detaux.interrupts import received
 from detaux.launch import TARGETS, explain_ranks, find_template, parse_launch, render_launch, start_launch
+from detaux.runtime.text import show_text
 
 EXAMPLES = """\
 examples:
@@ -42,6 +45,9 @@ LAUNCH_HELP = """\
 The file of launch/ that starts `detaux disentangle CONFIG.yaml key=value ...` with a rank on each GPU, filled in. With --dry-run
 it is printed, to be kept, edited and handed to its scheduler. Without, torchrun with nodes=1 starts here and now.
 """
+SAFE_HELP = (
+    "refuse a config that would start a command (pipe:) or read the environment (${...}); for one from a stranger"
+)
 ACTION_SPLITS = {  # what is fetched of a shard set that lies elsewhere
     "info": (),
     "order": ("train",),
@@ -65,7 +71,12 @@ CLUSTER_KEYS = (
     "discover.max_seconds",
     "discover.max_memory",
 )
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# of an OSError: what the machine or its limits refuse
+SYSTEM_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE, errno.EBUSY),
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENODEV, errno.ENXIO),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ETIMEDOUT),
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
         keys = f"keys:\n{format_help(STAGE_SECTIONS[stage])}"
         command = commands.add_parser(stage, help=meaning, description=meaning, epilog=keys, formatter_class=raw)
         command.add_argument("config", metavar="CONFIG.yaml")
+        command.add_argument("--safe", action="store_true", help=SAFE_HELP)
         command.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     shards = commands.add_parser("shards", help="build, verify, describe or repack a shard set")
     actions = shards.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
@@ -92,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     build = actions.add_parser("build", help="dataset -> tars and manifest.json", epilog=keys, formatter_class=raw)
     build.add_argument("source", metavar="SOURCE", help="a data.source such as digits, or a CONFIG.yaml that names one")
     build.add_argument("--out", required=True, metavar="DIR")
+    build.add_argument("--safe", action="store_true", help=SAFE_HELP)
     build.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     for action, meaning, keys in (
         ("verify", "read a shard set again and name what is wrong", ""),
@@ -135,6 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
     keys = f"keys:\n{format_help(STAGE_SECTIONS['disentangle'])}"
     launch = commands.add_parser("launch", help=meaning, description=LAUNCH_HELP, epilog=keys, formatter_class=raw)
     launch.add_argument("--dry-run", action="store_true", help="print the file and start nothing")
+    launch.add_argument("--safe", action="store_true", help=SAFE_HELP)
     launch.add_argument("target", metavar="TARGET", help=" ".join(TARGETS))
     launch.add_argument("config", metavar="CONFIG.yaml")
     launch.add_argument(
@@ -162,37 +176,57 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code.
 
-    0 done, 1 training diverged, 2 a user's mistake, 3 no task found, 75 a rank was lost, 128 + n ended by signal n.
+    0 done, 1 training diverged, 2 a user's mistake, 3 no task found, 70 an error that nobody foresaw, 75 a rank was lost,
+    128 + n ended by signal n. Raises BrokenPipeError when the reader of what is printed has gone.
     """
+    parsed = argparse.Namespace()
     try:
         parsed = parse_arguments(arguments)
         return COMMANDS[parsed.command](parsed)
-    except DetauxError as error:
-        return error.exit_code if error.is_told else _fail(str(error), error.exit_code)
-    except (PermissionError, NotADirectoryError) as error:
-        return _fail(f"{error.filename}: {error.strerror}.", UserError.exit_code)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in ("detaux", "shards"):
-            raise
-        return _fail(
-            f"the Python package {error.name} is missing; run `pip install --editable .` in the project's folder.",
-            UserError.exit_code,
-        )
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror}; what was checkpointed is intact.", UserError.exit_code)
-    except KeyboardInterrupt:
-        return _fail("stopped at once; what was checkpointed is intact.", 130)
     except SystemExit as request:  # argparse leaves this way after --help and --version
         return request.code if isinstance(request.code, int) else 0
+    except KeyboardInterrupt:
+        return _fail("stopped at once; what was checkpointed is intact.", 130)
+    except DetauxError as error:
+        return error.exit_code if error.is_told else _fail(str(error), error.exit_code)
+    except Exception as error:
+        if received:
+            return _fail("stopped at once; what was checkpointed is intact.", 130)
+        if isinstance(error, BrokenPipeError) and any(map(_has_lost_reader, (sys.stdout, sys.stderr))):
+            raise
+        if sentence := _explain(error):
+            return _fail(sentence, UserError.exit_code)
+        return _fail(describe_crash(error, getattr(parsed, "folder", None)), UnforeseenError.exit_code)
+
+
+def _explain(error: Exception) -> str | None:
+    """What an error says that comes from the machine and not from a bug, None of any other."""
+    if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; what was checkpointed is intact."
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] not in ("detaux", "shards"):
+        return f"the Python package {error.name} is missing; run `pip install --editable .` in the project's folder."
+    is_out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if is_out_of_memory or "can't allocate memory" in str(error):
+        reason = (str(error).splitlines() or [""])[0][:200].rstrip(".")
+        return f"there is not enough memory ({reason}); lower the batch sizes, data.side or data.cache_bytes."
+    return None
+
+
+def _has_lost_reader(stream: TextIO) -> bool:
+    """Whether a stream is a pipe that nobody reads any more."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (OSError, ValueError):  # closed, or no file at all
+        return False
 
 
 def _fail(sentence: str, exit_code: int) -> int:
     rank = os.environ.get("RANK", "0")
     speaker = "detaux" if rank == "0" else f"detaux, rank {rank}"
-    print(f"{speaker}: {' '.join(sentence.split())}", file=sys.stderr)
+    print(show_text(f"{speaker}: {' '.join(sentence.split())}"), file=sys.stderr)
     return exit_code
 
 
@@ -201,7 +235,8 @@ def _run_pipeline(parsed: argparse.Namespace) -> int:
         raise UserError(
             f"{parsed.config!r} stands where CONFIG.yaml is expected; put the config file before key=value."
         )
-    config = load_config(parsed.config, parsed.overrides)
+    config = load_config(parsed.config, parsed.overrides, is_safe=parsed.safe)
+    parsed.folder = expand_path(config.run.dir, "run.dir")
     check_together(config)
     if parsed.command == "sweep":
         from detaux.sweep.space import parse_space
@@ -225,7 +260,7 @@ def _run_shards(parsed: argparse.Namespace) -> int:
     if parsed.action == "build":
         is_file = parsed.source.endswith((".yaml", ".yml"))
         overrides = [] if is_file else [f"data.source={parsed.source}"]
-        config = load_config(parsed.source if is_file else None, overrides + parsed.overrides)
+        config = load_config(parsed.source if is_file else None, overrides + parsed.overrides, is_safe=parsed.safe)
         config_file = shlex.quote(parsed.source) if is_file else "CONFIG.yaml"
         following = f"detaux run {config_file} data.shards={shlex.quote(parsed.out)}"
         make_shards(config, Path(parsed.out), following)
@@ -239,7 +274,7 @@ def _run_shards(parsed: argparse.Namespace) -> int:
         from shards.order import list_keys, parse_query
 
         for key in list_keys(folder, parse_query(query)):
-            print(key)
+            print(show_text(key))
         return 0
     if parsed.action == "repack":
         from shards.repack import repack_shards
@@ -250,7 +285,8 @@ def _run_shards(parsed: argparse.Namespace) -> int:
     from shards.verify import describe_shards, verify_shards
 
     if parsed.action == "info":
-        say("\n".join(describe_shards(folder)))
+        for line in describe_shards(folder):
+            say(line)
         return 0
     problems = verify_shards(folder)
     for problem in problems:
@@ -285,21 +321,22 @@ def _run_report(parsed: argparse.Namespace) -> int:
     for run in runs:
         if not run.is_dir():
             raise UserError(f"{run} is no run folder; give the run.dir of a finished run.")
-    config = load_config(None, [*(_read_report_keys(runs[0]) if len(runs) == 1 else []), *overrides])
+    made_with = _read_report_keys(runs[0]) if len(runs) == 1 else {}
+    config = load_config(None, overrides, base=change_config(Config(), made_with, str(runs[0])))
     default = runs[0] / "report" if len(runs) == 1 else runs[0].parent / "report"
     path = build_report(runs, Path(parsed.out) if parsed.out else default, config.report)
     say(f"report: wrote {path}. Next: open it in a browser.")
     return 0
 
 
-def _read_report_keys(run: Path) -> list[str]:
-    """The report keys a run was made with, as overrides."""
-    from detaux.runtime.record import read_stage_config
+def _read_report_keys(run: Path) -> dict[str, Any]:
+    """The report keys that a run was made with, by their dotted names."""
+    from detaux.runtime.record import CONFIG_NAME, read_stage_config
 
     folders = (run / stage for stage in reversed(STAGES))
-    found = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
+    found = next((folder for folder in folders if (folder / CONFIG_NAME).is_file()), None)
     keys = read_stage_config(found).get("report", {}) if found else {}
-    return [f"report.{name}={json.dumps(value)}" for name, value in keys.items()]
+    return {f"report.{name}": value for name, value in keys.items()}
 
 
 def _run_cluster(parsed: argparse.Namespace) -> int:
@@ -326,7 +363,7 @@ def _run_watch(parsed: argparse.Namespace) -> int:
 
 
 def _run_launch(parsed: argparse.Namespace) -> int:
-    launch = parse_launch(parsed.target, parsed.config, parsed.overrides)
+    launch = parse_launch(parsed.target, parsed.config, parsed.overrides, is_safe=parsed.safe)
     if not parsed.dry_run:
         start_launch(launch)
     print(render_launch(launch, find_template(TARGETS[launch.target]).read_text(encoding="utf-8")), end="")

@@ -1,4 +1,4 @@
-"""The ways a run ends early that are not a bug, each with its exit code."""
+"""The ways a run ends early, each with its exit code."""
 
 
 class DetauxError(Exception):
@@ -37,6 +37,12 @@ class InterruptedRunError(DetauxError):
     def __init__(self, signal_number: int, place: str) -> None:
         super().__init__(f"stopped by signal {signal_number} after {place}; the same command goes on from there.")
         self.exit_code = 128 + signal_number
+
+
+class UnforeseenError(DetauxError):
+    """A bug: of an error of this program itself, on this rank or another, the traceback is written to a file."""
+
+    exit_code = 70  # EX_SOFTWARE
 
 
 class LostRankError(DetauxError):

@@ -5,6 +5,7 @@ A file of launch/ works as it stands. PLACES lists, for each, the pieces of text
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ TARGETS = {  # what a user calls it -> its file
     "torchrun": "torchrun.sh",
     "deepspeed": "deepspeed.sh",
 }
+EXPANDED = ("kuberay", "trainjob")  # whose arguments Kubernetes expands: $(NAME) is a variable, and $$ is one $
 TASK = "{task}"  # in launch/slurm.sbatch the number of a job of an array
 
 
@@ -61,8 +63,9 @@ class Launch:
     gpus: int = 1  # of each node, with a rank each
 
 
-def parse_launch(target: str, config: str, overrides: Sequence[str]) -> Launch:
-    """A launch whose config is known to load; `nodes=N` and `gpus=N` are taken out of the key=value arguments.
+def parse_launch(target: str, config: str, overrides: Sequence[str], *, is_safe: bool = False) -> Launch:
+    """A launch whose config is known to load, with `is_safe` one that starts no command and reads no environment; `nodes=N` and
+    `gpus=N` are taken out of the key=value arguments.
 
     Raises UserError for an unknown target, a number below 1, and whatever `detaux disentangle` would refuse in the config.
     """
@@ -81,13 +84,14 @@ def parse_launch(target: str, config: str, overrides: Sequence[str]) -> Launch:
     if broken := next((text for text in (config, *keys) if not text.isprintable()), None):
         raise UserError(f"{broken!r} has a line break or another character that cannot be printed.")
     launch = Launch(target, config, tuple(keys), **counts)
-    check_together(_load(launch))
+    check_together(_load(launch, is_safe=is_safe))
     return launch
 
 
-def _load(launch: Launch) -> Config:
+def _load(launch: Launch, *, is_safe: bool = False) -> Config:
     is_array = launch.target == "slurm"
-    return load_config(launch.config, [text.replace(TASK, "0") if is_array else text for text in launch.overrides])
+    overrides = [text.replace(TASK, "0") if is_array else text for text in launch.overrides]
+    return load_config(launch.config, overrides, is_safe=is_safe)
 
 
 def find_template(name: str) -> Path:
@@ -109,6 +113,8 @@ def render_launch(launch: Launch, template: str) -> str:
     Raises UserError where the file was edited, so that a place to fill in is not found.
     """
     arguments = [launch.config, *launch.overrides]
+    if launch.target in EXPANDED:
+        arguments = [re.sub(r"\$(?=[($])", "$$", text) for text in arguments]
     names = ["localhost"] if launch.nodes == 1 else [f"node{index}" for index in range(launch.nodes)]
     values = {
         "nodes": launch.nodes,

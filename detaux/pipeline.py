@@ -2,14 +2,15 @@
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from detaux.config import NEUTRAL_KEYS, READ_BY, STAGES, Config, load_config
-from detaux.config.load import iterate_fields
-from detaux.config.location import find_folder
-from detaux.data.schema import SPLITS, read_manifest
+from detaux.config import STAGES, Config, reads
+from detaux.config.load import get_value, iterate_fields
+from detaux.config.location import expand_path, find_folder
+from detaux.data.labels_file import LABELS_NAME
+from detaux.data.schema import MANIFEST_NAME, SPLITS, read_manifest
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.restarts import list_models
 from detaux.errors import NothingFoundError, UserError
@@ -20,14 +21,30 @@ from detaux.runtime.files import lock_folder
 from detaux.runtime.mirrors import check_mirrors
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import join_ranks, run_each, run_first
-from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, is_edited
+from detaux.runtime.readers import read_json_file
+from detaux.runtime.record import (
+    CONFIG_NAME,
+    compute_inputs_hash,
+    hash_inputs,
+    is_done,
+    is_edited,
+    keep_edited,
+    load_stage_config,
+    read_record,
+)
 from detaux.runtime.signals import raise_signals
 from detaux.runtime.watch import watch_ranks
 
 SHARED_STAGES = ("disentangle", "discover", "multitask")  # all ranks take part
-EDITABLE = {"discover": "labels.parquet"}  # what a person may change between two stages
+EDITABLE = {"discover": LABELS_NAME}  # what a person may change between two stages
 READ_SPLITS = {"disentangle": ("train",), "discover": ("train",), "multitask": SPLITS}
 SHARD_FILES = ("manifest.json", "config.yaml", "record.json")
+# what a stage leaves in its folder: one that holds none of these is somebody else's
+LEFT_BY = {
+    "disentangle": ("checkpoint", "metrics.jsonl", "config.yaml"),
+    "discover": (LABELS_NAME, "discovery.json", "gallery.npz", "config.yaml"),
+    "multitask": ("rows.jsonl", "states", "metrics.json", "config.yaml"),
+}
 SHOWN_FILES = 20  # quarantined files printed by name; the manifest names all
 
 
@@ -45,7 +62,7 @@ class Job:
 
     @property
     def root(self) -> Path:
-        return Path(self.config.run.dir).expanduser()
+        return expand_path(self.config.run.dir, "run.dir")
 
     @property
     def shards(self) -> Path:
@@ -57,7 +74,7 @@ class Job:
         """The files a stage reads, by the names its record hashes them under."""
         manifest = self.shards / "manifest.json"
         models = list_models(self.root / "disentangle", self.config)
-        labels = self.root / "discover" / "labels.parquet"
+        labels = self.root / "discover" / LABELS_NAME
         inputs = {
             "disentangle": {"manifest": manifest},
             "discover": {"manifest": manifest, **models},
@@ -120,8 +137,22 @@ def _hold_folder(root: Path) -> Iterator[None]:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"run.dir={root} cannot be made: {error.strerror}.") from None
+    check_run_folder(root)
     with lock_folder(root):
         yield
+
+
+def check_run_folder(root: Path) -> None:
+    """Raise UserError when a stage's folder in `root` holds files, and none that a stage leaves there."""
+    for stage, names in LEFT_BY.items():
+        folder = root / stage
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"run.dir={root} holds a file called {stage}; set another run.dir.")
+        found = [path.name for path in folder.iterdir()] if folder.exists() else []
+        if found and not set(names) & set(found):
+            raise UserError(
+                f"run.dir={root}: its folder {stage} holds {sorted(found)[0]} and nothing of a run; set another run.dir."
+            )
 
 
 def _chain(stages: Sequence[str], job: Job) -> None:
@@ -149,6 +180,8 @@ def run_stage(stage: str, job: Job) -> None:
         return
     if run_first(lambda: is_kept(stage, job)):
         return
+    if stage in EDITABLE:
+        run_first(lambda: keep_edit(folder, EDITABLE[stage]))
     if stage in SHARED_STAGES:
         run_each(lambda: _fetch_tars(stage, job))
         RUNNERS[stage](job, folder)
@@ -158,6 +191,15 @@ def run_stage(stage: str, job: Job) -> None:
     following = STAGES[STAGES.index(stage) + 1 :]
     left = folder if following else folder / "report.html"
     say(f"{stage}: wrote {left}. Next: {job.make_command(following[0]) if following else 'open it in a browser.'}")
+
+
+def keep_edit(folder: Path, name: str) -> None:
+    """Keep a file that a person has edited beside the one that is about to be made, and say so."""
+    if kept := keep_edited(folder, name):
+        say(
+            f"{folder / name} is not as it was left, and is made anew; it is kept as {kept}, to be copied back where that was an "
+            "edit."
+        )
 
 
 def _run_alone(stage: str, job: Job, folder: Path) -> None:
@@ -174,11 +216,12 @@ def is_kept(stage: str, job: Job) -> bool:
     makers = {"manifest": "shards", "model": "disentangle", "labels": "discover"}
     for name, path in inputs.items():
         if not path.is_file():
-            found_nothing = name == "labels" and (path.parent / "discovery.json").is_file()
+            if name == "labels" and _found_nothing(path.with_name("discovery.json")):
+                raise UserError(
+                    f"discovery found no task, so there is no {path}; see {path.with_name('discovery.json')}."
+                )
             raise UserError(
-                f"discovery found no task, so there is no {path}; see {path.parent / 'discovery.json'}."
-                if found_nothing
-                else f"{path} does not exist, and {stage} reads it; run `{job.make_command(makers[name])}` first."
+                f"{path} does not exist, and {stage} reads it; run `{job.make_command(makers[name])}` first."
             )
     if inputs and not job.config.data.shards:
         _check_own_shards(job)
@@ -191,17 +234,23 @@ def is_kept(stage: str, job: Job) -> bool:
     return False
 
 
+def _found_nothing(discovery: Path) -> bool:
+    """Whether discovery has run and chose nothing; labels that a person removed have been there."""
+    if not discovery.is_file():
+        return False
+    found = read_json_file(discovery, "run `detaux discover` again")
+    return isinstance(found, dict) and found.get("chosen", -1) == -1
+
+
 def _check_own_shards(job: Job) -> None:
     """Refuse to read shards that the run built under other keys: the stage would train on what its config denies."""
-    path = job.shards / "config.yaml"
-    if not path.is_file():  # a set that was put there by hand has no config to compare with
+    if not (job.shards / CONFIG_NAME).is_file():  # a set that was put there by hand has no config to compare with
         return
-    built = load_config(path)
+    built = load_stage_config(job.shards)
     for dotted, _, _ in iterate_fields():
-        section, _, name = dotted.partition(".")
-        if section != "data" or dotted in NEUTRAL_KEYS or dotted in READ_BY:
+        if not reads("shards", dotted):
             continue
-        had, wanted = getattr(built.data, name), getattr(job.config.data, name)
+        had, wanted = get_value(built, dotted), get_value(job.config, dotted)
         if had != wanted:
             raise UserError(
                 f"{job.shards} was built with {dotted}={had} and the config says {wanted}; run "
@@ -251,22 +300,40 @@ def make_shards(config: Config, folder: Path, following: str) -> None:
         _check_replaceable(folder, config)
         build_shards(config, folder)
         say(f"shards: wrote {folder}. Next: {following}")
-    quarantined = read_manifest(folder).quarantined
-    for entry in quarantined[:SHOWN_FILES]:
-        say(f"shards: left out {entry['file']}: {entry['reason']}")
-    if len(quarantined) > SHOWN_FILES:
-        say(f"shards: left out {len(quarantined) - SHOWN_FILES} more; {folder / 'manifest.json'} names all.")
+    manifest = read_manifest(folder)
+    say(f"shards: {manifest.describe_classes()}")
+    left_out = [f"{entry['file']}: {entry['reason']}" for entry in manifest.quarantined]
+    for verb, files in (
+        ("left out", left_out),
+        ("passed over, since no picture has such a name,", manifest.passed_over),
+    ):
+        for file in files[:SHOWN_FILES]:
+            say(f"shards: {verb} {file}")
+        if len(files) > SHOWN_FILES:
+            say(f"shards: {verb} {len(files) - SHOWN_FILES} more; {folder / MANIFEST_NAME} names all.")
 
 
 def _check_replaceable(folder: Path, config: Config) -> None:
     """A build replaces its folder whole: refuse one that holds anything but a shard set, or that is the source."""
-    source = Path(config.data.path).expanduser().resolve() if config.data.path else None
+    source = expand_path(config.data.path, "data.path").resolve() if config.data.path else None
     parents = [folder.resolve(), *(folder.resolve().parents if config.data.source == "folder" else ())]
     if source in parents:
         raise UserError(f"{folder} lies in data.path={config.data.path}, which the next build would read; set another.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; the shard set needs a folder of its own.")
-    entries = sorted(folder.iterdir()) if folder.exists() else []
-    foreign = [path.name for path in entries if path.suffix != ".tar" and path.name not in SHARD_FILES]
-    if entries and (foreign or not (folder / "manifest.json").is_file()):
-        raise UserError(f"{folder} holds {(foreign or [entries[0].name])[0]} and is no shard set; give a new folder.")
+    names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    known = _list_set_files(folder) if names else set()
+    foreign = [name for name in names if name not in known and not name.startswith(".")]
+    if foreign or (names and not known):
+        raise UserError(
+            f"{folder} holds {(foreign or names)[0]}, which is of no shard set; give a new folder, or move it away."
+        )
+
+
+def _list_set_files(folder: Path) -> set[str]:
+    """The files of the shard set in a folder, by its manifest or its record; empty when it holds none."""
+    record = read_record(folder)
+    names = set(record.get("outputs", {})) if record.get("stage") == "shards" else set()
+    with suppress(UserError):  # there is no manifest, or a damaged one: then the record tells
+        names |= {shard.name for shard in read_manifest(folder).shards} | {MANIFEST_NAME}
+    return names | set(SHARD_FILES) if names else names

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from detaux.config import Config
+from detaux.config.location import expand_path
 from detaux.data.schema import MANIFEST_NAME, SPLITS, Manifest, Shard, write_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
 from detaux.runtime.progress import track
 from detaux.runtime.record import hash_inputs, write_record
 from shards.datasets import open_source
+from shards.datasets.webdataset import list_tars
 from shards.principal import Principal, choose_principal
 from shards.records import Source
 from shards.split import split_samples
@@ -21,12 +23,14 @@ from shards.write import Samples, write_shard
 IMAGES_FILE = "images.npy"  # scratch, removed before the set is complete
 
 
-def list_inputs(config: Config) -> dict[str, Path]:
-    """What a build reads besides its config: `data.path`, or the folder of the tars where it is a pattern of tars."""
-    path = Path(config.data.path).expanduser() if config.data.path else None
-    if path is not None and config.data.source == "webdataset" and not path.exists():
-        path = path.parent
-    return {"data.path": path} if path is not None and path.exists() else {}
+def list_inputs(config: Config) -> dict[str, Path | list[Path]]:
+    """What a build reads besides its config: `data.path`, or all tars that it names where it is a pattern of tars."""
+    if not config.data.path:
+        return {}
+    path = expand_path(config.data.path, "data.path")
+    if config.data.source == "webdataset" and not path.exists():
+        return {"data.path": list_tars(config.data.path)}
+    return {"data.path": path} if path.exists() else {}
 
 
 def build_shards(config: Config, folder: Path) -> Manifest:
@@ -66,7 +70,7 @@ def build_shards(config: Config, folder: Path) -> Manifest:
                     shards.append(write_shard(path, split, data.layout, part, data.block_samples))
                     advance(len(part.keys))
         (partial / IMAGES_FILE).unlink()
-        manifest = _describe(config, source, principal, columns, shards)
+        manifest = _describe(config, source, principal, columns, shards, keys)
         write_manifest(partial, manifest)
         write_record(partial, "shards", config, hashes, [MANIFEST_NAME, *(shard.name for shard in shards)], started)
     return manifest
@@ -118,7 +122,7 @@ def make_keys(source: Source) -> list[str]:
 
 
 def _describe(
-    config: Config, source: Source, principal: Principal, columns: list[int], shards: list[Shard]
+    config: Config, source: Source, principal: Principal, columns: list[int], shards: list[Shard], keys: list[str]
 ) -> Manifest:
     factors = list(source.factors.items())
     data = config.data
@@ -139,4 +143,7 @@ def _describe(
         },
         shards=shards,
         quarantined=source.quarantined,
+        passed_over=source.passed_over,
+        class_counts=np.bincount(principal.labels[principal.labels >= 0], minlength=len(principal.classes)).tolist(),
+        names={key: name for key, name in zip(keys, source.keys or keys, strict=True) if key != name},
     )

@@ -1,5 +1,6 @@
 """Which label is the principal one: a known factor, or a mapping of its values onto new classes."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,10 @@ def _map_classes(source: Source, mapping: dict[Any, Any]) -> Principal:
                     f"data.principal: {old!r} of class {new!r} is no {name} of {source.name}: {', '.join(names)}."
                 )
             if index in label_of:
-                raise UserError(f"data.principal: {name} {names[index]} stands twice; each value stands in one class.")
+                as_index = f" ({old!r} is taken as its number)" if str(old) != names[index] else ""
+                raise UserError(
+                    f"data.principal: {name} {names[index]!r}{as_index} stands twice; each value stands in one class."
+                )
             label_of[index] = label
     missing = [text for index, text in enumerate(names) if index not in label_of]
     if missing or len(mapping) < 2:
@@ -62,7 +66,8 @@ def _map_classes(source: Source, mapping: dict[Any, Any]) -> Principal:
 
 
 def _find_value(names: list[str], old: Any) -> int | None:
-    """Index of a value given by its name or, where no name fits, by its index."""
+    """Index of a value given by its name or, where no name fits, by its index, a plain decimal number."""
     if str(old) in names:
         return names.index(str(old))
-    return old if type(old) is int and 0 <= old < len(names) else None
+    is_index = re.fullmatch("0|[1-9][0-9]*", str(old)) is not None and int(old) < len(names)
+    return int(old) if is_index else None

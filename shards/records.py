@@ -22,8 +22,9 @@ class Source:
     """A dataset before it is packed.
 
     factors: name -> number of values, in column order of factor_values int64 [count, F], where -1 in the main factor is
-    a sample without a label; value_names: factor -> names in value order; published_split [count] of "train" and "test",
-    where its authors gave one; quarantined: files that were left out, each with a reason.
+    a sample without a label; value_names: factor -> names in value order; published_split [count] of "train", "validation" and
+    "test", where its authors gave one; quarantined: files that were left out, each with a reason; passed_over: files that are no
+    samples by their name.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Source:
     read: Callable[[], Iterator[Records]]
     keys: list[str] | None = None
     quarantined: list[dict[str, str]] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
 
 
 def check_share(origin: str, quarantined: list[dict[str, str]], count: int, limit: float) -> None:

@@ -12,21 +12,20 @@ def split_samples(source: Source, principal: Principal, config: DataConfig) -> n
     """Split name of every sample [count], a pure function of the labels and data.split_seed.
 
     random: a share of every class. combination: the images whose floor and wall hue both lie in the upper half of their
-    values (paper, section 5.1). published: the data set's own. The validation split is a share of every class of what
-    remains, in every case; samples without a label are for training. Raises UserError where a class cannot have a sample
-    in each split that is drawn from it.
+    values (paper, section 5.1). published: the data set's own. The validation split, unless it is published, is a share of every
+    class of what remains, and so is the test split of a data set that publishes a validation split alone; samples without a label
+    are for training. Raises UserError where a class cannot have a sample in each split that is drawn from it.
     """
     draw = np.random.default_rng(config.split_seed)
     names = np.full(source.count, "train", dtype="<U10")
     if config.split == "published":
         if source.published_split is None:
             raise UserError(f"data.split=published, but {source.name} has no published split; use random.")
-        names[source.published_split == "test"] = "test"
+        names[:] = source.published_split
     elif config.split == "combination":
         names[_find_combinations(source)] = "test"
-    drawn = {"validation": config.validation_fraction}
-    if config.split == "random":
-        drawn = {"test": config.test_fraction, **drawn}
+    fractions = {"test": config.test_fraction, "validation": config.validation_fraction}
+    drawn = {split: share for split, share in fractions.items() if split not in names}
     needed = 1 + sum(share > 0 for share in drawn.values())
     for label, name in enumerate(principal.classes):
         members = np.flatnonzero((principal.labels == label) & (names == "train"))

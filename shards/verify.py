@@ -138,10 +138,11 @@ def describe_shards(folder: Path) -> list[str]:
     size = sum(shard.size for shard in manifest.shards)
     lines = [
         f"dataset     {manifest.dataset}, {manifest.side} x {manifest.side} x {manifest.channels}, {manifest.layout}",
-        f"principal   {manifest.principal}: {', '.join(manifest.classes)}",
+        f"principal   {manifest.principal}, {manifest.describe_classes()}",
         f"factors     {', '.join(f'{name} ({count})' for name, count in manifest.factors.items()) or 'none known'}",
         f"split       {', '.join(f'{name} {value}' for name, value in manifest.split.items())}",
         *(f"{split:11} {manifest.count(split)} samples" for split in SPLITS),
         f"shards      {len(manifest.shards)}, {size / 2**20:.1f} MiB",
     ]
-    return lines + [f"left out    {entry['file']}: {entry['reason']}" for entry in manifest.quarantined]
+    lines += [f"left out    {entry['file']}: {entry['reason']}" for entry in manifest.quarantined]
+    return lines + [f"passed over {name}" for name in manifest.passed_over]

@@ -1,21 +1,19 @@
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import shards.build
 from detaux import __version__, pipeline
 from detaux.__main__ import main
 from detaux.cli import run_command
 from detaux.config import STAGE_SECTIONS
 from detaux.config.load import iterate_fields
+from detaux.config.schema import DataConfig
 from detaux.data.schema import Manifest, write_manifest
-from detaux.errors import InterruptedRunError, NonFiniteLossError, NothingFoundError
-from detaux.runtime.record import hash_inputs, write_record
+from detaux.errors import InterruptedRunError, NonFiniteLossError, NothingFoundError, UnforeseenError
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +45,19 @@ WRONG = {
     "run {tmp}/good.yaml multitask.pretrained={tmp}/none": "{tmp}/none",
     "run {tmp}/good.yaml pairs.reuse=5": "pairs.reuse=5",
     "run {tmp}/good.yaml run.dir={tmp}/good.yaml": "run.dir={tmp}/good.yaml",
+    "run {tmp}/good.yaml run.dir=~nobody-of-this-name/r": "~nobody-of-this-name names no home folder",
+    "run {tmp}/good.yaml data.path=~nobody-of-this-name/x run.dir={tmp}/r": "data.path=~nobody-of-this-name/x",
+    "run {tmp}/good.yaml data.shards=~nobody-of-this-name/x": "data.shards=~nobody-of-this-name/x",
+    "run {tmp}/good.yaml multitask.pretrained=~nobody-of-this-name/x": "multitask.pretrained=~nobody-of-this-name/x",
+    "run {tmp}/d.yaml": "config file {tmp}/d.yaml is a folder",
+    "run --safe {tmp}/good.yaml data.path=${{oc.env:HOME}}": "which --safe refuses",
+    "run --safe {tmp}/good.yaml data.shards=pipe:x{{name}}": "would start a command, which --safe refuses",
+    "sweep --safe {tmp}/pipe.yaml": "would start a command, which --safe refuses",
+    "shards build --safe {tmp}/pipe.yaml --out {tmp}/x": "would start a command, which --safe refuses",
+    "launch --safe --dry-run slurm {tmp}/pipe.yaml": "would start a command, which --safe refuses",
+    "run {tmp}/good.yaml data.path=${{oc.env:DETAUX_UNSET}}": "Environment variable 'DETAUX_UNSET' not found",
+    "run {tmp}/good.yaml data.source=webdataset data.path={tmp}/a{{b.tar run.dir={tmp}/r": "its braces {{}} make no pattern",
+    "run {tmp}/good.yaml data.source=webdataset data.path={tmp}/a[1].tar run.dir={tmp}/r": "names no tar file",
     "run {tmp}/typo.yaml": "disentangle.main.steps",
     "run {tmp}/list.yaml": "list.yaml",
     "run {tmp}/broken.yaml": "broken.yaml",
@@ -82,8 +93,9 @@ WRONG = {
 }
 
 
-def make_manifest(quarantined=()):
-    split = {"rule": "random", "test_fraction": 0.2, "validation_fraction": 0.1, "seed": 0}
+def make_manifest(quarantined=(), data=None):
+    data = data or DataConfig()
+    split = {"rule": "random", "seed": data.split_seed, "labelled_fraction": data.labelled_fraction}
     return Manifest("digits", "packed", 16, 3, ["even", "odd"], "digit", {}, split, [], list(quarantined))
 
 
@@ -91,6 +103,8 @@ def make_manifest(quarantined=()):
 def folder(tmp_path):
     (tmp_path / "good.yaml").write_text("data: {source: digits}\n")
     (tmp_path / "typo.yaml").write_text("disentangle: {main: {step: 5}}\n")
+    (tmp_path / "pipe.yaml").write_text("data: {shards: 'pipe:cat {name}'}\n")
+    (tmp_path / "d.yaml").mkdir()
     (tmp_path / "list.yaml").write_text("- data\n")
     (tmp_path / "broken.yaml").write_text("data: {side: 32\n")
     (tmp_path / "twice.yaml").write_text("run: {seed: 1, seed: 2}\n")
@@ -184,7 +198,13 @@ def test_overrides_may_follow_an_option(monkeypatch, tmp_path):
         (KeyboardInterrupt(), 130),
         (OSError(28, "No space left on device", "runs/x"), 2),
         (PermissionError(13, "Permission denied", "runs/x"), 2),
+        (OSError(27, "File too large", "runs/x"), 2),
+        (OSError(36, "File name too long", "x" * 300), 2),
+        (OSError(24, "Too many open files"), 2),
+        (MemoryError("Unable to allocate 3 TiB"), 2),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 2),
         (ModuleNotFoundError("No module named 'sklearn'", name="sklearn"), 2),
+        (UnforeseenError("rank 1 failed."), 70),
     ],
 )
 def test_each_early_end_has_its_exit_code_and_one_sentence(error, exit_code, monkeypatch, folder, capsys):
@@ -198,13 +218,22 @@ def test_each_early_end_has_its_exit_code_and_one_sentence(error, exit_code, mon
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), FileNotFoundError(2, "gone", "x"), ModuleNotFoundError()])
-def test_a_bug_keeps_its_traceback(error, monkeypatch, folder):
+def test_error_that_nobody_foresaw_is_one_sentence_and_its_traceback_a_file_of_the_run(
+    error, monkeypatch, folder, capsys
+):
     def fail(*_):
         raise error
 
     monkeypatch.setitem(pipeline.RUNNERS, "disentangle", fail)
-    with pytest.raises(type(error)):
-        run_command(["disentangle", f"{folder}/good.yaml", f"data.shards={folder}/set", f"run.dir={folder}/r"])
+    arguments = ["disentangle", f"{folder}/good.yaml", f"data.shards={folder}/set", f"run.dir={folder}/r"]
+    (folder / "r" / "shards").mkdir(parents=True)
+    assert run_command(arguments) == 70
+    sentence = capsys.readouterr().err
+    assert sentence.startswith(f"detaux: an unforeseen error ({type(error).__name__}")
+    assert sentence.count("\n") == 1
+    (path,) = (folder / "r").glob("error-*.txt")
+    assert str(path) in sentence
+    assert path.read_text().rstrip().splitlines()[-1].startswith(type(error).__name__)
 
 
 def test_reader_that_closes_the_pipe_is_no_error():
@@ -212,172 +241,6 @@ def test_reader_that_closes_the_pipe_is_no_error():
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert result.stderr == ""
     assert len(result.stdout.splitlines()) == 1
-
-
-@pytest.fixture
-def chain(monkeypatch, tmp_path):
-    """The chain with stages that only write what the next one reads, and a list of those that ran."""
-    ran = []
-    outputs = {
-        "disentangle": "checkpoint/model.safetensors",
-        "discover": "labels.parquet",
-        "multitask": "metrics.json",
-        "report": "report.html",
-    }
-
-    def build(config, folder):
-        ran.append("shards")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        write_manifest(folder, make_manifest([{"file": "cats/7.png", "reason": "truncated"}]))
-        write_record(folder, "shards", config, hash_inputs(shards.build.list_inputs(config)), ["manifest.json"], 0.0)
-
-    def make_runner(stage):
-        def run(job, folder):
-            ran.append(stage)
-            path = folder / outputs[stage]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{stage} {job.config.pairs.pull} {job.config.discover.tasks}")
-            if stage != "report":
-                write_record(folder, stage, job.config, hash_inputs(job.list_inputs(stage)), [outputs[stage]], 0.0)
-
-        return run
-
-    monkeypatch.setattr(shards.build, "build_shards", build)
-    for stage in outputs:
-        monkeypatch.setitem(pipeline.RUNNERS, stage, make_runner(stage))
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "good.yaml").write_text(f"data: {{source: folder, path: {tmp_path}/photos}}\n")
-
-    def run(command="run", *overrides):
-        ran.clear()
-        exit_code = run_command([command, f"{tmp_path}/good.yaml", f"run.dir={tmp_path}/demo", *overrides])
-        return exit_code, list(ran)
-
-    return run
-
-
-ALL = ["shards", "disentangle", "discover", "multitask", "report"]
-
-
-def test_run_chains_all_stages_and_says_what_each_wrote_and_what_is_next(chain, tmp_path, capsys):
-    assert chain() == (0, ALL)
-    output = capsys.readouterr().out
-    for stage, following in zip(ALL, [*ALL[1:], None], strict=True):
-        line = next(line for line in output.splitlines() if line.startswith(f"{stage}: wrote"))
-        assert str(tmp_path / "demo" / stage) in line
-        assert f"detaux {following}" in line if following else "report.html. Next: open it" in line
-    assert "cats/7.png: truncated" in output
-
-
-def test_run_again_skips_every_unchanged_stage_and_says_so(chain, capsys):
-    chain()
-    capsys.readouterr()
-    assert chain() == (0, ["report"])
-    output = capsys.readouterr().out
-    assert [line.split(":")[0] for line in output.splitlines() if "unchanged" in line] == ALL[:-1]
-    assert "cats/7.png: truncated" in output
-
-
-@pytest.mark.parametrize(
-    ("override", "repeated"),
-    [
-        ("data.split_seed=1", ALL),
-        ("pairs.pull=1", ["disentangle", "discover", "multitask", "report"]),
-        ("discover.tasks=2", ["discover", "multitask", "report"]),
-        ("multitask.epochs=3", ["multitask", "report"]),
-        ("data.workers=2", ["report"]),
-        ("data.labelled_fraction=0.5", ALL),
-        ("data.noise=0.1", ALL[1:]),
-        ("data.window=100", ["disentangle", "report"]),
-        ("run.seed=7", ALL[1:]),
-    ],
-)
-def test_run_repeats_exactly_the_stages_a_key_reaches(chain, override, repeated):
-    chain()
-    assert chain("run", override) == (0, repeated)
-
-
-def test_run_rebuilds_shards_when_a_picture_is_added(chain, tmp_path):
-    chain()
-    (tmp_path / "photos" / "new.png").touch()
-    assert chain()[1][0] == "shards"
-
-
-def test_run_repeats_a_stage_whose_output_was_lost(chain, tmp_path):
-    chain()
-    (tmp_path / "demo" / "discover" / "labels.parquet").unlink()
-    assert chain() == (0, ["discover", "report"])
-
-
-def test_edited_labels_are_kept_and_used(chain, tmp_path, capsys):
-    chain()
-    labels = tmp_path / "demo" / "discover" / "labels.parquet"
-    labels.write_text("merged by hand")
-    assert chain() == (0, ["multitask", "report"])
-    assert f"{labels} was edited; the stages after it use it as it is." in capsys.readouterr().out
-    assert labels.read_text() == "merged by hand"
-    assert chain() == (0, ["report"])
-
-
-def test_stage_alone_refuses_shards_of_another_config(chain, capsys):
-    chain()
-    assert chain("disentangle", "data.side=64")[0] == 2
-    assert "was built with data.side=32 and the config says 64" in capsys.readouterr().err
-    assert chain("disentangle", "data.noise=0.1", "data.workers=1") == (0, ["disentangle"])
-
-
-def test_run_with_given_shards_builds_none(chain, tmp_path):
-    chain()
-    shutil.move(tmp_path / "demo" / "shards", tmp_path / "set")
-    # the same set in another place: what was trained on it stays
-    assert chain("run", f"data.shards={tmp_path}/set")[1] == ["report"]
-    assert not (tmp_path / "demo" / "shards").exists()
-
-
-def test_one_stage_runs_alone_from_files(chain):
-    chain()
-    assert chain("discover", "discover.tasks=3") == (0, ["discover"])
-    assert chain("discover", "discover.tasks=3") == (0, [])
-
-
-def test_run_that_finds_nothing_reports_and_exits_3(chain, monkeypatch, capsys):
-    def find_nothing(job, folder):
-        raise NothingFoundError("no task found: one cluster.")
-
-    monkeypatch.setitem(pipeline.RUNNERS, "discover", find_nothing)
-    assert chain() == (3, ["shards", "disentangle", "report"])
-    assert capsys.readouterr().err == "detaux: no task found: one cluster.\n"
-    assert chain("discover") == (3, [])
-
-
-def test_report_command_keeps_the_title_the_run_was_made_with(chain, monkeypatch, tmp_path):
-    seen = []
-
-    def build(runs, folder, config):
-        seen.append((folder, config.title, config.examples))
-        return folder / "report.html"
-
-    monkeypatch.setattr("detaux.report.build.build_report", build)
-    chain("run", "report.title=Hues", "report.examples=5")
-    demo = str(tmp_path / "demo")
-    for arguments in ([demo], [demo, "report.examples=2"], [demo, demo], [demo, "--out", f"{tmp_path}/page"]):
-        assert run_command(["report", *arguments]) == 0
-    assert seen == [
-        (tmp_path / "demo" / "report", "Hues", 5),
-        (tmp_path / "demo" / "report", "Hues", 2),
-        (tmp_path / "report", "Detaux report", 8),
-        (tmp_path / "page", "Hues", 5),
-    ]
-
-
-def test_build_replaces_a_shard_set_and_nothing_else(chain, tmp_path, capsys):
-    chain()
-    stray = tmp_path / "demo" / "shards" / "notes.txt"
-    stray.write_text("mine")
-    assert chain("run", "data.split_seed=1")[0] == 2
-    assert "notes.txt" in capsys.readouterr().err
-    assert stray.read_text() == "mine"
 
 
 def test_main_returns_the_exit_code(monkeypatch, capsys):

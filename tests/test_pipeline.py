@@ -1,147 +1,270 @@
-"""Whole runs of the real program, small: a person's folder of pictures, and rendered scenes."""
+"""The chain of stages: which run again, which are kept, and what is never written over."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+import shutil
 
-import numpy as np
 import pytest
-from PIL import Image
 
-ROOT = Path(__file__).parents[1]
-SMALL = (
-    "run.threads=1",
-    "run.device=cpu",
-    "model.subspaces=4",
-    "disentangle.warmup.steps=60",
-    "disentangle.main.steps=60",
-    "discover.stability_samples=1",
-    "multitask.epochs=2",
-    "multitask.least_steps=0",
-    "multitask.controls=[random, within_class, rotation]",
-    "multitask.seeds=2",
-    "multitask.weights=[0.5]",
-)
-SCENES = (  # k-means always finds a task, however short the training
-    "data.grid=[3,3,4,3,2,1]",
-    "data.side=16",
-    "discover.clusterer=kmeans",
-    "discover.clusters=3",
-    "discover.min_oracle_share=0",
-)
-MODES = ("RGB", "L", "P", "RGBA", "CMYK", "LA", "I;16", "1")
+import shards.build
+from detaux import pipeline
+from detaux.cli import run_command
+from detaux.data.schema import Manifest, write_manifest
+from detaux.errors import NothingFoundError
+from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 
 
-def detaux(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "detaux", *arguments], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+def make_manifest(data):
+    split = {"rule": "random", "seed": data.split_seed, "labelled_fraction": data.labelled_fraction}
+    left_out = [{"file": "cats/7.png", "reason": "truncated"}]
+    return Manifest("digits", "packed", 16, 3, ["even", "odd"], "digit", {}, split, [], left_out)
 
 
-def save_picture(path, mode, draw, *, brightness):
-    """A noisy picture of one brightness, in any mode and an odd size."""
-    size = (int(draw.integers(20, 60)), int(draw.integers(20, 60)))
-    values = (brightness + 40 * draw.random((*size, 3))).clip(0, 255).astype(np.uint8)
-    picture = Image.fromarray(values)
-    if mode == "I;16":
-        Image.fromarray(values[..., 0].astype(np.uint16) * 257).save(path.with_suffix(".png"))
-        return
-    picture = picture.convert(mode)
-    suffix = {"CMYK": ".jpg", "P": ".gif"}.get(mode, ".png")
-    exif = Image.Exif()
-    exif[0x0112] = int(draw.integers(1, 9))
-    picture.save(path.with_suffix(suffix), **({"exif": exif} if suffix == ".jpg" else {}))
+@pytest.fixture
+def chain(monkeypatch, tmp_path):
+    """The chain with stages that only write what the next one reads, and a list of those that ran."""
+    ran = []
+    outputs = {
+        "disentangle": "checkpoint/model.safetensors",
+        "discover": "labels.parquet",
+        "multitask": "metrics.json",
+        "report": "report.html",
+    }
+
+    def build(config, folder):
+        ran.append("shards")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_manifest(folder, make_manifest(config.data))
+        write_record(folder, "shards", config, hash_inputs(shards.build.list_inputs(config)), ["manifest.json"], 0.0)
+
+    def make_runner(stage):
+        def run(job, folder):
+            ran.append(stage)
+            path = folder / outputs[stage]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            hashes = hash_inputs(job.list_inputs(stage))
+            path.write_text(compute_inputs_hash(stage, job.config, hashes))  # what is left depends on all that is read
+            if stage != "report":
+                write_record(folder, stage, job.config, hashes, [outputs[stage]], 0.0)
+
+        return run
+
+    monkeypatch.setattr(shards.build, "build_shards", build)
+    for stage in outputs:
+        monkeypatch.setitem(pipeline.RUNNERS, stage, make_runner(stage))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "good.yaml").write_text(f"data: {{source: folder, path: {tmp_path}/photos}}\n")
+
+    def run(command="run", *overrides):
+        ran.clear()
+        exit_code = run_command([command, f"{tmp_path}/good.yaml", f"run.dir={tmp_path}/demo", *overrides])
+        return exit_code, list(ran)
+
+    return run
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """Three hundred pictures of two classes in every mode, forty without a label, two that are broken."""
-    root, draw = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for name, brightness, count in (("day", 160, 150), ("night", 20, 110), ("unlabelled", 90, 40)):
-        (root / name).mkdir()
-        for number in range(count):
-            shade = brightness + 60 * (number % 2)
-            save_picture(root / name / f"{number:03d}", MODES[number % len(MODES)], draw, brightness=shade)
-    (root / "day" / "cut.jpg").write_bytes((root / "day" / "004.jpg").read_bytes()[:200])
-    (root / "night" / "text.png").write_text("no picture at all")
-    return root
+ALL = ["shards", "disentangle", "discover", "multitask", "report"]
 
 
-def test_folder_of_mixed_pictures_gives_a_report_and_names_the_broken_ones(photos, tmp_path):
-    keys = ("data.source=folder", f"data.path={photos}", f"run.dir={tmp_path}/run", "data.labelled_fraction=0.5")
-    result = detaux("run", "configs/quickstart.yaml", *keys, *SMALL)
-    assert result.returncode in (0, 3), result.stderr
-    assert "Traceback" not in result.stderr
-    report = tmp_path / "run" / "report" / "report.html"
-    page = report.read_text(encoding="utf-8")
-    for name in ("day/cut.jpg", "night/text.png"):
-        assert name in result.stdout
-        assert name in page
-    manifest = json.loads((tmp_path / "run" / "shards" / "manifest.json").read_text())
-    assert sum(shard["samples"] for shard in manifest["shards"]) == 300
-    assert manifest["classes"] == ["day", "night"]
+def test_run_chains_all_stages_and_says_what_each_wrote_and_what_is_next(chain, tmp_path, capsys):
+    assert chain() == (0, ALL)
+    output = capsys.readouterr().out
+    for stage, following in zip(ALL, [*ALL[1:], None], strict=True):
+        line = next(line for line in output.splitlines() if line.startswith(f"{stage}: wrote"))
+        assert str(tmp_path / "demo" / stage) in line
+        assert f"detaux {following}" in line if following else "report.html. Next: open it" in line
+    assert "cats/7.png: truncated" in output
 
 
-def test_rendered_scenes_with_scarce_labels_run_to_the_table_and_again_skip_every_stage(tmp_path):
-    keys = (*SCENES, "data.labelled_fraction=0.3", f"run.dir={tmp_path}/run")
-    first = detaux("run", "configs/quickstart.yaml", *keys, *SMALL)
-    assert first.returncode == 0, first.stderr
-    metrics = json.loads((tmp_path / "run" / "multitask" / "metrics.json").read_text())
-    facts = metrics["facts"]
-    assert 0.25 < facts["labelled_images"] / facts["train_images"] < 0.4
-    assert not facts["uses_ground_truth"]
-    assert {row["labels"] for row in metrics["rows"]} == {"none", "discovered", "random", "within_class", "rotation"}
-    again = detaux("run", "configs/quickstart.yaml", *keys, *SMALL)
-    assert again.returncode == 0
-    assert again.stdout.count("unchanged") == 4
-
-
-def draw_noise(draw):
-    return draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-
-
-def draw_grey(draw):
-    return np.full((16, 16, 3), 128, np.uint8)
+def test_run_again_skips_every_unchanged_stage_and_says_so(chain, capsys):
+    chain()
+    capsys.readouterr()
+    assert chain() == (0, ["report"])
+    output = capsys.readouterr().out
+    assert [line.split(":")[0] for line in output.splitlines() if "unchanged" in line] == ALL[:-1]
+    assert "cats/7.png: truncated" in output
 
 
 @pytest.mark.parametrize(
-    ("classes", "images", "picture", "exit_code", "sentence"),
+    ("override", "repeated"),
     [
-        (2, 60, draw_noise, 3, "no hidden task was found"),
-        (2, 600, draw_noise, 3, "no hidden task was found"),
-        (2, 60, draw_grey, 3, "no hidden task was found"),
-        (3, 3, draw_noise, 3, "no hidden task was found"),
-        (1, 1, draw_noise, 2, "1 of its sub-folders hold files; at least two, one per class, are needed"),
-        (3, 2, draw_noise, 2, "has 2 samples to train on and to draw test and validation from; 3 are needed"),
+        ("data.split_seed=1", ALL),
+        ("pairs.pull=1", ["disentangle", "discover", "multitask", "report"]),
+        ("discover.tasks=2", ["discover", "multitask", "report"]),
+        ("multitask.epochs=3", ["multitask", "report"]),
+        ("data.workers=2", ["report"]),
+        ("data.labelled_fraction=0.5", ALL),
+        ("data.noise=0.1", ALL[1:]),
+        ("data.window=100", ALL[1:]),
+        ("run.seed=7", ALL[1:]),
+        ("report.examples=4", ["report"]),
+        ("report.title=Other", ["report"]),
+        ("pairs.pool=100", ["disentangle", "discover", "multitask", "report"]),
+        ("losses.weights.distance=2", ["disentangle", "discover", "multitask", "report"]),
+        ("track.project=other", ["report"]),
     ],
 )
-def test_pictures_without_a_hidden_task_end_with_a_sentence(classes, images, picture, exit_code, sentence, tmp_path):
-    draw = np.random.default_rng(0)
-    for number in range(classes):
-        (tmp_path / "pictures" / f"class{number}").mkdir(parents=True)
-        for image in range(images):
-            Image.fromarray(picture(draw)).save(tmp_path / "pictures" / f"class{number}" / f"{image}.png")
-    keys = ("data.source=folder", f"data.path={tmp_path}/pictures", "data.side=16", f"run.dir={tmp_path}/run")
-    result = detaux("run", "configs/quickstart.yaml", *keys, *SMALL, "model.restarts=1")
-    assert result.returncode == exit_code, result.stderr
-    assert "Traceback" not in result.stderr
-    assert sentence in result.stderr
-    if exit_code == 3:
-        assert "Why none" in (tmp_path / "run" / "report" / "report.html").read_text(encoding="utf-8")
+def test_run_repeats_exactly_the_stages_a_key_reaches(chain, override, repeated):
+    chain()
+    assert chain("run", override) == (0, repeated)
 
 
-@pytest.mark.slow
-def test_upper_bound_is_marked_in_every_output(tmp_path):
-    keys = (*SCENES, "pairs.partner=one_factor", f"run.dir={tmp_path}/run")
-    result = detaux("run", "configs/quickstart.yaml", *keys, *SMALL)
-    assert result.returncode == 0, result.stderr
-    run = tmp_path / "run"
-    assert "upper bound" in result.stdout
-    assert json.loads((run / "discover" / "discovery.json").read_text())["pairs"]["uses_ground_truth"]
-    assert json.loads((run / "multitask" / "metrics.json").read_text())["facts"]["uses_ground_truth"]
-    assert json.loads((run / "disentangle" / "metrics.jsonl").read_text().splitlines()[-1])["uses_ground_truth"]
-    assert "upper bound" in (run / "report" / "report.html").read_text(encoding="utf-8")
-    tables = list((run / "report" / "tables").glob("*.csv"))
-    assert tables
-    assert all("upper_bound" in path.read_text(encoding="utf-8").splitlines()[0] for path in tables)
+def test_run_rebuilds_shards_when_a_picture_is_added(chain, tmp_path):
+    chain()
+    (tmp_path / "photos" / "new.png").touch()
+    assert chain()[1][0] == "shards"
+
+
+def test_run_repeats_a_stage_whose_output_was_lost(chain, tmp_path):
+    chain()
+    (tmp_path / "demo" / "discover" / "labels.parquet").unlink()
+    assert chain() == (0, ["discover", "report"])
+
+
+def test_edited_labels_are_kept_and_used(chain, tmp_path, capsys):
+    chain()
+    labels = tmp_path / "demo" / "discover" / "labels.parquet"
+    labels.write_text("merged by hand")
+    assert chain() == (0, ["multitask", "report"])
+    assert f"{labels} was edited; the stages after it use it as it is." in capsys.readouterr().out
+    assert labels.read_text() == "merged by hand"
+    assert chain() == (0, ["report"])
+
+
+def test_edited_labels_are_kept_beside_those_of_another_discovery(chain, tmp_path, capsys):
+    chain()
+    labels = tmp_path / "demo" / "discover" / "labels.parquet"
+    for number, edit in enumerate(("merged by hand", "split by hand"), start=1):
+        labels.write_text(edit)
+        capsys.readouterr()
+        assert chain("run", f"discover.tasks={number + 1}")[1] == ["discover", "multitask", "report"]
+        kept = labels.with_name(f"labels-edited-{number}.parquet")
+        assert kept.read_text() == edit
+        assert f"{labels} is not as it was left, and is made anew; it is kept as {kept}" in capsys.readouterr().out
+    assert chain("run", "discover.tasks=3")[1] == ["report"]
+    assert len(list(labels.parent.glob("*edited*"))) == 2
+
+
+def test_edited_labels_outlive_what_discovery_does_not_read(chain, tmp_path):
+    chain()
+    labels = tmp_path / "demo" / "discover" / "labels.parquet"
+    labels.write_text("merged by hand")
+    assert chain("run", "report.examples=4", "multitask.epochs=3", "data.workers=2") == (0, ["multitask", "report"])
+    assert labels.read_text() == "merged by hand"
+
+
+def test_labels_that_were_removed_are_not_called_none_found(chain, tmp_path, capsys):
+    chain()
+    discover = tmp_path / "demo" / "discover"
+    (discover / "labels.parquet").unlink()
+    for chosen, sentence in ((3, "run `detaux discover"), (-1, "discovery found no task")):
+        (discover / "discovery.json").write_text(json.dumps({"chosen": chosen}))
+        assert chain("multitask")[0] == 2
+        assert sentence in capsys.readouterr().err
+    (discover / "discovery.json").write_text("{")
+    assert chain("multitask")[0] == 2
+    assert "discovery.json is no JSON file" in capsys.readouterr().err
+
+
+def test_config_of_a_stage_that_is_cut_short_is_not_believed(chain, tmp_path, capsys):
+    chain()
+    path = tmp_path / "demo" / "shards" / "config.yaml"
+    path.write_text(path.read_text()[:60])  # still YAML, of other keys
+    assert chain("disentangle", "pairs.pull=1")[0] == 2
+    assert "config.yaml is not what the stage shards wrote; run that stage again." in capsys.readouterr().err
+    assert chain() == (0, ["shards", "report"])
+
+
+@pytest.mark.parametrize("name", ["disentangle", "discover", "multitask"])
+def test_folder_of_somebody_else_is_not_written_to(chain, tmp_path, capsys, name):
+    theirs = tmp_path / "demo" / name / "thesis.tex"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine")
+    assert chain() == (2, [])
+    assert f"its folder {name} holds thesis.tex and nothing of a run; set another run.dir." in capsys.readouterr().err
+    assert theirs.read_text() == "mine"
+
+
+def test_stage_alone_refuses_shards_of_another_config(chain, capsys):
+    chain()
+    assert chain("disentangle", "data.side=64")[0] == 2
+    assert "was built with data.side=32 and the config says 64" in capsys.readouterr().err
+    assert chain("disentangle", "data.noise=0.1", "data.workers=1") == (0, ["disentangle"])
+
+
+def test_run_with_given_shards_builds_none(chain, tmp_path):
+    chain()
+    shutil.move(tmp_path / "demo" / "shards", tmp_path / "set")
+    # the same set in another place: what was trained on it stays
+    assert chain("run", f"data.shards={tmp_path}/set")[1] == ["report"]
+    assert not (tmp_path / "demo" / "shards").exists()
+
+
+def test_one_stage_runs_alone_from_files(chain):
+    chain()
+    assert chain("discover", "discover.tasks=3") == (0, ["discover"])
+    assert chain("discover", "discover.tasks=3") == (0, [])
+
+
+def test_run_that_finds_nothing_reports_and_exits_3(chain, monkeypatch, capsys):
+    def find_nothing(job, folder):
+        raise NothingFoundError("no task found: one cluster.")
+
+    monkeypatch.setitem(pipeline.RUNNERS, "discover", find_nothing)
+    assert chain() == (3, ["shards", "disentangle", "report"])
+    assert capsys.readouterr().err == "detaux: no task found: one cluster.\n"
+    assert chain("discover") == (3, [])
+
+
+def test_report_command_keeps_the_title_the_run_was_made_with(chain, monkeypatch, tmp_path):
+    seen = []
+
+    def build(runs, folder, config):
+        seen.append((folder, config.title, config.examples))
+        return folder / "report.html"
+
+    monkeypatch.setattr("detaux.report.build.build_report", build)
+    chain("run", "report.title=Hues", "report.examples=5")
+    demo = str(tmp_path / "demo")
+    for arguments in ([demo], [demo, "report.examples=2"], [demo, demo], [demo, "--out", f"{tmp_path}/page"]):
+        assert run_command(["report", *arguments]) == 0
+    assert seen == [
+        (tmp_path / "demo" / "report", "Hues", 5),
+        (tmp_path / "demo" / "report", "Hues", 2),
+        (tmp_path / "report", "Detaux report", 8),
+        (tmp_path / "page", "Hues", 5),
+    ]
+
+
+def test_build_replaces_a_shard_set_and_nothing_else(chain, tmp_path, capsys):
+    chain()
+    stray = tmp_path / "demo" / "shards" / "notes.txt"
+    stray.write_text("mine")
+    assert chain("run", "data.split_seed=1")[0] == 2
+    assert "notes.txt" in capsys.readouterr().err
+    assert stray.read_text() == "mine"
+
+
+def test_build_takes_no_tar_of_somebody_else_for_its_own(chain, tmp_path, capsys):
+    chain()
+    theirs = tmp_path / "demo" / "shards" / "holiday.tar"
+    theirs.write_text("mine")
+    assert chain("run", "data.split_seed=1")[0] == 2
+    assert "holds holiday.tar, which is of no shard set" in capsys.readouterr().err
+    assert theirs.read_text() == "mine"
+
+
+def test_damaged_set_is_built_anew(chain, tmp_path):
+    chain()
+    (tmp_path / "demo" / "shards" / "manifest.json").write_text("{")
+    assert chain()[1][0] == "shards"
+
+
+def test_folder_of_tars_with_a_manifest_of_another_kind_is_not_replaced(chain, tmp_path, capsys):
+    theirs = tmp_path / "demo" / "shards"
+    theirs.mkdir(parents=True)
+    for name in ("manifest.json", "a.tar"):
+        (theirs / name).write_text("{}")
+    assert chain()[0] == 2
+    assert "holds a.tar, which is of no shard set" in capsys.readouterr().err
+    assert sorted(path.name for path in theirs.iterdir()) == ["a.tar", "manifest.json"]

@@ -3,22 +3,26 @@
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import yaml
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 
-from detaux.config.location import find_folder
+from detaux.config.location import expand_path, find_folder
+from detaux.config.read_yaml import Scalar, read_yaml, take_text, take_values
 from detaux.config.schema import VGG_MIN_SIDE, Config
 from detaux.errors import UserError
 
 MAPPINGS = ("principal", "space")  # keys whose value is a mapping
 
+Layer = tuple[str, str, Any]  # where a value comes from, as messages say it; dotted key; value
 FieldPath = tuple[str, dataclasses.Field[Any], Any]
 
 
@@ -82,18 +86,17 @@ def format_help(names: Sequence[str]) -> str:
 def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     known = {dotted for dotted, _, _ in iterate_fields()}
     for name, value in tree.items():
-        dotted = f"{prefix}{name}"
+        dotted = f"{prefix}{take_text(name)}"
         is_section = any(other.startswith(f"{dotted}.") for other in known)
-        if is_section and isinstance(value, dict | None):
-            yield from _flatten(value or {}, f"{dotted}.")
-        else:
+        if is_section and isinstance(value, dict):
+            yield from _flatten(value, f"{dotted}.")
+        elif not (is_section and take_values(value) is None):  # a section without keys changes nothing
             yield dotted, value
 
 
-def _check_key(dotted: str, origin: str) -> None:
+def _refuse_key(dotted: str, origin: str) -> NoReturn:
+    """Say which known key is nearest to one that is not."""
     fields = {name: describe_allowed(entry, hint) for name, entry, hint in iterate_fields()}
-    if dotted in fields:
-        return
     if any(name.startswith(f"{dotted}.") for name in fields):
         raise UserError(f"{origin}: {dotted} is a section and takes keys, for example {dotted}.KEY=VALUE.")
     tails = {name.rsplit(".", 1)[-1]: name for name in reversed(fields)}
@@ -105,116 +108,171 @@ def _check_key(dotted: str, origin: str) -> None:
     raise UserError(f"{origin}: unknown key {dotted}; the sections are {sections}.")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML keeps the last of two equal keys in silence; here that is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
-        repeated = [name for name in names if names.count(name) > 1 and name != "<<"]
-        if repeated:
-            raise yaml.constructor.ConstructorError(None, None, f"{repeated[0]} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _describe_fault(error: yaml.YAMLError | UnicodeDecodeError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"{error.problem}, line {error.problem_mark.line + 1} column {error.problem_mark.column + 1}"
     return " ".join(str(error).split())
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The mapping of sections that a config file holds, its scalars as read_yaml leaves them."""
     if not path.is_file():
-        names = [str(other) for other in path.parent.glob("*.yaml")]
+        names = [str(other) for other in path.parent.glob("*.yaml") if other.is_file()]
         nearest = difflib.get_close_matches(str(path), names, n=1)
-        raise UserError(f"config file {path} does not exist{f'; the nearest is {nearest[0]}' if nearest else ''}.")
+        fault = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"config file {path} {fault}{f'; the nearest is {nearest[0]}' if nearest else ''}.")
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+        tree = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"config file {path} is not valid YAML: {_describe_fault(error)}.") from None
-    if tree is None:
+    if tree is None or (isinstance(tree, Scalar) and tree.value is None):
         return {}
     if not isinstance(tree, dict):
-        raise UserError(f"config file {path} holds a {type(tree).__name__}; a mapping of sections is expected.")
+        kind = type(take_values(tree)).__name__
+        raise UserError(f"config file {path} holds a {kind}; a mapping of sections is expected.")
     return tree
 
 
 def _parse_override(text: str) -> tuple[str, Any]:
-    """Key and value of key=value; the value is read as YAML, and as it stands where the key takes text."""
+    """Key and value of key=value. A key that takes text takes it as it stands, `null` apart; any other is read as YAML."""
     dotted, separator, value = text.partition("=")
     if not separator or not dotted:
         raise UserError(f"argument {text!r} is not of the form key=value.")
-    hints = {name: hint for name, _, hint in iterate_fields()}
-    is_text = hints.get(dotted) in (str, str | None)
+    hint = {name: hint for name, _, hint in iterate_fields()}.get(dotted)
+    if hint is str:
+        return dotted, value or None
+    if hint == str | None:
+        return dotted, None if value in ("", "null", "~") else value
     try:
-        parsed = yaml.load(value, _UniqueKeyLoader)
+        return dotted, read_yaml(value)
     except yaml.YAMLError as error:
-        if is_text:
-            return dotted, value
         raise UserError(f"argument {text!r}: the value is not valid YAML: {_describe_fault(error)}.") from None
-    return dotted, value if is_text and not isinstance(parsed, str | None) else parsed
 
 
-def _convert(value: Any, hint: Any) -> Any:
-    # YAML 1.1 reads 1e-3 as text; a number is meant wherever the key is a number.
-    if hint is float and isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
+def _convert(value: Any, entry: dataclasses.Field[Any], hint: Any) -> Any:
+    """A value of read_yaml as a key of this type means it: names as they were typed, numbers as decimal ones."""
+    if entry.metadata["is_text"]:
+        return take_text(value)
+    if isinstance(value, list) and typing.get_origin(hint) is list:
+        return [_convert_scalar(one, typing.get_args(hint)[0]) for one in value]
+    return _convert_scalar(value, hint)
+
+
+def _convert_scalar(value: Any, hint: Any) -> Any:
+    if not isinstance(value, Scalar):
+        if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
+            with suppress(ValueError):
+                return float(value)
+        return take_values(value)
+    if hint in (str, str | None):
+        return None if value.value is None else value.text
+    if hint is int and type(value.value) is int:  # YAML 1.1 reads 010 as 8 and 12:30 as 750
+        return int(value.text) if re.fullmatch(r"[+-]?\d[\d_]*", value.text) else value.text
     # and off as false, also where it is one of the choices
-    return "off" if value is False and "off" in typing.get_args(hint) else value
+    return "off" if value.value is False and "off" in typing.get_args(hint) else value.value
 
 
-def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
-    """Merge defaults, a YAML file and key=value overrides into a checked, frozen config.
+def load_config(
+    path: str | Path | None, overrides: Sequence[str] = (), *, is_safe: bool = False, base: Config | None = None
+) -> Config:
+    """Merge defaults, or another `base`, a YAML file and key=value overrides into a checked, frozen config.
 
     Raises UserError for an unknown key (with the nearest known one), a wrong type, a bad choice or a value out of
-    range.
+    range; with `is_safe` also for a value that would start a command or read the environment.
     """
-    layers: list[tuple[str, str, Any]] = []
+    layers: list[Layer] = []
     if path is not None:
-        layers += [(f"config file {path}", dotted, value) for dotted, value in _flatten(_read_yaml(Path(path)))]
+        layers += [(f"config file {path}", dotted, value) for dotted, value in _flatten(read_config_file(Path(path)))]
     for text in overrides:
         dotted, value = _parse_override(text)
         layers.append((f"argument {text!r}", dotted, value))
-
-    return _merge(OmegaConf.structured(Config), layers)
+    for origin, dotted, value in layers if is_safe else ():
+        _refuse_unsafe(origin, dotted, value)
+    return _merge(layers, base or Config())
 
 
 def change_config(config: Config, values: Mapping[str, Any], origin: str) -> Config:
     """A config with other values of some dotted keys, checked as `load_config` checks them; `origin` begins the sentence
     that names a wrong one."""
-    return _merge(OmegaConf.structured(config), [(origin, dotted, value) for dotted, value in values.items()])
+    return _merge([(origin, dotted, escape_text(value)) for dotted, value in values.items()], config)
 
 
-def _merge(merged: Any, layers: Sequence[tuple[str, str, Any]]) -> Config:
-    """Set (origin, dotted key, value) one after the other, each checked."""
+def _merge(layers: Sequence[Layer], base: Config) -> Config:
+    """A config with the values of layers set one after the other, each checked."""
+    merged = OmegaConf.structured(Config)
+    _unlock(merged)
     fields = {dotted: (entry, hint) for dotted, entry, hint in iterate_fields()}
     for origin, dotted, value in layers:
-        _check_key(dotted, origin)
+        if dotted not in fields:
+            _refuse_key(dotted, origin)
         entry, hint = fields[dotted]
         allowed = describe_allowed(entry, hint)
-        value = _convert(value, hint)
+        value = _convert(value, entry, hint)
         wrong_bool = hint is not Any and isinstance(value, bool) != (hint is bool)
         wrong_float = hint is int and isinstance(value, float)
         try:
             if wrong_bool or wrong_float or value == MISSING:
                 raise ValueError(dotted)
-            if entry.name in MAPPINGS:  # a mapping replaces the one before, and adds nothing to it
-                merged = OmegaConf.merge(merged, _nest(dotted, None))
-            merged = OmegaConf.merge(merged, _nest(dotted, value))
+            # a mapping replaces the one before, and adds nothing to it
+            OmegaConf.update(merged, dotted, value, merge=False)
             resolved = OmegaConf.select(merged, dotted, throw_on_missing=True)
+        except (InterpolationResolutionError, GrammarParseError) as error:
+            raise UserError(f"{origin}: {dotted}={value!r} cannot be filled in: {_explain(error)}.") from None
         except (OmegaConfBaseException, ValueError, TypeError):
             raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {allowed}.") from None
         _check_range(origin, dotted, resolved, entry, allowed)
-    return typing.cast(Config, OmegaConf.to_object(merged))
+    found = typing.cast(Config, OmegaConf.to_object(merged))
+    for _, dotted, _ in layers:
+        base = _replace_value(base, dotted, get_value(found, dotted))
+    return base
 
 
-def _nest(dotted: str, value: Any) -> dict[str, Any]:
-    tree: Any = value
-    for name in reversed(dotted.split(".")):
-        tree = {name: tree}
-    return typing.cast(dict[str, Any], tree)
+def _replace_value(section: Any, dotted: str, value: Any) -> Any:
+    name, _, rest = dotted.partition(".")
+    return dataclasses.replace(
+        section, **{name: _replace_value(getattr(section, name), rest, value) if rest else value}
+    )
+
+
+def escape_text(tree: Any) -> Any:
+    """A value whose texts OmegaConf takes as they stand, those with ${ in them too."""
+    return map_text(tree, lambda text: re.sub(r"(\\*)\$\{", r"\1\1\\${", text))
+
+
+def map_text(tree: Any, change: Callable[[str], str]) -> Any:
+    """A tree of mappings and lists with each text in it changed."""
+    if isinstance(tree, dict):
+        return {map_text(name, change): map_text(value, change) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [map_text(value, change) for value in tree]
+    return change(tree) if isinstance(tree, str) else tree
+
+
+def _explain(error: OmegaConfBaseException) -> str:
+    """What a value in ${} lacks; OmegaConf's own words begin with the type of an exception and end with a trace of keys."""
+    reason = str(error).splitlines()[0].split("resolving interpolation: ")[-1].strip("'\"")
+    if isinstance(error, GrammarParseError):
+        reason = "it is no ${...} that can be read"
+    return f"{reason}; \\${{ stands for the characters ${{ themselves"
+
+
+def _refuse_unsafe(origin: str, dotted: str, value: Any) -> None:
+    if isinstance(value, dict | list):
+        for one in [*value, *value.values()] if isinstance(value, dict) else value:
+            _refuse_unsafe(origin, dotted, one)
+    elif isinstance(value, str) and re.search(r"(?<!\\)\$\{", value):
+        raise UserError(f"{origin}: {dotted}={value!r} is filled in from elsewhere by ${{...}}, which --safe refuses.")
+    elif isinstance(value, str) and dotted == "data.shards" and value.startswith("pipe:"):
+        raise UserError(f"{origin}: {dotted}={value!r} would start a command, which --safe refuses.")
+
+
+def _unlock(merged: DictConfig) -> None:
+    """Let the values of a config be set in place: those of frozen dataclasses are read-only, section by section."""
+    OmegaConf.set_readonly(merged, False)
+    for name in merged:
+        section = merged._get_node(name)
+        if isinstance(section, DictConfig) and dataclasses.is_dataclass(section._metadata.object_type):
+            _unlock(section)
 
 
 def _check_range(origin: str, dotted: str, value: Any, entry: dataclasses.Field[Any], allowed: str) -> None:
@@ -246,7 +304,7 @@ def check_together(config: Config) -> None:
             multitask.backbone.startswith("vgg") and not config.data.shards and config.data.side < VGG_MIN_SIDE
         ),
         f"multitask.pretrained={pretrained} does not exist; give a safetensors file of {multitask.backbone}'s weights": (
-            pretrained and not Path(pretrained).expanduser().is_file()
+            pretrained and not expand_path(pretrained, "multitask.pretrained").is_file()
         ),
         f"multitask.methods={multitask.methods} has auxiliary methods and multitask.weights is empty; give a weight": (
             not multitask.weights and (multitask.controls or set(multitask.methods) - {"stl"})
@@ -255,13 +313,3 @@ def check_together(config: Config) -> None:
     for sentence, is_fault in faults.items():
         if is_fault:
             raise UserError(f"{sentence}.")
-
-
-def config_to_dict(config: Config) -> dict[str, Any]:
-    """The config as plain nested dicts, in the order of the dataclasses."""
-    return dataclasses.asdict(config)
-
-
-def dump_config(config: Config, path: Path) -> None:
-    """Write the frozen config beside an artefact; the file loads again to an equal config."""
-    path.write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")

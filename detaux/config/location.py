@@ -1,4 +1,4 @@
-"""What `data.shards` may name: a folder, or the URL of a shard set that lies elsewhere."""
+"""Where things lie: the paths that keys name, and what `data.shards` may be: a folder, or the URL of a shard set elsewhere."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,20 @@ from detaux.errors import UserError
 SCHEMES = ("http", "https", "s3", "gs", "file", "pipe")
 
 
+def expand_path(text: str, name: str) -> Path:
+    """The path that a key or argument called `name` gives, `~` and `~user` filled in.
+
+    Raises UserError when there is no such user or home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"{name}={text}: {text.split('/')[0]} names no home folder of this machine; write the path out, or ./{text} for a "
+            "name that begins so."
+        ) from None
+
+
 def find_folder(shards: str) -> Path | None:
     """The folder that `shards` names, as a path or by file:; None where it is a URL whose files must be fetched.
 
@@ -16,7 +30,7 @@ def find_folder(shards: str) -> Path | None:
     """
     found = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://|(file|pipe):", shards)
     if found is None:
-        return Path(shards).expanduser()
+        return expand_path(shards, "data.shards")
     scheme = found[1] or found[2]
     if scheme not in SCHEMES:
         raise UserError(f"{shards}: {scheme} is no scheme of data.shards, a folder or a URL of {', '.join(SCHEMES)}.")

@@ -35,7 +35,9 @@ class DataConfig:
         None, "folder that keeps what is fetched from a URL; null: detaux/shards in $XDG_CACHE_HOME or ~/.cache"
     )
     remote_timeout: float = key(30.0, "seconds without a byte from a URL, after which it is tried again", 0.1, 3600.0)
-    principal: Any = key("class", "principal label: a factor's name, or a mapping from new class to old classes")
+    principal: Any = key(
+        "class", "principal label: a factor's name, or a mapping from new class to old classes", is_text=True
+    )
     side: int = key(32, "image side in pixels", 8, 512)
     grid: list[int] = key(
         [10, 10, 10, 8, 4, 15], "shapes3d: number of floor, wall and object hues, scales, shapes, orientations"
@@ -60,6 +62,9 @@ class DataConfig:
     cache: Literal["auto", "device", "host", "none"] = key("auto", "where a split is kept after its first pass")
     cache_bytes: int = key(4 * 2**30, "largest split that cache=auto keeps, in bytes", 0)
     workers: int = key(0, "loader processes that decode; the order of samples does not depend on it", 0, 256)
+    worker_timeout: float = key(
+        300.0, "seconds that a loader process may take for a block before the run stops and says so", 0.1
+    )
     window: int = key(4096, "samples shuffled together, and recent samples a partner is drawn from", 2, 10**7)
     max_bad_fraction: float = key(0.01, "share of unreadable samples that is skipped before the run stops", 0.0, 1.0)
 

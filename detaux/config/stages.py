@@ -8,6 +8,7 @@ NEUTRAL_KEYS = (
     "data.remote_cache",
     "data.remote_timeout",
     "data.workers",
+    "data.worker_timeout",
     "data.cache",
     "data.cache_bytes",
     "engine.name",
@@ -30,18 +31,11 @@ NEUTRAL_KEYS = (
     "sweep.share_warmups",
 )
 
-# Keys that fewer stages read than read their section.
-READ_BY = {
-    "data.noise": ("disentangle", "discover", "multitask", "sweep"),
-    "data.denoise": ("disentangle", "discover", "sweep"),
-    "data.window": ("disentangle", "sweep"),
-}
-
 STAGES = ("shards", "disentangle", "discover", "multitask", "report")  # in the order they run
 
 TRAINING = ("run", "data", "pairs", "model", "losses", "disentangle", "engine")
 
-# What each stage reads: its help lists these sections, and its inputs hash covers them.
+# The sections that each stage's help lists.
 STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
     "shards": ("data",),
     "disentangle": (*TRAINING, "track"),
@@ -51,3 +45,37 @@ STAGE_SECTIONS: dict[str, tuple[str, ...]] = {
     "run": (*TRAINING, "discover", "multitask", "report", "track"),
     "sweep": (*TRAINING, "discover", "multitask", "report", "track", "sweep"),
 }
+
+SHARED = ("run.seed", "run.device", "run.threads", "data.max_bad_fraction")  # of all stages that read shards
+
+# What each stage reads, as sections and single keys: a change of anything else leaves what the stage has left as it is. What the
+# shards are made of reaches the stages after them through the manifest, and a model's keys through its file.
+READS: dict[str, tuple[str, ...]] = {
+    "shards": ("data",),
+    "disentangle": (*SHARED, "data.noise", "data.denoise", "data.window", "pairs", "model", "losses", "disentangle"),
+    "discover": (
+        *SHARED,
+        "data.noise",
+        "data.denoise",
+        "pairs.partner",
+        "pairs.pool",
+        "pairs.nearest",
+        "model.restarts",
+        "losses.distance",
+        "losses.oracle",
+        "discover",
+    ),
+    "multitask": (*SHARED, "data.noise", "multitask"),
+    "report": ("report",),
+    "sweep": (*TRAINING, "discover", "multitask", "sweep"),
+}
+
+# Keys of `data` that no builder reads
+NOT_BUILT = ("data.noise", "data.denoise", "data.window")
+
+
+def reads(stage: str, dotted: str) -> bool:
+    """Whether the numbers of a stage depend on a key."""
+    if dotted in NEUTRAL_KEYS or (stage == "shards" and dotted in NOT_BUILT):
+        return False
+    return any(dotted == name or dotted.startswith(f"{name}.") for name in READS[stage])

@@ -4,6 +4,7 @@ Letters: R rows of a table, n samples asked for, m images of a batch, W samples 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +56,13 @@ class SampleTable:
             stand_ins=np.full(rows, -1),
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent between processes as arrays, through a pipe: tensors would lie in shared memory, of which a container has little,
+        and a block that finds no room there is lost without a word."""
+        images = self.images.numpy() if isinstance(self.images, Tensor) else self.images
+        factors = None if self.factors is None else self.factors.numpy()
+        return _unpack, (images, self.labels.numpy(), self.keys, factors, self.stand_ins)
+
     @property
     def is_good(self) -> np.ndarray:
         """Which rows hold a sample that could be read, [R] bool."""
@@ -91,6 +99,22 @@ class SampleTable:
             batch.numpy()[targets.numpy()] = self.images.index_select(0, rows).numpy()
         else:
             self.images.fill(batch, targets, rows)
+
+
+def _unpack(
+    images: np.ndarray | FileImages,
+    labels: np.ndarray,
+    keys: list[str],
+    factors: np.ndarray | None,
+    stand_ins: np.ndarray,
+) -> SampleTable:
+    return SampleTable(
+        images=torch.from_numpy(images) if isinstance(images, np.ndarray) else images,
+        labels=torch.from_numpy(labels),
+        keys=keys,
+        factors=None if factors is None else torch.from_numpy(factors),
+        stand_ins=stand_ins,
+    )
 
 
 @dataclass(frozen=True)

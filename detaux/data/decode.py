@@ -4,7 +4,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -21,6 +21,8 @@ STANDARD_FIELDS = (*IMAGE_SUFFIXES, "cls", "json")
 MAX_TEXT_BYTES = 2**24
 MAX_ARRAY_BYTES = 2**31
 MAX_HEADER_BYTES = 2**14  # of a .npy; numpy itself refuses one of more than 10,000
+DEEP_MODES = ("I", "F")  # of Pillow: 32 bits a pixel, whole and real numbers, which come in no scale of their own
+FULL_SCALE = {"I": 65535.0, "F": 1.0}
 META_NAME = re.compile(r"__[^/]*__($|/)")
 
 
@@ -76,12 +78,15 @@ def decode_image(data: bytes, suffix: str, name: str) -> np.ndarray:
         raise BadSampleError(f"{name}: not a readable {suffix}: {error}") from None
 
 
-def flatten_picture(picture: Image.Image) -> Image.Image:
-    """Any mode as 8-bit RGB: transparent parts laid over white, more than 8 bits a pixel scaled down."""
+def flatten_picture(picture: Image.Image, full_scale: Mapping[str, float] = FULL_SCALE) -> Image.Image:
+    """Any mode as 8-bit RGB: transparent parts laid over white, more than 8 bits a pixel scaled down.
+
+    `full_scale` is what white is in each of DEEP_MODES; 16 bits a pixel have 65,535.
+    """
     if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.nan_to_num(np.asarray(picture).astype(np.float64))
-        top = 1.0 if picture.mode == "F" and values.max(initial=0) <= 1 else 65535.0
-        picture = Image.fromarray(np.round(values / top * 255).clip(0, 255).astype(np.uint8))
+        values = np.asarray(picture).astype(np.float64)
+        white = full_scale[picture.mode] if picture.mode in DEEP_MODES else 65535.0
+        picture = Image.fromarray(np.round(values / white * 255).clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
 from detaux.data.schema import MANIFEST_NAME, Manifest, Shard, parse_manifest, read_manifest
 from detaux.data.source import POLL_SECONDS, Source, SourceError
@@ -47,8 +48,8 @@ def locate_set(digest: str, cache: str | None) -> Path:
 
 def _find_cache(cache: str | None) -> Path:
     if cache is not None:
-        return Path(cache).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "detaux" / "shards"
+        return expand_path(cache, "data.remote_cache")
+    return expand_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "$XDG_CACHE_HOME") / "detaux" / "shards"
 
 
 def fetch_manifest(data: DataConfig) -> str:

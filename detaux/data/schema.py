@@ -25,6 +25,7 @@ MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 SPLITS = ("train", "validation", "test")
 IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "webp")
+SHOWN_CLASSES = 20
 MAX_IMAGE_PIXELS = 2**26  # a larger header is refused before decoding
 
 
@@ -59,7 +60,23 @@ class Manifest:
     split: dict[str, Any]  # rule, fractions and seed
     shards: list[Shard]
     quarantined: list[dict[str, str]] = field(default_factory=list)  # {"file", "reason"} the builder skipped
+    passed_over: list[str] = field(default_factory=list)  # files that are no samples by their name
+    names: dict[str, str] = field(
+        default_factory=dict
+    )  # of samples whose key is not their name in the data set, by key
+    class_counts: list[int] = field(
+        default_factory=list
+    )  # samples of each class in the data set, before labels are hidden
     version: int = SCHEMA_VERSION
+
+    def describe_classes(self) -> str:
+        """The principal classes with the number of samples of each, the first SHOWN_CLASSES of them by name."""
+        counts = [f" {count}" for count in self.class_counts] or [""] * len(self.classes)
+        shown = [f"{name}{count}" for name, count in zip(self.classes, counts, strict=True)][:SHOWN_CLASSES]
+        more = f" and {len(self.classes) - len(shown)} more" if len(self.classes) > len(shown) else ""
+        without = sum(shard.samples for shard in self.shards) - sum(self.class_counts)
+        unlabelled = f"; {without} samples without a label" if self.class_counts and without else ""
+        return f"{len(self.classes)} classes: {', '.join(shown)}{more}{unlabelled}"
 
     def count(self, split: str) -> int:
         """Samples of a split."""
@@ -106,8 +123,12 @@ MANIFEST_FIELDS: dict[str, Rule] = {
             isinstance(entry, dict) and entry.keys() == {"file", "reason"} and all(map(_is_text, entry.values()))
         ),
     ),
+    "passed_over": _list_of(*TEXT),
+    "names": _mapping_to("text", _is_text),
+    "class_counts": _list_of("whole numbers of at least 0", _whole_number(0)[1]),
     "version": _whole_number(1),
 }
+OPTIONAL = ("passed_over", "names", "class_counts")  # that a set of an earlier release lacks
 SHARD_FIELDS: dict[str, Rule] = {
     "name": TEXT,
     "split": _one_of(*SPLITS),
@@ -145,6 +166,10 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
     if isinstance(tree, dict) and tree.get("version", SCHEMA_VERSION) != SCHEMA_VERSION:
         raise UserError(f"{origin} has schema version {tree['version']}; this release reads {SCHEMA_VERSION}.")
     _check_fields(origin, "", tree, MANIFEST_FIELDS)
+    if tree.get("class_counts") and len(tree["class_counts"]) != len(tree["classes"]):
+        raise UserError(
+            f"{origin}: class_counts has {len(tree['class_counts'])} numbers; {len(tree['classes'])} are expected."
+        )
     shards = [_read_shard(origin, f"shards[{number}]", shard) for number, shard in enumerate(tree["shards"])]
     return Manifest(**{**tree, "shards": shards})
 
@@ -168,6 +193,8 @@ def _check_fields(origin: str, place: str, tree: Any, rules: dict[str, Rule]) ->
     for name in tree.keys() - rules.keys():
         raise UserError(f"{origin}: {prefix}{name} is unknown; {', '.join(rules)} are expected.")
     for name, (expected, is_right) in rules.items():
+        if name not in tree and name in OPTIONAL:
+            continue
         if name not in tree or not is_right(tree[name]):
             found = _shorten(tree[name]) if name in tree else "missing"
             raise UserError(f"{origin}: {prefix}{name} is {found}; {expected} is expected.")

@@ -34,6 +34,9 @@ from detaux.runtime.ranks import gather_objects, is_first, rank, world_size
 log = logging.getLogger(__name__)
 
 KEPT_SAMPLES = 2**20  # of blocks whose images stay in their files; with two factors, 150 MB
+WORKERS_WAY_ON = (
+    "they need memory, and shared memory (/dev/shm) for locks: give more (docker run --shm-size), or set data.workers=0"
+)
 Field = bytes | memoryview | MemberPlace  # of a tar member
 
 
@@ -65,6 +68,11 @@ def load_split(folder: Path, split: str, config: DataConfig, device: torch.devic
     table = reader.read_table(device, needs_factors=True)
     images, labels, keys, factors = table.images, table.labels, table.keys, table.factors
     assert isinstance(images, Tensor)
+    if (held := int(table.is_good.sum())) != reader.samples - reader.bad:
+        raise UserError(
+            f"{held} of {reader.samples} samples in the {split} split of {folder} were read and {reader.bad} cannot be: the "
+            "others are lost; start the command again, with data.workers=0."
+        )
     if not table.is_good.all():
         good = torch.from_numpy(np.flatnonzero(table.is_good))
         images, labels, keys = images[good.to(images.device)], labels[good], [keys[row] for row in good.tolist()]
@@ -106,13 +114,38 @@ class SplitReader:
         in_files &= self._is_packed
         dataset = _Blocks(self.folder, self.manifest, places, frozenset(self._damaged), in_files)
         workers = 0 if in_files else self.config.workers
-        # its own generator: reading must not move the random state of the run
-        loader = DataLoader(dataset, batch_size=None, num_workers=workers, generator=torch.Generator().manual_seed(0))
-        for block in loader:
+        blocks = self._load(dataset, workers) if workers else iter(dataset)
+        for place in places():
+            block = next(blocks, None)
+            if block is None or block.place != place:
+                raise UserError(
+                    f"the block at byte {place.offset} of {self.folder / place.shard} did not come from the loader processes of "
+                    f"data.workers={workers}; {WORKERS_WAY_ON}."
+                )
             if block.place.first_slot not in self._inspected:
                 bad = int((~block.table.is_good).sum())
                 self._quarantine({block.place.first_slot}, bad, block.problems)
             yield block
+
+    def _load(self, dataset: "_Blocks", workers: int) -> Iterator[Block]:
+        """Blocks from loader processes, in plan order. Raises UserError where one of them dies or falls silent."""
+        # its own generator: reading must not move the random state of the run
+        generator = torch.Generator().manual_seed(0)
+        timeout = self.config.worker_timeout
+        try:
+            yield from DataLoader(dataset, None, num_workers=workers, timeout=timeout, generator=generator)
+        except RuntimeError as error:
+            if "timed out" in str(error):
+                fault = f"gave nothing for data.worker_timeout={timeout:g} seconds"
+            elif "exited unexpectedly" in str(error) or "killed by signal" in str(error):
+                fault = f"ended ({str(error).splitlines()[0].rstrip('.')})"
+            else:
+                raise
+        except OSError as error:
+            fault = f"cannot be started ({error.strerror})"
+        else:
+            return
+        raise UserError(f"a loader process of data.workers={workers} {fault}; {WORKERS_WAY_ON}.")
 
     def read_table(self, device: torch.device, *, needs_factors: bool) -> SampleTable:
         """The whole split, row = slot, its images on `device`."""

@@ -1,7 +1,6 @@
 """Cluster points by the algorithm the config names; the result does not depend on how the algorithm numbers clusters."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,9 +10,18 @@ from torch import Tensor
 
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.backends import load_clusterer, select_backend
-from detaux.discover.clusterers import Assignment
 from detaux.discover.clusterers.distances import find_nearest
-from detaux.discover.plan import Cost, Meter, draw_rows, plan_clustering
+from detaux.discover.clusterers.limit import Limit, hold_limit
+from detaux.discover.helper import cluster_in_helper
+from detaux.discover.plan import Cost, Meter, format_seconds, plan_clustering
+from detaux.discover.subsample import cluster_some
+from detaux.errors import UserError
+from detaux.runtime.progress import say
+
+USUAL_EXPONENT = (
+    30  # of the median length of points, as a power of two, up to which their squares are far from float32's ends
+)
+FARTHEST = 1e15  # of a coordinate, beyond which a point is noise
 
 
 @dataclass(frozen=True)
@@ -64,59 +72,61 @@ def complete_labels(points_ND: Tensor, labels_N: np.ndarray) -> np.ndarray:
     return labels_N
 
 
+def rescale(points_ND: Tensor) -> Tensor:
+    """Points times a power of two, which changes no distance but by that factor, when float32 cannot hold the square of their
+    median length; others as they are."""
+    length_N = points_ND.abs().amax(1)
+    length_N = length_N[length_N.isfinite() & (length_N > 0)]
+    exponent = int(torch.frexp(length_N.median()).exponent) if len(length_N) else 0
+    if abs(exponent) <= USUAL_EXPONENT:
+        return points_ND
+    return torch.ldexp(points_ND.double(), torch.tensor(-exponent)).float()
+
+
 def cluster_points(points_ND: Tensor, config: DiscoverConfig, seed: int, clusterer: str | None = None) -> Clusters:
     """Cluster points [N, D] by `discover.clusterer`, or by the one given, on their device. The same seed gives the same
     clusters.
 
-    Points that all coincide are one cluster, and points that are not finite are noise, whatever the algorithm. Where the plan
+    Points that all coincide are one cluster, and points that are not finite, or as good as infinitely far from the others, are
+    noise, whatever the algorithm and whatever the unit of the points. Where the plan
     exceeds a limit, a seeded subsample is clustered and predicts the rest. Other noise may join a cluster (`discover.noise`); its
     probability stays 0.
     """
     begun = time.perf_counter()
-    points_ND = points_ND.detach().float().contiguous()
-    is_finite = points_ND.isfinite().all(1)
-    if is_finite.all():
-        found, cost = _cluster_finite(points_ND, config, seed, clusterer or config.clusterer)
-        labels, probability = found.labels, found.probability
-    else:
-        found, cost = _cluster_finite(points_ND[is_finite], config, seed, clusterer or config.clusterer)
-        rows = is_finite.cpu().numpy()
-        labels, probability = np.full(len(rows), -1), np.zeros(len(rows))
-        labels[rows], probability[rows] = found.labels, found.probability
+    points_ND = rescale(points_ND.detach().float()).contiguous()
+    is_finite = (points_ND.abs() <= FARTHEST).all(1)  # False of what is not a number
+    rows = is_finite.cpu().numpy()
+    labels, probability = np.full(len(rows), -1), np.zeros(len(rows))
+    finite_ND = points_ND if rows.all() else points_ND[is_finite]
+    found, cost = _cluster_finite(finite_ND, config, seed, clusterer or config.clusterer)
+    labels[rows], probability[rows], backend = found
     probability = np.where(labels < 0, 0.0, probability).astype(np.float32)
     if config.noise == "nearest":
-        labels = np.full(len(labels), -1)
-        labels[is_finite.cpu().numpy()] = complete_labels(points_ND[is_finite], found.labels)
-    return Clusters(renumber(labels), probability, found.backend, time.perf_counter() - begun, cost)
+        labels[rows] = complete_labels(finite_ND, labels[rows])
+    return Clusters(renumber(labels), probability, backend, time.perf_counter() - begun, cost)
 
 
 def _cluster_finite(
     points_ND: Tensor, config: DiscoverConfig, seed: int, clusterer: str
-) -> tuple[Assignment, Cost | None]:
+) -> tuple[tuple[np.ndarray, np.ndarray, str], Cost | None]:
+    """Labels [N], probability [N] and what found them; and the cost, where it was planned."""
     if len(points_ND) < 2 or (points_ND == points_ND[0]).all():
-        return _join_all(points_ND), None
+        return (np.zeros(len(points_ND), np.int64), np.ones(len(points_ND)), "none: all points coincide"), None
     backend = select_backend(config.backend, clusterer, points_ND.device).name
     cluster = partial(load_clusterer(clusterer, backend), config=config, seed=seed)
     plan = plan_clustering(points_ND, cluster, clusterer, backend, config, seed)
     if plan is None:
-        return cluster(points_ND), None
+        return cluster(points_ND)[:3], None
     meter = Meter(plan, points_ND.device)
-    found = cluster(points_ND) if plan.is_whole else _cluster_some(points_ND, plan.clustered, cluster, seed)
-    return found, meter.finish()
-
-
-def _cluster_some(points_ND: Tensor, count: int, cluster: Callable[[Tensor], Assignment], seed: int) -> Assignment:
-    chosen = draw_rows(len(points_ND), count, seed)
-    others = np.delete(np.arange(len(points_ND)), chosen)
-    found = cluster(points_ND[torch.from_numpy(chosen)])
-    labels, probability = np.empty(len(points_ND), np.int64), np.empty(len(points_ND))
-    labels[chosen], probability[chosen] = found.labels, found.probability
-    labels[others], probability[others] = found.predict(points_ND[torch.from_numpy(others)])
-    return found._replace(labels=labels, probability=probability)
-
-
-def _join_all(points_ND: Tensor) -> Assignment:
-    def predict(new_MD: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros(len(new_MD), np.int64), np.ones(len(new_MD))
-
-    return Assignment(*predict(points_ND), "none: all points coincide", predict)
+    limit = Limit(config.max_seconds, lambda seconds: say(f"discover: {plan.describe_progress(seconds)}."))
+    try:
+        if backend == "cpu":
+            answer = cluster_in_helper(points_ND.cpu(), plan.clustered, clusterer, config, seed, limit)
+            return answer[:3], meter.finish(answer[3])
+        with hold_limit(limit):
+            return cluster_some(points_ND, plan.clustered, cluster, seed)[:3], meter.finish()
+    except TimeoutError:
+        raise UserError(
+            f"clustering {plan.samples} x {plan.dims} points by {clusterer} took longer than discover.max_seconds="
+            f"{config.max_seconds:g}, where {format_seconds(plan.seconds)} were planned; raise it."
+        ) from None

@@ -16,6 +16,11 @@ from detaux.errors import UserError
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path
 from detaux.runtime.progress import say
+from detaux.runtime.readers import describe_damage
+
+ROWS = 4096  # moved and scaled at a time
+SAMPLE = 65536  # rows at most whose median is taken
+MARK = {b"made_by": b"detaux cluster"}  # metadata of the files that may be written over
 
 
 def read_embeddings(path: Path, tensor: str | None) -> Tensor:
@@ -31,27 +36,59 @@ def read_embeddings(path: Path, tensor: str | None) -> Tensor:
     if path.suffix == ".npy" and tensor is not None:
         raise UserError(f"--tensor {tensor}: {path} holds one array without a name; leave --tensor out.")
     values_ND = _read_npy(path) if tensor is None and path.suffix == ".npy" else _read_safetensors(path, tensor)
-    if values_ND.dim() != 2 or 0 in values_ND.shape:
+    if values_ND.ndim != 2 or 0 in values_ND.shape:
         raise UserError(
             f"{path} holds an array of shape {list(values_ND.shape)}; [N, D] is expected, neither of them 0."
         )
-    return values_ND.float()
+    return centre(values_ND)
 
 
-def _read_npy(path: Path) -> Tensor:
+def centre(values_ND: np.ndarray) -> Tensor:
+    """Points float32 [N, D] whose distances are those of the values, up to a power of two.
+
+    They are moved to the median of each column and scaled by the median length before they are rounded: far from 0, or very large
+    or small, they would lose in float32 what tells them apart. A row that is not finite, or so far from the others that float32
+    cannot hold it, has no finite value.
+    """
+    is_finite_N = np.concatenate(
+        [np.isfinite(part).all(1) for part in np.array_split(values_ND, -(-len(values_ND) // ROWS))]
+    )
+    points_ND, finite = np.full(values_ND.shape, np.nan, np.float32), np.flatnonzero(is_finite_N)
+    if len(finite):
+        sample_SD = values_ND[finite[:: -(-len(finite) // SAMPLE)]]
+        middle_D = np.partition(sample_SD, len(sample_SD) // 2, axis=0)[len(sample_SD) // 2]  # a value of each column
+        length_S = np.abs(_subtract(sample_SD, middle_D)).max(1)
+        exponent = -int(np.frexp(np.median(length_S) or length_S.max())[1])
+        with np.errstate(over="ignore", under="ignore"):
+            for rows in np.array_split(
+                finite, -(-len(finite) // ROWS)
+            ):  # of which twice the precision takes little memory
+                points_ND[rows] = np.ldexp(_subtract(values_ND[rows], middle_D), exponent)
+    return torch.from_numpy(points_ND)
+
+
+def _subtract(values_ND: np.ndarray, middle_D: np.ndarray) -> np.ndarray:
+    """values - middle as float64; whole numbers of 64 bits, of which float64 holds 53, exactly as long as they fit in 63."""
+    if values_ND.dtype.kind in "iu" and values_ND.dtype.itemsize == 8:
+        difference = values_ND.astype(np.uint64) - middle_D.astype(np.uint64)  # modulo 2^64
+        return difference.astype(np.int64).astype(np.float64)
+    wide = np.result_type(values_ND.dtype, np.float64)
+    with np.errstate(over="ignore"):
+        return (values_ND.astype(wide) - middle_D.astype(wide)).astype(np.float64)
+
+
+def _read_npy(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path} cannot be read as a .npy file of numbers: {str(error).rstrip('.')}.") from None
+        raise UserError(f"{describe_damage(path, '.npy file of numbers', error)}.") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         kind = array.dtype if isinstance(array, np.ndarray) else "an archive of arrays"
         raise UserError(f"{path} holds {kind}; an array of real numbers is expected.")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is not finite, and told later
-        # torch knows neither longer floats nor a swapped order of bytes
-        return torch.from_numpy(array.astype(np.float32, order="C"))
+    return array
 
 
-def _read_safetensors(path: Path, tensor: str | None) -> Tensor:
+def _read_safetensors(path: Path, tensor: str | None) -> np.ndarray:
     try:
         with safe_open(path, framework="pt") as file:
             names = sorted(file.keys())
@@ -61,19 +98,24 @@ def _read_safetensors(path: Path, tensor: str | None) -> Tensor:
                 raise UserError(f"{path} holds no tensor {tensor}; there are {', '.join(names)}.")
             values = file.get_tensor(names[0] if tensor is None else tensor)
     except SafetensorError as error:
-        raise UserError(f"{path} cannot be read as a .safetensors file: {str(error).rstrip('.')}.") from None
+        raise UserError(f"{describe_damage(path, '.safetensors file', error)}.") from None
     if values.is_complex():
         raise UserError(f"{path} holds complex numbers; real ones are expected.")
-    return values
+    # numpy knows neither bfloat16 nor 8-bit floats
+    return (values.float() if values.is_floating_point() and values.dtype != torch.float64 else values).numpy()
 
 
 def cluster_file(path: Path, out: Path, tensor: str | None, config: Config) -> None:
     """Leave a parquet file with a row number, the cluster (noise is the highest) and the probability of each embedding.
 
-    Raises UserError as read_embeddings does, and where `out` cannot be written.
+    Raises UserError as read_embeddings does, where `out` cannot be written, and where it is a file that no such command left.
     """
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out {out} must be a file in a folder that exists.")
+    if out.exists() and not _is_own(out):
+        raise UserError(
+            f"--out {out} exists and `detaux cluster` did not write it; give another name, or move it away."
+        )
     device = select_device(config.run)
     backend = select_backend(config.discover.backend, config.discover.clusterer, device)
     points_ND = read_embeddings(path, tensor)
@@ -88,5 +130,14 @@ def cluster_file(path: Path, out: Path, tensor: str | None, config: Config) -> N
         "probability_0": found.probability,
     }
     with atomic_path(out) as partial:
-        pyarrow.parquet.write_table(pyarrow.table(columns), partial)
+        pyarrow.parquet.write_table(pyarrow.table(columns).replace_schema_metadata(MARK), partial)
     say(f"cluster: {found.count} clusters, {found.noise_share:.1%} noise, {found.seconds:.1f} s; labels in {out}")
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is one that cluster_file wrote."""
+    try:
+        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+    except (pyarrow.ArrowException, OSError):
+        return False
+    return MARK.items() <= metadata.items()

@@ -1,6 +1,6 @@
 """Pictures and points of the report: traversals, example images of each cluster, three principal components."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from detaux.disentangle.model import Disentangler
 
 COMPONENTS = 3
 MOST_POINTS = 2000
+MOST_EXAMPLES = 16  # of each cluster: as many as report.examples may ask for
 
 
 def build_gallery(
@@ -25,12 +26,13 @@ def build_gallery(
     groups: Sequence[tuple[int, ...]],
     chosen: Candidate | None,
     latents: Candidate,
-    examples: int,
+    names: Mapping[str, str],
     seed: int,
 ) -> dict[str, Any]:
     """Arrays of gallery.npz; those of the chosen task are left out where there is none. Noise has the highest label.
 
-    A traversal row is named by the first subspace of its group; `traversal_groups` spells all of them.
+    A traversal row is named by the first subspace of its group; `traversal_groups` spells all of them. `names` are those of
+    images whose key is not their name.
     """
     rows = [(model.alpha,), *groups]
     pair = list(pick_pair(embeddings.subspaces_NKD, rows, seed))
@@ -44,10 +46,11 @@ def build_gallery(
         "pca_encoder_labels": latents.clusters.class_labels[points],
     }
     if chosen is not None:
-        shown = pick_examples(chosen.clusters, examples, seed)
+        shown = pick_examples(chosen.clusters, MOST_EXAMPLES, seed)
         arrays |= {
             "examples": split.images[torch.from_numpy(shown).to(split.images.device)].cpu().numpy(),
             "example_labels": chosen.clusters.class_labels[shown],
+            "example_names": np.array([names.get(key, key) for key in (split.keys[row] for row in shown)]),
             "pca_subspace": compute_components(chosen.points_ND[torch.from_numpy(points)]),
             "pca_subspace_labels": chosen.clusters.class_labels[points],
         }
@@ -55,14 +58,17 @@ def build_gallery(
 
 
 def pick_examples(clusters: Clusters, count: int, seed: int) -> np.ndarray:
-    """Rows of up to `count` samples of each class, noise last: first the surest half, then others at random."""
+    """Rows of up to `count` samples of each class, noise last: by turns one of the surest and one of the others at random, so
+    that the first of them, however many, are of both."""
     random = np.random.default_rng(seed)
     picked = []
     for label in np.unique(clusters.class_labels):
         members = np.flatnonzero(clusters.class_labels == label)
         surest = members[np.argsort(-clusters.probability[members], kind="stable")]
-        half = (count + 1) // 2
-        picked.append(np.concatenate([surest[:half], random.permutation(surest[half:])[: count - half]]))
+        half = (min(count, len(members)) + 1) // 2
+        rows = np.empty(min(count, len(members)), np.int64)
+        rows[::2], rows[1::2] = surest[:half], random.permutation(surest[half:])[: len(rows) - half]
+        picked.append(rows)
     return np.concatenate(picked)
 
 

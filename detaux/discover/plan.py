@@ -17,11 +17,17 @@ from torch import Tensor
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.clusterers import Assignment, choose_sizes
 from detaux.discover.clusterers.distances import TILE
+from detaux.discover.subsample import draw_rows
+from detaux.errors import UserError
 from detaux.runtime.progress import say
 
-FEWEST_PLANNED = 20_000  # points; fewer take seconds, and a probe would cost as much
+FEWEST_PLANNED = 20_000  # points; fewer take seconds, and a probe would cost as much,
+LEAST_WORK = 4e9  # unless they have many dimensions: points^2 x dimensions
 PROBES = (1000, 1000, 2000, 4000)  # points; the first warms up
+MOST_PROBED = 0.2  # of the points, by the largest probe
 PREDICTED = 500  # points
+QUADRATIC_DIMS = 64  # from which trees of neighbours are of no help: all pairs are compared
+MARGIN = 1.5  # by which a clustering may take longer than planned before its limit passes
 GIB = 2**30
 
 
@@ -34,6 +40,10 @@ class Plan:
     clustered: int
     seconds: float
     gib: float
+
+    def describe_progress(self, seconds: float) -> str:
+        """One line after some seconds."""
+        return f"clusters {self.clustered} x {self.dims} for {format_seconds(seconds)} of about {format_seconds(self.seconds)}"
 
     @property
     def is_whole(self) -> bool:
@@ -98,15 +108,17 @@ def estimate_bytes(clusterer: str, backend: str, samples: int, dims: int, config
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds to cluster n points: factor x n^exponent; to predict one where PROBES[-1] points are known: prediction."""
+    """Seconds to cluster n points: factor x n^exponent; to predict one where `largest` points, those of the largest probe, are
+    known: prediction."""
 
     factor: float
     exponent: float
     prediction: float
+    largest: int = PROBES[-1]
 
     def estimate_seconds(self, clustered: int, predicted: int) -> float:
         """A predicted point gets dearer with the known ones as a clustered one does."""
-        dearer = (clustered / PROBES[-1]) ** (self.exponent - 1)
+        dearer = (clustered / self.largest) ** (self.exponent - 1)
         return self.factor * clustered**self.exponent + self.prediction * predicted * dearer
 
 
@@ -118,59 +130,72 @@ def plan_clustering(
     config: DiscoverConfig,
     seed: int,
 ) -> Plan | None:
-    """The plan for points [N, D] within `discover.max_seconds` and `discover.max_memory`; None for few points, and for mean
-    shift, which takes a subsample of its own.
+    """The plan for points [N, D] within `discover.max_seconds` and `discover.max_memory`; None for a clustering of seconds, and
+    for mean shift, which takes a subsample of its own.
 
     `cluster` is timed on seeded subsamples. One that is to be clustered for all is never smaller than the largest of those.
+    Raises UserError when even that would take longer than `discover.max_seconds`.
     """
     samples, dims = points_ND.shape
-    if samples < FEWEST_PLANNED or clusterer == "meanshift":
+    is_small = samples < FEWEST_PLANNED and samples**2 * dims < LEAST_WORK
+    if is_small or clusterer == "meanshift":
         return None
-    speed = measure_speed(points_ND, cluster, seed)
+    speed = measure_speed(points_ND, cluster, seed, config.max_seconds)
 
     def plan(count: int) -> Plan:
         gib = estimate_bytes(clusterer, backend, count, dims, config) / GIB
         return Plan(samples, dims, count, speed.estimate_seconds(count, samples - count), gib)
 
     def fits(one: Plan) -> bool:
-        is_fast = not config.max_seconds or one.seconds <= config.max_seconds
+        is_fast = not config.max_seconds or MARGIN * one.seconds <= config.max_seconds
         return is_fast and (not config.max_memory or one.gib <= config.max_memory)
 
-    low, high = PROBES[-1], samples
+    low, high = speed.largest, samples
     if fits(plan(high)):
         return plan(high)
+    if config.max_seconds and plan(low).seconds > config.max_seconds:
+        raise UserError(
+            f"clustering {samples} x {dims} points by {clusterer} would take longer than discover.max_seconds="
+            f"{config.max_seconds:g}: {low} of them, and the prediction of the rest, about {format_seconds(plan(low).seconds)}; "
+            "raise it."
+        )
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(plan(middle)) else (low, middle)
     return plan(low)
 
 
-def measure_speed(points_ND: Tensor, cluster: Callable[[Tensor], Assignment], seed: int) -> Speed:
-    """Cluster subsamples of PROBES points, and predict some with the last."""
-    seconds = []
-    for size in PROBES:
-        part_ND = points_ND[torch.from_numpy(draw_rows(len(points_ND), size, seed))]
+def measure_speed(points_ND: Tensor, cluster: Callable[[Tensor], Assignment], seed: int, limit: float = 0.0) -> Speed:
+    """Cluster subsamples of PROBES points, or of fewer in proportion where that is much of all, and predict some with the last.
+
+    Of a limit in seconds, unless it is 0, no probe is begun that may take more than a quarter.
+    """
+    samples, dims = points_ND.shape
+    largest = min(PROBES[-1], int(MOST_PROBED * samples))
+    sizes, seconds = [max(2, size * largest // PROBES[-1]) for size in PROBES], list[float]()
+    for size in sizes:
+        if limit and len(seconds) > 1 and seconds[-1] * (size / sizes[len(seconds) - 1]) ** 2 > limit / 4:
+            break
+        part_ND = points_ND[torch.from_numpy(draw_rows(samples, size, seed))]
         begun = time.perf_counter()
         found = cluster(part_ND)
         seconds.append(time.perf_counter() - begun)
-    factor, exponent = fit_power_law(PROBES[1:], seconds[1:])
-    new_ND = points_ND[torch.from_numpy(draw_rows(len(points_ND), PREDICTED, seed + 1))]
+    factor, exponent = fit_power_law(sizes[1 : len(seconds)], seconds[1:], dims)
+    new_ND = points_ND[torch.from_numpy(draw_rows(samples, PREDICTED, seed + 1))]
     found.predict(new_ND[:1])  # what is prepared once
     begun = time.perf_counter()
     found.predict(new_ND)
-    return Speed(factor, exponent, (time.perf_counter() - begun) / PREDICTED)
+    return Speed(factor, exponent, (time.perf_counter() - begun) / len(new_ND), sizes[len(seconds) - 1])
 
 
-def fit_power_law(sizes: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
-    """factor and exponent of seconds = factor x size^exponent: the slope by least squares on logarithms, at least 1, and through
-    the largest size, which is nearest to what is asked."""
-    exponent = max(1.0, float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]))
+def fit_power_law(sizes: Sequence[int], seconds: Sequence[float], dims: int = 1) -> tuple[float, float]:
+    """factor and exponent of seconds = factor x size^exponent: the slope by least squares on logarithms, and through the largest
+    size, which is nearest to what is asked. The slope is at least 1, and nearer to 2 the more dimensions there are: small samples
+    hide that their neighbours are found by comparing all pairs."""
+    least = 1.0 + min(1.0, max(0, dims - 1) / QUADRATIC_DIMS)
+    slope = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]) if len(sizes) > 1 else 2.0
+    exponent = max(least, slope)
     return seconds[-1] / sizes[-1] ** exponent, exponent
-
-
-def draw_rows(samples: int, count: int, seed: int) -> np.ndarray:
-    """`count` distinct rows in ascending order, drawn on the host, whatever the device."""
-    return np.sort(np.random.default_rng(seed).permutation(samples)[:count])
 
 
 class Meter:
@@ -183,10 +208,10 @@ class Meter:
             torch.cuda.reset_peak_memory_stats(device)
         self.begun, self.held = time.perf_counter(), self._read_peak()
 
-    def finish(self) -> Cost:
-        """The cost since the start."""
-        seconds, gib = time.perf_counter() - self.begun, (self._read_peak() - self.held) / GIB
-        cost = Cost(self.plan, seconds, gib)
+    def finish(self, grown: int | None = None) -> Cost:
+        """The cost since the start; `grown` are the bytes by which the peak of another process that clustered grew."""
+        gib = (self._read_peak() - self.held if grown is None else grown) / GIB
+        cost = Cost(self.plan, time.perf_counter() - self.begun, gib)
         say(f"discover: {cost.describe()}.")
         return cost
 

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import torch
 
 from detaux.config import Config
+from detaux.data.labels_file import LABELS_NAME, write_labels
 from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.discover.backends import select_backend
 from detaux.discover.baselines import build_baselines
 from detaux.discover.candidate import Candidate, build_candidates, cluster_subspaces
 from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, rank_candidates
-from detaux.discover.cluster import Clusters, complete_labels
+from detaux.discover.cluster import complete_labels
 from detaux.discover.dependence import count_together
 from detaux.discover.embed import Embeddings, embed_split
 from detaux.discover.gallery import build_gallery
@@ -35,7 +34,7 @@ from detaux.runtime.ranks import run_each, run_first
 from detaux.runtime.record import RECORD_NAME, hash_inputs, read_stage_config, write_record
 from detaux.runtime.tracker import read_metrics
 
-LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME = "labels.parquet", "discovery.json", "gallery.npz"
+DISCOVERY_NAME, GALLERY_NAME = "discovery.json", "gallery.npz"
 OUTPUTS = (LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME)
 ONE_FACTOR_SHARE = "pairs/one_factor_share"
 
@@ -124,9 +123,7 @@ def _find_tasks(
     groups = [one.subspaces for one in candidates if one.subspaces and one.restart == shown.number] or [
         (index,) for index in shown.list_free()
     ]
-    gallery = build_gallery(
-        shown.model, split, shown.embeddings, groups, chosen, baselines[0], config.report.examples, seed
-    )
+    gallery = build_gallery(shown.model, split, shown.embeddings, groups, chosen, baselines[0], manifest.names, seed)
     with atomic_path(folder / GALLERY_NAME) as path, path.open("wb") as stream:
         np.savez_compressed(stream, **gallery)
     write_json(
@@ -154,8 +151,12 @@ def _find_tasks(
     )
     if chosen is None:
         raise NothingFoundError(describe_nothing(pool, config.discover))
-    tasks_found = [pool[task].clusters for task in tasks]
-    write_labels(folder / LABELS_NAME, split.keys, tasks_found, is_upper_bound=facts["uses_ground_truth"])
+    columns: dict[str, Any] = {"key": split.keys}
+    if manifest.names:  # for whoever edits the file
+        columns["name"] = [manifest.names.get(key, key) for key in split.keys]
+    for number, clusters in enumerate(pool[task].clusters for task in tasks):
+        columns |= {f"aux_{number}": clusters.class_labels, f"probability_{number}": clusters.probability}
+    write_labels(folder / LABELS_NAME, columns, is_upper_bound=facts["uses_ground_truth"])
     write_record(folder, "discover", config, hashes, list(OUTPUTS), started, {"chosen": chosen.title})
     say(f"discover: {chosen.clusters.count} clusters in {chosen.title}; labels in {folder / LABELS_NAME}")
 
@@ -196,14 +197,3 @@ def describe_pairs(disentangle: Path) -> dict[str, Any]:
         "uses_ground_truth": rule == "one_factor",
         "one_factor_share": shares[-1] if shares else None,
     }
-
-
-def write_labels(path: Path, keys: list[str], tasks: list[Clusters], *, is_upper_bound: bool) -> None:
-    """labels.parquet: a row per training sample, its class (noise highest) and probability in each task; the file's
-    metadata say whether ground truth entered the training."""
-    columns: dict[str, Any] = {"key": keys}
-    for number, clusters in enumerate(tasks):
-        columns |= {f"aux_{number}": clusters.class_labels, f"probability_{number}": clusters.probability}
-    with atomic_path(path) as partial:
-        marks = {"uses_ground_truth": str(is_upper_bound).lower()}
-        pyarrow.parquet.write_table(pyarrow.table(columns).replace_schema_metadata(marks), partial)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from detaux.config import load_config
@@ -13,6 +13,7 @@ from detaux.disentangle.projectors import StackedProjectors
 from detaux.disentangle.restarts import MODEL_FILE
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
+from detaux.runtime.readers import read_safetensors
 
 
 class Disentangler(nn.Module):
@@ -64,13 +65,12 @@ def load_disentangler(folder: Path, device: torch.device, file: Path = MODEL_FIL
     if not path.is_file():
         raise UserError(f"{path} does not exist: run `detaux disentangle` first, or let it finish.")
     config = load_config(folder / "checkpoint" / "config.yaml")
-    weights = load_file(path)
-    side = int(weights.pop("side"))
-    model = Disentangler(config.model, side)
+    way_on = f"delete {folder} and run `detaux disentangle` again"
+    weights = read_safetensors(path, way_on)
     try:
+        side = int(weights.pop("side"))
+        model = Disentangler(config.model, side)
         model.load_state_dict(weights)
-    except RuntimeError:
-        raise UserError(
-            f"{path} is not a model of this version and this config: delete {folder} and run `detaux disentangle` again."
-        ) from None
+    except (KeyError, RuntimeError, ValueError):
+        raise UserError(f"{path} is not a model of this version and this config: {way_on}.") from None
     return model.to(device).eval()

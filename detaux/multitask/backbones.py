@@ -1,14 +1,14 @@
 """Shared feature extractors: images [B, 3, S, S] in [0, 1] to features [B, F]."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
+from detaux.config.location import expand_path
 from detaux.config.schema import VGG_MIN_SIDE
 from detaux.errors import UserError
+from detaux.runtime.readers import read_safetensors
 
 
 class Backbone(nn.Module):
@@ -75,12 +75,13 @@ def build_backbone(name: str, side: int, pretrained: str | None) -> Backbone:
     """
     backbone = Backbone(BACKBONES[name](side), side)
     if pretrained:
-        path = Path(pretrained).expanduser()
+        path = expand_path(pretrained, "multitask.pretrained")
         if not path.is_file():
             raise UserError(f"multitask.pretrained={path} does not exist; give a safetensors file of {name}'s weights.")
+        weights = read_safetensors(path, f"give multitask.pretrained a safetensors file of {name}'s weights")
         try:
-            backbone.body.load_state_dict(load_file(path))
-        except (RuntimeError, ValueError, OSError) as error:
+            backbone.body.load_state_dict(weights)
+        except RuntimeError as error:
             raise UserError(
                 f"multitask.pretrained={path} does not fit {name}: {' '.join(str(error).split())}."
             ) from None

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet as parquet
 import torch
 from torch import Tensor
 
+from detaux.data.labels_file import read_labels
 from detaux.errors import UserError
 
 ROTATION = "rotation"  # the one control whose labels are made with the batch: the quarter turns of an image
@@ -16,35 +15,20 @@ ROTATION = "rotation"  # the one control whose labels are made with the batch: t
 def load_labels(path: Path, keys: list[str]) -> Tensor:
     """First auxiliary task of labels.parquet for every key, int64 [N]; the file may have been edited by hand.
 
-    Classes are numbered from 0 in the order of their values. Raises UserError where the file lacks a key or is no table of
-    text keys and whole numbers from 0 on.
+    Classes are numbered from 0 in the order of their values. Raises UserError when read_labels does, when the file lacks a
+    key, and when it holds a single class.
     """
-    try:
-        table = parquet.read_table(path, columns=["key", "aux_0"])
-        pairs = set(zip(table["key"].to_pylist(), table["aux_0"].to_pylist(), strict=True))
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path} is no parquet file with the columns key and aux_0: {error}.") from None
-    label_of = dict(pairs)
-    if len(label_of) < len(pairs):
-        raise UserError(f"{path} gives {len(pairs) - len(label_of)} keys more than one label in aux_0.")
-    wrong = [value for value in label_of.values() if value is not None and not (type(value) is int and value >= 0)]
-    if wrong:
-        raise UserError(f"{path}: aux_0 holds {wrong[0]!r}; whole numbers from 0 on are expected.")
-    missing = [key for key in keys if label_of.get(key) is None]
+    label_of = read_labels(path)
+    missing = [key for key in keys if key not in label_of]
     if missing:
         raise UserError(
-            f"{path} has no aux_0 label for {len(missing)} of {len(keys)} training images, for example {missing[0]}; run "
-            "`detaux discover` on these shards again."
+            f"{path} has no row for {len(missing)} of {len(keys)} training images, for example {missing[0]}; put the rows back, "
+            "or remove the file and run `detaux discover` again."
         )
     number_of = {value: number for number, value in enumerate(sorted({label_of[key] for key in keys}))}
     if len(number_of) < 2:
         raise UserError(f"{path}: aux_0 has a single class; an auxiliary task needs two.")
     return torch.tensor([number_of[label_of[key]] for key in keys])
-
-
-def uses_ground_truth(path: Path) -> bool:
-    """Whether labels.parquet says that known factors entered the training behind its labels."""
-    return (parquet.read_schema(path).metadata or {}).get(b"uses_ground_truth") == b"true"
 
 
 def build_control(name: str, labels: Tensor, principal: Tensor, seed: int) -> Tensor:

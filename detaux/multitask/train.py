@@ -13,11 +13,12 @@ from torch import Tensor
 
 from detaux.config import Config
 from detaux.config.schema import MultitaskConfig
+from detaux.data.labels_file import LABELS_NAME, uses_ground_truth
 from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.errors import InterruptedRunError
 from detaux.multitask.answers import count_answers, describe_task, thin_out
-from detaux.multitask.labels import ROTATION, build_control, load_labels, uses_ground_truth
+from detaux.multitask.labels import ROTATION, build_control, load_labels
 from detaux.multitask.network import MultiTaskNetwork, TrainingData, Trial, evaluate, train_trial
 from detaux.multitask.statistics import summarize
 from detaux.runtime.device import select_device
@@ -65,7 +66,7 @@ def read_rows(folder: Path, inputs_hash: str) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             rows.append(json.loads(line))
         except ValueError:
@@ -179,7 +180,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     the same command ends. All ranks call it together and share every batch; the first writes the files.
     """
     started = time.time()
-    labels_path = discover / "labels.parquet"
+    labels_path = discover / LABELS_NAME
     hashes = _hash(shards, labels_path)
     device, manifest = select_device(config.run), read_manifest(shards)
     trials = list_trials(config.multitask, list_seeds(config))

@@ -12,8 +12,9 @@ from detaux.config.schema import ReportConfig
 from detaux.errors import UserError
 from detaux.report.choice import build_choice, build_factors, describe_choice
 from detaux.report.collect import Run, load_runs
-from detaux.report.figures import CHARTS, draw_charts, write_charts
-from detaux.report.images import build_clusters, build_traversal, write_pictures
+from detaux.report.figures import draw_charts, list_charts
+from detaux.report.files import LIST_MARK, write_files
+from detaux.report.images import build_clusters, build_traversal, list_pictures
 from detaux.report.sentences import (
     advise,
     describe_effect,
@@ -27,7 +28,7 @@ from detaux.report.sentences import (
     describe_unmeasured,
 )
 from detaux.report.sweep import build_sweep, is_sweep
-from detaux.report.table import Table, write_table
+from detaux.report.table import Table, list_table
 from detaux.report.tables import (
     build_accuracy,
     build_candidates,
@@ -39,9 +40,7 @@ from detaux.report.tables import (
     mark_bound,
 )
 from detaux.report.tiles import build_tiles
-from detaux.runtime.files import atomic_path
 
-REPORT_NAME = "report.html"
 TABLES: dict[str, Callable[[Run], Table | None]] = {
     "choice": build_choice,
     "candidates": build_candidates,
@@ -77,25 +76,15 @@ def _collect_versions(run: Run) -> dict[str, str]:
     }
 
 
-def _remove_older(folder: Path, key: str) -> None:
-    """Take away the tables and figures of an earlier report of the run, of which this one may have fewer."""
-    tables = [folder / "tables" / f"{key}{name}.{suffix}" for name in TABLES for suffix in ("md", "csv")]
-    figures = [folder / "figures" / f"{key}{name}.png" for name in (*CHARTS, "traversal")]
-    for path in (*tables, *figures, *(folder / "figures").glob(f"{key}cluster-*.png")):
-        path.unlink(missing_ok=True)
-
-
-def _build_section(run: Run, folder: Path, config: ReportConfig) -> dict[str, Any]:
-    """Everything the template shows of one run; tables and figures are written on the way."""
+def _build_section(run: Run, config: ReportConfig) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Everything the template shows of one run, and its tables and figures as files."""
     charts, cards = draw_charts(run), build_clusters(run, config.examples)
     built = {name: build(run) for name, build in TABLES.items()}
     tables = {name: mark_bound(run, table) for name, table in built.items() if table is not None}
-    _remove_older(folder, run.key)
+    files = list_charts(charts, run.key) | list_pictures(run, cards)
     for table in tables.values():
-        write_table(table, folder, run.key)
-    write_charts(charts, folder, run.key)
-    write_pictures(run, cards, folder)
-    return {
+        files |= list_table(table, run.key)
+    section = {
         "run": run,
         "tiles": build_tiles(run),
         "found": describe_found(run),
@@ -113,26 +102,28 @@ def _build_section(run: Run, folder: Path, config: ReportConfig) -> dict[str, An
         "configs": _dump_configs(run),
         "versions": _collect_versions(run),
     }
+    return section, files
 
 
 def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
     """Write FOLDER/report.html with tables/ and figures/ beside it, and return the page's path.
 
     One run gives its page; several give a comparison first; the folder of a sweep gives its trials. Raises UserError where a run
-    folder has no discovery, and where a sweep stands among others.
+    folder has no discovery, where a sweep stands among others, and where `folder` holds files that no report made.
     """
     sweeps = [run for run in runs if is_sweep(run)]
     if sweeps and len(runs) > 1:
         raise UserError(f"{sweeps[0]} is the folder of a sweep, which has a page of its own; give it alone.")
     sweep = build_sweep(sweeps[0]) if sweeps else None
-    if sweep is not None:
-        write_table(sweep["table"], folder, "")
-        write_charts(sweep["charts"], folder, "")
+    files = list_table(sweep["table"], "") | list_charts(sweep["charts"], "") if sweep else {}
     loaded = [] if sweep else load_runs(runs)
-    sections = [_build_section(run, folder, config) for run in loaded]
+    sections = []
+    for section, beside in (_build_section(run, config) for run in loaded):
+        sections.append(section)
+        files |= beside
     comparison = build_comparison(loaded) if len(loaded) > 1 else None
     if comparison is not None:
-        write_table(comparison, folder, "")
+        files |= list_table(comparison, "")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("detaux.report", "."),
         autoescape=True,
@@ -142,9 +133,12 @@ def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
     )
     style = jinja2.PackageLoader("detaux.report", ".").get_source(environment, "style.css")[0]
     page = environment.get_template("page.html").render(
-        title=config.title, sections=sections, comparison=comparison, sweep=sweep, style=style
+        title=config.title,
+        sections=sections,
+        comparison=comparison,
+        sweep=sweep,
+        style=style,
+        list_mark=LIST_MARK,
+        files=sorted(files),
     )
-    path = folder / REPORT_NAME
-    with atomic_path(path) as partial:
-        partial.write_text(page, encoding="utf-8")
-    return path
+    return write_files(folder, page, files)

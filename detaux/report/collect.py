@@ -1,18 +1,20 @@
 """Read a run folder's files into one record; nothing is computed here and nothing is written."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet
 
 from detaux.config import STAGE_SECTIONS
 from detaux.config.location import find_folder
+from detaux.data.labels_file import LABELS_NAME, read_labels
 from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
 from detaux.errors import UserError
-from detaux.runtime.files import hash_file, read_json
+from detaux.runtime.files import hash_file
+from detaux.runtime.readers import read_json_file, read_npz
 from detaux.runtime.record import RECORD_NAME, is_edited, read_stage_config
 from detaux.runtime.tracker import read_metrics
 
@@ -115,12 +117,14 @@ def name_candidate(candidate: Candidate) -> str:
 
 
 def _read_json(path: Path, missing: Any) -> Any:
+    """The mapping that a stage left in a file. Raises UserError when it is damaged."""
     if not path.is_file():
         return missing
-    try:
-        return read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}.") from None
+    way_on = f"run the stage {path.parent.name} again"
+    found = read_json_file(path, way_on)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a {type(found).__name__} and no mapping; {way_on}.")
+    return found
 
 
 def _is_stale(folder: Path, stage: str, records: dict[str, dict[str, Any]]) -> bool:
@@ -148,19 +152,8 @@ def _read_manifest(
     return read_manifest(shards) if (shards / MANIFEST_NAME).is_file() else None
 
 
-def _read_gallery(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        return {}
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
 def _count_labels(path: Path) -> dict[int, int]:
-    if not path.is_file():
-        return {}
-    column = pyarrow.parquet.read_table(path, columns=["aux_0"])["aux_0"].to_numpy()
-    labels, counts = np.unique(column, return_counts=True)
-    return {int(label): int(count) for label, count in zip(labels, counts, strict=True)}
+    return dict(sorted(Counter(read_labels(path).values()).items())) if path.is_file() else {}
 
 
 def load_run(folder: Path, name: str, key: str = "") -> Run:
@@ -169,6 +162,9 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
     discovery = _read_json(discovery_path, None)
     if discovery is None:
         raise UserError(f"{discovery_path} does not exist: a report needs a run folder whose discover stage has ended.")
+    if lacking := {"chosen", "rule", "candidates"} - discovery.keys():
+        raise UserError(f"{discovery_path} lacks {min(lacking)}; run `detaux discover` again.")
+    gallery = discovery_path.with_name("gallery.npz")
     stages = {stage: folder / stage for stage in STAGES}
     records = {stage: _read_json(path / RECORD_NAME, {}) for stage, path in stages.items()}
     records = {stage: record for stage, record in records.items() if record}
@@ -193,11 +189,11 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
         metrics=read_metrics(disentangle),
         factor_scores=_read_json(disentangle / "scores.json", {}),
         discovery=discovery,
-        gallery=_read_gallery(stages["discover"] / "gallery.npz"),
-        label_counts=_count_labels(stages["discover"] / "labels.parquet"),
+        gallery=read_npz(gallery, "run `detaux discover` again") if gallery.is_file() else {},
+        label_counts=_count_labels(stages["discover"] / LABELS_NAME),
         multitask=multitask,
         stale=stale,
-        has_edited_labels="discover" in records and is_edited(stages["discover"], "labels.parquet"),
+        has_edited_labels="discover" in records and is_edited(stages["discover"], LABELS_NAME),
         configs=configs,
         records=records,
     )

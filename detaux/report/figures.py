@@ -9,7 +9,6 @@ import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -22,7 +21,6 @@ from detaux.report.collect import Run, name_candidate
 from detaux.report.effect import Summary, find_split, is_choice, is_control, is_stl, select_rows
 from detaux.report.images import is_noise
 from detaux.report.sentences import name_method
-from detaux.runtime.files import atomic_path
 
 INK, FAINT, LINE, PAPER = "#111418", "#7c828a", "#d6dae1", "#fffffe"
 SERIES = ("#1f5fa8", "#b35400", "#2a7d3f", "#7b4ba3", "#b3261e", "#00767a", "#8a6a00", "#5a6472")
@@ -339,8 +337,6 @@ def draw_charts(run: Run) -> dict[str, Drawing]:
     return drawings
 
 
-def write_charts(drawings: dict[str, Drawing], folder: Path, key: str) -> None:
-    """Leave figures/NAME.png in the report's folder."""
-    for name, drawing in drawings.items():
-        with atomic_path(folder / "figures" / f"{key}{name}.png") as partial:
-            partial.write_bytes(drawing.png)
+def list_charts(drawings: dict[str, Drawing], key: str) -> dict[str, bytes]:
+    """The charts as files of the report: figures/NAME.png."""
+    return {f"figures/{key}{name}.png": drawing.png for name, drawing in drawings.items()}

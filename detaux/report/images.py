@@ -3,13 +3,11 @@
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from detaux.report.collect import Run
-from detaux.runtime.files import atomic_path
 
 GAP = 2  # pixels between two pictures
 BUDGET = 900_000  # raw bytes of all pictures of one kind, so that the page stays small
@@ -63,6 +61,7 @@ class ClusterCard:
     count: int | None  # training images
     share: float | None
     picture: Picture
+    names: list[str]  # of the images shown
 
 
 def build_clusters(run: Run, examples: int) -> list[ClusterCard]:
@@ -71,6 +70,7 @@ def build_clusters(run: Run, examples: int) -> list[ClusterCard]:
     if chosen is None or "examples" not in run.gallery:
         return []
     pictures, labels = run.gallery["examples"], run.gallery["example_labels"]
+    names = run.gallery.get("example_names", np.empty(0, str))  # which an earlier release left out
     total = sum(run.label_counts.values())
     side = fit_side(len(np.unique(labels)) * examples, pictures.shape[1])
     cards = []
@@ -80,7 +80,9 @@ def build_clusters(run: Run, examples: int) -> list[ClusterCard]:
         count = run.label_counts.get(label)
         alt = f"{title}: {len(members)} example image{'' if len(members) == 1 else 's'}"
         picture = compose(members, min(4, len(members)), side, alt)
-        cards.append(ClusterCard(title, count, count / total if count is not None and total else None, picture))
+        share = count / total if count is not None and total else None
+        shown = names[labels == label][:examples].tolist() if len(names) else []
+        cards.append(ClusterCard(title, count, share, picture, shown))
     return sorted(cards, key=lambda card: card.title == "No cluster (noise)")
 
 
@@ -126,17 +128,11 @@ def build_traversal(run: Run) -> list[TraversalRow]:
     return rows
 
 
-def write_pictures(run: Run, cards: list[ClusterCard], folder: Path) -> None:
-    """Leave figures/cluster-N.png and figures/traversal.png, full size, for slides."""
-    figures = folder / "figures"
-    for number, card in enumerate(cards):
-        _write(figures / f"{run.key}cluster-{number}.png", card.picture.png)
+def list_pictures(run: Run, cards: list[ClusterCard]) -> dict[str, bytes]:
+    """The pictures as files of the report, full size, for slides: figures/cluster-N.png and figures/traversal.png."""
+    files = {f"figures/{run.key}cluster-{number}.png": card.picture.png for number, card in enumerate(cards)}
     if "traversal" in run.gallery:
         grid = run.gallery["traversal"]
         flat = grid.reshape(-1, *grid.shape[2:])
-        _write(figures / f"{run.key}traversal.png", compose(flat, grid.shape[1], grid.shape[2], "").png)
-
-
-def _write(path: Path, png: bytes) -> None:
-    with atomic_path(path) as partial:
-        partial.write_bytes(png)
+        files[f"figures/{run.key}traversal.png"] = compose(flat, grid.shape[1], grid.shape[2], "").png
+    return files

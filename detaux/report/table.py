@@ -4,10 +4,9 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from detaux.runtime.files import atomic_path
+from detaux.runtime.text import show_text
 
 Row = dict[str, Any]
 NONE = "\N{EN DASH}"
@@ -51,15 +50,23 @@ class Table:
         stream = io.StringIO()
         writer = csv.DictWriter(stream, self.fields, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.rows)
+        writer.writerows({name: _disarm(value) for name, value in row.items()} for row in self.rows)
         return stream.getvalue()
 
 
-def write_table(table: Table, folder: Path, key: str) -> None:
-    """Leave tables/NAME.md and tables/NAME.csv in the report's folder."""
-    for suffix, text in (("md", table.to_markdown()), ("csv", table.to_csv())):
-        with atomic_path(folder / "tables" / f"{key}{table.name}.{suffix}") as partial:
-            partial.write_text(text, encoding="utf-8")
+def list_table(table: Table, key: str) -> dict[str, bytes]:
+    """The table as files of the report: tables/NAME.md and tables/NAME.csv."""
+    texts = {"md": table.to_markdown(), "csv": table.to_csv()}
+    return {f"tables/{key}{table.name}.{suffix}": text.encode() for suffix, text in texts.items()}
+
+
+def _disarm(value: Any) -> Any:
+    """Text that ends no line and is no formula for a spreadsheet: one that begins like it, as a class called `=cmd`, gets a quote
+    before it."""
+    if not isinstance(value, str):
+        return value
+    text = show_text(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _escape_markdown(text: str) -> str:

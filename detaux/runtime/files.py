@@ -5,8 +5,10 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -71,7 +73,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file or folder to; it becomes `path` only when the block succeeds.
 
     A kill leaves the old one whole, the new one whole or, between two renames of folders, none; hidden left-overs are
-    removed by the next use. A block that fails on a full disk raises OSError with ENOSPC, whatever its library raised.
+    removed by the next use. A block that fails on a full disk, or at a limit on the size of files, raises OSError with that
+    reason, whatever its library raised.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
@@ -79,16 +82,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
     _remove(old)
     try:
         yield partial
-    except OSError:
-        raise
     except Exception as error:
-        if shutil.disk_usage(path.parent).free < FULL_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if isinstance(error, OSError) and error.errno:
+            raise
+        if reason := _find_reason(error, partial):
+            raise OSError(reason, os.strerror(reason), str(path)) from error
         raise
     if partial.is_dir() and path.exists():
         os.replace(path, old)  # a folder cannot be renamed over another
     os.replace(partial, path)
     _remove(old)
+
+
+def _find_reason(error: Exception, partial: Path) -> int | None:
+    """The errno of a write that failed, which libraries put into words of their own or leave out."""
+    if found := re.search(r"(?:os error |\[Errno )(\d+)", str(error)):
+        return int(found[1])
+    if shutil.disk_usage(partial.parent).free < FULL_BYTES:
+        return errno.ENOSPC
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    files = [file for file in (partial, *partial.rglob("*")) if file.is_file()] if partial.exists() else []
+    is_at_limit = limit != resource.RLIM_INFINITY and any(file.stat().st_size >= limit for file in files)
+    return errno.EFBIG if is_at_limit else None
 
 
 def _remove(path: Path) -> None:
@@ -115,14 +130,17 @@ def hash_file(path: Path) -> str:
 
 
 def hash_path(path: Path) -> str:
-    """hash_file of a file; of a folder, a hash of the names, sizes and modification times of the files below it."""
+    """hash_file of a file; of a folder, hash_listing of the files below it."""
     if not path.is_dir():
         return hash_file(path)
+    return hash_listing([entry for entry in sorted(path.rglob("*")) if entry.is_file()], path)
+
+
+def hash_listing(paths: Iterable[Path], root: Path) -> str:
+    """A hash of the names below `root`, sizes and modification times of files, whose contents would take too long to read."""
     digest = hashlib.sha256()
-    for entry in sorted(path.rglob("*")):
-        if entry.is_file():
-            status = entry.stat()
-            digest.update(
-                f"{entry.relative_to(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape")
-            )
+    for path in paths:
+        status = path.stat()
+        line = f"{os.path.relpath(path, root)}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()

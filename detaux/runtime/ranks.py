@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from detaux.errors import DetauxError, UserError, rebuild_error
+from detaux.errors import DetauxError, UnforeseenError, UserError, rebuild_error
 
 STORE_TIMEOUT = timedelta(seconds=20)
 POLL_SECONDS = 0.2
@@ -241,8 +241,8 @@ def run_each(function: Callable[[], T]) -> T:
 
 
 def _describe(error: BaseException, place: str) -> tuple[str, str, int]:
-    """What rebuild_error takes; of an error that is a bug, only where it happened."""
-    told = error if isinstance(error, DetauxError) else DetauxError(f"{place} failed.")
+    """What rebuild_error takes; of an error that nobody foresaw, only where it happened."""
+    told = error if isinstance(error, DetauxError) else UnforeseenError(f"{place} failed.")
     return type(told).__name__, str(told), told.exit_code
 
 

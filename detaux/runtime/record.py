@@ -1,39 +1,39 @@
 """The run record: what a stage read, with which code and machine, and what it left; written last, so it means done."""
 
-import dataclasses
 import hashlib
+import itertools
 import json
+import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
+from detaux.config import Config, dump_config, load_config, reads
+from detaux.config.frozen import read_config_tree
+from detaux.config.load import get_value, iterate_fields
+from detaux.errors import UserError
+from detaux.runtime.files import hash_file, hash_listing, hash_path, read_json, write_json
 
-from detaux.config import NEUTRAL_KEYS, READ_BY, STAGE_SECTIONS, Config, dump_config
-from detaux.runtime.files import hash_file, hash_path, read_json, write_json
-
-RECORD_NAME = "record.json"
+RECORD_NAME, CONFIG_NAME = "record.json", "config.yaml"
 VERSIONED = ("detaux", "torch", "torchvision", "webdataset", "omegaconf", "numpy", "scikit-learn", "hdbscan")
 
 
-def hash_inputs(inputs: dict[str, Path]) -> dict[str, str]:
-    """Name -> hash_path of a stage's inputs."""
-    return {name: hash_path(path) for name, path in sorted(inputs.items())}
+def hash_inputs(inputs: Mapping[str, Path | list[Path]]) -> dict[str, str]:
+    """Name -> hash_path of a stage's inputs, or hash_listing of an input that is many files."""
+    return {
+        name: hash_listing(path, Path(os.path.commonpath(path))) if isinstance(path, list) else hash_path(path)
+        for name, path in sorted(inputs.items())
+    }
 
 
 def compute_inputs_hash(stage: str, config: Config, hashes: dict[str, str]) -> str:
-    """Hash of everything a stage's numbers depend on: its config sections, less the keys it does not
-    read and the neutral ones, and the hash_inputs of its inputs."""
-    sections = dataclasses.asdict(config)
-    unread = (dotted for dotted, stages in READ_BY.items() if stage not in stages)
-    for dotted in (*NEUTRAL_KEYS, *unread):
-        section, name = dotted.split(".")
-        sections[section].pop(name)
-    tree = {name: sections[name] for name in STAGE_SECTIONS[stage]}
-    tree["inputs"] = hashes
+    """Hash of everything a stage's numbers depend on: the keys it reads, and the hash_inputs of its inputs."""
+    keys = {dotted: get_value(config, dotted) for dotted, _, _ in iterate_fields() if reads(stage, dotted)}
+    tree = {"keys": keys, "inputs": hashes}
     # not sorted: the order of a mapping of classes is the order of the labels
     return hashlib.sha256(json.dumps(tree, default=str).encode()).hexdigest()
 
@@ -43,27 +43,40 @@ def is_done(folder: Path, inputs_hash: str, editable: str | None = None) -> bool
 
     The file `editable` may have been changed since; it must be there.
     """
-    path = folder / RECORD_NAME
-    if not path.is_file():
-        return False
-    try:
-        record = read_json(path)
-        outputs = record["outputs"].items()
-    except (ValueError, KeyError, TypeError):  # edited by hand, or of another release: the stage runs again
-        return False
-    return record.get("inputs_hash") == inputs_hash and all(
+    outputs = read_record(folder).get("outputs", {})
+    return read_record(folder).get("inputs_hash") == inputs_hash and all(
         (folder / name).is_file() and (name == editable or hash_file(folder / name) == digest)
-        for name, digest in outputs
+        for name, digest in outputs.items()
     )
 
 
 def is_edited(folder: Path, name: str) -> bool:
     """Whether a file of a finished stage is no longer what the stage wrote."""
-    path, record = folder / name, folder / RECORD_NAME
-    if not (path.is_file() and record.is_file()):
-        return False
-    digest = read_json(record).get("outputs", {}).get(name)
-    return digest is not None and hash_file(path) != digest
+    path, digest = folder / name, read_record(folder).get("outputs", {}).get(name)
+    return digest is not None and path.is_file() and hash_file(path) != digest
+
+
+def keep_edited(folder: Path, name: str) -> Path | None:
+    """Move a file to NAME-edited-1, or the next free number, before its stage makes it anew; the new path, None where the file is
+    what the stage wrote."""
+    path = folder / name
+    if not path.is_file() or read_record(folder).get("outputs", {}).get(name) == hash_file(path):
+        return None
+    free = (path.with_stem(f"{path.stem}-edited-{number}") for number in itertools.count(1))
+    kept = next(place for place in free if not place.exists())
+    path.rename(kept)
+    return kept
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a stage; {} when there is none, or one that a person or another release made: the stage runs again."""
+    path = folder / RECORD_NAME
+    try:
+        record = read_json(path) if path.is_file() else {}
+    except (ValueError, RecursionError):
+        return {}
+    is_sound = isinstance(record, dict) and isinstance(record.get("outputs", {}), dict)
+    return record if is_sound else {}
 
 
 def write_record(
@@ -81,14 +94,14 @@ def write_record(
     the stage; `outputs` are file names relative to `folder`; `started` is time.time() at the stage's begin; `facts` go in
     as they are.
     """
-    dump_config(config, folder / "config.yaml")
+    dump_config(config, folder / CONFIG_NAME)
     write_json(
         folder / RECORD_NAME,
         {
             "stage": stage,
             "inputs_hash": compute_inputs_hash(stage, config, hashes),
             "inputs": hashes,
-            "outputs": {name: hash_file(folder / name) for name in outputs},
+            "outputs": {name: hash_file(folder / name) for name in [*outputs, CONFIG_NAME]},
             "seconds": round(time.time() - started, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "commit": read_commit(Path(__file__).resolve().parents[2]),
@@ -128,5 +141,20 @@ def _ask_git(folder: Path, *arguments: str) -> str:
 
 
 def read_stage_config(folder: Path) -> dict[str, Any]:
-    """The frozen config beside a stage's artefacts, as plain dicts."""
-    return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    """The frozen config beside a stage's artefacts, as plain dicts, those of another release too.
+
+    Raises UserError when the file is not what the stage wrote: one that is cut short may still be YAML, of other keys.
+    """
+    _check_config(folder)
+    return read_config_tree(folder / CONFIG_NAME)
+
+
+def load_stage_config(folder: Path) -> Config:
+    """The frozen config beside a stage's artefacts. Raises UserError as read_stage_config does."""
+    _check_config(folder)
+    return load_config(folder / CONFIG_NAME)
+
+
+def _check_config(folder: Path) -> None:
+    if is_edited(folder, CONFIG_NAME):
+        raise UserError(f"{folder / CONFIG_NAME} is not what the stage {folder.name} wrote; run that stage again.")

@@ -7,13 +7,12 @@ from typing import Any
 
 import pyarrow
 import pyarrow.parquet
-import yaml
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
 from detaux.config import Config
-from detaux.config.load import config_to_dict
+from detaux.config.frozen import format_config
 from detaux.config.sweep import SweepConfig
 from detaux.errors import DetauxError, NothingFoundError, UserError
 from detaux.report.sweep import OBJECTIVE, SUMMARY_NAME, TRIALS_NAME, describe_best, describe_cost
@@ -164,7 +163,7 @@ def _format_best(sweep: Sweep, best: Trial, is_upper_bound: bool) -> str:
     header = (
         f"# The best of a sweep, trial {best.name}, {sweep.config.sweep.objective} {best.worth.objective:.4f}{mark}.\n"
     )
-    return header + yaml.safe_dump(config_to_dict(config), sort_keys=False, allow_unicode=True)
+    return header + format_config(config)
 
 
 def make_best_config(sweep: Sweep, best: Trial) -> Config:

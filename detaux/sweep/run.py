@@ -1,7 +1,6 @@
 """The driver: shards once, then trials by Ray Tune, then the tables; the same command goes on after a kill."""
 
 import logging
-import math
 import os
 import shlex
 import shutil
@@ -13,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from detaux.config import NEUTRAL_KEYS, STAGE_SECTIONS, Config, dump_config, load_config
+from detaux.config import STAGES, Config, dump_config, load_config, reads
 from detaux.config.load import get_value, iterate_fields
 from detaux.config.location import find_folder
 from detaux.config.schema import MultitaskConfig
 from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.disentangle.batches import check_batches
 from detaux.errors import InterruptedRunError, UserError
-from detaux.pipeline import Job, make_shards
+from detaux.pipeline import Job, keep_edit, make_shards
 from detaux.report.build import build_report
 from detaux.runtime.files import lock_folder, read_json, write_json
 from detaux.runtime.progress import say
@@ -37,6 +36,7 @@ from detaux.sweep.objective import (
     uses_ground_truth,
 )
 from detaux.sweep.ranks import WAITING, free_ranks, run_on_ranks
+from detaux.sweep.ray_start import start_ray
 from detaux.sweep.results import BEST_NAME, OUTPUTS, collect_trials, print_results, write_results
 from detaux.sweep.space import Dimension
 from detaux.sweep.trial import Sweep, run_trial
@@ -48,7 +48,6 @@ BATCH_KEYS = (
     "pairs.reuse",
 )
 CONFIG_NAME, INPUTS_NAME, TUNE_NAME = "config.yaml", "inputs.json", "tune"
-SPARE_CPUS = 16  # logical, of a Ray that starts here: a trial that ASHA stopped may keep its share
 FEWEST_BY_CHANCE, MOST_BY_CHANCE = 3, 10  # trials that TPE draws by chance before it models
 # read when Ray is imported: no notebook tables, no copies of what trial.json holds, no working folder of its own
 SETTINGS = {
@@ -77,14 +76,16 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
         _check_folder(config, root)
         shards = _make_shards(job)
         hashes = hash_inputs({"manifest": Path(shards) / MANIFEST_NAME})
-        if is_done(root, compute_inputs_hash("sweep", _strip_config(config), hashes)):
+        if is_done(root, compute_inputs_hash("sweep", _strip_config(config), hashes), BEST_NAME):
             say(f"sweep: unchanged, {root} is kept.")
         else:
             _check_inputs(root / INPUTS_NAME, shards, hashes)
             started = time.time()
             dump_config(config, root / CONFIG_NAME)
             sweep = Sweep(config, root, shards, Path.cwd())
-            write_results(sweep, space, collect_trials(root, _tune(sweep, space)))
+            trials = collect_trials(root, _tune(sweep, space))
+            keep_edit(root, BEST_NAME)
+            write_results(sweep, space, trials)
             say(f"sweep: wrote {build_report([root], root / 'report', config.report)}")
             write_record(root, "sweep", _strip_config(config), hashes, list(OUTPUTS), started)
         print_results(root, shlex.quote(str(job.root / BEST_NAME)))
@@ -154,16 +155,14 @@ def _check_folder(config: Config, root: Path) -> None:
     """Refuse a folder that holds anything but this sweep."""
     path = root / CONFIG_NAME
     if not path.is_file():
-        foreign = [name for name in ("disentangle", "discover", "multitask") if (root / name).exists()]
+        foreign = [name for name in (*STAGES[1:], "trials", "warmups", TUNE_NAME, *OUTPUTS) if (root / name).exists()]
         if foreign:
-            raise UserError(
-                f"run.dir={root} holds {foreign[0]} of a run and is no folder of a sweep; set another run.dir."
-            )
+            raise UserError(f"run.dir={root} holds {foreign[0]} and is no folder of a sweep; set another run.dir.")
         return
     had, config = _strip_config(load_config(path)), _strip_config(config)
     for dotted, _, _ in iterate_fields():
         old, new = get_value(had, dotted), get_value(config, dotted)
-        if old != new and dotted not in NEUTRAL_KEYS and dotted.split(".")[0] in STAGE_SECTIONS["sweep"]:
+        if old != new and reads("sweep", dotted):
             raise UserError(
                 f"run.dir={root} holds a sweep with {dotted}={old}, and the config says {new}; set another run.dir."
             )
@@ -209,7 +208,7 @@ def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
     trainable = tune.with_resources(_make_trainable(sweep), share)
     state = sweep.root / TUNE_NAME
     try:
-        _start_ray(settings)
+        start_ray(settings)
         if any(state.glob("experiment_state-*.json")):
             say("sweep: goes on with the trials that are not finished")
             tuner = tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
@@ -233,35 +232,6 @@ def _is_over(one: Any) -> bool:
     return one.error is not None or bool((one.metrics or {}).get("done"))
 
 
-def _start_ray(settings: Any) -> None:
-    """Join the Ray that RAY_ADDRESS names, or start one here with more logical CPUs than the trials can hold.
-
-    Raises UserError where there is none, or where too few GPUs are here.
-    """
-    import ray
-
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if address := os.environ.get("RAY_ADDRESS"):
-        try:
-            ray.init(**quiet)
-        except ConnectionError as error:
-            lines = str(error).strip().splitlines()
-            raise UserError(
-                f"RAY_ADDRESS={address} cannot be joined ({lines[-1] if lines else 'no answer'}); set the address of a Ray that "
-                "runs, or unset it."
-            ) from None
-        return
-    attempts = settings.trials * (1 + settings.retries)
-    cpus = math.ceil(attempts * settings.ranks * max(1.0, settings.cpus)) + SPARE_CPUS
-    ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)  # not one that happens to run on this machine
-    gpus, wanted = ray.cluster_resources().get("GPU", 0), settings.ranks * settings.gpus
-    if gpus < wanted:  # the trials would wait for ever; a cluster may grow
-        raise UserError(
-            f"sweep.gpus={settings.gpus:g} x sweep.ranks={settings.ranks} is more than the {gpus:g} GPUs that Ray finds here; "
-            "lower one, or set RAY_ADDRESS."
-        )
-
-
 def _make_trainable(sweep: Sweep) -> Callable[[dict[str, Any]], None]:
     def trial(config: dict[str, Any]) -> None:  # Tune asks for this name
         from ray import tune
@@ -282,7 +252,7 @@ def _build_tuner(sweep: Sweep, space: Sequence[Dimension], trainable: Any) -> An
 
     import optuna
     from ray import tune
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+    from ray.tune.schedulers import FIFOScheduler
     from ray.tune.search.optuna import OptunaSearch
 
     from detaux.sweep.space import suggest_values
@@ -295,15 +265,9 @@ def _build_tuner(sweep: Sweep, space: Sequence[Dimension], trainable: Any) -> An
         sampler = optuna.samplers.RandomSampler(seed=seed)
     scheduler: Any = FIFOScheduler()
     if sweep.list_rungs():
-        scheduler = ASHAScheduler(
-            time_attr="step",
-            metric="rung",
-            mode="max",
-            grace_period=settings.first_rung,
-            max_t=sweep.config.disentangle.main.steps,
-            reduction_factor=settings.reduction,
-            stop_last_trials=False,
-        )
+        from detaux.sweep.asha import RecallingASHA
+
+        scheduler = RecallingASHA(sweep)
     names = ["objective", *list_objectives(settings)[1:]]
     return tune.Tuner(
         trainable,

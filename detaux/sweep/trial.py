@@ -73,7 +73,8 @@ class Account:
     """What is known of a trial, kept in its folder by the first rank; what the others hold is not read.
 
     `status` is running, finished, diverged or failed; `worth` is that after `step` steps of the main phase, None before any was
-    judged, and `rungs` hold that of each rung; `is_warm` says that another trial has trained its warm-up.
+    judged, and `rungs` hold that of each rung, `passed` is the last after which it went on; `is_warm` says that another trial
+    has trained its warm-up.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class Account:
     rungs: dict[int, Worth] = field(default_factory=dict)
     worth: Worth | None = None
     step: int = 0
+    passed: int = 0
     seconds: float = 0.0
     attempts: int = 0
     is_warm: bool = False
@@ -232,4 +234,6 @@ class Observer:
         if step not in self.account.rungs:
             self.judge = self.judge or Judge(self.job.config, self.job.shards)
             self.note(step, self.judge.judge(model))
-        self.report(step, self.account.rungs[step])
+        self.report(step, self.account.rungs[step])  # does not come back in a trial that the scheduler stops
+        self.account.passed = max(self.account.passed, step)
+        self.account.save()

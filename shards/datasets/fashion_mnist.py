@@ -1,6 +1,7 @@
 """Fashion-MNIST: 60,000 + 10,000 grey product photographs of 28 x 28 pixels in IDX files (Xiao et al., 2017)."""
 
 import gzip
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -8,18 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
+from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
 from detaux.errors import UserError
+from detaux.runtime.readers import describe_damage
 from shards.records import Records, Source, resize, to_rgb
 
 DEFAULT_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts them
 CLASSES = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 BLOCK = 4096
+MOST_BYTES = 2**30  # of a file; those of the data set have 47 million
 
 
 def open_fashion_mnist(config: DataConfig) -> Source:
     """Both published splits, the training split first."""
-    folder = Path(config.path).expanduser() if config.path else DEFAULT_FOLDER
+    folder = expand_path(config.path, "data.path") if config.path else DEFAULT_FOLDER
     parts = [
         (read_idx(folder, f"{name}-images-idx3-ubyte", 3), read_idx(folder, f"{name}-labels-idx1-ubyte", 1))
         for name in ("train", "t10k")
@@ -31,7 +35,7 @@ def open_fashion_mnist(config: DataConfig) -> Source:
             )
     images = np.concatenate([images for images, _ in parts])
     labels = np.concatenate([labels for _, labels in parts]).astype(np.int64)
-    if labels.max() >= len(CLASSES):
+    if labels.max(initial=0) >= len(CLASSES):
         raise UserError(f"{folder}: label {labels.max()} found; Fashion-MNIST has labels 0 to {len(CLASSES) - 1}.")
 
     def read() -> Iterator[Records]:
@@ -57,11 +61,14 @@ def read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
         raise UserError(f"{folder / name}[.gz] does not exist; install dataset-fashion-mnist or set data.path.")
     path = found[0]
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        magic, *shape = struct.unpack(f">I{dimensions}I", data[: 4 + 4 * dimensions])
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            magic, *shape = struct.unpack(f">I{dimensions}I", stream.read(4 + 4 * dimensions))
+            promised = math.prod(shape)
+            # no more than the header promises, nor than such a data set may have: gzip makes a small file of a huge one
+            body = stream.read(min(promised, MOST_BYTES) + 1)
     except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise UserError(f"{path} is not a readable IDX file: {error}.") from None
-    body = data[4 + 4 * dimensions :]
-    if magic != 0x800 + dimensions or len(body) != int(np.prod(shape, dtype=object)):
-        raise UserError(f"{path}: header {magic:#x} {shape} does not fit its {len(body)} bytes of data.")
+        raise UserError(f"{describe_damage(path, 'IDX file', error)}.") from None
+    if magic != 0x800 + dimensions or len(body) != promised:
+        count = f"more than {promised}" if len(body) > promised else str(len(body))
+        raise UserError(f"{path}: header {magic:#x} {shape} does not fit its {count} bytes of data.")
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)

@@ -1,97 +1,142 @@
-"""Your own pictures: a folder of class folders, any format, mode and size that Pillow reads."""
+"""Your own pictures: a folder of class folders, any mode and size and nearly any format that Pillow reads."""
 
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
-from detaux.data.decode import flatten_picture
-from detaux.data.schema import MAX_IMAGE_PIXELS
 from detaux.errors import UserError
+from detaux.runtime.progress import say
+from detaux.runtime.text import show_name
+from shards.pictures import choose_scales, inspect_picture, list_suffixes, read_picture
 from shards.records import Records, Source, check_share
 
 BLOCK = 256
-UNLABELLED = "unlabelled"  # the sub-folder of pictures without a label
+UNLABELLED = ("unlabelled", "unlabeled")  # the sub-folder of pictures without a label
+SPLIT_FOLDERS = {  # names that sub-folders have when they are the parts of a split
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file, its class by the folder's own name (None: no label), and the split that its folder names (None: none does)."""
+
+    path: Path
+    folder: str | None
+    split: str | None
+
+
+@dataclass
+class Listing:
+    """Files that may be pictures; links that are not followed, each with the reason; and files that are no pictures by name."""
+
+    files: list[Path] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
 
 
 def open_folder(config: DataConfig) -> Source:
     """Pictures of `data.path`, one class per sub-folder; those in `unlabelled`, or in no sub-folder, have no label: -1.
 
-    Unreadable files, and links that are not followed, are quarantined by name. Raises UserError where there are no two
-    classes, or where the quarantined share passes data.max_bad_fraction.
+    With data.split=published the sub-folders are train, validation and test, and the classes lie in them. Unreadable files, and
+    links that are not followed, are quarantined by name. Raises UserError when there are no two classes, when sub-folders look
+    like a split and data.split does not say so, and when the quarantined share passes data.max_bad_fraction.
     """
     if not config.path:
         raise UserError("data.source=folder needs data.path, a folder with one sub-folder of pictures per class.")
-    root = Path(config.path).expanduser()
+    root = expand_path(config.path, "data.path")
     if not root.is_dir():
         raise UserError(f"data.path={root} is not a folder.")
-    files, quarantined = _list_files(root)
-    names = [show_name(path.relative_to(root).parts[0]) if path.parent != root else UNLABELLED for path in files]
-    classes = sorted(set(names) - {UNLABELLED})
-    if len(classes) < 2:
+    listing = _list_files(root)
+    pictures = _place_pictures(root, listing.files, config)
+    quarantined = listing.refused
+    folders = sorted({one.folder for one in pictures if one.folder is not None}, key=os.fsencode)
+    if len(folders) < 2:
         first = "; {file} is {reason}".format(**quarantined[0]) if quarantined else ""
         raise UserError(
-            f"data.path={root}: {len(classes)} of its sub-folders hold files; at least two, one per class, are needed{first}."
+            f"data.path={root}: {len(folders)} of its sub-folders hold files; at least two, one per class, are needed{first}."
         )
-    label_of = {name: label for label, name in enumerate(classes)}
+    classes = _name_classes(folders)
+    label_of = {folder: label for label, folder in enumerate(folders)}
 
-    good = []
-    for path, name in zip(files, names, strict=True):
-        reason = check_picture(path)
-        if reason:
-            quarantined.append({"file": show_name(path.relative_to(root)), "reason": reason})
-        else:
-            good.append((path, label_of.get(name, -1)))
+    inspections = [inspect_picture(one.path) for one in pictures]
+    for one, found in zip(pictures, inspections, strict=True):
+        if found.fault is not None:
+            quarantined.append({"file": show_name(one.path.relative_to(root)), "reason": show_name(found.fault)})
+    good = [one for one, found in zip(pictures, inspections, strict=True) if found.fault is None]
     check_share(f"data.path={root}", quarantined, len(good) + len(quarantined), config.max_bad_fraction)
+    scales = choose_scales(inspections)
+    for mode, white in scales.items():
+        kind = {"F": "real", "I": "whole"}[mode]
+        say(f"shards: pictures of 32-bit {kind} numbers are read with 0 as black and {white:g} as white")
 
     def read() -> Iterator[Records]:
         for start in range(0, len(good), BLOCK):
-            yield Records(np.stack([read_picture(path, config.side) for path, _ in good[start : start + BLOCK]]))
+            yield Records(np.stack([_read(one.path, config.side, scales) for one in good[start : start + BLOCK]]))
 
+    has_splits = any(one.split is not None for one in good)
     return Source(
         name="folder",
         factors={"class": len(classes)},
         value_names={"class": classes},
         default_principal="class",
         count=len(good),
-        factor_values=np.array([[label] for _, label in good], dtype=np.int64),
-        published_split=None,
+        factor_values=np.array([[-1 if one.folder is None else label_of[one.folder]] for one in good], dtype=np.int64),
+        published_split=np.array([one.split or "train" for one in good]) if has_splits else None,
         read=read,
-        keys=[show_name(path.relative_to(root)) for path, _ in good],
+        keys=[show_name(one.path.relative_to(root)) for one in good],
         quarantined=quarantined,
+        passed_over=listing.passed_over,
     )
 
 
-def show_name(path: Path | str) -> str:
-    """A file name as text that can be written anywhere: bytes that are no UTF-8 are shown by a mark."""
-    return os.fsencode(path).decode("utf-8", "replace")
+def _read(path: Path, side: int, scales: dict[str, float]) -> np.ndarray:
+    """A picture that could be read before; raises UserError when it cannot any more."""
+    try:
+        return read_picture(path, side, full_scale=scales)
+    except Exception as error:  # Pillow's decoders raise nearly anything; a mode that had no scale is a KeyError
+        reason = "it is gone" if isinstance(error, FileNotFoundError) else f"it can no longer be read ({error})"
+        raise UserError(
+            f"{show_name(path)} was changed while the shards were built: {reason}; start the command again."
+        ) from None
 
 
-def _list_files(root: Path) -> tuple[list[Path], list[dict[str, str]]]:
-    """Regular files in the sub-folders of `root` and pictures, by their suffix, in itself; and the links that are not
-    followed, each with the reason. Hidden ones are passed over. Raises UserError for a folder that may not be read."""
-    files, refused = [], []
+def _list_files(root: Path) -> Listing:
+    """What lies in `root` and its sub-folders, hidden files and folders left out. Raises UserError for a folder that may not be
+    read."""
+    listing = Listing()
     for top in sorted(root.iterdir()):
-        if top.is_file() and top.suffix.lower() not in Image.registered_extensions():
-            continue
         is_followed = top.is_dir() and not _refuse_link(top, root)
         for path in [top, *sorted(top.rglob("*"))] if is_followed else [top]:
             if any(part.startswith(".") for part in path.relative_to(root).parts):
                 continue
-            reason = _refuse_link(path, root)
+            shown, reason = show_name(path.relative_to(root)), _refuse_link(path, root)
             if not reason and path.is_dir() and not os.access(path, os.R_OK | os.X_OK, effective_ids=True):
                 raise UserError(
-                    f"data.path={root}: no permission to read its folder {show_name(path.relative_to(root))}; allow it "
-                    "(chmod u+rx) or move it away."
+                    f"data.path={root}: no permission to read its folder {shown}; allow it (chmod u+rx) or move it away."
                 )
-            if reason:
-                refused.append({"file": show_name(path.relative_to(root)), "reason": reason})
-            elif path.is_file():
-                files.append(path)
-    return files, refused
+            is_named_so = path.suffix.lower() in list_suffixes()
+            if reason and (is_named_so or path.is_dir() or not path.suffix):
+                listing.refused.append({"file": shown, "reason": reason})
+            elif path.is_file() and (is_named_so or (path.parent != root and _is_picture(path))):
+                listing.files.append(path)
+            elif not path.is_dir():
+                listing.passed_over.append(shown)
+    return listing
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file whose name promises no picture is one all the same."""
+    return inspect_picture(path).fault is None
 
 
 def _refuse_link(path: Path, root: Path) -> str | None:
@@ -105,25 +150,50 @@ def _refuse_link(path: Path, root: Path) -> str | None:
     return "a link to a folder" if path.is_dir() and path.parent != root else None
 
 
-def check_picture(path: Path) -> str | None:
-    """Why a file cannot be used, None where it can; the whole picture is decoded."""
-    try:
-        read_picture(path, 8)
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        return show_name(" ".join(str(error).replace(str(path), path.name).split())) or type(error).__name__
-    return None
+def _place_pictures(root: Path, files: list[Path], config: DataConfig) -> list[Picture]:
+    """The class and the split of each file, by the folders it lies in."""
+    tops = {path.relative_to(root).parts[0] for path in files if path.parent != root}
+    parts = {top: SPLIT_FOLDERS.get(top.casefold()) for top in tops if top.casefold() not in UNLABELLED}
+    looks_split = len(parts) > 1 and None not in parts.values() and "train" in parts.values()
+    if looks_split and config.split != "published":
+        raise UserError(
+            f"data.path={root}: its sub-folders {', '.join(sorted(parts))} look like the parts of a split and not like classes; "
+            f"set data.split=published to take them as such, or data.path={root / _find_train(parts)} for one of them alone."
+        )
+    if not looks_split:
+        return [Picture(path, _find_class(path.relative_to(root).parts[:-1]), None) for path in files]
+    pictures = []
+    for path in files:
+        top, *inner = path.relative_to(root).parts[:-1] or UNLABELLED[:1]
+        split, folder = parts.get(top, "train"), _find_class(inner)
+        if folder is None and split != "train":
+            raise UserError(
+                f"data.path={root}: {show_name(path.relative_to(root))} lies in no class folder of {top}, which has its pictures "
+                "in one folder for each class; sort it in, or move it away."
+            )
+        pictures.append(Picture(path, folder, split))
+    return pictures
 
 
-def read_picture(path: Path, side: int) -> np.ndarray:
-    """First frame of a picture, uint8 RGB [side, side, 3].
+def _find_train(parts: dict[str, str | None]) -> str:
+    return next(top for top, split in parts.items() if split == "train")
 
-    It is turned as its EXIF data say, flattened as in flatten_picture, and its middle square is resized. Raises ValueError
-    where it has more than MAX_IMAGE_PIXELS, or is PostScript, which Pillow would run a program to read.
-    """
-    with Image.open(path) as image:
-        if image.format == "EPS":
-            raise ValueError("EPS is a program, not a picture")
-        if image.width * image.height > MAX_IMAGE_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels exceed {MAX_IMAGE_PIXELS}")
-        picture = flatten_picture(ImageOps.exif_transpose(image))
-        return np.asarray(ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC))
+
+def _find_class(folders: tuple[str, ...] | list[str]) -> str | None:
+    """The class of a file by the folders that it lies in, the outermost first; None where it has no label."""
+    return folders[0] if folders and folders[0].casefold() not in UNLABELLED else None
+
+
+def _name_classes(folders: list[str]) -> list[str]:
+    """A name for each class folder, unique and fit to be written anywhere; names that a person may take for one another are
+    said."""
+    shown = [show_name(folder) for folder in folders]
+    repeated = Counter(shown)
+    names = [name if repeated[name] == 1 else f"{name} ({number})" for number, name in enumerate(shown, start=1)]
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
+    for group in alike.values():
+        if len(group) > 1:
+            say(f"shards: the class folders {', '.join(map(repr, group))} look alike, and are classes of their own")
+    return names

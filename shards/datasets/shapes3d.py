@@ -14,8 +14,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
 from detaux.errors import UserError
+from detaux.runtime.readers import describe_damage
 from shards.records import Records, Source, resize
 
 FACTORS = {"floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15}
@@ -57,7 +59,9 @@ def open_shapes3d(config: DataConfig) -> Source:
         count=len(factors),
         factor_values=factors,
         published_split=None,
-        read=lambda: _read_file(Path(path).expanduser(), values, config.side) if path else _render(values, config.side),
+        read=lambda: (
+            _read_file(expand_path(path, "data.path"), values, config.side) if path else _render(values, config.side)
+        ),
     )
 
 
@@ -229,4 +233,4 @@ def _read_file(path: Path, values: list[np.ndarray], side: int) -> Iterator[Reco
                 block = images[start : start + int(np.prod(sizes[2:]))]
                 yield Records(resize(block[np.ravel_multi_index(rest.T, sizes[2:])], side))
     except (OSError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is not the published 3dshapes.h5: {error}.") from None
+        raise UserError(f"{describe_damage(path, 'published 3dshapes.h5', error)}.") from None

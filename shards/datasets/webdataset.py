@@ -1,48 +1,62 @@
 """Adopt existing WebDataset tars in the standard layout: an image and a .cls (or a .json with "label") per sample."""
 
 import glob
-import tarfile
+import io
+import math
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from braceexpand import braceexpand
 
+from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
-from detaux.data.decode import PIL_FORMATS, BadSampleError, decode_image, decode_integer, decode_json, iterate_groups
+from detaux.data.decode import PIL_FORMATS, BadSampleError, decode_integer, decode_json
 from detaux.errors import UserError
-from shards.records import Records, Source, check_share, resize
+from detaux.runtime.readers import describe_damage
+from detaux.runtime.text import show_name
+from shards.pictures import read_picture
+from shards.records import Records, Source, check_share
+from shards.tars import SUFFIXES, Group, TarError, read_groups
 
-Sample = tuple[str, np.ndarray | None, int | None, str | None]  # key, image, label, what makes it unusable
+MOST_NAMES = 10**6  # that the braces of a pattern may stand for
+UNLABELLED = -1  # the label of a sample without one, as our own sets write it
 
 
 def open_webdataset(config: DataConfig) -> Source:
     """Samples of the tars that `data.path` names: a tar, a folder of tars, a glob or a brace pattern.
 
-    A sample with neither .cls nor a label in its .json is an image without a label: -1.
+    A sample with neither .cls nor a label in its .json, or with the label -1, is an image without a label: -1.
     """
-    if not config.path:
-        raise UserError("data.source=webdataset needs data.path, a tar, a folder of tars, or a pattern of them.")
-    tars = _list_tars(config.path)
-    labels, keys, quarantined = [], [], []
-    for key, _, label, problem in _iterate(tars):
-        if problem:
-            quarantined.append({"file": key, "reason": problem})
+    tars = list_tars(config.path)
+    labels, keys, quarantined, is_usable = [], [], [], []
+    folder = os.path.commonpath([path.parent for path in tars])
+    for path, group in _iterate(tars):
+        key = show_name(f"{_strip_suffix(path.relative_to(folder))}/{group.key}")
+        try:
+            label = _read_label(group)
+            _read_image(group, 8)
+        except BadSampleError as error:
+            quarantined.append({"file": key, "reason": str(error)})
+            is_usable.append(False)
         else:
             keys.append(key)
             labels.append(label)
+            is_usable.append(True)
     check_share(f"data.path={config.path}", quarantined, len(keys) + len(quarantined), config.max_bad_fraction)
-    values = sorted({label for label in labels if label is not None})
+    values = sorted(set(labels) - {UNLABELLED})
     if len(values) < 2:
-        raise UserError(f"data.path={config.path} holds {len(values)} classes; at least two are needed.")
-    index_of: dict[int | None, int] = {None: -1, **{value: index for index, value in enumerate(values)}}
+        first = f"; {quarantined[0]['file']}: {quarantined[0]['reason']}" if quarantined else ""
+        raise UserError(f"data.path={config.path} holds {len(values)} classes; at least two are needed{first}.")
+    index_of = {UNLABELLED: -1, **{value: index for index, value in enumerate(values)}}
 
     def read() -> Iterator[Records]:
-        for _, image, _, problem in _iterate(tars):
-            if not problem:
-                assert image is not None
-                yield Records(resize(image[None], config.side))
+        # where a tar has changed meanwhile, the numbers of samples differ, which the builder refuses
+        for is_wanted, (_, group) in zip(is_usable, _iterate(tars), strict=False):
+            if is_wanted:
+                yield Records(_read_image(group, config.side)[None])
 
     return Source(
         name="webdataset",
@@ -58,51 +72,77 @@ def open_webdataset(config: DataConfig) -> Source:
     )
 
 
-def _list_tars(pattern: str) -> list[Path]:
-    root = Path(pattern).expanduser()
+def list_tars(pattern: str | None) -> list[Path]:
+    """The tars that `data.path` names, sorted; one that exists by that name is no pattern.
+
+    Raises UserError where there are none.
+    """
+    if not pattern:
+        raise UserError("data.source=webdataset needs data.path, a tar, a folder of tars, or a pattern of them.")
+    root = expand_path(pattern, "data.path")
+    if root.is_file():
+        return [root]
     if root.is_dir():
-        found = sorted(root.glob("*.tar"))
+        found = sorted(path for path in root.iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
     else:
-        found = sorted({Path(name) for part in braceexpand(str(root)) for name in glob.glob(part)})
+        ranges = re.findall(r"\{(-?\d+)\.\.(-?\d+)", pattern)
+        if math.prod(1 + abs(int(last) - int(first)) for first, last in ranges) > MOST_NAMES:
+            raise UserError(
+                f"data.path={pattern} stands for more than {MOST_NAMES} names; a glob such as *.tar is shorter."
+            )
+        try:
+            parts = list(braceexpand(str(root)))
+        except ValueError:  # unbalanced braces
+            raise UserError(f"data.path={pattern} does not exist, and its braces {{}} make no pattern.") from None
+        found = sorted({Path(name) for part in parts for name in glob.glob(part)})
     if not found:
-        raise UserError(f"data.path={pattern} names no tar file.")
+        raise UserError(f"data.path={pattern} names no tar file; it ends in {', '.join(SUFFIXES)}.")
     return found
 
 
-def _iterate(tars: list[Path]) -> Iterator[Sample]:
+def _iterate(tars: list[Path]) -> Iterator[tuple[Path, Group]]:
     """Every sample of every tar."""
     for path in tars:
         try:
-            _check_end(path)
-            with path.open("rb") as stream:
-                for group in iterate_groups(stream):
-                    yield _decode(path, group)
-        except Exception as error:  # tar libraries raise nearly anything; how many samples are lost is unknown
-            raise UserError(f"{path} is no tar, or is cut short: {' '.join(str(error).split())}.") from None
+            for group in read_groups(path):
+                yield path, group
+        except TarError as error:
+            raise UserError(f"{describe_damage(path, 'tar', error)}.") from None
+        except (OSError, EOFError, ValueError, ArithmeticError) as error:  # of decompression
+            raise UserError(f"{describe_damage(path, 'compressed tar', error)}.") from None
 
 
-def _check_end(path: Path) -> None:
-    """Raise ValueError where a plain tar does not end in two empty blocks: it is cut short, and reads as if it ended there."""
-    with path.open("rb") as stream:
-        if stream.read(2) == b"\x1f\x8b":  # gzip has an end and a checksum of its own
-            return
-        stream.seek(max(0, path.stat().st_size - 2 * tarfile.BLOCKSIZE))
-        if stream.read().strip(b"\0"):
-            raise ValueError("it lacks the two empty blocks at the end of a tar")
+def _strip_suffix(path: Path) -> str:
+    return str(path).removesuffix(next((one for one in SUFFIXES if path.name.endswith(one)), ""))
 
 
-def _decode(path: Path, group: dict[str, Any]) -> Sample:
-    key = f"{path.stem}/{group['__key__']}"
+def _read_image(group: Group, side: int) -> np.ndarray:
+    """The sample's picture, uint8 RGB [side, side, 3]; raises BadSampleError where it cannot be read."""
+    suffix = next((name for name in PIL_FORMATS if name in group.fields), None)
+    if group.fault is not None:
+        raise BadSampleError(group.fault)
+    if suffix is None:
+        dotted = next((name for name in group.others if name.endswith(tuple(f".{one}" for one in PIL_FORMATS))), None)
+        raise BadSampleError(
+            f"no {', '.join(PIL_FORMATS)} member"
+            if dotted is None
+            else f"no image member but {dotted!r}: WebDataset takes what follows the first dot of a name as the kind of a member"
+        )
     try:
-        suffix = next((name for name in PIL_FORMATS if name in group), None)
-        if suffix is None:
-            raise BadSampleError(f"{key}: no {', '.join(PIL_FORMATS)} member")
-        image = decode_image(group[suffix], suffix, f"{key}.{suffix}")
-        if "cls" in group:
-            return key, image, decode_integer(group["cls"], f"{key}.cls"), None
-        label = decode_json(group.get("json", b"{}"), f"{key}.json").get("label")
-        if not isinstance(label, int | None):
-            raise BadSampleError(f"{key}.json: the label is no integer")
-        return key, image, label, None
-    except BadSampleError as error:
-        return key, None, None, str(error)
+        return read_picture(io.BytesIO(group.fields[suffix]), side, [PIL_FORMATS[suffix]])
+    except Exception as error:  # decoders raise nearly anything on hostile bytes
+        raise BadSampleError(f"not a readable {suffix}: {error}") from None
+
+
+def _read_label(group: Group) -> int:
+    """The sample's label, -1 where it has none."""
+    if "cls" in group.fields:
+        label = decode_integer(group.fields["cls"], "its member cls")
+    else:
+        found = decode_json(group.fields.get("json", b"{}"), "its member json").get("label")
+        if found is not None and type(found) is not int:
+            raise BadSampleError("its member json: the label is no integer")
+        label = UNLABELLED if found is None else found
+    if label < UNLABELLED:
+        raise BadSampleError(f"the label is {label}; 0 and more are classes, -1 is no label")
+    return label

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detaux.config import Config, dump_config, load_config
-from detaux.config.load import check_together, config_to_dict, describe_allowed, format_help, get_value, iterate_fields
+from detaux.config.frozen import config_to_dict, read_config_tree
+from detaux.config.load import check_together, describe_allowed, format_help, get_value, iterate_fields
 from detaux.errors import UserError
 
 RANGED = [
@@ -121,7 +122,6 @@ def test_unknown_key_far_from_all_names_the_sections():
         "multitask.weights=[a]",
         "run.dir=",
         "run.dir=???",
-        "run.dir=runs/${nowhere}",
         "pairs.partner={mined: 1}",
         "losses.schedule.beta1.shape=null",
     ],
@@ -130,6 +130,110 @@ def test_wrong_type_or_choice_names_key_and_allowed(override):
     with pytest.raises(UserError, match="is not allowed; expected") as caught:
         load_config(None, [override])
     assert override.partition("=")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("data.path=${oc.env:DETAUX_UNSET}", "Environment variable 'DETAUX_UNSET' not found"),
+        ("run.dir=runs/${nowhere}", "Interpolation key 'nowhere' not found"),
+        ("run.dir=runs/${", r"it is no \$\{...\} that can be read; \\\$\{ stands for the characters"),
+    ],
+)
+def test_value_that_cannot_be_filled_in_is_refused_with_what_it_lacks(override, reason):
+    with pytest.raises(UserError, match=f"cannot be filled in: {reason}"):
+        load_config(None, [override])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "photos #2",
+        "2024_05_01",
+        "007",
+        "12:30",
+        "no",
+        "1e3",
+        "'quoted'",
+        "a: b",
+        "[1",
+        "2024-05-01",
+        "~",
+        "null",
+        " x ",
+    ],
+)
+def test_text_stays_as_it_was_typed_on_the_command_line_and_in_the_file(tmp_path, text):
+    assert load_config(None, [f"run.dir={text}"]).run.dir == text
+    dump_config(load_config(None, [f"run.dir={text}"]), tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml").run.dir == text
+
+
+@pytest.mark.parametrize("text", ["2024_05_01", "007", "12:30", "no", "1e3", "0x1F", "2024-05-01", "-.5"])
+def test_unquoted_text_of_a_file_is_no_number_and_no_truth_value(tmp_path, text):
+    config = load_config(write(tmp_path, f"run: {{dir: {text}}}\ndata: {{path: {text}, principal: {text}}}"))
+    assert (config.run.dir, config.data.path, config.data.principal) == (text, text, text)
+
+
+def test_names_in_a_mapping_of_classes_stay_as_they_were_typed(tmp_path):
+    wanted = {"no": ["001", "008"], "yes": ["1_0", "12:30"]}
+    assert load_config(None, ["data.principal={no: [001, 008], yes: [1_0, 12:30]}"]).data.principal == wanted
+    file = write(tmp_path, "data:\n  principal:\n    no: [001, 008]\n    yes: [1_0, 12:30]\n")
+    assert load_config(file).data.principal == wanted
+
+
+@pytest.mark.parametrize(("text", "side"), [("010", 10), ("0100", 100), ("1_00", 100), ("+64", 64)])
+def test_whole_number_is_read_in_tens(text, side):
+    assert load_config(None, [f"data.side={text}"]).data.side == side
+
+
+@pytest.mark.parametrize("text", ["12:30", "0x40", "0b1000000"])
+def test_whole_number_in_another_notation_is_refused_as_it_was_typed(text):
+    with pytest.raises(UserError, match=f"data.side='{text}' is not allowed"):
+        load_config(None, [f"data.side={text}"])
+
+
+@pytest.mark.parametrize("text", ["p${x}", "a\\${b", "\\\\${c}", "${run.dir}", "back\\slash", "$x {y}"])
+def test_frozen_config_keeps_text_that_looks_like_an_interpolation(tmp_path, text):
+    config = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, path=text))
+    dump_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    assert read_config_tree(tmp_path / "config.yaml")["data"]["path"] == text
+
+
+def test_safe_loading_refuses_commands_and_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETAUX_SECRET", "hunter2")
+    for text in (
+        "data: {path: '${oc.env:DETAUX_SECRET}'}",
+        "data: {shards: 'pipe:cat {name}'}",
+        "data: {principal: {a: ['${run.dir}']}}",
+    ):
+        load_config(write(tmp_path, text))
+        with pytest.raises(UserError, match="which --safe refuses"):
+            load_config(write(tmp_path, text), is_safe=True)
+    assert load_config(write(tmp_path, "data: {path: 'a\\${b}'}"), is_safe=True).data.path == "a${b}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [*a]",
+        "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
+        "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]",
+        "a: " + "[" * 1500 + "]" * 1500,
+        "run: {dir: 2024-99-99}",
+        "a: !!binary x",
+    ],
+)
+def test_yaml_that_would_not_end_or_be_built_is_refused_by_name(tmp_path, text):
+    with pytest.raises(UserError, match="is not valid YAML"):
+        load_config(write(tmp_path, text))
+
+
+def test_folder_called_like_a_config_is_said_to_be_one(tmp_path):
+    (tmp_path / "d.yaml").mkdir()
+    with pytest.raises(UserError, match=r"config file \S+/d\.yaml is a folder"):
+        load_config(tmp_path / "d.yaml")
 
 
 @pytest.mark.parametrize("value", [".inf", "nan", "-.inf"])

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from detaux.data.schema import Block, Manifest, Shard, read_manifest, write_manifest
+from detaux.data.schema import OPTIONAL, Block, Manifest, Shard, read_manifest, write_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import write_json
 
@@ -19,6 +19,9 @@ MANIFEST = Manifest(
     split={"rule": "random", "seed": 0},
     shards=[Shard("train-00000.tar", "train", 12, 4096, "0" * 64, [Block(0, 2048, 8), Block(2048, 1024, 4)])],
     quarantined=[{"file": "a.png", "reason": "cut short"}],
+    passed_over=["notes.txt"],
+    names={"_": "写"},
+    class_counts=[7, 5],
 )
 NOT_TEXT = [5, None, ["a"]]
 NOT_COUNTS = ["x", 1.5, True, None, -1, 2**63]
@@ -33,6 +36,9 @@ WRONG = {
     "split": [["random"], None],
     "shards": [5, {}, ["a"]],
     "quarantined": [["a"], [{"file": "a"}], [{"file": "a", "reason": 3}], {}],
+    "passed_over": ["a.txt", [3], None],
+    "names": [["a"], {"a": 3}, None],
+    "class_counts": [5, ["x", 1], [1], [-1, 2]],
     "shards[0].name": NOT_TEXT,
     "shards[0].split": ["secret", 1, None],
     "shards[0].samples": [*NOT_COUNTS, 0, 11],
@@ -87,7 +93,14 @@ def test_wrong_value_is_refused_with_its_field(tmp_path, tree, field, value):
     assert refuse(tmp_path, tree).startswith(field)
 
 
-@pytest.mark.parametrize("field", WRONG)
+def test_manifest_of_an_earlier_release_is_read(tmp_path, tree):
+    for name in OPTIONAL:
+        del tree[name]
+    write_json(tmp_path / "manifest.json", tree)
+    assert read_manifest(tmp_path) == dataclasses.replace(MANIFEST, passed_over=[], names={}, class_counts=[])
+
+
+@pytest.mark.parametrize("field", [field for field in WRONG if field not in OPTIONAL])
 def test_missing_or_unknown_field_is_refused_by_name(tmp_path, tree, field):
     parent, name = find_parent(tree, field)
     value = parent.pop(name)

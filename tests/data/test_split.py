@@ -3,14 +3,22 @@ import logging
 import os
 import pickle
 import re
+import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+import time
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import get_worker_info
 
 from detaux.config.schema import DataConfig
+from detaux.data import split as split_module
 from detaux.data.schema import read_manifest, write_manifest
 from detaux.data.split import Split, SplitReader, load_split
 from detaux.errors import UserError
@@ -257,3 +265,68 @@ def test_reading_leaves_the_random_state_of_the_run_alone(load, build_shards):
     before = torch.random.get_rng_state()
     load(build_shards(), DataConfig(workers=1))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def fail_in_worker(monkeypatch, act):
+    """Have loader processes call act() in place of reading their second block."""
+    whole = split_module.read_block
+
+    def read(folder, manifest, place, *, in_files):
+        if get_worker_info() and place.first_slot:
+            act()
+        return whole(folder, manifest, place, in_files=in_files)
+
+    monkeypatch.setattr(split_module, "read_block", read)
+
+
+@pytest.mark.parametrize(
+    ("act", "fault"),
+    [
+        (lambda: os._exit(3), r"ended \(DataLoader worker .*exited unexpectedly"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), r"ended \(DataLoader worker "),
+        (lambda: time.sleep(60), r"gave nothing for data\.worker_timeout=1 seconds"),
+    ],
+    ids=["exit", "kill", "hang"],
+)
+def test_loader_process_that_dies_or_hangs_is_one_sentence(monkeypatch, build_shards, act, fault):
+    fail_in_worker(monkeypatch, act)
+    config = DataConfig(workers=1, worker_timeout=1.0)
+    with pytest.raises(UserError, match=rf"a loader process of data\.workers=1 {fault}.*; .*shared memory"):
+        load_split(build_shards().folder, "train", config, CPU)
+
+
+def test_block_that_a_loader_process_cannot_send_is_missed(monkeypatch, build_shards):
+    """As where shared memory is full: multiprocessing drops what it cannot send, and the loader goes on."""
+    whole = split_module.read_block
+
+    def read(folder, manifest, place, *, in_files):
+        block = whole(folder, manifest, place, in_files=in_files)
+        return replace(block, problems=[lambda: None]) if place.first_slot == 8 else block  # which no pickle can hold
+
+    monkeypatch.setattr(split_module, "read_block", read)
+    with pytest.raises(UserError, match=r"the block at byte \d+ of .*\.tar did not come from the loader processes"):
+        load_split(build_shards(sizes=((8, 8, 8),)).folder, "train", DataConfig(workers=2, worker_timeout=20.0), CPU)
+
+
+def test_sample_that_no_stage_read_is_missed(monkeypatch, build_shards):
+    whole = SplitReader.read
+    monkeypatch.setattr(SplitReader, "read", lambda *arguments: iter(list(whole(*arguments))[:-1]))
+    with pytest.raises(UserError, match=r"29 of 32 samples in the train split of .* were read and 0 cannot be"):
+        load_split(build_shards().folder, "train", LAX, CPU)
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="mounts need root and namespaces")
+def test_loader_processes_need_no_shared_memory_for_images(build_shards):
+    """A container has 64 MiB of it; here 256 KiB, of which each block alone needs more."""
+    folder = build_shards(sizes=((2048, 2048),)).folder
+    code = f"""
+import torch
+from pathlib import Path
+from detaux.config.schema import DataConfig
+from detaux.data.split import load_split
+print(len(load_split(Path({str(folder)!r}), "train", DataConfig(workers=2), torch.device("cpu")).keys))
+"""
+    mount = 'mount -t tmpfs -o size=256k tmpfs /dev/shm && exec "$0" -c "$1"'
+    command = ["unshare", "-m", "bash", "-c", mount, sys.executable, code]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "4096\n"), result.stderr

@@ -6,12 +6,13 @@ import pyarrow.parquet
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy.spatial.distance import pdist
 from sklearn.metrics import adjusted_rand_score
 
 from detaux.cli import CLUSTER_KEYS, run_command
 from detaux.config.load import iterate_fields
 from detaux.discover.backends import CLUSTERERS
-from detaux.discover.embedding_file import read_embeddings
+from detaux.discover.embedding_file import centre, read_embeddings
 
 # Wrong arguments of `detaux cluster` -> what the one sentence must name. {tmp} is a folder of files, sound and broken.
 WRONG = {
@@ -30,11 +31,15 @@ WRONG = {
     "{tmp}/empty.npy --out {tmp}/l": "[0, 4]",
     "{tmp}/text.npy --out {tmp}/l": "<U1",
     "{tmp}/complex.npy --out {tmp}/l": "complex128",
-    "{tmp}/objects.npy --out {tmp}/l": "objects.npy cannot be read",
-    "{tmp}/pickle.npy --out {tmp}/l": "pickle.npy cannot be read",
+    "{tmp}/objects.npy --out {tmp}/l": "objects.npy is no .npy file of numbers",
+    "{tmp}/pickle.npy --out {tmp}/l": "pickle.npy is no .npy file of numbers",
     "{tmp}/archive.npy --out {tmp}/l": "an archive of arrays",
-    "{tmp}/cut.npy --out {tmp}/l": "cut.npy cannot be read",
-    "{tmp}/cut.safetensors --out {tmp}/l": "cut.safetensors cannot be read",
+    "{tmp}/cut.npy --out {tmp}/l": "cut.npy is no .npy file of numbers, or is cut short",
+    "{tmp}/cut.safetensors --out {tmp}/l": "cut.safetensors is no .safetensors file, or is cut short",
+    "{tmp}/pointer.npy --out {tmp}/l": "pointer.npy is a Git LFS pointer",
+    "{tmp}/none.npy --out {tmp}/l": "none.npy is empty",
+    "{tmp}/blobs.npy --out {tmp}/blobs.npy": "`detaux cluster` did not write it",
+    "{tmp}/blobs.npy --out {tmp}/theirs.parquet": "`detaux cluster` did not write it",
     "{tmp}/two.safetensors --out {tmp}/l": "--tensor: flat, latents",
     "{tmp}/two.safetensors --out {tmp}/l --tensor z": "no tensor z; there are flat, latents",
     "{tmp}/two.safetensors --out {tmp}/l --tensor flat": "[12]",
@@ -59,6 +64,9 @@ def folder(tmp_path, make_blobs):
     (tmp_path / "pickle.npy").write_bytes(pickle.dumps(Trap()))
     with (tmp_path / "archive.npy").open("wb") as stream:
         np.savez(stream, first=np.zeros(3))
+    (tmp_path / "pointer.npy").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n")
+    (tmp_path / "none.npy").touch()
+    pyarrow.parquet.write_table(pyarrow.table({"theirs": [1]}), tmp_path / "theirs.parquet")
     (tmp_path / "cut.npy").write_bytes((tmp_path / "blobs.npy").read_bytes()[:500])
     save_file({"latents": points, "flat": torch.zeros(12)}, tmp_path / "two.safetensors")
     save_file({"only": points.bfloat16()}, tmp_path / "one.safetensors")
@@ -85,6 +93,53 @@ def test_wrong_arguments_exit_2_with_one_sentence_that_names_the_fault(arguments
     assert error.count("\n") == 1
     assert WRONG[arguments].format(tmp=folder) in error
     assert not (folder / "l").exists()
+    assert np.load(folder / "blobs.npy").shape[1] == 4
+    assert pyarrow.parquet.read_table(folder / "theirs.parquet").column_names == ["theirs"]
+
+
+def test_labels_of_the_command_itself_are_written_over(folder):
+    for clusters in (2, 3):
+        keys = ["discover.clusterer=kmeans", f"discover.clusters={clusters}"]
+        assert cluster(folder, "blobs.npy", *keys)[0].max() == clusters - 1
+
+
+SHIFTS = {
+    "far from 0": lambda points: points + 1e9,
+    "farther, whole": lambda points: (points * 1e4).astype(np.int64) + 2**60,
+    "whole without sign": lambda points: ((points + 100) * 1e4).astype(np.uint64) + np.uint64(2**63),
+    "large": lambda points: points * 1e300,
+    "small": lambda points: points * 1e-300,
+    "long": lambda points: points.astype(np.longdouble) + np.longdouble(1e12),
+}
+
+
+@pytest.mark.parametrize("clusterer", CLUSTERERS)
+@pytest.mark.parametrize("name", SHIFTS)
+def test_unit_and_origin_of_embeddings_change_no_cluster(name, clusterer, folder):
+    points = np.load(folder / "blobs.npy").astype(np.float64)
+    np.save(folder / "moved.npy", SHIFTS[name](points))
+    keys = [f"discover.clusterer={clusterer}", "discover.clusters=3", "discover.bandwidth_quantile=0.3"]
+    expected, found = (cluster(folder, file, *keys)[0] for file in ("blobs.npy", "moved.npy"))
+    assert adjusted_rand_score(expected, found) > 0.98
+
+
+@pytest.mark.parametrize("factor", [1e18, 1e37, 1e-18, 1e-38])
+@pytest.mark.parametrize("clusterer", CLUSTERERS)
+def test_single_precision_embeddings_of_any_unit_keep_their_clusters(factor, clusterer, folder):
+    points = np.load(folder / "blobs.npy")
+    np.save(folder / "scaled.npy", points * np.float32(factor))
+    keys = [f"discover.clusterer={clusterer}", "discover.clusters=3", "discover.bandwidth_quantile=0.3"]
+    expected, (found, probability) = cluster(folder, "blobs.npy", *keys)[0], cluster(folder, "scaled.npy", *keys)
+    assert adjusted_rand_score(expected, found) > 0.98
+    assert np.isfinite(probability).all()
+
+
+def test_distances_are_those_of_the_values_up_to_one_factor():
+    draw = np.random.default_rng(0)
+    values = draw.normal(size=(40, 3)) + 1e7
+    found, expected = (pdist(points) for points in (centre(values).numpy(), values))
+    np.testing.assert_allclose(found / found[0], expected / expected[0], rtol=1e-5)
+    assert not np.allclose(pdist(values.astype(np.float32)) / found[0], expected / expected[0], rtol=1e-2)
 
 
 @pytest.mark.parametrize("backend", ["auto", "cpu", "torch"])
@@ -138,7 +193,7 @@ def test_plan_is_told_and_kept(folder, monkeypatch, capsys):
     monkeypatch.setattr(plan, "FEWEST_PLANNED", 100)
     monkeypatch.setattr(plan, "PROBES", (40, 40, 80))
     monkeypatch.setattr(plan, "PREDICTED", 20)
-    cluster(folder, "blobs.npy", "discover.max_seconds=1e-9", "discover.min_samples=5")
+    cluster(folder, "blobs.npy", "discover.max_memory=1e-9", "discover.min_samples=5")
     printed = capsys.readouterr().out
     assert "of which 80 are clustered and the rest predicted" in printed
     assert "planned" in printed

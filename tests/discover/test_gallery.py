@@ -11,15 +11,16 @@ from detaux.discover.embed import embed_split
 from detaux.discover.gallery import MOST_POINTS, build_gallery, compute_components, pick_examples
 
 
-def test_examples_begin_with_the_surest_and_show_every_class():
+def test_examples_are_by_turns_the_surest_and_others_of_every_class():
     labels = np.array([0] * 50 + [1] * 30 + [-1] * 20)
     probability = np.random.default_rng(0).random(100).astype(np.float32)
     clusters = Clusters(labels, probability, "by hand")
     shown = pick_examples(clusters, 8, 0)
     assert np.bincount(clusters.class_labels[shown]).tolist() == [8, 8, 8]
     assert len(set(shown.tolist())) == 24
-    surest = np.argsort(-probability[:50])[:4]
-    assert shown[:4].tolist() == surest.tolist()
+    surest = np.argsort(-probability[:50])
+    assert shown[:8:2].tolist() == surest[:4].tolist()
+    assert set(shown[1:8:2].tolist()) <= set(surest[4:].tolist())
 
 
 def test_examples_of_a_small_cluster_are_all_of_it():
@@ -51,7 +52,9 @@ def test_gallery_holds_plain_arrays(is_found, model, make_split):
         return Candidate(points, cluster_points(points, DiscoverConfig(), 0), (1,))
 
     chosen = cluster(embeddings.subspaces_NKD[:, 1]) if is_found else None
-    arrays = build_gallery(model, split, embeddings, [(1,), (2, 3)], chosen, cluster(embeddings.latents_ND), 4, 0)
+    arrays = build_gallery(
+        model, split, embeddings, [(1,), (2, 3)], chosen, cluster(embeddings.latents_ND), {split.keys[0]: "写真"}, 0
+    )
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     stream.seek(0)
@@ -62,6 +65,7 @@ def test_gallery_holds_plain_arrays(is_found, model, make_split):
     assert loaded["pca_encoder"].shape == (min(MOST_POINTS, len(split.keys)), 3)
     assert ("examples" in loaded) == ("pca_subspace" in loaded) == is_found
     if is_found:
-        assert len(loaded["examples"]) == len(loaded["example_labels"])
+        assert len(loaded["examples"]) == len(loaded["example_labels"]) == len(loaded["example_names"])
+        assert set(loaded["example_names"].tolist()) <= {"写真", *split.keys[1:]}
         assert loaded["pca_subspace"].shape == (*loaded["pca_subspace_labels"].shape, 3)
         assert loaded["example_labels"].min() == 0

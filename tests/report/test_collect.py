@@ -7,6 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from detaux.data.remote import locate_set
+from detaux.errors import UserError
 from detaux.report.collect import load_run
 from detaux.report.sentences import describe_effect, describe_factor, describe_stale_discovery
 from detaux.report.tables import build_comparison, build_settings
@@ -149,3 +150,43 @@ def test_factor_behind_a_mapping_of_classes_is_hidden(run_folder, edit_json):
     run = load_run(run_folder, "demo")
     assert run.best_factor == ("floor_hue", 0.997)
     assert run.principal_name == "floor hue groups"
+
+
+DAMAGE = {
+    "cut": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "pointer": lambda content: b"version https://git-lfs.github.com/spec/v1\n",
+    "list": lambda content: b"[1]",
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "discover/discovery.json",
+        "discover/gallery.npz",
+        "discover/labels.parquet",
+        "disentangle/scores.json",
+        "multitask/metrics.json",
+        "shards/manifest.json",
+    ],
+)
+def test_damaged_file_of_a_run_is_one_sentence_that_names_it(run_folder, name, kind):
+    path = run_folder / name
+    path.write_bytes(DAMAGE[kind](path.read_bytes()))
+    with pytest.raises(UserError, match=rf"{path}[ :]"):
+        load_run(run_folder, "demo")
+
+
+@pytest.mark.parametrize("name", ["chosen", "rule", "candidates"])
+def test_discovery_that_lacks_a_field_is_refused_by_it(run_folder, edit_json, name):
+    edit_json(run_folder / "discover" / "discovery.json", lambda discovery: discovery.pop(name))
+    with pytest.raises(UserError, match=rf"discovery\.json lacks {name}"):
+        load_run(run_folder, "demo")
+
+
+def test_edited_labels_are_counted_as_they_are(run_folder):
+    path = run_folder / "discover" / "labels.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"key": ["a", "b", "c"], "aux_0": [7, 2, 7]}), path)
+    assert load_run(run_folder, "demo").label_counts == {2: 1, 7: 2}

@@ -216,3 +216,33 @@ def test_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path, monkeypa
     with lock_folder(folder):
         assert (folder / ".lock").is_file()
     assert len(calls) == 2
+
+
+WRITERS = {
+    "text": "path.write_text('x' * 2**21)",
+    "torch": "import torch; torch.save(torch.zeros(2**20), path)",
+    "safetensors": "import torch; from safetensors.torch import save_file; save_file({'a': torch.zeros(2**20)}, path)",
+    "parquet": "import numpy, pyarrow, pyarrow.parquet as p; p.write_table(pyarrow.table({'a': numpy.random.rand(2**20)}), path)",
+    "numpy": "import numpy; numpy.savez(path.open('wb'), a=numpy.zeros(2**20))",
+    "folder": "path.mkdir(); (path / 'file').write_bytes(bytes(2**21))",
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_limit_on_the_size_of_files_is_told_whatever_library_writes(tmp_path, name):
+    code = f"""
+import sys
+from pathlib import Path
+from detaux import cli
+from detaux.runtime.files import atomic_path
+def write(parsed):
+    with atomic_path(Path({str(tmp_path / "file")!r})) as path:
+        {WRITERS[name]}
+cli.COMMANDS["doctor"] = write
+sys.exit(cli.run_command(["doctor"]))
+"""
+    line = 'ulimit -f 1024; exec "$0" -c "$1"'
+    result = subprocess.run(["bash", "-c", line, sys.executable, code], capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.endswith("File too large; what was checkpointed is intact.\n")
+    assert not (tmp_path / "file").exists()

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from detaux.config import NEUTRAL_KEYS, READ_BY, STAGE_SECTIONS, load_config
+from detaux.config import NEUTRAL_KEYS, load_config, reads
 from detaux.config.load import get_value, iterate_fields
 from detaux.runtime.files import read_json, write_json
 from detaux.runtime.record import (
@@ -56,12 +56,10 @@ def finish(folder, stage="discover", config=None, inputs=None):
 
 @pytest.mark.parametrize("stage", ["shards", "disentangle", "discover", "multitask"])
 @pytest.mark.parametrize("dotted", CHANGES)
-def test_hash_changes_exactly_with_the_sections_a_stage_reads(inputs, stage, dotted):
+def test_hash_changes_exactly_with_the_keys_a_stage_reads(inputs, stage, dotted):
     before = compute_inputs_hash(stage, load_config(None), hash_inputs(inputs))
     after = compute_inputs_hash(stage, load_config(None, [f"{dotted}={CHANGES[dotted]}"]), hash_inputs(inputs))
-    assert (before != after) == (
-        stage in READ_BY.get(dotted, (stage,)) and dotted.split(".")[0] in STAGE_SECTIONS[stage]
-    )
+    assert (before != after) == reads(stage, dotted)
 
 
 @pytest.mark.parametrize("dotted", NEUTRAL_CHANGES)

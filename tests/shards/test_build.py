@@ -190,6 +190,52 @@ def test_class_folders_in_another_script_are_not_lost(
     assert len(list(stock)) == 10
 
 
+def test_key_leads_back_to_the_name_that_it_was_made_of(
+    make_config: MakeConfig, write_pictures: Callable[..., Path], tmp_path: Path, read_samples: ReadSamples
+) -> None:
+    root = write_pictures(写真=3, cats=3)
+    manifest = build_shards(make_config("folder", f"data.path={root}"), tmp_path / "set")
+    names = read_manifest(tmp_path / "set").names
+    assert names == manifest.names
+    assert {names[key] for key in read_samples(tmp_path / "set")} == {
+        f"{folder}/{number:03d}.png" for folder in ("写真", "cats") for number in range(3)
+    }
+
+
+def test_classes_and_their_counts_are_in_the_manifest(
+    make_config: MakeConfig, write_pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write_pictures(cats=20, dogs=30, unlabelled=7)
+    build_shards(make_config("folder", f"data.path={root}", "data.labelled_fraction=0.1"), tmp_path / "set")
+    manifest = read_manifest(tmp_path / "set")
+    assert manifest.class_counts == [20, 30]
+    assert manifest.describe_classes() == "2 classes: cats 20, dogs 30; 7 samples without a label"
+
+
+@pytest.mark.parametrize("pattern", ["", "/*.tar", "/{a,b}/*.tar", "/?/0.tar"])
+@pytest.mark.parametrize("change", ["added", "replaced", "removed"])
+def test_set_of_tars_is_built_anew_once_they_change(
+    make_config: MakeConfig, tmp_path: Path, pattern: str, change: str
+) -> None:
+    root = tmp_path / "tars"
+    flat = pattern in ("", "/*.tar")
+    for folder in ("a", "b"):
+        (root if flat else root / folder).mkdir(parents=True, exist_ok=True)
+        (root / (f"{folder}.tar" if flat else f"{folder}/0.tar")).write_bytes(folder.encode())
+    config = make_config("webdataset", f"data.path={root}{pattern}")
+    before = hash_inputs(list_inputs(config))
+    assert before
+    assert hash_inputs(list_inputs(config)) == before
+    first = root / ("a.tar" if flat else "a/0.tar")
+    if change == "removed":
+        first.unlink()
+    elif change == "replaced":
+        first.write_bytes(b"another")
+    else:
+        first.with_name("c.tar").write_bytes(b"c")
+    assert (hash_inputs(list_inputs(config)) != before) == (pattern != "/?/0.tar" or change != "added")
+
+
 @pytest.mark.parametrize("layout", ["packed", "standard"])
 def test_stock_webdataset_reads_the_tars(build: Build, read_samples: ReadSamples, layout: str) -> None:
     folder = build(layout)

@@ -34,7 +34,7 @@ def test_factor_of_a_single_value_is_refused(make_source: MakeSource) -> None:
         choose_principal(make_source([0, 0, 0]), "class")
 
 
-@pytest.mark.parametrize("owl", ["owl", 2])
+@pytest.mark.parametrize("owl", ["owl", 2, "2"])
 def test_mapping_places_old_classes_by_name_or_index(source: Source, owl: str | int) -> None:
     principal = choose_principal(source, {"pet": ["dog", "cat"], "wild": [owl]})
     assert principal.labels.tolist() == [0, 0, 1, 1]
@@ -57,7 +57,9 @@ def test_sample_without_a_label_keeps_none(source: Source, principal: object) ->
         ({"pet": ["cat", "dog"], "wild": ["fox"]}, "'fox'.*cat, dog, owl"),
         ({"pet": ["cat", "dog"], "wild": [3]}, "3 of class 'wild'"),
         ({"pet": ["cat"], "wild": ["owl"]}, "leaves out class dog"),
-        ({"pet": ["cat", "dog"], "wild": ["dog", "owl"]}, "dog stands twice"),
+        ({"pet": ["cat", "dog"], "wild": ["02"]}, "'02' of class 'wild'"),
+        ({"pet": ["cat", "dog"], "wild": ["dog", "owl"]}, "'dog' stands twice"),
+        ({"pet": ["cat", "dog"], "wild": ["1", "owl"]}, r"'dog' \('1' is taken as its number\) stands twice"),
         ({"all": ["cat", "dog", "owl"]}, "has 1 classes"),
         ({}, "has 0 classes"),
     ],

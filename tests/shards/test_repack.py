@@ -44,7 +44,7 @@ def test_repacked_set_has_the_config_with_its_own_layout_and_a_record(build: Bui
     assert {block.samples for shard in manifest.shards for block in shard.blocks[:-1]} == {before.data.block_samples}
     record = read_json(out / "record.json")
     assert record["inputs"] == {"manifest": hash_file(standard / "manifest.json")}
-    assert record["outputs"].keys() == {path.name for path in out.iterdir()} - {"config.yaml", "record.json"}
+    assert record["outputs"].keys() == {path.name for path in out.iterdir()} - {"record.json"}
     assert is_done(out, record["inputs_hash"])
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,16 @@ def test_published_split_is_kept_and_validation_comes_from_its_training_part(
     assert (names[40:] == "test").all()
     assert (names[:40] == "validation").sum() == 4
     assert (names[:40] == "test").sum() == 0
+
+
+@pytest.mark.parametrize("published", ["validation", "test"])
+def test_part_that_is_not_published_is_drawn_from_the_training_part(
+    make_source: MakeSource, make_data: MakeData, published: str
+) -> None:
+    source = replace(make_source([0, 1] * 50), published_split=np.repeat(["train", published], 50))
+    names = split(source, make_data("digits", "data.split=published"))
+    assert (names[50:] == published).all()
+    assert set(names[:50]) == {"train", "validation", "test"} - {published}
 
 
 def test_published_split_without_one_is_refused(make_source: MakeSource, make_data: MakeData) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import io
 import pickle
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detaux.cli import run_command
+from detaux.data.schema import read_manifest, write_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file, read_json, write_json
 from shards.verify import describe_shards, verify_shards
@@ -246,5 +249,28 @@ def test_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
 
 def test_description_names_what_the_set_holds(build: Build) -> None:
     text = "\n".join(describe_shards(build()))
-    for part in ("shapes3d", "16 x 16 x 3", "packed", "shape: 0, 1, 2, 3", "floor_hue (2)", "random", "train", "MiB"):
+    for part in (
+        "shapes3d",
+        "16 x 16 x 3",
+        "packed",
+        "shape, 4 classes: 0 32, 1 32, 2 32, 3 32",
+        "floor_hue (2)",
+        "random",
+        "train",
+        "MiB",
+    ):
         assert part in text
+
+
+def test_description_of_a_strangers_set_acts_on_no_terminal(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = build()
+    names = ["\x1b[31mred", "two\nshards      none", "\u202eover", "plain"]
+    hostile = dataclasses.replace(
+        read_manifest(folder), classes=names, quarantined=[{"file": "\x07", "reason": "\x9b2J"}], passed_over=["\r"]
+    )
+    write_manifest(folder, hostile)
+    assert run_command(["shards", "info", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.replace("\n", "").isprintable()
+    for shown in (r"\x1b[31mred", r"two\nshards      none", r"\u202eover", r"\x07: \x9b2J", r"passed over \r"):
+        assert shown in printed

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from detaux.discover.clusterers.limit import check_limit
+
 TILE = 2**22  # distances held at once
 
 
@@ -20,6 +22,7 @@ def measure(first_ND: Tensor, second_MD: Tensor) -> Tensor:
 def measure_in_tiles(points_ND: Tensor, others_MD: Tensor) -> Iterator[Tensor]:
     """Distances [n, M] of the points to the others, for some points after the other."""
     for part_ND in points_ND.split(max(1, TILE // len(others_MD))):
+        check_limit()
         yield measure(part_ND, others_MD)
 
 

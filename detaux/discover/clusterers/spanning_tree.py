@@ -14,6 +14,7 @@ from torch import Tensor
 
 from detaux.discover.clusterers.disjoint import find_root, number_sets
 from detaux.discover.clusterers.distances import measure
+from detaux.discover.clusterers.limit import check_limit
 from detaux.runtime.device import has_triton
 
 BLOCK = 256  # points
@@ -79,6 +80,7 @@ def compute_core_distances(blocks: Blocks, neighbours: int) -> Tensor:
     kept = min(neighbours, len(points_ND) - 1) + 1  # the point itself is the first
     core_N = points_ND.new_empty(len(points_ND))
     for block in range(blocks.count):
+        check_limit()
         rows = blocks.rows(block)
         nearest = points_ND.new_empty(len(points_ND[rows]), 0)
         for begin in range(0, blocks.count, TILE_BLOCKS):
@@ -135,6 +137,7 @@ def span_mutual_reachability(blocks: Blocks, core_N: Tensor) -> tuple[np.ndarray
     edges: list[tuple[int, int]] = []
     weights: list[float] = []
     while len(edges) < count - 1:
+        check_limit()
         search = Search(core_N, bound_N, end_N, torch.from_numpy(number_sets(above)).to(device))
         found_C, known = _find_lightest(blocks, search), len(edges)
         starts, ends = found_C.tolist(), end_N[found_C].tolist()
@@ -173,6 +176,7 @@ def search_round(blocks: Blocks, search: Search, order_B: Tensor) -> None:
     """Find each point's lightest edge to another component as far as its component needs it, the blocks in this order."""
     is_known_N = search.is_known_N
     for block in order_B.tolist():
+        check_limit()
         rows = blocks.rows(block)
         is_open = ~is_known_N[rows] & (search.bound_N[rows] < search.best_C[search.component_N[rows]])
         open_M = torch.nonzero(is_open).squeeze(1) + rows.start

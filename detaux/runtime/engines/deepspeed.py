@@ -2,12 +2,12 @@
 
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from detaux.config.location import expand_path
 from detaux.config.schema import EngineConfig
 from detaux.errors import UserError
 from detaux.runtime.engines.single import Compute, EngineState, Objective, copy_moments, list_moments
@@ -36,7 +36,7 @@ def read_knobs(path: str | None) -> dict[str, Any]:
     """
     if path is None:
         return DEFAULT_KNOBS
-    file = Path(path).expanduser()
+    file = expand_path(path, "engine.deepspeed")
     if not file.is_file():
         raise UserError(f"engine.deepspeed={path} does not exist; give a JSON file such as launch/deepspeed.json.")
     try:
@@ -48,8 +48,9 @@ def read_knobs(path: str | None) -> dict[str, Any]:
     for name in knobs:
         if name in OURS:
             raise UserError(f"engine.deepspeed={path} sets {name}; set {OURS[name]} in the config instead.")
-    stage = knobs.get("zero_optimization", {}).get("stage", 0)
-    if stage not in STAGES:
+    zero = knobs.get("zero_optimization", {})
+    stage = zero.get("stage", 0) if isinstance(zero, dict) else zero
+    if not isinstance(zero, dict) or stage not in STAGES:
         raise UserError(f"engine.deepspeed={path} asks for ZeRO stage {stage}; allowed are 0, 1 and 2.")
     return knobs
 
@@ -58,7 +59,7 @@ class DeepSpeedEngine:
     """ZeRO: each rank updates its part of the weights (1), and keeps the gradients of that part alone (2)."""
 
     def __init__(self, config: EngineConfig, device: torch.device) -> None:
-        self.knobs, self.device = read_knobs(config.deepspeed), device
+        self.knobs, self.device, self.path = read_knobs(config.deepspeed), device, config.deepspeed
 
     def wrap(
         self, model: nn.Module, compute: Compute, optimizer: torch.optim.Optimizer, *, clip: float, micro_batches: int
@@ -77,9 +78,18 @@ class DeepSpeedEngine:
             "zero_allow_untested_optimizer": True,
             "steps_per_print": 10**9,
         }
-        self.engine, *_ = deepspeed.initialize(
-            model=Objective(model, compute), optimizer=optimizer, config={**self.knobs, **settings}
-        )
+        os.environ.setdefault(
+            "LOCAL_RANK", "0"
+        )  # of a process without a launcher, where DeepSpeed asks for it all the same
+        try:
+            self.engine, *_ = deepspeed.initialize(
+                model=Objective(model, compute), optimizer=optimizer, config={**self.knobs, **settings}
+            )
+        except Exception as error:
+            if self.path is None:
+                raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise UserError(f"engine.deepspeed={self.path}: DeepSpeed refuses these settings: {reason}.") from None
         return self.engine
 
     def backward(self, loss: Tensor) -> None:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from detaux.config import Config
-from detaux.config.load import config_to_dict
+from detaux.config.frozen import config_to_dict
+from detaux.config.location import expand_path
 from detaux.config.schema import TrackConfig
 from detaux.errors import NonFiniteLossError, UserError
 from detaux.runtime.files import read_json, write_json
@@ -45,7 +46,12 @@ def has_key() -> bool:
 
 def name_group(config: Config) -> str:
     """The W&B group that all stages of a run share."""
-    return config.track.group or Path(config.run.dir).expanduser().resolve().name
+    return config.track.group or name_run(config)
+
+
+def name_run(config: Config) -> str:
+    """The name of the run's folder."""
+    return expand_path(config.run.dir, "run.dir").resolve().name
 
 
 def make_state(inputs_hash: str) -> dict[str, Any]:
@@ -74,7 +80,7 @@ def begin_run(config: Config, stage: str, folder: Path, state: dict[str, Any]) -
             project=config.track.project,
             group=name_group(config),
             job_type=stage,
-            name=f"{Path(config.run.dir).expanduser().resolve().name}/{folder.name}",
+            name=f"{name_run(config)}/{folder.name}",
             id=state["id"],
             resume="allow",
             mode=choose_mode(config.track),

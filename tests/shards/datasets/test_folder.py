@@ -13,7 +13,7 @@ from detaux.config import Config
 from detaux.config.schema import DataConfig
 from detaux.errors import UserError
 from shards.build import build_shards
-from shards.datasets.folder import open_folder, read_picture
+from shards.datasets.folder import open_folder
 from shards.records import Source
 from shards.verify import verify_shards
 
@@ -30,85 +30,6 @@ def test_class_folders_give_classes_and_keys_by_path(
     assert source.factor_values[:, 0].tolist() == [0, 0, 1, 1, 1]
     assert source.keys == ["cats/000.png", "cats/001.png", "dogs/000.png", "dogs/001.png", "dogs/002.png"]
     assert read_images(source).shape == (5, 16, 16, 3)
-
-
-def make_modes() -> dict[str, Image.Image]:
-    """One reddish picture of 40 x 30 in many modes, each with the red channel's mean it should have."""
-    red = Image.new("RGB", (40, 30), (200, 40, 40))
-    return {
-        "rgb.jpg": red,
-        "palette.png": red.quantize(8),
-        "palette.gif": red.quantize(8),
-        "cmyk.jpg": red.convert("CMYK"),
-        "cmyk.tif": red.convert("CMYK"),
-        "alpha.png": red.convert("RGBA"),
-        "alpha.webp": red.convert("RGBA"),
-        "plain.bmp": red,
-        "ycbcr.tif": red.convert("YCbCr"),
-    }
-
-
-@pytest.mark.parametrize("name", list(make_modes()))
-def test_colour_mode_keeps_its_colour(tmp_path: Path, name: str) -> None:
-    make_modes()[name].save(tmp_path / name)
-    picture = read_picture(tmp_path / name, 16)
-    assert picture.shape == (16, 16, 3)
-    np.testing.assert_allclose(picture.mean((0, 1)), (200, 40, 40), atol=12)
-
-
-@pytest.mark.parametrize("name", ["grey.png", "bits.png", "grey_alpha.png", "deep.png", "deep.tif", "float.tif"])
-def test_grey_mode_keeps_its_brightness(tmp_path: Path, name: str) -> None:
-    grey = Image.new("L", (40, 30), 100)
-    pictures = {
-        "grey.png": grey,
-        "bits.png": Image.new("1", (40, 30), 1),
-        "grey_alpha.png": grey.convert("LA"),
-        "deep.png": Image.fromarray(np.full((30, 40), 100 * 257, np.uint16)),
-        "deep.tif": Image.fromarray(np.full((30, 40), 100 * 257, np.uint16)),
-        "float.tif": Image.fromarray(np.full((30, 40), 100 / 255, np.float32)),
-    }
-    pictures[name].save(tmp_path / name)
-    expected = 255 if name == "bits.png" else 100
-    np.testing.assert_allclose(read_picture(tmp_path / name, 16), expected, atol=1)
-
-
-def test_transparent_pixels_become_white(tmp_path: Path) -> None:
-    Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    palette = Image.new("P", (20, 20), 0)
-    palette.putpalette([0, 0, 0] * 256)
-    palette.save(tmp_path / "clear.gif", transparency=0)
-    assert (read_picture(tmp_path / "clear.png", 16) == 255).all()
-    assert (read_picture(tmp_path / "clear.gif", 16) == 255).all()
-
-
-def test_exif_rotation_is_applied(tmp_path: Path) -> None:
-    pixels = np.zeros((32, 32, 3), np.uint8)
-    pixels[:16] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
-    Image.fromarray(pixels).save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    picture = read_picture(tmp_path / "turned.jpg", 32)
-    assert picture[:, 20:].mean() > 240
-    assert picture[:, :12].mean() < 15
-
-
-def test_animation_gives_its_first_frame(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
-    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:], duration=50)
-    np.testing.assert_allclose(read_picture(tmp_path / "moving.gif", 16).mean((0, 1)), (255, 0, 0), atol=5)
-
-
-def test_wide_picture_is_cropped_at_its_centre(tmp_path: Path) -> None:
-    pixels = np.zeros((20, 60, 3), np.uint8)
-    pixels[:, 20:40] = 255
-    Image.fromarray(pixels).save(tmp_path / "wide.png")
-    assert read_picture(tmp_path / "wide.png", 16)[:, 2:-2].min() > 200
-
-
-def test_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
-    Image.new("1", (2**13, 2**13 + 1)).save(tmp_path / "huge.png")
-    with pytest.raises(ValueError, match="pixels exceed"):
-        read_picture(tmp_path / "huge.png", 16)
 
 
 def test_two_broken_pictures_of_three_hundred_are_quarantined_by_name(
@@ -132,12 +53,6 @@ def test_too_many_broken_pictures_are_refused(make_data: MakeData, write_picture
     with pytest.raises(UserError, match=r"2 of 22 .*max_bad_fraction=0\.01 .*cats/broken\.png"):
         open_folder(make_data("folder", f"data.path={root}"))
     assert open_folder(make_data("folder", f"data.path={root}", "data.max_bad_fraction=0.05")).count == 20
-
-
-def test_postscript_is_quarantined_since_it_would_run_a_program(tmp_path: Path) -> None:
-    Image.new("RGB", (20, 20), "red").save(tmp_path / "picture.eps")
-    with pytest.raises(ValueError, match="EPS"):
-        read_picture(tmp_path / "picture.eps", 16)
 
 
 def test_links_out_of_the_folder_are_quarantined_by_name_and_not_followed(
@@ -290,14 +205,153 @@ def test_any_bytes_as_a_picture_are_quarantined_without_a_crash(
     assert source.quarantined
 
 
-def test_names_that_are_no_utf8_are_shown_with_a_mark(make_data: MakeData, write_pictures: WritePictures) -> None:
+def test_names_that_are_no_utf8_are_spelled_out(make_data: MakeData, write_pictures: WritePictures) -> None:
     root = write_pictures(dogs=30, cats=30)
     picture = next((root / "dogs").iterdir())
     os.rename(os.fsencode(picture), os.fsencode(root / "dogs") + b"/na\xffme.png")
     (root / "cats" / os.fsdecode(b"\xfe.png")).write_text("broken")
     source = open_folder(make_data("folder", f"data.path={root}", "data.max_bad_fraction=0.1"))
     (broken,) = source.quarantined
-    assert broken["file"] == "cats/\ufffd.png"
-    assert "dogs/na\ufffdme.png" in source.keys
+    assert broken["file"] == "cats/\\xfe.png"
+    assert "dogs/na\\xffme.png" in source.keys
     for text in (*source.keys, *broken.values()):
         text.encode()
+
+
+def test_class_folders_that_differ_in_bytes_alone_are_classes_of_their_own(
+    make_data: MakeData, write_pictures: WritePictures
+) -> None:
+    root = write_pictures(a=2, b=3, c=4)
+    for name, raw in (("a", b"d\xb9\xb7"), ("b", b"d\xc4\xf1"), ("c", b"d\\xb9\\xb7")):
+        os.rename(root / name, os.fsencode(root) + b"/" + raw)
+    source = open_folder(make_data("folder", f"data.path={root}"))
+    classes = source.value_names["class"]
+    assert len(set(classes)) == 3
+    assert np.bincount(source.factor_values[:, 0]).tolist() == [
+        {"2": 2, "3": 3, "4": 4}[one] for one in ("4", "2", "3")
+    ]
+    for name in classes:
+        name.encode()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Cats", "cats"), ("caf\u00e9", "cafe\u0301"), ("a b", "a  b"), ("\uff41", "a")]
+)
+def test_class_folders_that_look_alike_are_said(
+    make_data: MakeData, write_pictures: WritePictures, capsys: pytest.CaptureFixture[str], one: str, other: str
+) -> None:
+    root = write_pictures(**{one: 2, other: 2, "dogs": 2})
+    source = open_folder(make_data("folder", f"data.path={root}"))
+    assert len(source.value_names["class"]) == 3
+    printed = capsys.readouterr().out
+    assert "look alike, and are classes of their own" in printed
+    assert "dogs" not in printed
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("Training", "validation"), ("train", "TEST", "unlabelled")]
+)
+def test_sub_folders_that_are_parts_of_a_split_are_no_classes(
+    make_data: MakeData, write_pictures: WritePictures, names: tuple[str, ...]
+) -> None:
+    root = write_pictures(**{f"{name}/{label}": 3 for name in names for label in ("cats", "dogs")})
+    with pytest.raises(UserError, match=rf"look like the parts of a split.*data\.split=published.*{names[0]} for one"):
+        open_folder(make_data("folder", f"data.path={root}"))
+    source = open_folder(make_data("folder", f"data.path={root}", "data.split=published"))
+    assert source.value_names["class"] == ["cats", "dogs"]
+    assert source.published_split is not None
+    assert len(set(source.published_split)) == len(set(names) - {"unlabelled"})
+
+
+def test_published_split_of_folders_is_that_of_the_set(
+    make_config: Callable[..., Config],
+    write_pictures: WritePictures,
+    tmp_path: Path,
+    read_samples: Callable[[Path], dict[str, Any]],
+) -> None:
+    parts = {"train/cats": 9, "train/dogs": 9, "val/cats": 4, "val/dogs": 3, "test/cats": 5, "test/dogs": 6}
+    root = write_pictures(**parts)
+    (root / "train" / "cats" / "000.png").rename(root / "loose.png")
+    manifest = build_shards(make_config("folder", f"data.path={root}", "data.split=published"), tmp_path / "set")
+    assert [manifest.count(split) for split in ("train", "validation", "test")] == [18, 7, 11]
+    for key, (split, label, *_) in read_samples(tmp_path / "set").items():
+        folder = key.partition("/")[0]
+        assert split == {"val": "validation", "loose_png": "train"}.get(folder, folder)
+        assert label == (-1 if key == "loose_png" else int("dogs" in key))
+
+
+def test_picture_in_no_class_folder_of_a_test_split_is_refused_by_name(
+    make_data: MakeData, write_pictures: WritePictures
+) -> None:
+    root = write_pictures(**{"train/cats": 3, "train/dogs": 3, "test": 3})
+    with pytest.raises(UserError, match=r"test/000\.png lies in no class folder of test"):
+        open_folder(make_data("folder", f"data.path={root}", "data.split=published"))
+
+
+def test_folder_that_is_called_train_among_others_is_a_class(
+    make_data: MakeData, write_pictures: WritePictures
+) -> None:
+    root = write_pictures(train=3, car=3, test=3)
+    assert open_folder(make_data("folder", f"data.path={root}")).value_names["class"] == ["car", "test", "train"]
+
+
+@pytest.mark.parametrize("name", ["unlabeled", "Unlabelled", "UNLABELED"])
+def test_folder_of_pictures_without_a_label_may_be_spelled_either_way(
+    make_data: MakeData, write_pictures: WritePictures, name: str
+) -> None:
+    root = write_pictures(**{"cats": 2, "dogs": 2, name: 3})
+    source = open_folder(make_data("folder", f"data.path={root}"))
+    assert source.value_names["class"] == ["cats", "dogs"]
+    assert (source.factor_values[:, 0] < 0).sum() == 3
+
+
+def test_files_that_are_no_pictures_by_name_are_passed_over_and_listed(
+    make_data: MakeData, write_pictures: WritePictures
+) -> None:
+    root = write_pictures(cats=10, dogs=10)
+    for name in ("cats/notes.txt", "cats/Thumbs.db", "dogs/desktop.ini", "dogs/table.csv", "dogs/none"):
+        (root / name).write_text("no picture")
+    (root / "cats" / "005.png").rename(root / "cats" / "005")  # a picture whatever its name
+    (root / "cats" / "006.png").rename(root / "cats" / "006.txt")
+    source = open_folder(make_data("folder", f"data.path={root}"))
+    assert (source.count, source.quarantined) == (20, [])
+    assert source.passed_over == [
+        "cats/Thumbs.db", "cats/notes.txt", "dogs/desktop.ini", "dogs/none", "dogs/table.csv"
+    ]  # fmt: skip
+    assert {"cats/005", "cats/006.txt"} <= set(source.keys)
+
+
+def test_pictures_of_32_bits_have_one_scale_which_is_said(
+    make_data: MakeData,
+    write_pictures: WritePictures,
+    read_images: Callable[[Source], np.ndarray],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = write_pictures(cats=2, dogs=2)
+    for name, grey in (("cats/dark.tif", 0.5), ("dogs/bright.tif", 200.0)):
+        Image.fromarray(np.full((8, 8), grey, np.float32)).save(root / name)
+    Image.fromarray(np.full((8, 8), np.inf, np.float32)).save(root / "cats" / "endless.tif")
+    source = open_folder(make_data("folder", f"data.path={root}"))
+    assert "pictures of 32-bit real numbers are read with 0 as black and 255 as white" in capsys.readouterr().out
+    assert [entry["file"] for entry in source.quarantined] == ["cats/endless.tif"]
+    shades = dict(zip(source.keys, read_images(source).mean((1, 2, 3)), strict=True))
+    assert shades["cats/dark.tif"] < 1
+    np.testing.assert_allclose(shades["dogs/bright.tif"], 200, atol=1)
+
+
+@pytest.mark.parametrize("change", ["removed", "broken", "another mode"])
+def test_picture_that_changes_while_shards_are_built_is_named(
+    make_data: MakeData, write_pictures: WritePictures, change: str
+) -> None:
+    root = write_pictures(cats=3, dogs=3)
+    source = open_folder(make_data("folder", f"data.path={root}"))
+    path = root / "dogs" / "001.png"
+    path.unlink()
+    if change == "broken":
+        path.write_text("no picture")
+    elif change == "another mode":
+        Image.fromarray(np.ones((8, 8), np.float32)).save(path, "TIFF")
+    with pytest.raises(
+        UserError, match=r"dogs/001\.png was changed while the shards were built: .*; start the command again"
+    ):
+        list(source.read())

@@ -1,0 +1,90 @@
+"""YAML as it was typed: a scalar keeps its own text, so that `007` may be a name where a name is meant, and 7 where a number is.
+
+YAML 1.1 turns `2024_05_01`, `12:30` and `no` into a number, another number and false before anyone knows what they are for.
+Here each such scalar becomes a Scalar, and who knows the key's type takes its text or its value.
+"""
+
+from typing import Any, NamedTuple
+
+import yaml
+
+MOST_NODES = 10**6  # aliases counted each time they are used: a short text can stand for billions
+
+
+class Scalar(NamedTuple):
+    """A scalar that YAML reads as anything but text: its value, and its text as it was typed."""
+
+    value: Any
+    text: str
+
+
+class _Loader(yaml.SafeLoader):
+    """Keeps the text of scalars, and refuses a key that stands twice, of which YAML keeps the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
+        repeated = [name for name in names if names.count(name) > 1 and name != "<<"]
+        if repeated:
+            raise yaml.constructor.ConstructorError(None, None, f"{repeated[0]} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _keep_text(kind: str) -> None:
+    construct = yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{kind}"]
+    _Loader.add_constructor(
+        f"tag:yaml.org,2002:{kind}", lambda loader, node: Scalar(construct(loader, node), node.value)
+    )
+
+
+for _kind in ("null", "bool", "int", "float", "timestamp"):
+    _keep_text(_kind)
+
+
+def read_yaml(text: str) -> Any:
+    """The tree of a YAML text, its scalars as text or Scalar.
+
+    Raises yaml.YAMLError where the text is no YAML, repeats a key, or grows beyond MOST_NODES through its aliases.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count_nodes(node, {})
+        return loader.construct_document(node)
+    except (ValueError, RecursionError) as error:  # a date such as 2024-99-99; brackets without end
+        raise yaml.YAMLError(str(error) or "it is nested too deeply") from None
+    finally:
+        loader.dispose()
+
+
+def _count_nodes(node: yaml.Node, known: dict[int, int]) -> int:
+    """Nodes of a tree, those behind an alias counted each time."""
+    if id(node) not in known:
+        known[id(node)] = MOST_NODES + 1  # what an alias inside itself would find
+        inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        parts = () if isinstance(node, yaml.ScalarNode) else inner
+        known[id(node)] = 1 + sum(_count_nodes(part, known) for part in parts)
+    if known[id(node)] > MOST_NODES:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"it holds more than {MOST_NODES} values through its aliases", node.start_mark
+        )
+    return known[id(node)]
+
+
+def take_text(tree: Any) -> Any:
+    """A tree of read_yaml with every scalar as the text it was typed as."""
+    if isinstance(tree, Scalar):
+        return tree.text
+    if isinstance(tree, dict):
+        return {take_text(name): take_text(value) for name, value in tree.items()}
+    return [take_text(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def take_values(tree: Any) -> Any:
+    """A tree of read_yaml with the scalars as YAML reads them; names of mappings stay text."""
+    if isinstance(tree, Scalar):
+        return tree.value
+    if isinstance(tree, dict):
+        return {take_text(name): take_values(value) for name, value in tree.items()}
+    return [take_values(value) for value in tree] if isinstance(tree, list) else tree

@@ -1,0 +1,38 @@
+"""What an error that nobody foresaw leaves: its traceback in a file, and one sentence that says where and what to do with it."""
+
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import detaux
+
+REPORT_TO = "https://github.com/detaux/detaux/issues"
+
+
+def describe_crash(error: BaseException, folder: Path | None) -> str:
+    """Write the traceback of an error into `folder`, a run's, or where temporary files go, and say so.
+
+    Where neither can be written, the sentence holds the last lines of the traceback itself.
+    """
+    text = "".join(traceback.format_exception(error))
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(". ")
+    for place in (folder, Path(tempfile.gettempdir())):
+        path = _write(text, place) if place is not None else None
+        if path is not None:
+            return f"an unforeseen error ({reason}); its traceback is in {path}: please report both at {REPORT_TO}."
+    last = " | ".join(line.strip() for line in text.splitlines()[-7:])
+    return f"an unforeseen error; please report it at {REPORT_TO}, with this end of its traceback: {last}."
+
+
+def _write(text: str, folder: Path) -> Path | None:
+    """The file that holds the traceback, None where it cannot be written."""
+    header = f"detaux {detaux.__version__}, {time.strftime('%Y-%m-%dT%H:%M:%S%z')}\n"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="error-", suffix=".txt", dir=folder, delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as stream:
+            stream.write(header + text)
+    except OSError:
+        return None
+    return Path(stream.name)

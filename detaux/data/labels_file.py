@@ -1,0 +1,60 @@
+"""labels.parquet: the auxiliary labels of the training images, written by discovery and perhaps edited by a person since."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from detaux.errors import UserError
+from detaux.runtime.files import atomic_path
+from detaux.runtime.readers import describe_damage, read_json_file
+
+LABELS_NAME = "labels.parquet"
+WAY_ON = "mend it, or remove it and run `detaux discover` again"
+MARK = b"uses_ground_truth"
+
+
+def write_labels(path: Path, columns: Mapping[str, Any], *, is_upper_bound: bool) -> None:
+    """Write a row for each training image, `columns` being key, aux_0, probability_0, ...; the file's metadata say whether
+    ground truth entered the training behind them."""
+    with atomic_path(path) as partial:
+        marks = {MARK: str(is_upper_bound).lower().encode()}
+        pyarrow.parquet.write_table(pyarrow.table(dict(columns)).replace_schema_metadata(marks), partial)
+
+
+def read_labels(path: Path) -> dict[str, int]:
+    """The first auxiliary task: the label aux_0 of each sample key.
+
+    Raises UserError when the file is no parquet file, lacks a column, gives a key two labels, or holds anything but text
+    keys and whole numbers from 0 on.
+    """
+    try:
+        table = pyarrow.parquet.ParquetFile(path).read()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{describe_damage(path, 'parquet file', error)}; {WAY_ON}.") from None
+    for name in ("key", "aux_0"):
+        if name not in table.column_names:
+            raise UserError(f"{path} has no column {name}; it has {', '.join(table.column_names) or 'none'}; {WAY_ON}.")
+    label_of: dict[str, int] = {}
+    for key, value in zip(table["key"].to_pylist(), table["aux_0"].to_pylist(), strict=True):
+        if not isinstance(key, str):
+            raise UserError(f"{path}: key holds {key!r}; the keys of samples as text are expected; {WAY_ON}.")
+        if isinstance(value, float) and value.is_integer():  # pandas makes whole numbers float beside a missing one
+            value = int(value)
+        if type(value) is not int or value < 0:
+            raise UserError(f"{path}: aux_0 holds {value!r} for {key}; whole numbers from 0 on are expected; {WAY_ON}.")
+        if label_of.setdefault(key, value) != value:
+            raise UserError(f"{path}: aux_0 gives {key} the labels {label_of[key]} and {value}; {WAY_ON}.")
+    return label_of
+
+
+def uses_ground_truth(path: Path) -> bool:
+    """Whether known factors entered the training behind the labels: the file says so or, when a tool that edited it left its
+    metadata out, the discovery.json beside it."""
+    mark = (pyarrow.parquet.read_schema(path).metadata or {}).get(MARK)
+    beside = path.with_name("discovery.json")
+    if mark is None and beside.is_file():
+        return bool(read_json_file(beside, WAY_ON).get("pairs", {}).get("uses_ground_truth", False))
+    return mark == b"true"

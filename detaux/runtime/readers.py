@@ -1,0 +1,73 @@
+"""Read files that another stage or a person left: one that is damaged ends in a sentence that names it.
+
+Each reader takes the way on, a sentence's end such as "run `detaux discover` again".
+"""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detaux.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+LFS_MARK = b"version https://git-lfs"
+PICKLE_MARKS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # of torch.save, now and formerly
+
+
+def describe_damage(path: Path, kind: str, error: object = "") -> str:
+    """Why a file cannot be read as what it should be: "PATH is a Git LFS pointer ..." or "PATH is no KIND, or is cut short"."""
+    try:
+        with path.open("rb") as stream:
+            begin = stream.read(64)
+    except OSError as closed:
+        return f"{path} cannot be opened: {closed.strerror}"
+    if begin.startswith(LFS_MARK):
+        return f"{path} is a Git LFS pointer and not the file itself (`git lfs pull` fetches that)"
+    reason = " ".join(str(error).split()).rstrip(".")
+    fault = "is empty" if not begin else f"is no {kind}, or is cut short"
+    return f"{path} {fault}{f': {reason}' if reason and begin else ''}"
+
+
+def read_json_file(path: Path, way_on: str) -> Any:
+    """The value of a JSON file. Raises UserError when it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{describe_damage(path, 'JSON file', error)}; {way_on}.") from None
+
+
+def read_safetensors(path: Path, way_on: str) -> "dict[str, Tensor]":
+    """The tensors of a .safetensors file by name. Raises UserError when it is damaged or a pickle."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and not path.is_file():
+            raise
+        with path.open("rb") as stream:
+            is_pickle = stream.read(4).startswith(PICKLE_MARKS)
+        if is_pickle:
+            raise UserError(
+                f"{path} is a pickle of torch.save, which could run a program; save its state_dict by safetensors.torch's "
+                f"save_file, or {way_on}."
+            ) from None
+        raise UserError(f"{describe_damage(path, '.safetensors file', error)}; {way_on}.") from None
+
+
+def read_npz(path: Path, way_on: str) -> "dict[str, np.ndarray]":
+    """The arrays of an .npz file by name, nothing unpickled. Raises UserError when it is damaged."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, OSError) as error:
+        if isinstance(error, OSError) and not path.is_file():
+            raise
+        raise UserError(f"{describe_damage(path, '.npz file', error)}; {way_on}.") from None

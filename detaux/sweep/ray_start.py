@@ -1,0 +1,52 @@
+"""Join a Ray, or start one on this machine."""
+
+import math
+import os
+from typing import Any
+
+from detaux.config.sweep import SweepConfig
+from detaux.errors import UserError
+
+LONGEST_TEMPORARY = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.12")
+SPARE_CPUS = 16  # logical, of a Ray that starts here: a trial that ASHA stopped may keep its share
+
+
+def start_ray(settings: SweepConfig) -> None:
+    """Join the Ray that RAY_ADDRESS names, or start one here with more logical CPUs than the trials can hold.
+
+    Raises UserError where there is none, or where too few GPUs are here.
+    """
+    check_socket_room()
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if address := os.environ.get("RAY_ADDRESS"):
+        try:
+            ray.init(**quiet)
+        except ConnectionError as error:
+            lines = str(error).strip().splitlines()
+            raise UserError(
+                f"RAY_ADDRESS={address} cannot be joined ({lines[-1] if lines else 'no answer'}); set the address of a Ray that "
+                "runs, or unset it."
+            ) from None
+        return
+    attempts = settings.trials * (1 + settings.retries)
+    cpus = math.ceil(attempts * settings.ranks * max(1.0, settings.cpus)) + SPARE_CPUS
+    ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)  # not one that happens to run on this machine
+    gpus, wanted = ray.cluster_resources().get("GPU", 0), settings.ranks * settings.gpus
+    if gpus < wanted:  # the trials would wait for ever; a cluster may grow
+        raise UserError(
+            f"sweep.gpus={settings.gpus:g} x sweep.ranks={settings.ranks} is more than the {gpus:g} GPUs that Ray finds here; "
+            "lower one, or set RAY_ADDRESS."
+        )
+
+
+def check_socket_room() -> None:
+    """Raise UserError when the folder for temporary files has a name too long for the sockets that Ray makes in it."""
+    name = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    if (excess := len(os.fsencode(os.path.abspath(folder))) - LONGEST_TEMPORARY) > 0:
+        raise UserError(
+            f"{name}={folder} is {excess} bytes too long for the sockets of Ray, whose paths have at most 107; set RAY_TMPDIR "
+            "to a folder with a short name, such as /tmp."
+        )

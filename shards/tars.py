@@ -1,0 +1,219 @@
+"""The samples of somebody else's tar: plain or compressed, several in a row, with links; nothing is unpacked to the disk.
+
+A member is read only when a sample can use it, and never more of it than such a member may have, so that a small compressed file
+cannot fill the memory.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import posixpath
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from webdataset.tariterators import base_plus_ext
+
+from detaux.data.decode import MAX_TEXT_BYTES, META_NAME, PIL_FORMATS
+
+OPENERS: dict[bytes, Callable[..., Any]] = {  # first bytes of a compressed file -> what opens it
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+ZSTD = b"\x28\xb5\x2f\xfd"
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+MOST_BYTES = {**dict.fromkeys(PIL_FORMATS, 2**28), "cls": 2**10, "json": MAX_TEXT_BYTES}  # of a member by its field
+READ_BYTES = 2**20  # at a time; also the most that a header may ask for
+KEPT_BYTES = 64  # of a member whose content is kept for links to it
+BLOCK = tarfile.BLOCKSIZE
+KEPT_TAIL = 2 * BLOCK
+
+
+class TarError(ValueError):
+    """What makes a file no tar that can be read to its end."""
+
+
+@dataclass
+class Group:
+    """The members of a sample, in a row: field -> content, of the fields a sample may have; `others` are the names of fields
+    that are not read; `fault` is what makes the sample unusable, None where nothing does."""
+
+    key: str
+    fields: dict[str, bytes] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    fault: str | None = None
+
+
+def find_compression(path: Path) -> bytes:
+    """The first bytes by which a file is known to be compressed, b"" of a plain one. Raises TarError for zstd."""
+    with path.open("rb") as stream:
+        begin = stream.read(8)
+    if begin.startswith(ZSTD):
+        raise TarError("it is compressed by zstd, which is not read: unpack it, or compress it by gzip")
+    return next((mark for mark in OPENERS if begin.startswith(mark)), b"")
+
+
+def read_groups(path: Path) -> Iterator[Group]:
+    """The samples of a tar, member by member as webdataset groups them: those of one key in a row.
+
+    Raises TarError where the file is no tar, is cut short, or goes on with anything but another tar.
+    """
+    mark = find_compression(path)
+    with OPENERS[mark](path) if mark else path.open("rb") as stream:
+        reader = _TarReader(_Forward(stream) if mark else stream)
+        group: Group | None = None
+        for member in reader:
+            key, suffix = base_plus_ext(member.name)
+            is_hidden = PurePosixPath(member.name).name.startswith(".")  # such as ._NAME of macOS
+            if member.isdir() or key is None or is_hidden or META_NAME.match(member.name):
+                continue
+            if group is None or group.key != key:
+                if group is not None:
+                    yield group
+                group = Group(key)
+            _add_member(group, suffix.lower(), member, reader)
+        if group is not None:
+            yield group
+
+
+def _add_member(group: Group, name: str, member: tarfile.TarInfo, reader: "_TarReader") -> None:
+    if name not in MOST_BYTES:
+        group.others.append(name)
+    elif name in group.fields:
+        group.fault = group.fault or f"its member {name} stands twice"
+    else:
+        group.fields[name] = b""
+        try:
+            group.fields[name] = reader.read(member, MOST_BYTES[name])
+        except _UnreadableError as error:
+            group.fault = group.fault or f"its member {name} {error}"
+
+
+class _UnreadableError(ValueError):
+    """Why a member of a sample cannot be read."""
+
+
+class _Forward(io.RawIOBase):
+    """A compressed file read from its begin to its end, of which the last KEPT_TAIL bytes may be read again, as tarfile does."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._position, self._end, self._tail = stream, 0, 0, b""
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        back = self._end - self._position
+        again = self._tail[len(self._tail) - back :][:size] if back else b""
+        fresh = self._stream.read(size - len(again)) if len(again) < size else b""
+        self._tail, self._end = (self._tail + fresh)[-KEPT_TAIL:], self._end + len(fresh)
+        self._position += len(again) + len(fresh)
+        return again + fresh
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if offset < self._end - len(self._tail):
+            raise TarError(f"byte {offset} lies too far back in a compressed file")
+        self._position = min(offset, self._end)
+        while self._position < offset and self.read(min(READ_BYTES, offset - self._position)):
+            pass
+        return self._position
+
+
+class _Bounded:
+    """What tarfile reads a tar through: a header that asks for more than READ_BYTES was made to fill the memory."""
+
+    def __init__(self, stream: BinaryIO | _Forward) -> None:
+        self._stream = stream
+        self.tell, self.seek = stream.tell, stream.seek
+
+    def read(self, size: int) -> bytes:
+        if size > READ_BYTES:
+            raise TarError(f"at byte {self.tell()} it asks for {size} bytes at once")
+        return self._stream.read(size) or b""
+
+
+class _TarReader:
+    """The members of all tars in a row, and their contents.
+
+    Iterating raises TarError where the file is no tar, is cut short, or goes on with anything but another tar.
+    """
+
+    def __init__(self, stream: BinaryIO | _Forward) -> None:
+        self._stream = _Bounded(stream)
+        self._places: dict[str, tuple[int, int]] = {}  # name -> first byte and size, for links
+        self._contents: dict[
+            str, bytes
+        ] = {}  # name -> the contents of small ones, to which a compressed tar cannot go back
+
+    def __iter__(self) -> Iterator[tarfile.TarInfo]:
+        has_more = True
+        while has_more:
+            try:
+                with tarfile.open(fileobj=self._stream, mode="r:") as archive:  # type: ignore[call-overload]
+                    while (member := archive.next()) is not None:
+                        archive.members.clear()  # which would hold a kilobyte for each
+                        yield member
+                    end = archive.offset
+            except tarfile.TarError as error:
+                raise TarError(str(error)) from None
+            has_more = self._skip_end(end)
+
+    def _skip_end(self, end: int) -> bool:
+        """Go over the empty blocks at the end of a tar; whether anything follows them."""
+        self._stream.seek(end)
+        block, empty = self._stream.read(BLOCK), bytes(BLOCK)
+        if block and block != empty:
+            raise TarError(f"it goes on at byte {end} with something that is no member of a tar")
+        if not block:
+            raise TarError("it ends without the empty blocks at the end of a tar")
+        while block == empty:
+            block = self._stream.read(BLOCK)
+        self._stream.seek(self._stream.tell() - len(block))
+        return bool(block.strip(b"\0"))
+
+    def read(self, member: tarfile.TarInfo, limit: int) -> bytes:
+        """The content of a member, or of the one before that it links to. Raises _UnreadableError where it has more than `limit`
+        bytes or is no file."""
+        if member.islnk() or member.issym():
+            return self._follow(member, limit)
+        if not member.isreg() or member.issparse():
+            raise _UnreadableError("is no regular file")
+        self._places[member.name] = (member.offset_data, member.size)
+        content = self._read_span(member.offset_data, member.size, limit)
+        if len(content) <= KEPT_BYTES:
+            self._contents[member.name] = content
+        return content
+
+    def _read_span(self, begin: int, size: int, limit: int) -> bytes:
+        if size > limit:
+            raise _UnreadableError(f"has {size} bytes; at most {limit} are read")
+        self._stream.seek(begin)
+        parts = []
+        while size:
+            parts.append(self._stream.read(min(size, READ_BYTES)))
+            if not parts[-1]:
+                raise TarError("it is cut short inside of a member")
+            size -= len(parts[-1])
+        return b"".join(parts)
+
+    def _follow(self, member: tarfile.TarInfo, limit: int) -> bytes:
+        target = member.linkname
+        if member.issym():
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(member.name), target))
+        if target in self._contents:
+            return self._contents[target]
+        if target not in self._places:
+            raise _UnreadableError(f"is a link to {member.linkname}, which is no file of a sample before it")
+        here = self._stream.tell()
+        try:
+            return self._read_span(*self._places[target], limit)
+        except TarError:
+            raise _UnreadableError(
+                f"is a link to {member.linkname}, and a compressed tar cannot go back to it: unpack the tar"
+            ) from None
+        finally:
+            self._stream.seek(here)

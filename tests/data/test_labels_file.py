@@ -1,0 +1,109 @@
+import json
+
+import pandas
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+
+from detaux.data.labels_file import LABELS_NAME, read_labels, uses_ground_truth, write_labels
+from detaux.errors import UserError
+
+KEYS = ["a", "b", "c"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / LABELS_NAME
+
+
+def write(path, **columns):
+    parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def test_labels_that_are_written_are_read(path):
+    write_labels(path, {"key": KEYS, "aux_0": [1, 0, 1], "probability_0": [1.0] * 3}, is_upper_bound=False)
+    assert read_labels(path) == {"a": 1, "b": 0, "c": 1}
+    assert not uses_ground_truth(path)
+
+
+@pytest.mark.parametrize(
+    "content", ["key,aux_0\na,1\n", "not a table", "", "version https://git-lfs.github.com/spec/v1\n"]
+)
+def test_file_that_is_no_parquet_file_is_refused_by_name(path, content):
+    path.write_text(content)
+    fault = {"": "is empty", "v": "is a Git LFS pointer"}.get(content[:1], "is no parquet file, or is cut short")
+    with pytest.raises(
+        UserError, match=rf"labels\.parquet {fault}.*; mend it, or remove it and run `detaux discover` again"
+    ):
+        read_labels(path)
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
+def test_file_that_is_cut_is_refused(path, kept):
+    write(path, key=KEYS * 100, aux_0=[0, 1, 2] * 100)
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(UserError, match="is no parquet file, or is cut short"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "lacking"), [({"key": KEYS}, "aux_0"), ({"aux_0": [0]}, "key"), ({"other": [1]}, "key")]
+)
+def test_missing_column_is_named_with_those_there_are(path, columns, lacking):
+    with pytest.raises(UserError, match=f"has no column {lacking}; it has {next(iter(columns))}"):
+        read_labels(write(path, **columns))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["cat", "dog", "owl"],
+        [-1, 0, 1],
+        [0.5, 1.0, 2.0],
+        [True, False, True],
+        [0, None, 1],
+        [0.0, float("nan"), 1.0],
+        [[0], [1], [2]],
+        [{"a": 1}] * 3,
+        [b"0", b"1", b"2"],
+        [float("inf"), 0.0, 1.0],
+    ],
+)
+def test_labels_that_are_no_whole_numbers_are_refused_with_their_key(path, labels):
+    with pytest.raises(UserError, match=r"aux_0 holds .* for [abc]; whole numbers from 0 on are expected"):
+        read_labels(write(path, key=KEYS, aux_0=labels))
+
+
+@pytest.mark.parametrize("keys", [[1, 2, 3], [None, "b", "c"], [["a"], ["b"], ["c"]]])
+def test_keys_that_are_no_text_are_refused(path, keys):
+    with pytest.raises(UserError, match="key holds .*; the keys of samples as text are expected"):
+        read_labels(write(path, key=keys, aux_0=[0, 1, 2]))
+
+
+def test_key_with_two_labels_is_refused_with_both(path):
+    with pytest.raises(UserError, match="aux_0 gives a the labels 0 and 1"):
+        read_labels(write(path, key=["a", "b", "a"], aux_0=[0, 1, 1]))
+    assert read_labels(write(path, key=["a", "b", "a"], aux_0=[0, 1, 0])) == {"a": 0, "b": 1}
+
+
+def test_file_edited_with_pandas_is_read(path):
+    """Which makes a whole column of real numbers beside a missing one, and keeps text as categories."""
+    write_labels(path, {"key": KEYS, "aux_0": [1, 0, 1], "probability_0": [1.0] * 3}, is_upper_bound=False)
+    frame = pandas.read_parquet(path)
+    frame["aux_0"] = frame["aux_0"].astype(float)
+    frame["key"] = frame["key"].astype("category")
+    frame.sample(frac=1, random_state=0).to_parquet(path)
+    assert read_labels(path) == {"a": 1, "b": 0, "c": 1}
+
+
+def test_mark_of_an_upper_bound_outlives_a_tool_that_drops_it(path):
+    columns = {"key": KEYS, "aux_0": [1, 0, 1]}
+    write_labels(path, columns, is_upper_bound=True)
+    assert uses_ground_truth(path)
+    write(path, **columns)
+    assert not uses_ground_truth(path)
+    path.with_name("discovery.json").write_text(json.dumps({"pairs": {"uses_ground_truth": True}}))
+    assert uses_ground_truth(path)
+    write_labels(path, columns, is_upper_bound=False)
+    assert not uses_ground_truth(path)

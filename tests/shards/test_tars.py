@@ -1,0 +1,182 @@
+import bz2
+import gzip
+import io
+import lzma
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shards.tars import MOST_BYTES, Group, TarError, read_groups
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda data: data,
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
+Member = tuple[str, bytes] | tarfile.TarInfo
+
+
+def link(name: str, target: str, kind: bytes = tarfile.LNKTYPE) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def make_tar(*members: Member, format: int = tarfile.USTAR_FORMAT) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=format) as tar:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                tar.addfile(member)
+            else:
+                info = tarfile.TarInfo(member[0])
+                info.size = len(member[1])
+                tar.addfile(info, io.BytesIO(member[1]))
+    return stream.getvalue()
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[bytes], list[Group]]:
+    """read(content): the samples of a tar with these bytes."""
+
+    def read_all(content: bytes) -> list[Group]:
+        (tmp_path / "part.tar").write_bytes(content)
+        return list(read_groups(tmp_path / "part.tar"))
+
+    return read_all
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+def test_samples_are_members_of_one_key_in_a_row(read: Callable[[bytes], list[Group]], name: str) -> None:
+    members = [
+        ("x/a.JPG", b"jpeg"),
+        ("x/a.cls", b"1"),
+        ("x/a.txt", b"words"),
+        ("b.png", b"png" * 3000),
+        ("x/a.json", b"{}"),
+    ]
+    groups = read(COMPRESSIONS[name](make_tar(*members)))
+    assert [(one.key, one.fields, one.others, one.fault) for one in groups] == [
+        ("x/a", {"jpg": b"jpeg", "cls": b"1"}, ["txt"], None),
+        ("b", {"png": b"png" * 3000}, [], None),
+        ("x/a", {"json": b"{}"}, [], None),
+    ]
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+def test_tars_one_behind_the_other_are_all_read(read: Callable[[bytes], list[Group]], name: str) -> None:
+    parts = [make_tar((f"{letter}.cls", letter.encode())) for letter in "abc"]
+    for joined in (COMPRESSIONS[name](b"".join(parts)), b"".join(map(COMPRESSIONS[name], parts))):
+        assert [one.key for one in read(joined)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_member_that_is_a_link_has_the_content_of_the_one_before(
+    read: Callable[[bytes], list[Group]], name: str, kind: bytes
+) -> None:
+    target = "x/a.cls" if kind == tarfile.LNKTYPE else "a.cls"
+    tar = make_tar(("x/a.cls", b"7"), ("y.png", bytes(20_000)), link("x/b.cls", target, kind), ("c.cls", b"8"))
+    assert [one.fields.get("cls") for one in read(COMPRESSIONS[name](tar))] == [b"7", None, b"7", b"8"]
+
+
+def test_large_member_is_linked_to_where_the_tar_can_go_back(read: Callable[[bytes], list[Group]]) -> None:
+    tar = make_tar(("a.png", b"x" * 20_000), ("b.cls", b"1"), link("c.png", "a.png"), ("d.cls", b"2"))
+    plain, compressed = read(tar), read(gzip.compress(tar))
+    assert plain[2].fields["png"] == b"x" * 20_000
+    assert (
+        compressed[2].fault
+        == "its member png is a link to a.png, and a compressed tar cannot go back to it: unpack the tar"
+    )
+    assert [one.key for one in compressed] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("member", "fault"),
+    [
+        (link("a.png", "none.png"), "is a link to none.png, which is no file of a sample before it"),
+        (link("a.png", "/etc/passwd", tarfile.SYMTYPE), "is a link to /etc/passwd, which is no file"),
+        (link("a.png", "", tarfile.CHRTYPE), "is no regular file"),
+        (("a.cls", b" " * 2000), "has 2000 bytes; at most 1024 are read"),
+    ],
+)
+def test_member_that_cannot_be_read_is_the_fault_of_its_sample_alone(
+    read: Callable[[bytes], list[Group]], member: Member, fault: str
+) -> None:
+    found = read(make_tar(member, ("b.cls", b"1")))
+    assert [one.key for one in found] == ["a", "b"]
+    assert fault in str(found[0].fault)
+    assert found[1].fault is None
+
+
+def test_member_that_stands_twice_is_a_fault(read: Callable[[bytes], list[Group]]) -> None:
+    found = read(make_tar(("a.png", b"1"), ("a.PNG", b"2")))
+    assert found[0].fault == "its member png stands twice"
+
+
+def test_hidden_members_and_metadata_are_passed_over(read: Callable[[bytes], list[Group]]) -> None:
+    found = read(make_tar(("._a.png", b"mac"), ("x/._a.png", b"mac"), ("__x__/a.png", b"meta"), ("a.png", b"1")))
+    assert [one.key for one in found] == ["a"]
+
+
+TAR = make_tar(("a.png", bytes(1500)), ("a.cls", b"1"))
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+@pytest.mark.parametrize(
+    "content",
+    [
+        TAR[:700],
+        TAR.rstrip(b"\0"),
+        TAR[: 512 + 1536],
+        b"no tar at all" * 100,
+        TAR + b"x" * 512,
+        TAR.rstrip(b"\0") + bytes(-len(TAR.rstrip(b"\0")) % 512),
+        b"",
+    ],
+    ids=["in a member", "last block", "after a member", "text", "something behind", "without its end", "empty"],
+)
+def test_tar_that_is_no_whole_one_is_refused(read: Callable[[bytes], list[Group]], name: str, content: bytes) -> None:
+    with pytest.raises((TarError, EOFError)):
+        read(COMPRESSIONS[name](content))
+
+
+def test_zstd_is_refused_by_name(read: Callable[[bytes], list[Group]]) -> None:
+    with pytest.raises(TarError, match="zstd"):
+        read(b"\x28\xb5\x2f\xfd" + bytes(100))
+
+
+@pytest.mark.parametrize("bomb", ["member", "long name", "extended header"])
+def test_small_compressed_tar_cannot_fill_the_memory(tmp_path: Path, bomb: str) -> None:
+    """A quarter of a gigabyte of zeros in a few kilobytes, read by a process that may take half of that beyond what it has."""
+    size = 2**28 + 2**24
+    info = tarfile.TarInfo("a.png" if bomb == "member" else "././@LongLink")
+    info.type = {"member": tarfile.REGTYPE, "long name": tarfile.GNUTYPE_LONGNAME, "extended header": tarfile.XHDTYPE}[
+        bomb
+    ]
+    info.size = size
+    with gzip.open(tmp_path / "bomb.tar", "wb", compresslevel=1) as stream:
+        stream.write(info.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(size // 2**24):
+            stream.write(bytes(2**24))
+        stream.write(make_tar(("b.cls", b"1")))
+    code = f"""
+import resource
+from pathlib import Path
+from shards.tars import TarError, read_groups
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**27,) * 2)
+try:
+    print([(one.key, one.fault) for one in read_groups(Path({str(tmp_path / "bomb.tar")!r}))])
+except TarError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    fault = f"has {size} bytes; at most {MOST_BYTES['png']} are read" if bomb == "member" else "bytes at once"
+    assert fault in result.stdout
