@@ -63,14 +63,19 @@ def damage(path, position, flip=0xFF):
     path.write_bytes(data)
 
 
+def check_samples(split, make, slots):
+    """The split holds the samples of these slots and no others."""
+    assert split.keys == [make.name(slot) for slot in slots]
+    assert split.labels.tolist() == [make.label(slot) for slot in slots]
+    assert split.factors.tolist() == [[slot // 10, slot % 10] for slot in slots]
+    assert torch.equal(split.images, torch.from_numpy(np.stack([make.render(slot) for slot in slots])))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("layout", ["packed", "standard"])
 def test_split_holds_every_sample_in_manifest_order(load, build_shards, make, layout, workers):
     split = load(build_shards(layout=layout), DataConfig(workers=workers))
-    assert split.keys == [make.name(slot) for slot in range(32)]
-    assert split.labels.tolist() == [slot % 2 for slot in range(32)]
-    assert split.factors.tolist() == [[slot // 10, slot % 10] for slot in range(32)]
-    assert torch.equal(split.images, torch.from_numpy(np.stack([make.render(slot) for slot in range(32)])))
+    check_samples(split, make, range(32))
 
 
 def test_split_that_is_empty_is_refused(build_shards):
@@ -101,8 +106,7 @@ def test_bad_sample_is_left_out_and_named_once(load, build_shards, make, caplog,
     shards = build_shards(layout="standard", change=replace_member(member, *others(make)))
     with caplog.at_level(logging.WARNING):
         split = load(shards)
-    assert split.keys == [make.name(slot) for slot in range(32) if slot != 9]
-    assert [int(image[0, 0, 0]) for image in split.images] == [slot for slot in range(32) if slot != 9]
+    check_samples(split, make, [slot for slot in range(32) if slot != 9])
     (record,) = caplog.records
     assert record.getMessage().startswith("quarantined: train-000.tar: ")
     assert re.search(message, record.getMessage())
@@ -126,7 +130,7 @@ def test_bad_block_is_left_out_and_named_once(load, build_shards, make, caplog, 
     shards = build_shards(change=replace_member(member, *others(make)))
     with caplog.at_level(logging.WARNING):
         split = load(shards)
-    assert split.keys == [make.name(slot) for slot in range(32) if not 8 <= slot < 16]
+    check_samples(split, make, [slot for slot in range(32) if not 8 <= slot < 16])
     (record,) = caplog.records
     assert "train-000.tar" in record.getMessage()
     assert re.search(message, record.getMessage())
