@@ -134,6 +134,22 @@ def start_processes():
         process.communicate()
 
 
+class Trap:
+    """Leaves a mark on the disk when unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture
+def trap(tmp_path):
+    """A program in the form of a pickle; `trap.mark` exists once somebody has run it."""
+    return Trap(tmp_path / "sprung")
+
+
 @pytest.fixture
 def free_port():
     """A port nobody listens on at the moment."""

@@ -1,6 +1,5 @@
 import gzip
 import logging
-import os
 import pickle
 import re
 import tarfile
@@ -17,16 +16,6 @@ from detaux.errors import UserError
 
 CPU = torch.device("cpu")
 LAX = DataConfig(max_bad_fraction=1.0)
-
-
-class Trap:
-    """Leaves a mark on the disk when unpickled."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
 
 
 def leave_in_files(folder, split, config, device):
@@ -136,20 +125,20 @@ def test_bad_block_is_left_out_and_named_once(load, build_shards, make, caplog, 
     assert re.search(message, record.getMessage())
 
 
-def test_object_array_is_refused_unread(load, build_shards, make, tmp_path):
-    trap = np.empty(8, dtype=object)
-    trap[:] = [Trap(tmp_path / "sprung")] * 8
-    shards = build_shards(change=replace_member(LABELS, (LABELS, make.npy(trap))))
+def test_object_array_is_refused_unread(load, build_shards, make, trap):
+    objects = np.empty(8, dtype=object)
+    objects[:] = [trap] * 8
+    shards = build_shards(change=replace_member(LABELS, (LABELS, make.npy(objects))))
     assert make.name(9) not in load(shards).keys
-    assert not (tmp_path / "sprung").exists()
+    assert not trap.mark.exists()
 
 
 @pytest.mark.parametrize("layout", ["packed", "standard"])
 @pytest.mark.parametrize("suffix", ["pkl", "pyd", "pth"])
-def test_pickle_member_is_never_executed(load, build_shards, make, tmp_path, layout, suffix):
-    trap = (f"{'b00008' if layout == 'packed' else 's00009'}.{suffix}", pickle.dumps(Trap(tmp_path / "sprung")))
+def test_pickle_member_is_never_executed(load, build_shards, make, tmp_path, trap, layout, suffix):
+    program = (f"{'b00008' if layout == 'packed' else 's00009'}.{suffix}", pickle.dumps(trap))
     member = "b00008.keys.txt" if layout == "packed" else "s00009.cls"
-    shards = build_shards(layout=layout, change=replace_member(member, (member, b"0"), trap))
+    shards = build_shards(layout=layout, change=replace_member(member, (member, b"0"), program))
     before = sorted(tmp_path.rglob("*"))
     assert make.name(9) not in load(shards).keys
     assert sorted(tmp_path.rglob("*")) == before

@@ -2,11 +2,13 @@
 
 import shutil
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from detaux.data.remote import locate_set
+from detaux.errors import UserError
 from detaux.report.collect import load_run
 from detaux.report.sentences import describe_effect, describe_factor, describe_stale_discovery
 from detaux.report.tables import build_comparison, build_settings
@@ -149,3 +151,10 @@ def test_factor_behind_a_mapping_of_classes_is_hidden(run_folder, edit_json):
     run = load_run(run_folder, "demo")
     assert run.best_factor == ("floor_hue", 0.997)
     assert run.principal_name == "floor hue groups"
+
+
+def test_gallery_that_holds_a_program_is_refused_unread(run_folder, trap):
+    np.savez(run_folder / "discover" / "gallery.npz", traversal=np.array([trap], object))
+    with pytest.raises((ValueError, UserError)):
+        load_run(run_folder, "demo")
+    assert not trap.mark.exists()

@@ -1,4 +1,3 @@
-import os
 import pickle
 from functools import partial
 
@@ -58,22 +57,12 @@ def test_checkpoint_of_another_version_is_passed_over_by_name(tmp_path, monkeypa
     assert "step-00000010 was written by another version and is passed over" in caplog.text
 
 
-class Trap:
-    """Leaves a mark on the disk when unpickled."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
 @pytest.mark.parametrize("write", [torch.save, partial(pickle.dump, protocol=2)], ids=["zip", "plain"])
-def test_checkpoint_that_holds_a_program_is_passed_over_and_never_runs_it(tmp_path, caplog, write):
+def test_checkpoint_that_holds_a_program_is_passed_over_and_never_runs_it(tmp_path, caplog, trap, write):
     for step in (5, 10):
         save(tmp_path / "checkpoint", step)
     with (tmp_path / "checkpoint" / "step-00000010" / "training.pt").open("wb") as stream:
-        write({"optimizer": Trap(tmp_path / "sprung")}, stream)
+        write({"optimizer": trap}, stream)
     assert load_checkpoint(tmp_path / "checkpoint", "h")[0] == 5
     assert "step-00000010 cannot be read" in caplog.text
-    assert not (tmp_path / "sprung").exists()
+    assert not trap.mark.exists()
