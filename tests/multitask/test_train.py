@@ -190,19 +190,26 @@ def test_gain_is_that_of_the_validation_rows_and_the_test_split_is_not_read(inpu
     assert gain >= 0
 
 
+def make_rows(*settings):
+    """Validation rows of two seeds for each (method, labels, weight, accuracy)."""
+    names = ("method", "labels", "weight", "accuracy")
+    return [{**dict(zip(names, setting, strict=True)), "seed": seed} for setting in settings for seed in (0, 1)]
+
+
 def test_useless_task_costs_nothing_when_selected():
     config = load_config(None, []).multitask
-    rows = [
-        {"method": method, "labels": labels, "weight": weight, "seed": seed, "accuracy": accuracy}
-        for method, labels, weight, accuracy in (
-            ("stl", "none", 0.0, 0.8),
-            ("hard_sharing", "discovered", 1.0, 0.7),
-            ("hard_sharing", "random", 1.0, 0.95),
-        )
-        for seed in (0, 1)
-    ]
+    rows = make_rows(
+        ("stl", "none", 0.0, 0.8), ("hard_sharing", "discovered", 1.0, 0.7), ("hard_sharing", "random", 1.0, 0.95)
+    )
     assert select_trial(rows, config) == ("stl", 0.0)
     assert select_trial(rows, dataclasses.replace(config, select="fixed")) == ("hard_sharing", 1.0)
+
+
+@pytest.mark.parametrize(("alone", "expected"), [(0.8, ("stl", 0.0)), (0.7, ("hard_sharing", 0.2))])
+def test_equal_accuracies_choose_stl_and_then_the_smaller_weight(alone, expected):
+    shared = [("hard_sharing", "discovered", weight, 0.8) for weight in (1.0, 0.2, 0.5)]
+    rows = make_rows(*shared, ("stl", "none", 0.0, alone))
+    assert select_trial(rows, load_config(None).multitask) == expected
 
 
 def test_trials_hold_stl_every_method_and_every_control():
