@@ -247,6 +247,12 @@ def test_training_reconstructs_images_it_never_saw_better_than_their_mean(model,
     assert (model(test)[1] - test).square().mean() < 0.75 * (train.mean(0) - test).square().mean()
 
 
+def test_warmup_shows_no_image_twice_in_an_epoch(run, config):
+    warmup = build_trainer(run / "shards", config, is_main=False)
+    images = torch.cat([warmup.make_batch(step).arguments[0] for step in range(6)])
+    assert len(images.unique(dim=0)) == 6 * 16  # of 108
+
+
 def test_labels_of_a_step_are_those_of_its_images(trainer, splits):
     split = splits["train"]
     label_of = {image.numpy().tobytes(): label for image, label in zip(split.images, split.labels, strict=True)}
