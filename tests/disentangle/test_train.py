@@ -37,7 +37,7 @@ KEYS = (
     "pairs.pool=64",
     "pairs.walk_interval=7",
     "model.subspaces=4",
-    "model.latent=12",
+    "model.latent=10",
     "run.threads=1",
     "disentangle.warmup.steps=40",
     "disentangle.warmup.batch_size=16",
@@ -269,7 +269,7 @@ def test_oracle_gives_edges_within_a_class_to_subspaces_other_than_the_principal
 
 def test_trained_model_loads_with_the_sides_it_was_trained_for(model):
     subspaces, images = model(torch.rand(2, 3, 16, 16))
-    assert subspaces.shape == (2, 4, 12)
+    assert subspaces.shape == (2, 4, 10)
     assert images.shape == (2, 3, 16, 16)
 
 
