@@ -1,5 +1,5 @@
-"""Settings of the whole suite: one thread, so that timings and sums do not depend on the machine; seeded properties; and
-real processes for ranks."""
+"""Settings of the whole suite: one thread, so that timings and sums do not depend on the machine; seeded properties; real
+processes for ranks; and coloured images with a hidden factor, as a shard set with a model that tells the colours apart."""
 
 import json
 import os
@@ -11,15 +11,95 @@ import sys
 import time
 from collections import defaultdict
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
+from detaux.data.schema import Block, Manifest, Shard, write_manifest
+from detaux.data.split import Split
+from shards.write import Samples, write_shard
+
+SIDE = 8  # pixels of the coloured images
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # a shell's background job begins with SIGINT ignored, and so would every process of a test
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("suite")
+
+
+class ChannelModel(torch.nn.Module):
+    """Subspace k < 3 is the mean of colour channel k, subspace 3 is dead; the code draws a plain image of its colour."""
+
+    alpha, num_subspaces = 0, 4
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(10.0))
+
+    def encode(self, images_NCHW):
+        return self.scale * images_NCHW.mean((2, 3))
+
+    def project(self, latents_ND):
+        return torch.cat([torch.diag_embed(latents_ND), torch.zeros_like(latents_ND)[:, None]], dim=1)
+
+    def decode(self, latents_ND):
+        return (latents_ND / self.scale)[:, :, None, None].expand(-1, -1, SIDE, SIDE)
+
+
+def draw_split(samples=400, hidden=5, seed=0):
+    """Images whose red is the principal class (3 levels), whose green is a hidden factor and whose blue is anything."""
+    random = np.random.default_rng(seed)
+    red, green = random.integers(3, size=samples), random.integers(hidden, size=samples)
+    colours = np.stack(
+        [40 + 80 * red, 20 + 200 // max(1, hidden - 1) * green, random.integers(20, 236, samples)], axis=1
+    )
+    pixels = colours[:, None, None] + random.integers(-9, 10, (samples, SIDE, SIDE, 3))
+    return Split(
+        images=torch.from_numpy(pixels.astype(np.uint8)),
+        labels=torch.from_numpy(red),
+        keys=[f"{index:05d}" for index in range(samples)],
+        factors=torch.from_numpy(np.stack([red, green], axis=1)),
+    )
+
+
+def write_split_set(folder, train, validation=None, test=None):
+    """Write a shard set of such splits, a tar each. The tar of a split that is not given is promised and not there, so that
+    whoever reads the split fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = []
+    for name, split in (("train", train), ("validation", validation), ("test", test)):
+        path = folder / f"{name}-00000.tar"
+        if split is None:
+            shards.append(Shard(path.name, name, 8, 8192, "0" * 64, [Block(0, 8192, 8)]))
+        else:
+            factors = None if split.factors is None else split.factors.numpy()
+            samples = Samples(split.images.numpy(), split.labels.numpy(), split.keys, factors)
+            shards.append(write_shard(path, name, "packed", samples, block_samples=64))
+    known = {} if train.factors is None else {"red": 3, "green": 5}
+    manifest = Manifest("drawn", "packed", SIDE, 3, ["dark", "mid", "light"], "red", known, {}, shards)
+    write_manifest(folder, manifest)
+
+
+@pytest.fixture(scope="session")
+def make_model():
+    return lambda: ChannelModel().eval()
+
+
+@pytest.fixture
+def model(make_model):
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def make_split():
+    return draw_split
+
+
+@pytest.fixture(scope="session")
+def write_splits():
+    return write_split_set
 
 
 def find_port():
@@ -52,6 +132,22 @@ def start_processes():
     for process in started:
         process.kill()
         process.communicate()
+
+
+class Trap:
+    """Leaves a mark on the disk when unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture
+def trap(tmp_path):
+    """A program in the form of a pickle; `trap.mark` exists once somebody has run it."""
+    return Trap(tmp_path / "sprung")
 
 
 @pytest.fixture

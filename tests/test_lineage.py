@@ -13,6 +13,7 @@ import pytest
 from detaux import lineage
 from detaux.cli import run_command
 from detaux.config import load_config
+from detaux.errors import UserError
 from detaux.lineage import log_stage
 from detaux.runtime.tracker import read_metrics
 from detaux.workspace import build_workspace, read_run_config
@@ -204,3 +205,11 @@ def test_matrix_is_a_table_with_a_line_for_each_cell():
         ["b", "1", 5],
         ["b", "noise", 6],
     ]
+
+
+def test_gallery_that_holds_a_program_is_refused_unread(tmp_path, trap):
+    (tmp_path / "discovery.json").write_text("{}")
+    np.savez(tmp_path / "gallery.npz", traversal=np.array([trap], object))
+    with pytest.raises((ValueError, UserError)):
+        lineage.show_discovery(tmp_path)
+    assert not trap.mark.exists()

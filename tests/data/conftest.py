@@ -15,7 +15,7 @@ from PIL import Image
 from detaux.data.schema import Block, Manifest, Shard, read_manifest, write_manifest
 
 SIDE = 8
-CLASSES = ["even", "odd"]
+CLASSES = ["even", "odd"]  # by the number of ones in the binary form of a slot
 FACTORS = {"tens": 100, "units": 10}
 
 
@@ -29,6 +29,11 @@ def render(slot: int) -> np.ndarray:
 
 def name(slot: int) -> str:
     return f"s{slot:05d}"
+
+
+def get_label(slot: int) -> int:
+    """Of no period, so that labels that are shifted by any number of images are seen."""
+    return slot.bit_count() % 2
 
 
 def encode_npy(array: np.ndarray) -> bytes:
@@ -59,13 +64,13 @@ def list_members(slots: list[int], layout: str) -> list[tuple[str, bytes]]:
             for slot, values in zip(slots, factors, strict=True)
             for member in (
                 (f"{name(slot)}.png", encode_png(render(slot))),
-                (f"{name(slot)}.cls", str(slot % 2).encode()),
+                (f"{name(slot)}.cls", str(get_label(slot)).encode()),
                 (f"{name(slot)}.json", json.dumps({"factors": values}).encode()),
             )
         ]
     return [
         (f"b{slots[0]:05d}.images.npy", encode_npy(np.stack([render(slot) for slot in slots]))),
-        (f"b{slots[0]:05d}.labels.npy", encode_npy(np.array([slot % 2 for slot in slots]))),
+        (f"b{slots[0]:05d}.labels.npy", encode_npy(np.array([get_label(slot) for slot in slots]))),
         (f"b{slots[0]:05d}.keys.txt", "".join(f"{name(slot)}\n" for slot in slots).encode()),
         (f"b{slots[0]:05d}.factors.npy", encode_npy(np.array(factors))),
     ]
@@ -115,7 +120,7 @@ class ShardSet:
 @pytest.fixture
 def make():
     """The bytes and names that shard sets are made of."""
-    return SimpleNamespace(side=SIDE, render=render, name=name, npy=encode_npy, png=encode_png)
+    return SimpleNamespace(side=SIDE, render=render, name=name, label=get_label, npy=encode_npy, png=encode_png)
 
 
 @pytest.fixture

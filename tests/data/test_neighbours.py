@@ -60,6 +60,18 @@ def test_points_keep_the_distances_of_images_in_few_dimensions():
     torch.testing.assert_close(torch.cdist(points, points), torch.cdist(pixels, pixels), atol=1e-3, rtol=1e-3)
 
 
+def test_points_are_a_function_of_the_seed_whatever_was_drawn_before():
+    images = torch.randint(256, (160, 8, 8, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    found = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        state = torch.random.get_rng_state()
+        found.append(describe_images(images, seed=3))
+        assert torch.equal(torch.random.get_rng_state(), state)  # that of the run
+    assert found[0].shape == (160, COMPONENTS)
+    assert torch.equal(*found)
+
+
 def test_some_anchors_find_what_they_find_among_all():
     images, values = build_grid((3, 4, 5), (60, 25, 9))
     anchors = torch.tensor([7, 20, 41])

@@ -5,7 +5,8 @@ import torch
 
 from detaux.config.schema import DataConfig, PairsConfig
 from detaux.data import draws
-from detaux.data.pairs import LabelIndex, PairBatch, PairStream, compute_one_factor_share
+from detaux.data.neighbours import NeighbourGraph
+from detaux.data.pairs import LabelIndex, PairBatch, PairStream, compute_one_factor_share, walk_edges
 from detaux.errors import UserError
 
 SIZES = (3, 4, 5)
@@ -94,18 +95,66 @@ def _steps(batch):
     return (batch.factors[batch.first] - batch.factors[batch.second]).abs().sum(1)
 
 
+def list_ends(graph, anchor, most):
+    """Every image at which a walk from the anchor may end, by the definition."""
+    ends = set()
+    for end, subspace in zip(graph.neighbours[anchor].tolist(), graph.subspaces[anchor].tolist(), strict=True):
+        here = {end} - {-1}
+        ends |= here
+        for _ in range(most if subspace >= 0 else 0):
+            here = {
+                further
+                for one in here
+                for further, other in zip(graph.neighbours[one].tolist(), graph.subspaces[one].tolist(), strict=True)
+                if further not in (-1, anchor) and other == subspace
+            }
+            ends |= here
+    return ends or {-1}
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_ends_of_walks_are_those_of_the_definition(most):
+    """Walks of one subspace that never come back to their anchor, over the edges of 12 images and some that have none."""
+    generator = torch.Generator().manual_seed(most)
+    neighbours = torch.stack([torch.randperm(12, generator=generator)[:4] for _ in range(12)])
+    neighbours[neighbours == torch.arange(12)[:, None]] = -1
+    neighbours[:2] = -1
+    subspaces = torch.randint(-1, 2, (12, 4), generator=generator)
+    graph = NeighbourGraph(neighbours, torch.where(neighbours < 0, -1, subspaces))
+    drawn = walk_edges(graph, torch.arange(12).repeat_interleave(2000), most, generator).reshape(12, -1)
+    assert [set(row) for row in drawn.tolist()] == [list_ends(graph, anchor, most) for anchor in range(12)]
+
+
 @pytest.mark.parametrize("partner", ["mined", "nearest"])
 def test_pairs_are_a_function_of_seed_and_step(partner):
     one, two, other = (build(partner=partner, seed=seed) for seed in (3, 3, 4))
     two.batch(0)
     assert torch.equal(one.batch(5).images, two.batch(5).images)
-    assert not torch.equal(one.batch(5).images, other.batch(5).images)
+    for end in (slice(None, 16), slice(16, None)):  # the first images and the second ones
+        assert not torch.equal(one.batch(5).images[end], other.batch(5).images[end])
+
+
+@pytest.mark.parametrize("partner", ["mined", "nearest", "label", "one_factor", "independent"])
+def test_pairs_of_an_epoch_are_not_those_of_the_next(partner):
+    """An epoch is three steps, after which a window is the same again."""
+    pairs = build(partner=partner, batch_size=20, different=0.5)
+    one, two = pairs.batch(0), pairs.batch(3)
+    assert not torch.equal(one.images[one.second], two.images[two.second])
+    assert torch.equal(one.images[one.first], two.images[two.first]) == (partner not in ("mined", "nearest"))
 
 
 def test_anchors_walk_the_whole_pool_each_epoch():
     pairs = build(partner="mined", batch_size=20)
     seen = torch.cat([pairs.batch(step).factors[pairs.batch(step).first] for step in range(3)])
     assert len({tuple(row) for row in seen.tolist()}) == 60
+
+
+@pytest.mark.parametrize("partner", ["mined", "nearest", "label", "one_factor", "independent"])
+def test_labels_and_factors_of_a_batch_are_those_its_images_show(partner):
+    batch = build(partner=partner).batch(1)
+    shown = batch.images[:, :3, 0, 0] // torch.tensor([60, 25, 9])
+    assert torch.equal(shown, batch.factors)
+    assert torch.equal(shown[:, 0], batch.labels)
 
 
 @pytest.mark.parametrize("partner", ["mined", "nearest", "label", "one_factor", "independent"])

@@ -27,16 +27,6 @@ CPU = torch.device("cpu")
 LAX = DataConfig(max_bad_fraction=1.0)
 
 
-class Trap:
-    """Leaves a mark on the disk when unpickled."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
 def leave_in_files(folder, split, config, device):
     """What load_split gives, of blocks whose images stay in their files until they are taken."""
     reader = SplitReader(folder, split, config)
@@ -71,14 +61,19 @@ def damage(path, position, flip=0xFF):
     path.write_bytes(data)
 
 
+def check_samples(split, make, slots):
+    """The split holds the samples of these slots and no others."""
+    assert split.keys == [make.name(slot) for slot in slots]
+    assert split.labels.tolist() == [make.label(slot) for slot in slots]
+    assert split.factors.tolist() == [[slot // 10, slot % 10] for slot in slots]
+    assert torch.equal(split.images, torch.from_numpy(np.stack([make.render(slot) for slot in slots])))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("layout", ["packed", "standard"])
 def test_split_holds_every_sample_in_manifest_order(load, build_shards, make, layout, workers):
     split = load(build_shards(layout=layout), DataConfig(workers=workers))
-    assert split.keys == [make.name(slot) for slot in range(32)]
-    assert split.labels.tolist() == [slot % 2 for slot in range(32)]
-    assert split.factors.tolist() == [[slot // 10, slot % 10] for slot in range(32)]
-    assert torch.equal(split.images, torch.from_numpy(np.stack([make.render(slot) for slot in range(32)])))
+    check_samples(split, make, range(32))
 
 
 def test_split_that_is_empty_is_refused(build_shards):
@@ -109,8 +104,7 @@ def test_bad_sample_is_left_out_and_named_once(load, build_shards, make, caplog,
     shards = build_shards(layout="standard", change=replace_member(member, *others(make)))
     with caplog.at_level(logging.WARNING):
         split = load(shards)
-    assert split.keys == [make.name(slot) for slot in range(32) if slot != 9]
-    assert [int(image[0, 0, 0]) for image in split.images] == [slot for slot in range(32) if slot != 9]
+    check_samples(split, make, [slot for slot in range(32) if slot != 9])
     (record,) = caplog.records
     assert record.getMessage().startswith("quarantined: train-000.tar: ")
     assert re.search(message, record.getMessage())
@@ -134,26 +128,26 @@ def test_bad_block_is_left_out_and_named_once(load, build_shards, make, caplog, 
     shards = build_shards(change=replace_member(member, *others(make)))
     with caplog.at_level(logging.WARNING):
         split = load(shards)
-    assert split.keys == [make.name(slot) for slot in range(32) if not 8 <= slot < 16]
+    check_samples(split, make, [slot for slot in range(32) if not 8 <= slot < 16])
     (record,) = caplog.records
     assert "train-000.tar" in record.getMessage()
     assert re.search(message, record.getMessage())
 
 
-def test_object_array_is_refused_unread(load, build_shards, make, tmp_path):
-    trap = np.empty(8, dtype=object)
-    trap[:] = [Trap(tmp_path / "sprung")] * 8
-    shards = build_shards(change=replace_member(LABELS, (LABELS, make.npy(trap))))
+def test_object_array_is_refused_unread(load, build_shards, make, trap):
+    objects = np.empty(8, dtype=object)
+    objects[:] = [trap] * 8
+    shards = build_shards(change=replace_member(LABELS, (LABELS, make.npy(objects))))
     assert make.name(9) not in load(shards).keys
-    assert not (tmp_path / "sprung").exists()
+    assert not trap.mark.exists()
 
 
 @pytest.mark.parametrize("layout", ["packed", "standard"])
 @pytest.mark.parametrize("suffix", ["pkl", "pyd", "pth"])
-def test_pickle_member_is_never_executed(load, build_shards, make, tmp_path, layout, suffix):
-    trap = (f"{'b00008' if layout == 'packed' else 's00009'}.{suffix}", pickle.dumps(Trap(tmp_path / "sprung")))
+def test_pickle_member_is_never_executed(load, build_shards, make, tmp_path, trap, layout, suffix):
+    program = (f"{'b00008' if layout == 'packed' else 's00009'}.{suffix}", pickle.dumps(trap))
     member = "b00008.keys.txt" if layout == "packed" else "s00009.cls"
-    shards = build_shards(layout=layout, change=replace_member(member, (member, b"0"), trap))
+    shards = build_shards(layout=layout, change=replace_member(member, (member, b"0"), program))
     before = sorted(tmp_path.rglob("*"))
     assert make.name(9) not in load(shards).keys
     assert sorted(tmp_path.rglob("*")) == before

@@ -55,7 +55,7 @@ def test_order_does_not_depend_on_workers_or_cache(build_shards, make, layout):
         keys, slots, labels, valid, images = walk(open_stream(shards, config), 60)
         assert slots == planned[:60]
         assert keys == [make.name(slot) for slot in slots]
-        assert labels == [slot % 2 for slot in slots]
+        assert labels == [make.label(slot) for slot in slots]
         assert all(valid)
         assert torch.equal(images, expected)
 
@@ -188,7 +188,7 @@ def test_bad_sample_is_replaced_by_the_next_good_one_of_its_block(build_shards, 
         keys, slots, labels, valid, images = walk(stream, 64)
         runs.append((keys, slots, labels, valid, images))
         assert keys == [make.name(shown.get(slot, slot)) for slot in slots]
-        assert labels == [shown.get(slot, slot) % 2 for slot in slots]
+        assert labels == [make.label(shown.get(slot, slot)) for slot in slots]
         assert valid == [slot not in shown for slot in slots]
         assert stream.bad == 3
     assert all(same(runs[0], run) for run in runs[1:])

@@ -33,9 +33,11 @@ def test_embeddings_match_the_model_in_the_order_of_images(model, make_split, mo
 
 def test_noise_changes_embeddings_and_repeats_with_the_seed(model, make_split):
     images = make_split(samples=20).images
-    clean, first, second = (embed_split(model, images, CPU, noise, seed=1).latents_ND for noise in (0.0, 0.3, 0.3))
+    cases = ((0.0, 1), (0.3, 1), (0.3, 1), (0.3, 2))
+    clean, first, second, other = (embed_split(model, images, CPU, noise, seed).latents_ND for noise, seed in cases)
     np.testing.assert_array_equal(first, second)
     assert not np.allclose(clean, first)
+    assert not np.allclose(other, first)
 
 
 def test_denoised_embeddings_are_nearly_those_of_clean_images(model, make_split):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from detaux.config.schema import DiscoverConfig
+from detaux.discover import gallery
 from detaux.discover.candidate import Candidate
 from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.embed import embed_split
@@ -69,3 +70,18 @@ def test_gallery_holds_plain_arrays(is_found, model, make_split):
         assert set(loaded["example_names"].tolist()) <= {"写真", *split.keys[1:]}
         assert loaded["pca_subspace"].shape == (*loaded["pca_subspace_labels"].shape, 3)
         assert loaded["example_labels"].min() == 0
+
+
+def test_gallery_of_a_seed_comes_again_and_of_another_shows_others(model, make_split, make_candidate, monkeypatch):
+    monkeypatch.setattr(gallery, "MOST_POINTS", 50)
+    split = make_split(samples=120)
+    embeddings = embed_split(model, split.images, torch.device("cpu"))
+    chosen = make_candidate(split.factors[:, 1], embeddings.subspaces_NKD[:, 1])
+    latents = make_candidate(split.labels, embeddings.latents_ND)
+    first, again, other = (
+        build_gallery(model, split, embeddings, [(1,)], chosen, latents, {}, seed) for seed in (0, 0, 1)
+    )
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name])
+    for name in ("examples", "pca_subspace", "pca_encoder", "traversal"):
+        assert not np.array_equal(first[name], other[name]), name

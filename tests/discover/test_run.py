@@ -5,10 +5,10 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from sklearn.metrics import v_measure_score
 
 from detaux.config import Config, dump_config
 from detaux.config.schema import DiscoverConfig, ModelConfig, PairsConfig
-from detaux.data.schema import Manifest, write_manifest
 from detaux.discover import run
 from detaux.disentangle.restarts import list_models, list_restarts
 from detaux.errors import NothingFoundError
@@ -16,19 +16,13 @@ from detaux.runtime.files import read_json
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done
 
 
-@pytest.fixture
-def stage(tmp_path, monkeypatch, model, make_split):
-    """Call the stage on images held in memory; returns its folder."""
+def open_stage(root, monkeypatch, model, split, write_splits):
+    """stage(split, ...): the folder that the stage leaves, below `root`. The tars of the other splits are not there."""
 
-    def call(split=None, partner="mined", models=(model,), **keys):
-        split = split or make_split()
-        shards, disentangle, folder = tmp_path / "shards", tmp_path / "disentangle", tmp_path / "discover"
-        for path in (shards, disentangle / "checkpoint"):
-            path.mkdir(parents=True, exist_ok=True)
-        write_manifest(
-            shards,
-            Manifest("drawn", "packed", 8, 3, ["dark", "mid", "light"], "red", {"red": 3, "green": 5}, {}, []),
-        )
+    def stage(split=split, partner="mined", models=(model,), **keys):
+        shards, disentangle, folder = root / "shards", root / "disentangle", root / "discover"
+        (disentangle / "checkpoint").mkdir(parents=True, exist_ok=True)
+        write_splits(shards, split)
         config = Config(
             pairs=PairsConfig(partner=partner),
             model=ModelConfig(restarts=len(models)),
@@ -41,27 +35,36 @@ def stage(tmp_path, monkeypatch, model, make_split):
             path.write_bytes(b"weights")
         lines = [{"step": 1, "pairs/one_factor_share": 0.4}, {"step": 2, "pairs/one_factor_share": 0.9}, {"step": 3}]
         (disentangle / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        monkeypatch.setattr(run, "load_split", lambda *_: split)
         places = dict(zip(list_restarts(disentangle, len(models)), models, strict=True))
         monkeypatch.setattr(run, "load_disentangler", lambda place, *_: places[place])
-        call.inputs_hash = compute_inputs_hash(
-            "discover",
-            config,
-            hash_inputs({"manifest": shards / "manifest.json", **files}),
-        )
+        hashes = hash_inputs({"manifest": shards / "manifest.json", **files})
+        stage.inputs_hash = compute_inputs_hash("discover", config, hashes)
         run.run_discover(config, shards, disentangle, folder)
         return folder
 
-    return call
+    return stage
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch, model, make_split, write_splits):
+    return open_stage(tmp_path, monkeypatch, model, make_split(), write_splits)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, make_model, make_split, write_splits):
+    """The folder of a stage that found the hidden factor, and the hash of its inputs; tests only read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        stage = open_stage(tmp_path_factory.mktemp("finished"), patch, make_model(), make_split(), write_splits)
+        return stage(), stage.inputs_hash
 
 
 def read_labels(folder):
     return pyarrow.parquet.read_table(folder / "labels.parquet")
 
 
-def test_discover_finds_the_hidden_factor(stage, make_split):
+def test_discover_finds_the_hidden_factor(finished, make_split):
     split = make_split()
-    folder = stage(split)
+    folder, inputs_hash = finished
     found = read_json(folder / "discovery.json")
     chosen = found["candidates"][found["chosen"]]
     assert chosen["subspaces"] == [1]
@@ -75,11 +78,22 @@ def test_discover_finds_the_hidden_factor(stage, make_split):
     table = found["classes_by_cluster"]
     assert (table["classes"], table["clusters"]) == (["dark", "mid", "light"], [*"01234"])
     assert [sum(row) for row in table["counts"]] == split.labels.bincount().tolist()
-    assert is_done(folder, stage.inputs_hash)
+    assert is_done(folder, inputs_hash)
 
 
-def test_discovery_scores_every_candidate_and_baseline(stage):
-    found = read_json(stage() / "discovery.json")
+def test_labels_agree_with_the_planted_factor_and_not_with_the_principal_one(finished, make_split):
+    """By scikit-learn, over the keys of the training split."""
+    split = make_split()
+    columns = read_labels(finished[0]).to_pydict()
+    label_of = dict(zip(columns["key"], columns["aux_0"], strict=True))
+    found = [label_of[key] for key in split.keys]
+    red, green = split.factors.T.tolist()
+    assert v_measure_score(green, found) > 0.99
+    assert v_measure_score(red, found) < 0.05
+
+
+def test_discovery_scores_every_candidate_and_baseline(finished):
+    found = read_json(finished[0] / "discovery.json")
     assert [one["subspaces"] for one in found["candidates"]] == [[1], [2], [3]]
     assert [one["name"] for one in found["baselines"]] == ["latents", "latents_within_class", "kmeans_latents"]
     names = {"distance", "dot", "invariance", "spread", "oracle_share", "silhouette", "separation", "stability"}
@@ -94,9 +108,9 @@ def test_discovery_scores_every_candidate_and_baseline(stage):
     assert found["principal_subspace"]["principal"]["nmi"] > 0.99
 
 
-def test_labels_hold_every_training_key_once(stage, make_split):
+def test_labels_hold_every_training_key_once(finished, make_split):
     split = make_split()
-    table = read_labels(stage(split))
+    table = read_labels(finished[0])
     assert table.column_names == ["key", "aux_0", "probability_0"]
     assert table["key"].to_pylist() == split.keys
     labels = table["aux_0"].to_numpy()
@@ -106,15 +120,13 @@ def test_labels_hold_every_training_key_once(stage, make_split):
     assert ((table["probability_0"].to_numpy() >= 0) & (table["probability_0"].to_numpy() <= 1)).all()
 
 
-def test_discover_repeats_itself(stage):
-    first = read_labels(stage())
-    assert read_labels(stage()).equals(first)
+def test_discover_repeats_itself(finished, stage):
+    assert read_labels(stage()).equals(read_labels(finished[0]))
 
 
-def test_factors_do_not_change_the_choice(stage, make_split):
-    split = make_split()
-    seen = read_labels(stage(split))
-    assert read_labels(stage(dataclasses.replace(split, factors=None))).equals(seen)
+def test_factors_do_not_change_the_choice(finished, stage, make_split):
+    blind = dataclasses.replace(make_split(), factors=None)
+    assert read_labels(stage(blind)).equals(read_labels(finished[0]))
 
 
 @pytest.mark.parametrize("partner", ["mined", "one_factor"])
@@ -188,8 +200,8 @@ def test_task_comes_from_the_restart_that_separates_best(stage, model):
     assert {one["restart"] for one in found["candidates"]} == {0, 1}
 
 
-def test_agreement_is_how_well_another_restart_found_the_same_clusters(stage, model):
+def test_agreement_is_how_well_another_restart_found_the_same_clusters(finished, stage, model):
     candidates = read_json(stage(models=(model, model)) / "discovery.json")["candidates"]
     assert all(one["scores"]["agreement"] == 1 for one in candidates if one["clusters"] > 1)
-    alone = read_json(stage() / "discovery.json")["candidates"]
+    alone = read_json(finished[0] / "discovery.json")["candidates"]
     assert all(one["scores"]["agreement"] is None for one in alone)

@@ -5,23 +5,30 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sklearn.metrics import silhouette_score
+from sklearn.neighbors import NearestCentroid
 
 from detaux.config import load_config
 from detaux.config.schema import PhaseConfig
+from detaux.data.augment import to_float
+from detaux.data.split import load_split
+from detaux.data.stream import SampleStream
 from detaux.disentangle.model import load_disentangler
 from detaux.disentangle.restarts import MODEL_FILE
-from detaux.disentangle.train import compute_lr, run_disentangle
+from detaux.disentangle.train import Trainer, compute_lr, run_disentangle
 from detaux.errors import InterruptedRunError, NonFiniteLossError, UserError
 from detaux.runtime.tracker import read_metrics
 from shards.build import build_shards
 
+CPU = torch.device("cpu")
 KEYS = (
     "data.source=shapes3d",
-    "data.principal=scale",
+    "data.principal=floor_hue",
     "data.grid=[3,3,3,3,2,1]",
     "data.side=16",
     "data.block_samples=16",
@@ -30,25 +37,53 @@ KEYS = (
     "pairs.pool=64",
     "pairs.walk_interval=7",
     "model.subspaces=4",
-    "model.latent=6",
+    "model.latent=10",
     "run.threads=1",
     "disentangle.warmup.steps=40",
     "disentangle.warmup.batch_size=16",
     "disentangle.main.steps=60",
     "disentangle.main.batch_size=8",
+    "disentangle.main.ramp_steps=10",
     "disentangle.log_interval=10",
     "disentangle.checkpoint_interval=5",
 )
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Shards of a small grid, and a disentangler trained on them without interruption."""
+def config():
+    return load_config(None, KEYS)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, config):
+    """Shards of a small grid, and a disentangler trained without interruption on those of the training split, the others
+    being gone."""
     root = tmp_path_factory.mktemp("run")
-    config = load_config(None, KEYS)
     build_shards(config, root / "shards")
-    run_disentangle(config, root / "shards", root / "disentangle")
+    shutil.copytree(root / "shards", root / "train", ignore=shutil.ignore_patterns("validation-*", "test-*"))
+    run_disentangle(config, root / "train", root / "disentangle")
     return root
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    return load_disentangler(run / "disentangle", CPU)
+
+
+@pytest.fixture(scope="module")
+def splits(run, config):
+    return {name: load_split(run / "shards", name, config.data, CPU) for name in ("train", "test")}
+
+
+def build_trainer(shards, config, *, is_main):
+    stream = SampleStream(shards, "train", config.data, seed=config.run.seed, device=CPU)
+    return Trainer(config, config.data.side, CPU, stream, is_main=is_main)
+
+
+@pytest.fixture(scope="module")
+def trainer(run, config):
+    """That of the main phase, before its first step."""
+    return build_trainer(run / "shards", config, is_main=True)
 
 
 def read_curve(folder):
@@ -192,10 +227,49 @@ def test_training_lowers_reconstruction_error(run):
     assert lines[3]["loss/reconstruction"] < lines[0]["loss/reconstruction"] / 2
 
 
-def test_trained_model_loads_with_the_sides_it_was_trained_for(run):
-    model = load_disentangler(run / "disentangle", torch.device("cpu"))
+def test_training_reads_the_tars_of_the_training_split_alone(run):
+    assert {path.name.split("-")[0] for path in run.glob("train/*.tar")} == {"train"}
+    assert (run / "disentangle" / "record.json").is_file()
+
+
+@torch.no_grad()
+def test_training_separates_the_principal_classes_of_images_it_never_saw(model, splits):
+    """By scikit-learn: the class whose mean is nearest, and how far the classes lie apart in the principal subspace."""
+    train, test = (model.project(model.encode(to_float(split.images)))[:, 0].numpy() for split in splits.values())
+    nearest = NearestCentroid().fit(train, splits["train"].labels)
+    assert nearest.score(test, splits["test"].labels) > 0.95  # by chance 1/3
+    assert silhouette_score(test, splits["test"].labels) > 0.8
+
+
+@torch.no_grad()
+def test_training_reconstructs_images_it_never_saw_better_than_their_mean(model, splits):
+    train, test = (to_float(split.images) for split in splits.values())
+    assert (model(test)[1] - test).square().mean() < 0.75 * (train.mean(0) - test).square().mean()
+
+
+def test_warmup_shows_no_image_twice_in_an_epoch(run, config):
+    warmup = build_trainer(run / "shards", config, is_main=False)
+    images = torch.cat([warmup.make_batch(step).arguments[0] for step in range(6)])
+    assert len(images.unique(dim=0)) == 6 * 16  # of 108
+
+
+def test_labels_of_a_step_are_those_of_its_images(trainer, splits):
+    split = splits["train"]
+    label_of = {image.numpy().tobytes(): label for image, label in zip(split.images, split.labels, strict=True)}
+    images, labels, *_ = trainer.make_batch(0).arguments
+    bytes_ = images.mul(255).round().byte().permute(0, 2, 3, 1).contiguous()
+    assert [label_of[image.numpy().tobytes()] for image in bytes_] == labels.tolist()
+
+
+def test_oracle_gives_edges_within_a_class_to_subspaces_other_than_the_principal_one(trainer):
+    trainer.read_oracle()
+    graph = trainer.pairs.graph
+    assert set(graph.subspaces[graph.neighbours >= 0].tolist()) <= {1, 2, 3}
+
+
+def test_trained_model_loads_with_the_sides_it_was_trained_for(model):
     subspaces, images = model(torch.rand(2, 3, 16, 16))
-    assert subspaces.shape == (2, 4, 6)
+    assert subspaces.shape == (2, 4, 10)
     assert images.shape == (2, 3, 16, 16)
 
 
@@ -205,7 +279,25 @@ def test_model_of_another_version_is_refused_in_a_sentence(run, tmp_path):
     weights = load_file(folder / MODEL_FILE)
     save_file({name.replace("projectors", "heads"): value for name, value in weights.items()}, folder / MODEL_FILE)
     with pytest.raises(UserError, match=r"model\.safetensors is not a model of this version and this config: delete"):
-        load_disentangler(folder, torch.device("cpu"))
+        load_disentangler(folder, CPU)
+
+
+def test_noise_and_mixes_of_every_seed_phase_and_step_are_others_and_come_again(run, config):
+    """With data.noise=1 no pixel is left: the images of a batch are its noise."""
+    noisy = replace(config, data=replace(config.data, noise=1.0), pairs=replace(config.pairs, partner="label"))
+
+    def draw(seed, is_main):
+        seeded = replace(noisy, run=replace(config.run, seed=seed))
+        drawn, of_phase = [], build_trainer(run / "shards", seeded, is_main=is_main)
+        for step in range(3):
+            noise, *rest = of_phase.make_batch(step).arguments
+            drawn.append(noise.numpy().tobytes())
+            drawn += [torch.stack(mixes.tensors).numpy().tobytes() for mixes in rest[-1:]]  # in the main phase
+        return drawn
+
+    drawn = [draw(seed, is_main) for seed in (0, 1) for is_main in (False, True)]
+    assert draw(0, True) == drawn[1]
+    assert len({one for part in drawn for one in part}) == 2 * (3 + 6)
 
 
 def test_changed_config_starts_afresh(run, tmp_path):

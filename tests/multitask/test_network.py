@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -14,7 +15,6 @@ from detaux.multitask.network import (
     TrainingData,
     Trial,
     compute_losses,
-    evaluate,
     iterate_batches,
     train_trial,
     turn_images,
@@ -78,9 +78,21 @@ def test_few_labelled_images_are_passed_over_until_there_are_enough_steps():
     assert len(train(Trial("stl", "none", 0.0, 0), build_data(), dataclasses.replace(config, epochs=5))[2]) == 5
 
 
-def test_returned_network_is_that_of_the_best_epoch():
-    network, best, _ = train(Trial("stl", "none", 0.0, 1), build_data())
-    assert evaluate(network, *hold_out(), 0.0)["loss"] == pytest.approx(best["loss"], abs=1e-7)
+def test_kept_epoch_has_the_highest_accuracy_and_of_those_the_lowest_loss(monkeypatch):
+    scores = [(0.5, 1.0), (0.8, 0.4), (0.8, 0.3), (0.6, 0.1), (0.8, 0.9)]
+    states = []
+
+    def score(network, *_):
+        states.append(copy.deepcopy(network.state_dict()))
+        return dict(zip(("accuracy", "loss"), scores[len(states) - 1], strict=True))
+
+    monkeypatch.setattr("detaux.multitask.network.evaluate", score)
+    kept, best, curve = train(Trial("stl", "none", 0.0, 0), build_data(), dataclasses.replace(CONFIG, epochs=5))
+    assert best == {"epoch": 3, "accuracy": 0.8, "loss": 0.3}
+    assert [(row["accuracy"], row["loss"]) for row in curve] == scores
+    for epoch, state in enumerate(states, start=1):
+        is_kept = all(torch.equal(value, state[name]) for name, value in kept.state_dict().items())
+        assert is_kept == (epoch == 3)
 
 
 def test_diverged_training_names_the_trial():
@@ -107,10 +119,11 @@ def test_every_method_moves_the_auxiliary_head(method, labels):
     assert not torch.equal(network.heads[1][3].weight, before)
 
 
-def test_batches_cover_every_index_each_pass():
+def test_batches_cover_every_index_each_pass_in_another_order():
     batches = iterate_batches(torch.arange(10), 4, torch.Generator().manual_seed(0))
-    first_pass = torch.cat([next(batches) for _ in range(3)])
-    assert sorted(first_pass.tolist()) == list(range(10))
+    first, second = (torch.cat([next(batches) for _ in range(3)]).tolist() for _ in range(2))
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
 
 
 def test_turned_images_match_their_label():

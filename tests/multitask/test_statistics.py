@@ -58,3 +58,21 @@ def test_paired_p_of_equal_differences_is_unknown():
     assert compute_paired_p([0.05, 0.05]) is None
     assert compute_paired_p([0.01]) is None
     assert compute_paired_p([0.1, 0.11, 0.09]) < 0.01
+
+
+def test_gains_of_a_split_are_adjusted_together_as_by_hand():
+    """Of three differences with mean m and deviation s, t = m / s * sqrt(3) and p = 1 - t / sqrt(t^2 + 2)."""
+    changes = {0.1: (0.01, 0.02, 0.03), 0.2: (0.03, 0.04, 0.05), 0.3: (-0.01, 0.0, 0.02), 0.4: (-0.01, 0.0, 0.01)}
+    rows = [row("stl", "none", 0.0, seed, 0.5, split) for seed in range(3) for split in ("validation", "test")]
+    for weight, gains in changes.items():
+        rows += [row("hard_sharing", "discovered", weight, seed, 0.5 + gain) for seed, gain in enumerate(gains)]
+    for seed, gain in enumerate(changes[0.1]):  # the only gain of its split, and a repetition
+        rows += [row("hard_sharing", "discovered", 0.1, seed, 0.5 + gain, "validation")]
+        rows += [row("selected", "discovered", 0.1, seed, 0.5 + gain)]
+    first, second = (1 - t / math.sqrt(t**2 + 2) for t in (2 * math.sqrt(3), 4 * math.sqrt(3)))
+    expected = {0.1: 3 * first, 0.2: 4 * second, 0.3: 1.0, 0.4: 1.0}  # the last two by the cap
+    lines = {(line["method"], line["weight"], line["split"]): line["gain_p"] for line in summarize(rows)}
+    for weight, p in expected.items():
+        assert lines["hard_sharing", weight, "test"] == pytest.approx(p)
+    assert lines["hard_sharing", 0.1, "validation"] == pytest.approx(first)
+    assert lines["selected", 0.1, "test"] is None

@@ -60,6 +60,47 @@ def finished(inputs, tmp_path_factory):
     return folder, run(inputs, folder)
 
 
+@pytest.fixture
+def learn(make_split, write_splits, tmp_path):
+    """learn(change): accuracies of a classifier of images whose red is the class and whose green is the auxiliary task, once
+    `change(splits)` has edited their classes; by split, and "auxiliary" on the training images."""
+
+    def train_on(change):
+        counts = {"train": 300, "validation": 120, "test": 120}
+        splits = {name: make_split(count, 3, seed) for seed, (name, count) in enumerate(counts.items())}
+        change(splits)
+        write_splits(tmp_path / "shards", **splits)
+        (tmp_path / "discover").mkdir()
+        table = pa.table({"key": splits["train"].keys, "aux_0": splits["train"].factors[:, 1].tolist()})
+        parquet.write_table(table, tmp_path / "discover" / "labels.parquet")
+        keys = ("methods=[hard_sharing]", "weights=[1]", "controls=[]", "select=fixed", "seeds=1")
+        keys += ("epochs=6", "lr=0.005", "dropout=0", "head_hidden=32")
+        config = load_config(None, ["run.threads=1", *(f"multitask.{key}" for key in keys)])
+        run_multitask(config, tmp_path / "shards", tmp_path / "discover", tmp_path / "multitask")
+        metrics = json.loads((tmp_path / "multitask" / "metrics.json").read_text())
+        found = {row["split"]: row["accuracy"] for row in metrics["rows"] if row["method"] == "hard_sharing"}
+        return {**found, "auxiliary": metrics["tasks"][1]["accuracy_mean"]}
+
+    return train_on
+
+
+def test_classifier_learns_the_labels_of_the_training_split_and_not_those_of_the_test_split(learn):
+    """Where a class of the test split has the name of the next one, what is right on validation is wrong there."""
+    found = learn(lambda splits: splits["test"].labels.add_(1).remainder_(3))
+    assert found["validation"] > 0.9
+    assert found["test"] < 0.1
+    assert found["auxiliary"] > 0.9
+
+
+def test_classifier_of_permuted_labels_guesses(learn):
+    def permute(splits):
+        labels = splits["train"].labels
+        labels.copy_(labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))])
+
+    found = learn(permute)
+    assert max(found["validation"], found["test"]) < 0.5  # by chance 1/3
+
+
 def test_every_trial_is_reported_on_both_splits(finished):
     _, metrics = finished
     named = {(row["method"], row["labels"], row["seed"], row["split"]) for row in metrics["rows"]}
@@ -149,19 +190,26 @@ def test_gain_is_that_of_the_validation_rows_and_the_test_split_is_not_read(inpu
     assert gain >= 0
 
 
+def make_rows(*settings):
+    """Validation rows of two seeds for each (method, labels, weight, accuracy)."""
+    names = ("method", "labels", "weight", "accuracy")
+    return [{**dict(zip(names, setting, strict=True)), "seed": seed} for setting in settings for seed in (0, 1)]
+
+
 def test_useless_task_costs_nothing_when_selected():
     config = load_config(None, []).multitask
-    rows = [
-        {"method": method, "labels": labels, "weight": weight, "seed": seed, "accuracy": accuracy}
-        for method, labels, weight, accuracy in (
-            ("stl", "none", 0.0, 0.8),
-            ("hard_sharing", "discovered", 1.0, 0.7),
-            ("hard_sharing", "random", 1.0, 0.95),
-        )
-        for seed in (0, 1)
-    ]
+    rows = make_rows(
+        ("stl", "none", 0.0, 0.8), ("hard_sharing", "discovered", 1.0, 0.7), ("hard_sharing", "random", 1.0, 0.95)
+    )
     assert select_trial(rows, config) == ("stl", 0.0)
     assert select_trial(rows, dataclasses.replace(config, select="fixed")) == ("hard_sharing", 1.0)
+
+
+@pytest.mark.parametrize(("alone", "expected"), [(0.8, ("stl", 0.0)), (0.7, ("hard_sharing", 0.2))])
+def test_equal_accuracies_choose_stl_and_then_the_smaller_weight(alone, expected):
+    shared = [("hard_sharing", "discovered", weight, 0.8) for weight in (1.0, 0.2, 0.5)]
+    rows = make_rows(*shared, ("stl", "none", 0.0, alone))
+    assert select_trial(rows, load_config(None).multitask) == expected
 
 
 def test_trials_hold_stl_every_method_and_every_control():

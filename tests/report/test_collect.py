@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -190,3 +191,10 @@ def test_edited_labels_are_counted_as_they_are(run_folder):
     path = run_folder / "discover" / "labels.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"key": ["a", "b", "c"], "aux_0": [7, 2, 7]}), path)
     assert load_run(run_folder, "demo").label_counts == {2: 1, 7: 2}
+
+
+def test_gallery_that_holds_a_program_is_refused_unread(run_folder, trap):
+    np.savez(run_folder / "discover" / "gallery.npz", traversal=np.array([trap], object))
+    with pytest.raises(UserError, match=r"gallery\.npz"):
+        load_run(run_folder, "demo")
+    assert not trap.mark.exists()

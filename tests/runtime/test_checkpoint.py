@@ -1,3 +1,6 @@
+import pickle
+from functools import partial
+
 import pytest
 import torch
 
@@ -52,3 +55,14 @@ def test_checkpoint_of_another_version_is_passed_over_by_name(tmp_path, monkeypa
     monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
     assert load_checkpoint(tmp_path, "h") is None
     assert "step-00000010 was written by another version and is passed over" in caplog.text
+
+
+@pytest.mark.parametrize("write", [torch.save, partial(pickle.dump, protocol=2)], ids=["zip", "plain"])
+def test_checkpoint_that_holds_a_program_is_passed_over_and_never_runs_it(tmp_path, caplog, trap, write):
+    for step in (5, 10):
+        save(tmp_path / "checkpoint", step)
+    with (tmp_path / "checkpoint" / "step-00000010" / "training.pt").open("wb") as stream:
+        write({"optimizer": trap}, stream)
+    assert load_checkpoint(tmp_path / "checkpoint", "h")[0] == 5
+    assert "step-00000010 cannot be read" in caplog.text
+    assert not trap.mark.exists()

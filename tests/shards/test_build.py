@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
 from webdataset.tariterators import base_plus_ext
 
 from detaux.config import Config
 from detaux.config.schema import DataConfig
 from detaux.data.decode import decode_group, iterate_groups
 from detaux.data.schema import read_manifest
+from detaux.data.split import load_split
 from detaux.errors import UserError
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done
 from shards.build import build_shards, hide_labels, list_inputs, make_keys
@@ -51,6 +55,22 @@ def test_set_holds_every_scene_once_with_its_label_factors_and_pixels(
         assert pixels == images[index].tobytes()
         assert factors == tuple(source.factor_values[index])
         assert label == source.factor_values[index, 4]
+
+
+@pytest.mark.parametrize("layout", ["packed", "standard"])
+def test_digits_read_back_are_those_of_scikit_learn_and_teach_a_nearest_neighbour(
+    make_config: MakeConfig, tmp_path: Path, layout: str
+) -> None:
+    config = make_config("digits", "data.side=8", f"data.layout={layout}")
+    build_shards(config, tmp_path)
+    train, test = (load_split(tmp_path, name, config.data, torch.device("cpu")) for name in ("train", "test"))
+    digits = load_digits()
+    for split in (train, test):
+        index = np.array(split.keys, dtype=int)
+        np.testing.assert_array_equal(split.labels, digits.target[index])
+        np.testing.assert_allclose(split.images[..., 0] / 255, digits.images[index] / 16, atol=0.5 / 255)
+    nearest = KNeighborsClassifier(1).fit(train.images.flatten(1), train.labels)
+    assert nearest.score(test.images.flatten(1), test.labels) > 0.95
 
 
 def test_manifest_describes_the_tars(build: Build, read_samples: ReadSamples) -> None:

@@ -7,6 +7,7 @@ from detaux.data.schema import Manifest
 from detaux.sweep.objective import (
     OBJECTIVES,
     Finding,
+    Judge,
     compute_discovery,
     compute_independence,
     compute_known_factor,
@@ -100,6 +101,21 @@ def test_worth_has_the_objective_the_tradeoffs_and_a_number_that_rungs_can_compa
     assert (worth.factor, worth.v_measure) == ("hue", 0.1)
     known = weigh(finding, load_config(None, ["sweep.objective=known_factor"]).sweep, is_end=True)
     assert (known.objective, known.rung) == (0.1, 0.1)
+
+
+def test_judge_finds_worth_in_a_planted_factor_of_the_training_split_and_none_without_it(
+    model, make_split, write_splits, tmp_path
+):
+    """The tars of the other splits are not there to be read; a single value of green leaves nothing to find."""
+    worths = []
+    for hidden in (5, 1):
+        write_splits(tmp_path / str(hidden), make_split(hidden=hidden))
+        worths.append(Judge(load_config(None), tmp_path / str(hidden)).judge(model))
+    planted, plain = worths
+    assert planted.objective > 1
+    assert (planted.factor, planted.has_task) == ("green", True)
+    assert planted.v_measure > 0.99
+    assert (plain.objective, plain.has_task) == (0.0, False)
 
 
 def test_every_objective_of_the_config_is_computed_by_a_function_and_told_in_words():
