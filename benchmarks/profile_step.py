@@ -15,15 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from bench_trainer import ALL_TERMS, build_trainer
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from detaux.config import load_config
 from detaux.config.load import check_together
-from detaux.data.schema import read_manifest
-from detaux.data.stream import SampleStream
-from detaux.disentangle.model import Disentangler
-from detaux.disentangle.train import Trainer
 from detaux.pipeline import Job, make_shards
 from detaux.runtime.device import select_device
 from detaux.runtime.ranks import join_ranks
@@ -58,18 +55,13 @@ def main() -> None:
     parser.add_argument("config")
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
-    curves = [f"losses.schedule.beta{index}.shape=constant" for index in (1, 2, 3)]
-    config = load_config(arguments.config, [*arguments.overrides, *curves])
+    config = load_config(arguments.config, [*arguments.overrides, *ALL_TERMS])
     check_together(config)
     job = Job(config, arguments.config)
     device = select_device(config.run)
     with join_ranks(device, needs_group=config.engine.name == "deepspeed"):
         make_shards(config, job.shards, "this profile")
-        side = read_manifest(job.shards).side
-        stream = SampleStream(job.shards, "train", config.data, seed=config.run.seed, device=device)
-        trainer = Trainer(config, side, device, stream, is_main=True)
-        torch.manual_seed(config.run.seed)
-        trainer.load(Disentangler(config.model, side).state_dict(), {})
+        trainer = build_trainer(config, job.shards, device)
         seconds: Counter[str] = Counter()
         for label, (owner, attribute) in PARTS.items():
             name_part(getattr(trainer, owner) if owner else trainer, attribute, label, seconds)
