@@ -16,7 +16,7 @@ help:
 	@echo "make demo        images -> hidden task -> report, in runs/demo"
 	@echo "make test        lint, types, import contracts and the test suite"
 	@echo "make test-slow   the tests that take minutes: sweeps on Ray, some launchers"
-	@echo "make test-lowest the tests of all numbers, with the lowest versions that pyproject.toml allows"
+	@echo "make test-lowest the tests of what computes, with the lowest versions that pyproject.toml allows"
 	@echo "make demo-seeds  the demo's discovery over several seeds (SEEDS='0 1 2 3 4')"
 	@echo "make results     the tables of docs/results.md"
 	@echo "make bench       every benchmark, one after the other; rows go to benchmarks/results.csv"
@@ -75,11 +75,11 @@ $(LOWEST)/.installed: pyproject.toml .ci/lowest.py
 	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/lowest.txt --editable '.[deepspeed]' pytest hypothesis
 	touch $@
 
-# What computes: a package that is too old shows there. `make test` has the newest versions. Sweeps, launchers, reports and
-# mirrors are left out, which call these packages little and take long.
+# What reads pictures and computes: a package that is too old shows there. `make test` has the newest versions. Commands, sweeps,
+# launchers, reports and mirrors are left out, which call these packages little and take long.
 test-lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/python -m pytest tests/config tests/data tests/losses tests/disentangle tests/discover tests/runtime/engines \
-	  $(addprefix tests/runtime/test_,checkpoint.py compile.py device.py loop.py ranks.py)
+	$(LOWEST)/bin/python -m pytest --ignore tests/runtime/mirrors \
+	  $(addprefix tests/,config data disentangle discover losses multitask runtime shards)
 
 bench: setup-dev
 	$(BIN)/python benchmarks/bench_stream.py

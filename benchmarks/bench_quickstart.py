@@ -41,7 +41,7 @@ def main() -> None:
         else:
             print(f"{case}: V {outcome.v_measure:.2f} ({outcome.factor}) after {outcome.seconds:.0f} s", flush=True)
             add_row(metric="disentangle and discover", value=outcome.seconds, unit="s")
-            add_row(metric=f"V with {outcome.factor}", value=outcome.v_measure, unit="")
+            add_row(metric="V of the choice", value=outcome.v_measure, unit="")
         lines = read_metrics(folder / "run" / "disentangle")
         if seconds := sum(line["seconds"] for line in lines):
             print(f"{case}: {lines[-1]['step']} steps, {lines[-1]['step'] / seconds:.1f} a second", flush=True)

@@ -91,6 +91,13 @@ def test_parts_take_seven_minutes_at_most_and_name_programs_that_exist(program):
     assert all((ROOT / command.split()[0]).is_file() for command in commands if not command.startswith("-m "))
 
 
+def test_every_file_with_tests_marked_gpu_is_run(program):
+    marked = [
+        path for path in (ROOT / "tests").rglob("*.py") if "pytest.mark." + "gpu" in path.read_text(encoding="utf-8")
+    ]
+    assert {str(path.relative_to(ROOT)) for path in marked} == set(program.TESTS)
+
+
 def call(*arguments):
     place = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RESULTS")}
     command = [sys.executable, "benchmarks/gpu.py", *arguments]
