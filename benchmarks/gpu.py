@@ -50,7 +50,7 @@ class Part:
 
 PARTS = {
     "tests": Part(
-        70,
+        60,
         (f"-m pytest -q -p no:cacheprovider -m gpu {' '.join(TESTS)}",),
         needs=("pytest", "hypothesis", "sklearn", *DATA),
     ),
@@ -71,7 +71,7 @@ PARTS = {
         ("benchmarks/bench_step.py --pairs 2 --rounds 1 --steps 1 --without compile bf16",),
     ),
     "trainer": Part(
-        40,
+        50,
         ("benchmarks/bench_trainer.py --pairs 32 1024 8192 --seconds 4 data.side=64",),
         ("benchmarks/bench_trainer.py --pairs 4 --seconds 0.1 data.side=16 data.grid=[3,3,3,3,2,1]",),
         needs=DATA,
@@ -208,11 +208,13 @@ def main() -> None:
             install_missing(arguments.wheels, parts, folder)
         places = [str(ROOT), folder, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "PYTHONUNBUFFERED": "1"}
-        outcomes = list(run_parts(parts, on_gpu=on_gpu, environment=environment))
+        outcomes, target = [], arguments.csv or (RESULTS if on_gpu else None)
+        for outcome in run_parts(parts, on_gpu=on_gpu, environment=environment):
+            outcomes.append(outcome)
+            if target and outcome.rows:  # at once, for the machine may be gone before the last part ends
+                append_rows(outcome.rows, target)
     print_table(outcomes, machine)
-    rows, target = [row for outcome in outcomes for row in outcome.rows], arguments.csv or (RESULTS if on_gpu else None)
-    if rows and target:
-        append_rows(rows, target)
+    if target:
         print(f"\nThe rows are in {target}.")
     sys.exit(any(outcome.is_failed for outcome in outcomes))
 
