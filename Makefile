@@ -72,14 +72,13 @@ test-slow: setup-dev
 $(LOWEST)/.installed: pyproject.toml .ci/lowest.py
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python .ci/lowest.py > $(LOWEST)/lowest.txt
-	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/lowest.txt --editable '.[deepspeed]' pytest hypothesis
+	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/lowest.txt --editable '.[deepspeed,tensorboard,wandb]' pytest hypothesis
 	touch $@
 
 # What reads pictures and computes: a package that is too old shows there. `make test` has the newest versions. Commands, sweeps,
-# launchers, reports and mirrors are left out, which call these packages little and take long.
+# launchers and reports are left out, which call these packages little and take long.
 test-lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/python -m pytest --ignore tests/runtime/mirrors \
-	  $(addprefix tests/,config data disentangle discover losses multitask runtime shards)
+	$(LOWEST)/bin/python -m pytest $(addprefix tests/,config data disentangle discover losses multitask runtime shards)
 
 bench: setup-dev
 	$(BIN)/python benchmarks/bench_stream.py

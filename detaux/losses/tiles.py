@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 # Values of a tile, rows x columns x features. On a GPU the backward of torch.cdist makes that many, 1 GB in float32, and from
-# 2^31 on it reads addresses that are not its own.
+# 2^31 on it writes to addresses that are not its own (pytorch/pytorch issue 193099).
 TILE = 2**28
 
 
