@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 SHOWN_LINES = 20  # of a command that failed
 # the files that hold tests marked gpu; others of their folders need packages that a GPU machine may lack
 TESTS = (
+    "tests/data/test_stream.py",
     "tests/losses/test_tiles.py",
     "tests/losses/kernels/test_pair_measures.py",
     "tests/discover/test_backends.py",
