@@ -2,20 +2,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 SEEDS ?= 0 1 2 3 4
 CONFIG ?= configs/quickstart.yaml
 KEYS ?=
+PARTS ?=
+WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser demo demo-seeds results lint test test-slow bench profile
+.PHONY: help setup setup-dev browser demo demo-seeds results lint test test-slow test-lowest bench gpu profile
 
 help:
 	@echo "make demo        images -> hidden task -> report, in runs/demo"
 	@echo "make test        lint, types, import contracts and the test suite"
 	@echo "make test-slow   the tests that take minutes: sweeps on Ray, some launchers"
+	@echo "make test-lowest the tests of what computes, with the lowest versions that pyproject.toml allows"
 	@echo "make demo-seeds  the demo's discovery over several seeds (SEEDS='0 1 2 3 4')"
 	@echo "make results     the tables of docs/results.md"
 	@echo "make bench       every benchmark, one after the other; rows go to benchmarks/results.csv"
+	@echo "make gpu         what this machine's GPU does, in seven minutes: a table, and rows in benchmarks/results.csv (PARTS='kernels step' WHEELS=folder)"
 	@echo "make profile     where a training step goes: a table and a trace (CONFIG=configs/quickstart.yaml KEYS='key=value')"
 	@echo "make lint        ruff, mypy, import contracts"
 	@echo "make setup       the virtual environment alone (PYTHON=python3.12 picks the interpreter)"
@@ -64,15 +69,32 @@ test: lint browser
 test-slow: setup-dev
 	$(BIN)/python -m pytest -m slow
 
+$(LOWEST)/.installed: pyproject.toml .ci/lowest.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python .ci/lowest.py > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/lowest.txt --editable '.[deepspeed,tensorboard,wandb]' pytest hypothesis
+	touch $@
+
+# What reads pictures and computes: a package that is too old shows there. `make test` has the newest versions. Commands, sweeps,
+# launchers and reports are left out, which call these packages little and take long.
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest $(addprefix tests/,config data disentangle discover losses multitask runtime shards)
+
 bench: setup-dev
 	$(BIN)/python benchmarks/bench_stream.py
 	$(BIN)/python benchmarks/bench_losses.py
 	$(BIN)/python benchmarks/bench_step.py
+	$(BIN)/python benchmarks/bench_trainer.py
+	$(BIN)/python benchmarks/bench_quickstart.py
 	$(BIN)/python benchmarks/bench_tracker.py
 	$(BIN)/python benchmarks/bench_scaling.py
 	$(BIN)/python benchmarks/bench_sweep.py
 	$(BIN)/python benchmarks/bench_time_to_factor.py
 	$(BIN)/python benchmarks/bench_cluster.py
+
+# The virtual environment where there is one; else python3 as it is, on a machine that has torch and cannot fetch.
+gpu:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py $(PARTS) $(if $(WHEELS),--wheels $(WHEELS))
 
 profile: setup
 	$(BIN)/python benchmarks/profile_step.py $(CONFIG) $(KEYS)

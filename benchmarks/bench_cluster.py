@@ -1,7 +1,7 @@
-"""HDBSCAN of scikit-learn, the `hdbscan` package and ours in torch: seconds on blobs with noise, interleaved in one run.
+"""HDBSCAN of scikit-learn, the `hdbscan` package, ours in torch and cuML's: seconds on blobs with noise, interleaved in one run.
 
     python benchmarks/bench_cluster.py [--sizes 5000 50000] [--dims 10 32] [--min-samples 64] [--rounds 3]
-        [--limit 900] [--memory 12] [--libraries scikit-learn hdbscan torch]
+        [--limit 900] [--memory 12] [--libraries scikit-learn hdbscan torch cuml]
 
 All get the same points, min_cluster_size = 2% of them, the same min_samples (at most min_cluster_size; 0: equal to it),
 and one thread. A fit runs in a process of its own, so that one that passes --limit seconds or --memory GiB is stopped and
@@ -9,13 +9,15 @@ reported as "not within" it. All seconds are CPU time, which on an idle machine 
 compares; the median over rounds, without imports. The ratio is the median of the rounds' own ratios to the first library; the
 adjusted Rand index compares its labels with those of the others.
 
-Where there is a CUDA device, torch runs on it: its seconds are then by the wall clock, without the compilation of its kernels;
---limit holds for its CPU time, and --memory not at all, since a driver reserves more addresses than that. At full size:
+Where there is a CUDA device, torch and cuML run on it: their seconds are then by the wall clock, after a fit of some thousand
+points that compiles the kernels; --limit holds for their CPU time, and --memory not at all, since a driver reserves more
+addresses than that. A library that is not installed is left out. At full size:
 
-    python benchmarks/bench_cluster.py --sizes 480000 --dims 10 --libraries torch
+    python benchmarks/bench_cluster.py --sizes 480000 --dims 10 --libraries torch cuml
 """
 
 import argparse
+import importlib.util
 import multiprocessing
 import os
 import resource
@@ -27,14 +29,16 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
-from results import append_row
+from results import append_row, name_machine
 
 from detaux.config.schema import DiscoverConfig
 
 CLUSTERS = 10
 NOISE_SHARE = 0.1
 MIN_CLUSTER_FRACTION = 0.02
-LIBRARIES = ("scikit-learn", "hdbscan", "torch")
+LIBRARIES = {"scikit-learn": "sklearn", "hdbscan": "hdbscan", "torch": "torch", "cuml": "cuml"}  # name -> module
+ON_GPUS = ("torch", "cuml")
+PREPARING = 4096  # points of the fit that compiles the kernels
 
 
 def make_blobs(samples: int, dims: int, seed: int = 0) -> np.ndarray:
@@ -48,7 +52,14 @@ def make_blobs(samples: int, dims: int, seed: int = 0) -> np.ndarray:
 
 def find_gpu(library: str) -> str:
     """Name of the GPU that a library runs on; empty where it runs on the CPU."""
-    return torch.cuda.get_device_name() if library == "torch" and torch.cuda.is_available() else ""
+    return name_machine(torch.device("cuda")) if library in ON_GPUS and torch.cuda.is_available() else ""
+
+
+def find_fault(library: str) -> str:
+    """Why a library cannot run here; empty where it can."""
+    if importlib.util.find_spec(LIBRARIES[library]) is None:
+        return f"the package {LIBRARIES[library]} is not here"
+    return "it needs a GPU" if library == "cuml" and not torch.cuda.is_available() else ""
 
 
 def fit(library: str, samples: int, dims: int, min_samples: int, limit: float, memory: float, pipe: Connection) -> None:
@@ -71,17 +82,17 @@ def fit(library: str, samples: int, dims: int, min_samples: int, limit: float, m
 
         run = partial(HDBSCAN(smallest, min_samples=neighbours, core_dist_n_jobs=1).fit_predict, points)
     else:
-        from detaux.discover.clusterers.torch_hdbscan import cluster_torch_hdbscan
+        from detaux.discover.backends import load_clusterer
 
         torch.set_num_threads(1)
         config = DiscoverConfig(min_cluster_fraction=MIN_CLUSTER_FRACTION, min_samples=min_samples)
 
-        def run() -> np.ndarray:
-            device = "cuda" if gpu else "cpu"
-            return cluster_torch_hdbscan(torch.from_numpy(points).to(device), config, 0).labels
+        def run(count: int = samples) -> np.ndarray:
+            values = torch.from_numpy(points[:count]).to("cuda" if gpu else "cpu")
+            return load_clusterer("hdbscan", library)(values, config, 0).labels
 
         if gpu:
-            run()  # compiles the kernels
+            run(PREPARING)
     clock = time.perf_counter if gpu else time.process_time
     begun = clock()
     try:
@@ -146,7 +157,7 @@ def run_case(
             ratio, spread = statistics.median(ratios), f"{min(ratios):.2f}-{max(ratios):.2f}"
         unit, value = passed.get(library) or ("s", statistics.median(seconds[library]))
         gpu = find_gpu(library)
-        case = f"{library}, {samples} x {dims}{f', {gpu}' if gpu else ''}"
+        case = f"{library}, {samples} x {dims}, {gpu or 'CPU'}"
         metric = f"fit, {'not within' if library in passed else 'wall clock' if gpu else 'CPU time'}"
         print(
             f"{case:32} {metric} {value:.2f} {unit}  ratio {'-' if ratio is None else f'{ratio:.2f}'} {spread}",
@@ -188,16 +199,20 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=12.0, help="GiB of address space a fit may take")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    faults = {library: find_fault(library) for library in arguments.libraries}
+    for library in filter(faults.get, faults):
+        print(f"{library} is left out: {faults[library]}", flush=True)
+    libraries = [library for library in arguments.libraries if not faults[library]]
     listed = [" ".join(map(str, values)) for values in (arguments.sizes, arguments.dims)]
     command = (
         f"python benchmarks/bench_cluster.py --sizes {listed[0]} --dims {listed[1]} "
         f"--min-samples {arguments.min_samples} --rounds {arguments.rounds} --limit {arguments.limit:g} "
-        f"--memory {arguments.memory:g} --libraries {' '.join(arguments.libraries)}"
+        f"--memory {arguments.memory:g} --libraries {' '.join(libraries)}"
     )
     for samples in arguments.sizes:
         for dims in arguments.dims:
             run_case(
-                arguments.libraries,
+                libraries,
                 samples,
                 dims,
                 arguments.min_samples,

@@ -1,11 +1,13 @@
 """The terms on pairs, forward and backward: plain torch, torch.compile and the fused kernels, interleaved in one run.
 
     python benchmarks/bench_losses.py [--sizes vector feature_map] [--normalizers mean_distance] [--rounds 9] [--graph]
+        [--without torch.compile]
 
 Every case computes distance, sparsity and regularisation from the same projections and their gradient. Whatever does that
 reads the projections once forward and once backward and writes the gradient once: `GB/s` is these bytes over the median
 time, `of copy` that rate over the one of a plain copy in the same rounds. The kernels need a GPU; on a CPU the two others
-run. --graph replays each case from a CUDA graph, which takes the time between launches out.
+run. --graph replays each case from a CUDA graph, which takes the time between launches out; --without leaves out the cases
+that have one of these words in their names, such as torch.compile, which takes a minute to begin.
 """
 
 import argparse
@@ -13,9 +15,10 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import torch
-from results import append_row
+from results import append_row, name_machine, read_command
 from torch import Tensor
 
 from detaux.losses.distance import distance_loss
@@ -24,6 +27,7 @@ from detaux.losses.pair_measures import BACKENDS
 from detaux.losses.regularization import compute_usage, regularization_loss
 from detaux.losses.sparsity import sparsity_loss
 
+T = TypeVar("T")
 Step = Callable[[], object]
 
 # name -> (images, subspaces, latent size)
@@ -51,17 +55,24 @@ def compute_terms(values_NKD: Tensor, is_different_B: Tensor, *, backend: str, n
     )
 
 
-def build_steps(values_NKD: Tensor, normalizer: str) -> dict[str, Step]:
-    """Case -> a function that computes the terms and their gradient once."""
+def build_steps(values_NKD: Tensor, normalizer: str, without: list[str]) -> dict[str, Step]:
+    """Case -> a function that computes the terms and their gradient once; as leave_out says."""
     is_different_B = torch.arange(len(values_NKD) // 2, device=values_NKD.device) % 5 == 0
     backends = ["reference", "triton"] if values_NKD.is_cuda else ["reference"]
     steps: dict[str, Step] = {"copy": values_NKD.detach().clone}
     for backend in backends:
         compute = partial(compute_terms, backend=backend, normalizer=normalizer)
-        torch._dynamo.reset()
-        for case, function in ((backend, compute), (f"{backend}, torch.compile", torch.compile(compute))):
+        for case, is_compiled in leave_out({backend: False, f"{backend}, torch.compile": True}, without).items():
+            if is_compiled:
+                torch._dynamo.reset()
+            function = torch.compile(compute) if is_compiled else compute
             steps[case] = partial(differentiate, function, values_NKD, is_different_B)
     return steps
+
+
+def leave_out(cases: dict[str, T], words: list[str]) -> dict[str, T]:
+    """The cases that have none of the words in their names."""
+    return {name: case for name, case in cases.items() if not any(word in name for word in words)}
 
 
 def differentiate(compute: Callable[..., Tensor], values_NKD: Tensor, is_different_B: Tensor) -> Tensor:
@@ -99,7 +110,7 @@ def compare(name: str, normalizer: str, dtype: str, device: torch.device, argume
     shape = (subspaces, images, latent)  # as StackedProjectors lays them out
     values_NKD = torch.randn(shape, device=device, dtype=DTYPES[dtype]).transpose(0, 1).requires_grad_()
     size = values_NKD.numel() * values_NKD.element_size()
-    steps = build_steps(values_NKD, normalizer)
+    steps = build_steps(values_NKD, normalizer, arguments.without)
     for step in steps.values():
         for _ in range(3):
             step()
@@ -109,30 +120,47 @@ def compare(name: str, normalizer: str, dtype: str, device: torch.device, argume
     for _ in range(arguments.rounds):
         for case, step in steps.items():
             seconds[case].append(measure_seconds(step, arguments.repeats, device))
-    machine = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    print(f"\n{name} [{images}, {subspaces}, {latent}] {dtype}, {normalizer}, {machine}; floor {3 * size / 1e6:.1f} MB")
+    report(f"{name}, {dtype}, {normalizer}, {name_machine(device)}", shape, size, seconds, arguments)
+
+
+def report(
+    setting: str,
+    shape: tuple[int, int, int],
+    size: int,
+    seconds: dict[str, list[float]],
+    arguments: argparse.Namespace,
+) -> None:
+    """Print the table of a setting's cases and append their rows; `size` is the bytes of the projections."""
+    add_row = partial(append_row, benchmark="losses", command=read_command())
+    subspaces, images, latent = shape
+    setting += ", CUDA graph" if arguments.graph else ""
+    print(f"\n{setting} [{images}, {subspaces}, {latent}]; floor {3 * size / 1e6:.1f} MB")
     print(f"{'case':28} {'ms':>9} {'ratio':>6} {'GB/s':>8} {'of copy':>8}  spread of ratios")
     copied = 2 * size / statistics.median(seconds["copy"])
     for case, values in seconds.items():
+        median = statistics.median(values)
         if case == "copy":
-            print(f"{case:28} {statistics.median(values) * 1e3:9.3f} {'':6} {copied / 1e9:8.1f}")
+            print(f"{case:28} {median * 1e3:9.3f} {'':6} {copied / 1e9:8.1f}")
+            add_row(case=f"{case}, {setting}", metric="GB/s", value=copied / 1e9, unit="GB/s", ratio=1.0)
             continue
         ratios = [base / value for value, base in zip(values, seconds[BASELINE], strict=True)]
-        spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
-        median, ratio = statistics.median(values), statistics.median(ratios)
+        ratio, spread = statistics.median(ratios), f"{min(ratios):.2f}-{max(ratios):.2f}"
         rate = 3 * size / median
         print(f"{case:28} {median * 1e3:9.3f} {ratio:6.2f} {rate / 1e9:8.1f} {rate / copied:8.2f}  {spread}")
-        append_row(
-            benchmark="losses",
-            case=f"{case}, {name}, {dtype}, {normalizer}, {machine}{', CUDA graph' if arguments.graph else ''}",
+        add_row(
+            case=f"{case}, {setting}",
             metric="ms a forward and backward",
             value=median * 1e3,
             unit="ms",
             ratio=ratio,
             spread=spread,
-            command=f"python benchmarks/bench_losses.py --sizes {name} --normalizers {normalizer} --dtype {dtype} "
-            f"--rounds {arguments.rounds} --repeats {arguments.repeats} --threads {arguments.threads}"
-            f"{' --graph' if arguments.graph else ''}",
+        )
+        add_row(
+            case=f"{case}, {setting}",
+            metric="GB/s, ratio to a copy",
+            value=rate / 1e9,
+            unit="GB/s",
+            ratio=rate / copied,
         )
 
 
@@ -145,6 +173,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--graph", action="store_true")
+    parser.add_argument("--without", nargs="+", default=[])
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)

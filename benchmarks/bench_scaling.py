@@ -33,13 +33,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bench_trainer import build_trainer
 from results import append_row
 
 from detaux.config import Config, load_config
-from detaux.data.schema import read_manifest
-from detaux.data.stream import SampleStream
-from detaux.disentangle.model import Disentangler
-from detaux.disentangle.train import Trainer
 from detaux.pipeline import make_shards
 from detaux.runtime.ranks import is_first, join_ranks, world_size
 
@@ -50,15 +47,6 @@ STATISTICS = 5  # small exchanges of a step: 2 for the normaliser, 1 and 1 backw
 NETWORKS = {8: (15e-6, 200e9), 64: (25e-6, 20e9), 512: (35e-6, 20e9)}
 ASSUMED_PAIRS_PER_SECOND = 100_000  # one H100, the goal of the project, not a measurement
 ASSUMED_PAIRS = 1024  # per GPU
-
-
-def build_trainer(config: Config, shards: Path) -> Trainer:
-    side = read_manifest(shards).side
-    stream = SampleStream(shards, "train", config.data, seed=0, device=torch.device("cpu"))
-    trainer = Trainer(config, side, torch.device("cpu"), stream, is_main=True)
-    torch.manual_seed(0)
-    trainer.load(Disentangler(config.model, side).state_dict(), {})
-    return trainer
 
 
 def time_reduce(size: int, repeats: int) -> float:
@@ -75,7 +63,7 @@ def time_reduce(size: int, repeats: int) -> float:
 def measure(config: Config, shards: Path, steps: int) -> dict[str, Any]:
     """Seconds of each step on this rank and their mean, bytes of the gradients, and seconds of two all-reduces where there
     are other ranks."""
-    trainer = build_trainer(config, shards)
+    trainer = build_trainer(config, shards, torch.device("cpu"))
     for step in range(WARM):
         trainer.step(step)
     times = [time.perf_counter()]

@@ -1,21 +1,21 @@
 """The disentangle step against the released code's step: same net, 64 px, batch 32, interleaved in one run.
 
-    python benchmarks/bench_step.py [--rounds 7] [--steps 12] [--threads 1]
+    python benchmarks/bench_step.py [--pairs 32] [--rounds 7] [--steps 12] [--threads 1] [--device cuda] [--without compile bf16]
 
 Every case trains the simple_conv autoencoder with K = D = 10 and all losses on. `pairs/s` is the median over rounds; the
-ratio is the median of the rounds' own ratios to the baseline.
+ratio is the median of the rounds' own ratios to the baseline. --without leaves out the
+cases that have one of these words in their names.
 """
 
 import argparse
 import dataclasses
 import itertools
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
+from bench_losses import Step, leave_out, measure_seconds
 from official_step import OfficialModel, compute_official_loss
-from results import append_row
+from results import append_row, name_machine, read_command
 
 from detaux.config.schema import LossesConfig, ModelConfig, PairsConfig
 from detaux.disentangle.mixes import draw_mixes
@@ -25,7 +25,6 @@ from detaux.disentangle.objective import compute_objective
 
 SIDE, SUBSPACES, LATENT = 64, 10, 10
 BETAS = (1.0, 1.0, 1.0)
-Step = Callable[[], None]
 
 
 def build_losses(mixes: float) -> LossesConfig:
@@ -39,10 +38,11 @@ def build_losses(mixes: float) -> LossesConfig:
     )
 
 
-def build_official_step(pairs: int) -> Step:
-    model = OfficialModel(*ARCHITECTURES["simple_conv"](SIDE, LATENT), SUBSPACES, LATENT)
+def build_official_step(pairs: int, device: torch.device) -> Step:
+    model = OfficialModel(*ARCHITECTURES["simple_conv"](SIDE, LATENT), SUBSPACES, LATENT).to(device)
     optimizer = torch.optim.Adam(model.parameters(), 5e-4)
-    first, second, labels = torch.rand(pairs, 3, SIDE, SIDE), torch.rand(pairs, 3, SIDE, SIDE), torch.rand(pairs) < 0.5
+    first, second = torch.rand(2, pairs, 3, SIDE, SIDE, device=device)
+    labels = torch.rand(pairs, device=device) < 0.5
 
     def step() -> None:
         optimizer.zero_grad()
@@ -52,27 +52,29 @@ def build_official_step(pairs: int) -> Step:
     return step
 
 
-def build_our_step(pairs: int, *, bf16: bool, channels_last: bool, compiled: bool, mixes: float, reuse: int) -> Step:
+def build_our_step(
+    pairs: int, device: torch.device, *, bf16: bool, channels_last: bool, compiled: bool, mixes: float, reuse: int
+) -> Step:
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = Disentangler(ModelConfig(encoder="simple_conv", latent=LATENT, subspaces=SUBSPACES), SIDE).to(
-        memory_format=layout
-    )
+    model = Disentangler(ModelConfig(encoder="simple_conv", latent=LATENT, subspaces=SUBSPACES), SIDE)
+    model = model.to(device).to(memory_format=layout)
     optimizer = torch.optim.AdamW(model.parameters(), 5e-4, fused=True)
     chains = pairs // reuse
     count = chains * (reuse + 1)
-    images = torch.rand(count, 3, SIDE, SIDE).contiguous(memory_format=layout)
-    labels = torch.randint(0, 2, (count,))
+    images = torch.rand(count, 3, SIDE, SIDE, device=device).contiguous(memory_format=layout)
+    labels = torch.randint(0, 2, (count,), device=device)
     losses, numbers = build_losses(mixes), itertools.count()
     compute = torch.compile(compute_objective, fullgraph=True) if compiled else compute_objective
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
+        drawn = draw_mixes(reuse, chains, range(chains), subspaces=SUBSPACES, mixes=mixes, seed=(next(numbers),))
         loss, _ = compute(
             model,
             images,
             labels,
             chains,
-            draw_mixes(reuse, chains, range(chains), subspaces=SUBSPACES, mixes=mixes, seed=(next(numbers),)),
+            drawn.to(device),
             betas=BETAS,
             losses=losses,
             pairs=PairsConfig(principal_contrast=0.0, pull=1.0),
@@ -102,24 +104,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=32)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--without", nargs="+", default=[])
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    steps = {"official step": build_official_step(arguments.pairs)}
-    for name, (bf16, channels_last, compiled, mixes, reuse) in CASES.items():
+    pairs, device = arguments.pairs, arguments.device
+    steps = {"official step": build_official_step(pairs, device)}
+    for name, (bf16, channels_last, compiled, mixes, reuse) in leave_out(CASES, arguments.without).items():
         steps[name] = build_our_step(
-            arguments.pairs, bf16=bf16, channels_last=channels_last, compiled=compiled, mixes=mixes, reuse=reuse
+            pairs, device, bf16=bf16, channels_last=channels_last, compiled=compiled, mixes=mixes, reuse=reuse
         )
     for step in steps.values():
-        for _ in range(3):
-            step()
+        measure_seconds(step, 3, device)  # the first ones prepare
     speeds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(arguments.rounds):
         for name, step in steps.items():
-            begun = time.perf_counter()
-            for _ in range(arguments.steps):
-                step()
-            speeds[name].append(arguments.steps * arguments.pairs / (time.perf_counter() - begun))
+            speeds[name].append(pairs / measure_seconds(step, arguments.steps, device))
     baseline = speeds["official step"]
     print(f"{'case':66} {'pairs/s':>8} {'ratio':>6}  spread of ratios")
     for name, values in speeds.items():
@@ -128,14 +129,13 @@ def main() -> None:
         print(f"{name:66} {statistics.median(values):8.1f} {statistics.median(ratios):6.2f}  {spread}")
         append_row(
             benchmark="step",
-            case=name,
+            case=f"{name}, {pairs} pairs, {name_machine(device)}",
             metric="pairs/s",
             value=statistics.median(values),
             unit="1/s",
             ratio=statistics.median(ratios),
             spread=spread,
-            command=f"python benchmarks/bench_step.py --rounds {arguments.rounds} --steps {arguments.steps} "
-            f"--threads {arguments.threads}",
+            command=read_command(),
         )
 
 

@@ -35,7 +35,7 @@ def compute_official_loss(model: OfficialModel, first: Tensor, second: Tensor, i
     size = len(first)
 
     stacked = subspaces.permute(1, 2, 0)
-    others = stacked @ (1 - torch.eye(count, dtype=stacked.dtype))
+    others = stacked @ (1 - torch.eye(count, dtype=stacked.dtype, device=stacked.device))
     sparsity = (others * stacked).abs().sum(-1).mean()
 
     one, two = subspaces[:, :size], subspaces[:, size:]
@@ -45,7 +45,7 @@ def compute_official_loss(model: OfficialModel, first: Tensor, second: Tensor, i
         mixed[index] = one[index]
         targets.append(mixed)
         codes.append(mixed.sum(0))
-    kept = torch.randperm(count * size)[: 2 * size]
+    kept = torch.randperm(count * size, device=first.device)[: 2 * size]
     target = torch.stack(targets, 1).reshape(count, count * size, latent)[:, kept]
     again = model.project(model.encoder(model.decoder(torch.stack(codes).reshape(-1, latent)[kept])))
     consistency = functional.mse_loss(again, target)

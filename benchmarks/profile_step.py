@@ -9,19 +9,18 @@ take most. Nothing is trained: the run's checkpoints are left alone.
 
 import argparse
 import functools
+import time
+from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from bench_trainer import ALL_TERMS, build_trainer
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from detaux.config import load_config
 from detaux.config.load import check_together
-from detaux.data.schema import read_manifest
-from detaux.data.stream import SampleStream
-from detaux.disentangle.model import Disentangler
-from detaux.disentangle.train import Trainer
 from detaux.pipeline import Job, make_shards
 from detaux.runtime.device import select_device
 from detaux.runtime.ranks import join_ranks
@@ -36,14 +35,17 @@ PARTS = {
 }
 
 
-def name_part(owner: Any, attribute: str, label: str) -> None:
-    """Record every call of owner.attribute under a label."""
+def name_part(owner: Any, attribute: str, label: str, seconds: Counter[str]) -> None:
+    """Record every call of owner.attribute under a label, and add what it takes to `seconds`."""
     function: Callable[..., Any] = getattr(owner, attribute)
 
     @functools.wraps(function)
     def labelled(*args: Any, **kwargs: Any) -> Any:
+        begun = time.perf_counter()
         with record_function(label):
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+        seconds[label] += time.perf_counter() - begun
+        return result
 
     setattr(owner, attribute, labelled)
 
@@ -53,52 +55,56 @@ def main() -> None:
     parser.add_argument("config")
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
-    curves = [f"losses.schedule.beta{index}.shape=constant" for index in (1, 2, 3)]
-    config = load_config(arguments.config, [*arguments.overrides, *curves])
+    config = load_config(arguments.config, [*arguments.overrides, *ALL_TERMS])
     check_together(config)
     job = Job(config, arguments.config)
     device = select_device(config.run)
     with join_ranks(device, needs_group=config.engine.name == "deepspeed"):
         make_shards(config, job.shards, "this profile")
-        side = read_manifest(job.shards).side
-        stream = SampleStream(job.shards, "train", config.data, seed=config.run.seed, device=device)
-        trainer = Trainer(config, side, device, stream, is_main=True)
-        torch.manual_seed(config.run.seed)
-        trainer.load(Disentangler(config.model, side).state_dict(), {})
+        trainer = build_trainer(config, job.shards, device)
+        seconds: Counter[str] = Counter()
         for label, (owner, attribute) in PARTS.items():
-            name_part(getattr(trainer, owner) if owner else trainer, attribute, label)
+            name_part(getattr(trainer, owner) if owner else trainer, attribute, label, seconds)
         for step in range(WARM):
             trainer.step(step)
+        seconds.clear()
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
         with profile(activities=activities) as profiler:
+            begun = time.perf_counter()
             for step in range(WARM, WARM + STEPS):
                 with record_function("step"):
                     trainer.step(step)
             if device.type == "cuda":
                 torch.cuda.synchronize()
+            seconds["step"] = time.perf_counter() - begun
     folder = job.root / "profile"
     folder.mkdir(parents=True, exist_ok=True)
     profiler.export_chrome_trace(str(folder / "trace.json"))
-    print_table(profiler, folder)
+    print_table(seconds, profiler.key_averages())
+    print(f"\nThe trace: {folder / 'trace.json'}")
 
 
-def print_table(profiler: profile, folder: Path) -> None:
-    """Milliseconds a step of each part, and of the operators that take most by themselves."""
-    events = {event.key: event for event in profiler.key_averages()}
-    whole = events["step"].cpu_time_total / STEPS / 1e3
+def print_table(seconds: Counter[str], events: Any) -> None:
+    """Milliseconds a step: of its parts and of the operators that take most by themselves.
+
+    seconds  of all steps, by part, as the clock on the wall says.  events  the profiler's averages, by name and device.
+    """
+    whole = seconds["step"] / STEPS * 1e3
+    rest = whole - sum(seconds[label] for label in PARTS) / STEPS * 1e3
     print(f"\n{'part of a step':44} {'ms':>8} {'share':>7}")
-    rest = whole
     for label in PARTS:
-        spent = events[label].cpu_time_total / STEPS / 1e3
-        rest -= spent
+        spent = seconds[label] / STEPS * 1e3
         print(f"{label:44} {spent:8.3f} {spent / whole:7.1%}")
     print(f"{'the rest':44} {rest:8.3f} {rest / whole:7.1%}\n{'a step':44} {whole:8.3f}")
-    print(f"\n{'operator, by itself':44} {'ms':>8} {'share':>7} {'calls':>6}")
-    inside = [event for key, event in events.items() if key not in {*PARTS, "step"}]
-    for event in sorted(inside, key=lambda event: -event.self_cpu_time_total)[:OPERATORS]:
-        spent = event.self_cpu_time_total / STEPS / 1e3
-        print(f"{event.key[:44]:44} {spent:8.3f} {spent / whole:7.1%} {event.count / STEPS:6.0f}")
-    print(f"\nThe trace: {folder / 'trace.json'}")
+    # On a GPU the name of a range stands twice, once for the time that its kernels take; operators are the host's alone.
+    operators = [one for one in events if one.device_type == DeviceType.CPU and one.key not in {*PARTS, "step"}]
+    has_device = any(one.self_device_time_total for one in operators)
+    order = "self_device_time_total" if has_device else "self_cpu_time_total"
+    print(f"\n{'operator, by itself':44} {'ms':>8} {'GPU ms':>8} {'share':>7} {'calls':>6}")
+    for one in sorted(operators, key=lambda one: -getattr(one, order))[:OPERATORS]:
+        host, device = (value / STEPS / 1e3 for value in (one.self_cpu_time_total, one.self_device_time_total))
+        share = getattr(one, order) / STEPS / 1e3 / whole
+        print(f"{one.key[:44]:44} {host:8.3f} {device:8.3f} {share:7.1%} {one.count / STEPS:6.0f}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,20 @@
-"""benchmarks/results.csv: one row a measurement, appended and never edited."""
+"""benchmarks/results.csv: one row a measurement, appended and never edited.
+
+The environment variable RESULTS names another file, for a run whose rows are not to be kept.
+"""
 
 import csv
+import os
 import platform
+import shlex
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import torch
 
-RESULTS = Path(__file__).with_name("results.csv")
+RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).with_name("results.csv"))
 COLUMNS = (
     "date",
     "commit",
@@ -41,8 +47,9 @@ def append_row(
 ) -> None:
     """Append a measurement with the time, commit, versions and processor it was taken on.
 
-    `ratio` is to the benchmark's baseline, None for the lack of one; `spread` says how far the rounds lay apart; `commit`
-    is the one that made a kept result, None for the present one.
+    `case` ends with name_machine(device) where the benchmark may run on a GPU; `ratio` is to the benchmark's baseline, None
+    for the lack of one; `spread` says how far the rounds lay apart; `commit` is the one that made a kept result, None for
+    the present one.
     """
     row = {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -59,12 +66,35 @@ def append_row(
         "cpu": read_cpu(),
         "command": command,
     }
+    append_rows([row], path)
+
+
+def append_rows(rows: list[dict[str, str]], path: Path) -> None:
+    """Append rows that have a value for each of COLUMNS; a new file begins with their names."""
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         if is_new:
             writer.writeheader()
-        writer.writerow(row)
+        writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a file; none where it does not exist."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def name_machine(device: torch.device) -> str:
+    """Name of the card, or CPU; `cpu` of the row says which one."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def read_command() -> str:
+    """The command line of this benchmark, as it is typed in the checkout."""
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
 def read_commit() -> str:

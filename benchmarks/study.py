@@ -4,9 +4,11 @@ Ground truth enters here alone, after every choice is made. A finished run is ke
 """
 
 import json
+import math
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +38,10 @@ class Outcome:
     seconds: float
 
 
-def call(*arguments: str, allowed: tuple[int, ...] = (0,)) -> int:
-    """Run a detaux command; raises where it exits with a code that is not allowed."""
-    result = subprocess.run([sys.executable, "-m", "detaux", *arguments], capture_output=True, text=True, check=False)
+def call(*arguments: str, allowed: tuple[int, ...] = (0,), limit: float | None = None) -> int:
+    """Run a detaux command; raises where it exits with a code that is not allowed, or has not ended after `limit` seconds."""
+    command = [sys.executable, "-m", "detaux", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
     if result.returncode not in allowed:
         raise RuntimeError(
             f"detaux {' '.join(arguments)} exited with {result.returncode}: {result.stderr or result.stdout}"
@@ -65,11 +68,18 @@ def count_found(candidates: list[dict[str, Any]], principal: str) -> int:
     return len({name for name, value in values if name != principal and value >= FOUND})
 
 
-def run_once(config: str, overrides: list[str], seed: int, shards: Path, root: Path) -> Outcome:
-    """Disentangle and discover with one seed; `root` is the run's folder."""
+def run_once(
+    config: str, overrides: list[str], seed: int, shards: Path, root: Path, limit: float = math.inf
+) -> Outcome:
+    """Disentangle and discover with one seed; `root` is the run's folder.
+
+    Raises subprocess.TimeoutExpired where both together take longer than `limit` seconds.
+    """
     keys = [f"run.dir={root}", f"run.seed={seed}", f"data.shards={shards}", *overrides]
+    end = time.monotonic() + limit
     for stage in STAGES:
-        call(stage, config, *keys, allowed=(0, NOTHING_FOUND) if stage == "discover" else (0,))
+        allowed = (0, NOTHING_FOUND) if stage == "discover" else (0,)
+        call(stage, config, *keys, allowed=allowed, limit=None if limit == math.inf else end - time.monotonic())
     discovery = json.loads((root / "discover" / "discovery.json").read_text())
     everything = discovery["candidates"] + discovery["baselines"]
     chosen = next((one for one in everything if one["index"] == discovery["chosen"]), None)

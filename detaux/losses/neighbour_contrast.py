@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from detaux.losses.numerics import widen
+from detaux.losses.tiles import tile_rows
 from detaux.runtime.ranks import gather_rows, global_mean, rank
 
 
@@ -25,11 +26,17 @@ def neighbour_contrast_loss(space_ND: Tensor, chains: int, is_near_B: Tensor) ->
     """
     values_ND = widen(space_ND)
     count = len(values_ND)
-    # As in oracle.py, the product form of cdist would cancel; its gradient at distance 0 is 0.
-    distance_NM = torch.cdist(values_ND, gather_rows(values_ND), compute_mode="donot_use_mm_for_euclid_dist")
-    score_NM = -torch.log1p(distance_NM.square())
+    all_MD = gather_rows(values_ND)
     own_N = rank() * count + torch.arange(count, device=values_ND.device)
-    total_N = score_NM.scatter(1, own_N[:, None], -torch.inf).logsumexp(1)
+
+    def add_others(rows_ND: Tensor, own_N: Tensor) -> Tensor:
+        """log of the sum of q over the images other than the row's own, [N]."""
+        # As in oracle.py, the product form of cdist would cancel; its gradient at distance 0 is 0.
+        distance_NM = torch.cdist(rows_ND, all_MD, compute_mode="donot_use_mm_for_euclid_dist")
+        score_NM = -torch.log1p(distance_NM.square())
+        return score_NM.scatter(1, own_N[:, None], -torch.inf).logsumexp(1)
+
+    total_N = torch.cat(tile_rows(add_others, values_ND, own_N, row_values=all_MD.numel()))
     score_B = -torch.log1p((values_ND[:-chains] - values_ND[chains:]).square().sum(1))
     loss_B = (total_N[:-chains] + total_N[chains:]) / 2 - score_B
     near_B = is_near_B.to(loss_B)

@@ -1,6 +1,6 @@
 """The principal-task oracle (paper, Eq. 3): which subspace must carry the difference of a pair.
 
-B pairs, N images, K subspaces, D latent size.
+B pairs, N images of a rank, M of all ranks, K subspaces, D latent size.
 """
 
 from typing import Literal, assert_never
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from detaux.losses.numerics import safe_sqrt, widen
+from detaux.losses.tiles import tile_rows
 from detaux.runtime.ranks import gather_rows, global_mean
 
 DistanceForm = Literal["distance", "squared"]
@@ -38,10 +39,15 @@ def _mean_norm(subspaces_NKD: Tensor) -> Tensor:
 
 
 def _mean_distance(subspaces_NKD: Tensor) -> Tensor:
-    vectors_KND, all_KND = subspaces_NKD.transpose(0, 1), gather_rows(subspaces_NKD).transpose(0, 1)
-    # |a|^2 + |b|^2 - 2 ab, which cdist prefers, cancels where a subspace varies little around a point far from 0.
-    distance_KNN = torch.cdist(vectors_KND, all_KND, compute_mode="donot_use_mm_for_euclid_dist")
-    return global_mean(distance_KNN.mean((1, 2))) + EPSILON
+    all_MKD = gather_rows(subspaces_NKD)
+
+    def add_distances(rows_NKD: Tensor) -> Tensor:
+        # |a|^2 + |b|^2 - 2 ab, which cdist prefers, cancels where a subspace varies little around a point far from 0.
+        vectors_KND, all_KMD = rows_NKD.transpose(0, 1), all_MKD.transpose(0, 1)
+        return torch.cdist(vectors_KND, all_KMD, compute_mode="donot_use_mm_for_euclid_dist").sum((1, 2))
+
+    total_K = torch.stack(tile_rows(add_distances, subspaces_NKD, row_values=all_MKD.numel())).sum(0)
+    return global_mean(total_K / (len(subspaces_NKD) * len(all_MKD))) + EPSILON
 
 
 def _rms_distance(subspaces_NKD: Tensor) -> Tensor:

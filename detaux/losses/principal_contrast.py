@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from detaux.losses.numerics import widen
+from detaux.losses.tiles import tile_rows
 from detaux.runtime.ranks import gather_rows, rank, world_size
 
 
@@ -28,16 +29,22 @@ def principal_contrast_loss(principal_ND: Tensor, labels_N: Tensor, margin: floa
         [values_ND.shape[1], 1], 1
     )
     all_labels_M = all_labels_M.squeeze(1).to(labels_N)
-    is_known_NM = (labels_N[:, None] >= 0) & (all_labels_M >= 0)
-    is_same_NM = labels_N[:, None] == all_labels_M
-    # row n is image begin + n of all, and each pair counts once, in the row of its first image
-    begin = rank() * len(labels_N)
-    same_NM = (is_same_NM & is_known_NM).to(values_ND.dtype).triu(begin + 1)
-    different_NM = (~is_same_NM & is_known_NM).to(values_ND.dtype).triu(begin + 1)
-    # As in oracle.py, the product form of cdist would cancel; its gradient at distance 0 is 0.
-    distance_NM = torch.cdist(values_ND, all_MD, compute_mode="donot_use_mm_for_euclid_dist")
-    pulled = (same_NM * distance_NM.square()).sum()
-    pushed = (different_NM * (margin - distance_NM).relu().square()).sum()
+    place_M = torch.arange(len(all_MD), device=values_ND.device)
+    place_N = place_M[rank() * len(values_ND) :][: len(values_ND)]
+
+    def add_pairs(rows_ND: Tensor, labels_N: Tensor, place_N: Tensor) -> Tensor:
+        """Sums over the pairs of one label and of two whose first image is one of the rows, [2]."""
+        is_pair_NM = (labels_N[:, None] >= 0) & (all_labels_M >= 0) & (place_N[:, None] < place_M)
+        is_same_NM = labels_N[:, None] == all_labels_M
+        same_NM, different_NM = ((is_pair_NM & one).to(rows_ND.dtype) for one in (is_same_NM, ~is_same_NM))
+        # As in oracle.py, the product form of cdist would cancel; its gradient at distance 0 is 0.
+        distance_NM = torch.cdist(rows_ND, all_MD, compute_mode="donot_use_mm_for_euclid_dist")
+        pulled = (same_NM * distance_NM.square()).sum()
+        pushed = (different_NM * (margin - distance_NM).relu().square()).sum()
+        return torch.stack([pulled, pushed])
+
+    tiles = tile_rows(add_pairs, values_ND, labels_N, place_N, row_values=all_MD.numel())
+    pulled, pushed = torch.stack(tiles).sum(0)
     same, different = count_pairs(all_labels_M)
     # the losses of the ranks are averaged, and each is a part of the sum
     return world_size() * (pulled / same.clamp_min(1) + pushed / different.clamp_min(1))

@@ -11,10 +11,10 @@ so the gradient of a statistic is the mean, or for gathered rows the sum, of wha
 import itertools
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -34,7 +34,16 @@ STALL = timedelta(minutes=10)  # a collective that takes longer has lost a rank 
 T = TypeVar("T")
 
 _calls = itertools.count()  # of run_first and run_each, which every rank makes in the same order
-_alone = ContextVar("alone", default=False)  # whether this thread is in an alone() block
+
+
+class _Thread(threading.local):
+    """What is true of one thread. torch.compile follows it, as torch 2.11 does no ContextVar."""
+
+    def __init__(self) -> None:
+        self.is_alone = False  # in an alone() block; not a value of the class, whose change torch.compile would not see
+
+
+_thread = _Thread()
 
 
 def rank() -> int:
@@ -47,7 +56,7 @@ def world_size() -> int:
 
 def is_joined() -> bool:
     """Whether this process works together with others at the moment."""
-    return not _alone.get() and distributed.is_initialized()
+    return not _thread.is_alone and distributed.is_initialized()
 
 
 def is_first() -> bool:
@@ -58,11 +67,11 @@ def is_first() -> bool:
 @contextmanager
 def alone() -> Iterator[None]:
     """Within the block this thread's process is the only rank, and so the first: it talks to no other."""
-    token = _alone.set(True)
+    before, _thread.is_alone = _thread.is_alone, True
     try:
         yield
     finally:
-        _alone.reset(token)
+        _thread.is_alone = before
 
 
 def read_place() -> tuple[int, int, int]:

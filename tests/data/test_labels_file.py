@@ -1,6 +1,5 @@
 import json
 
-import pandas
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
@@ -89,6 +88,7 @@ def test_key_with_two_labels_is_refused_with_both(path):
 
 def test_file_edited_with_pandas_is_read(path):
     """Which makes a whole column of real numbers beside a missing one, and keeps text as categories."""
+    pandas = pytest.importorskip("pandas")  # make test-lowest installs none
     write_labels(path, {"key": KEYS, "aux_0": [1, 0, 1], "probability_0": [1.0] * 3}, is_upper_bound=False)
     frame = pandas.read_parquet(path)
     frame["aux_0"] = frame["aux_0"].astype(float)

@@ -250,6 +250,7 @@ def test_cache_auto_keeps_what_fits():
     assert choose_storage(DataConfig(cache="none"), 1000, CPU) is None
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; the CPU tests above cover the same order")
 @pytest.mark.parametrize("cache", ["device", "host", "none"])
 def test_images_on_a_gpu_equal_those_on_the_host(build_shards, cache):

@@ -10,7 +10,9 @@ def merge(labels, threshold=THRESHOLD, separate=lambda item: 0.0):
     """Groups of positions; the labels of a joint item are the pairs of its parts' labels."""
 
     def join(first, second):
-        return (*first[0], *second[0]), np.unique(np.stack([first[1], second[1]]), axis=1, return_inverse=True)[1]
+        return (*first[0], *second[0]), np.unique(np.stack([first[1], second[1]]), axis=1, return_inverse=True)[
+            1
+        ].ravel()
 
     items = [((place,), values) for place, values in enumerate(labels)]
     depend = lambda first, second: compute_dependence(first[1], second[1])  # noqa: E731

@@ -2,9 +2,9 @@
 
     rank_steps.py SHARDS OUT.safetensors CASE [CASE ...]       each CASE is a JSON object
 
-Run with the environment of a launcher it is one rank of several. A case is {"name", "keys", "zero", "local",
+Run with the environment of a launcher it is one rank of several. A case is {"name", "keys", "zero", "local", "tile",
 "from", "until"}: config keys, a ZeRO stage, a statistic ("normalizer", "usage", one of the contrasts or "mixes") that is wrongly
-left to each rank, the checkpoint folder to go on from, and [folder, step] to stop and leave a checkpoint at.
+left to each rank, values of a tile, the checkpoint folder to go on from, and [folder, step] to stop and leave a checkpoint at.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from detaux.config import load_config
 from detaux.data.stream import SampleStream
 from detaux.disentangle import train
 from detaux.disentangle.model import Disentangler
-from detaux.losses import neighbour_contrast, oracle, principal_contrast, regularization
+from detaux.losses import neighbour_contrast, oracle, principal_contrast, regularization, tiles
 from detaux.runtime.checkpoint import load_checkpoint
 from detaux.runtime.ranks import is_first, join_ranks
 
@@ -89,7 +89,7 @@ def main():
     torch.set_num_threads(1)
     # millions of ReLUs a case: some lie so near their kink that rounding decides which gradient they have
     torch.nn.ReLU = torch.nn.SiLU
-    results = {}
+    results, whole = {}, tiles.TILE
     with join_ranks(torch.device("cpu"), needs_group=True), tempfile.TemporaryDirectory() as folder:
         for case in cases:
             keys = list(case["keys"])
@@ -97,6 +97,7 @@ def main():
                 path = Path(folder) / "knobs.json"
                 path.write_text(json.dumps({"zero_optimization": {"stage": case["zero"]}}))
                 keys += ["engine.name=deepspeed", f"engine.deepspeed={path}"]
+            tiles.TILE = case.get("tile", whole)
             with left_local(case.get("local")):
                 found = take_steps(load_config(None, keys), shards, case.get("from"), case.get("until"))
             for name, values in found.items():

@@ -14,8 +14,8 @@ class Terminal(io.StringIO):
 
 
 def test_say_prints_markup_as_it_stands(capsys):
-    say("runs/[bold]x[/bold]: 3 of 4, " + "long " * 60)
-    assert capsys.readouterr().out == "runs/[bold]x[/bold]: 3 of 4, " + "long " * 60 + "\n"
+    say("runs/[bold]x[/bold]: 3 of 4" + ", long" * 60)
+    assert capsys.readouterr().out == "runs/[bold]x[/bold]: 3 of 4" + ", long" * 60 + "\n"
 
 
 def test_piped_progress_prints_one_line_in_five_seconds_and_a_last_one(capsys, monkeypatch):

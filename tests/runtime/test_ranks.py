@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,21 @@ def test_lone_process_forms_a_group_where_its_engine_needs_one(monkeypatch):
         assert torch.distributed.is_initialized()
         assert ranks.world_size() == 1
     assert not torch.distributed.is_initialized()
+
+
+def test_function_compiled_whole_follows_whether_its_thread_is_alone(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    torch._dynamo.reset()
+    call = torch.compile(lambda values: values + ranks.is_joined(), fullgraph=True, backend="eager")
+    values = torch.zeros(1)
+    with ranks.join_ranks(torch.device("cpu"), needs_group=True):
+        found = [call(values).item()]
+        with ranks.alone():
+            found.append(call(values).item())
+            with ThreadPoolExecutor(1) as other:
+                found.append(other.submit(call, values).result().item())
+        found.append(call(values).item())
+    assert found == [1, 0, 1, 1]
 
 
 @pytest.mark.parametrize(

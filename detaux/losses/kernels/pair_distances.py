@@ -9,12 +9,18 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
-from torch.library import triton_op, wrap_triton
+from torch import Tensor, library
+from torch.library import triton_op
+from triton.runtime import JITFunction
 
 BLOCK = 16  # rows, columns or features of a tile of 4096 values
 PROGRAMS = 1024  # as in pair_measures.py
 WEIGHTS = 2**23  # values that the backward holds at once of the matrix: 32 MB, which stay in a large GPU's cache
+
+
+def wrap_triton(kernel: Any) -> Any:
+    """The kernel as torch.compile traces it; an interpreted one as it is, for torch 2.11 refuses to wrap it."""
+    return library.wrap_triton(kernel) if isinstance(kernel, JITFunction) else kernel
 
 
 @triton.jit

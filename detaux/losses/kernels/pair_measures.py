@@ -12,9 +12,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.library import triton_op, wrap_triton
+from torch.library import triton_op
 
-from detaux.losses.kernels.pair_distances import sum_distances
+from detaux.losses.kernels.pair_distances import sum_distances, wrap_triton
 from detaux.losses.numerics import safe_sqrt, widen
 from detaux.losses.oracle import EPSILON
 from detaux.losses.pair_measures import PairMeasures

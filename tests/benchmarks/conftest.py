@@ -1,0 +1,15 @@
+"""The benchmarks are programs of one folder, which import each other by bare names."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """load(name): the program benchmarks/NAME.py as a module."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module
