@@ -11,7 +11,6 @@ import numpy as np
 from detaux.config import Config
 from detaux.disentangle.panels import MATRIX_COLUMNS
 from detaux.disentangle.restarts import list_models
-from detaux.runtime.files import read_json
 from detaux.runtime.mirrors.wandb import (
     begin_run,
     build_artefact,
@@ -22,10 +21,12 @@ from detaux.runtime.mirrors.wandb import (
     read_state,
 )
 from detaux.runtime.progress import say
+from detaux.runtime.readers import read_json
 from detaux.runtime.record import RECORD_NAME
 
 CANDIDATE_COLUMNS = ("index", "name", "subspaces", "restart", "clusters", "noise_share", "why_not")
 TASK_COLUMNS = ("task", "split", "images", "seeds", "accuracy_mean", "accuracy_low", "accuracy_high")
+WAY_ON = "run that stage again"
 GOLDEN_RATIO = 0.618034  # steps of hue by it keep any number of colours apart
 
 
@@ -50,7 +51,7 @@ def log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path])
 
 
 def _log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]) -> None:
-    record = read_json(folder / RECORD_NAME)
+    record = read_json(folder / RECORD_NAME, WAY_ON)
     facts = {name: record[name] for name in ("inputs", "inputs_hash", "commit")}
     state = read_state(folder) if stage == "disentangle" else make_state(record["inputs_hash"])
     run = begin_run(config, stage, folder, state)
@@ -80,7 +81,7 @@ def show_discovery(folder: Path) -> dict[str, Any]:
     cluster, and how many subspaces live."""
     import wandb
 
-    found = read_json(folder / "discovery.json")
+    found = read_json(folder / "discovery.json", WAY_ON)
     with np.load(folder / "gallery.npz", allow_pickle=False) as gallery:
         pictures, groups = gallery["traversal"], gallery["traversal_groups"].tolist()
         points, labels = gallery["pca_subspace"], gallery["pca_subspace_labels"]
@@ -107,7 +108,7 @@ def show_accuracies(folder: Path) -> dict[str, Any]:
     """Tables of accuracies with their intervals, by method and by task, and what the chosen classifier answers to each class."""
     import wandb
 
-    metrics = read_json(folder / "metrics.json")
+    metrics = read_json(folder / "metrics.json", WAY_ON)
     summary, tasks = metrics["summary"], metrics["tasks"]
     principal = tasks[0]
     columns = list(summary[0])

@@ -21,7 +21,7 @@ from detaux.runtime.files import lock_folder
 from detaux.runtime.mirrors import check_mirrors
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import join_ranks, run_each, run_first
-from detaux.runtime.readers import read_json_file
+from detaux.runtime.readers import read_json
 from detaux.runtime.record import (
     CONFIG_NAME,
     compute_inputs_hash,
@@ -238,8 +238,7 @@ def _found_nothing(discovery: Path) -> bool:
     """Whether discovery has run and chose nothing; labels that a person removed have been there."""
     if not discovery.is_file():
         return False
-    found = read_json_file(discovery, "run `detaux discover` again")
-    return isinstance(found, dict) and found.get("chosen", -1) == -1
+    return bool(read_json(discovery, "run `detaux discover` again").get("chosen", -1) == -1)
 
 
 def _check_own_shards(job: Job) -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet
 
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
-from detaux.runtime.readers import describe_damage, read_json_file
+from detaux.runtime.readers import describe_damage, read_json
 
 LABELS_NAME = "labels.parquet"
 WAY_ON = "mend it, or remove it and run `detaux discover` again"
@@ -56,5 +56,5 @@ def uses_ground_truth(path: Path) -> bool:
     mark = (pyarrow.parquet.read_schema(path).metadata or {}).get(MARK)
     beside = path.with_name("discovery.json")
     if mark is None and beside.is_file():
-        return bool(read_json_file(beside, WAY_ON).get("pairs", {}).get("uses_ground_truth", False))
+        return bool(read_json(beside, WAY_ON).get("pairs", {}).get("uses_ground_truth", False))
     return mark == b"true"

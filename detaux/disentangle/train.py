@@ -25,7 +25,6 @@ from detaux.data.stream import SampleStream
 from detaux.disentangle.batches import check_batches
 from detaux.disentangle.collapse import warn_of_collapse
 from detaux.disentangle.edges import read_edges
-from detaux.disentangle.factor_scores import score_factors
 from detaux.disentangle.mixes import Mixes, draw_mixes
 from detaux.disentangle.model import Disentangler, load_disentangler, save_disentangler
 from detaux.disentangle.objective import compute_objective, compute_reconstruction
@@ -381,6 +380,9 @@ def train_disentangler(
         save_disentangler(weights, manifest.side, folder / MODEL_FILE)
         scores = {}
         if manifest.factors:
+            # scikit-learn takes as long to import as torch, and one process of all needs it, once
+            from detaux.disentangle.factor_scores import score_factors
+
             with alone():
                 split = load_split(shards, "train", config.data, device)
                 scores = score_factors(load_disentangler(folder, device), split, manifest)

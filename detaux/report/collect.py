@@ -14,7 +14,7 @@ from detaux.data.labels_file import LABELS_NAME, read_labels
 from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file
-from detaux.runtime.readers import read_json_file, read_npz
+from detaux.runtime.readers import read_json, read_npz
 from detaux.runtime.record import RECORD_NAME, is_edited, read_stage_config
 from detaux.runtime.tracker import read_metrics
 
@@ -120,11 +120,7 @@ def _read_json(path: Path, missing: Any) -> Any:
     """The mapping that a stage left in a file. Raises UserError when it is damaged."""
     if not path.is_file():
         return missing
-    way_on = f"run the stage {path.parent.name} again"
-    found = read_json_file(path, way_on)
-    if not isinstance(found, dict):
-        raise UserError(f"{path} holds a {type(found).__name__} and no mapping; {way_on}.")
-    return found
+    return read_json(path, f"run the stage {path.parent.name} again")
 
 
 def _is_stale(folder: Path, stage: str, records: dict[str, dict[str, Any]]) -> bool:

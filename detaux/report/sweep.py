@@ -7,14 +7,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import pyarrow.parquet
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from detaux.errors import UserError
 from detaux.report.figures import FAINT, INK, LINE, SERIES, STYLE, WIDTH, Drawing, render_png, render_svg
 from detaux.report.table import NONE, Column, Table, number_column, text_column
-from detaux.runtime.readers import describe_damage, read_json_file
+from detaux.runtime.readers import read_json, read_rows
 from detaux.runtime.record import read_stage_config
 
 SUMMARY_NAME, TRIALS_NAME = "sweep.json", "trials.parquet"
@@ -71,14 +69,16 @@ def is_sweep(folder: Path) -> bool:
     return (folder / SUMMARY_NAME).is_file() and (folder / TRIALS_NAME).is_file()
 
 
+def read_results(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The trials of a finished sweep from the best on, and its summary. Raises UserError where either is damaged."""
+    way_on = "remove it and run `detaux sweep` again"
+    return read_rows(folder / TRIALS_NAME, way_on), read_json(folder / SUMMARY_NAME, way_on)
+
+
 def build_sweep(folder: Path) -> dict[str, Any]:
     """What the template shows of a sweep: its name, summary, sentences, table and chart."""
-    way_on = "remove it and run `detaux sweep` again"
-    try:
-        rows = pyarrow.parquet.read_table(folder / TRIALS_NAME).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{describe_damage(folder / TRIALS_NAME, 'parquet file', error)}; {way_on}.") from None
-    summary, space = read_json_file(folder / SUMMARY_NAME, way_on), read_stage_config(folder)["sweep"]["space"]
+    rows, summary = read_results(folder)
+    space = read_stage_config(folder)["sweep"]["space"]
     return {
         "name": folder.resolve().name,
         "summary": summary,

@@ -1,5 +1,6 @@
 """Training checkpoints: written beside and renamed, the last N kept, loaded without unpickling arbitrary objects."""
 
+import json
 import logging
 import re
 import shutil
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from detaux.errors import UserError
-from detaux.runtime.files import atomic_path, read_json, write_json
+from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.ranks import gather_objects, is_first
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def load_checkpoint(folder: Path, inputs_hash: str) -> tuple[int, dict[str, Tens
 def _read_newest(folder: Path, inputs_hash: str) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
     for path in reversed(list_checkpoints(folder)):
         try:
-            state = read_json(path / "state.json")
+            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
             if state.get("format") != FORMAT:
                 log.warning("checkpoint %s was written by another version and is passed over", path)
             elif state["inputs_hash"] == inputs_hash:

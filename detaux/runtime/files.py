@@ -119,10 +119,6 @@ def write_json(path: Path, value: Any) -> None:
         partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def hash_file(path: Path) -> str:
     """sha256 of a file, hexadecimal."""
     with path.open("rb") as stream:

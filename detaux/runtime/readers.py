@@ -5,6 +5,7 @@ Each reader takes the way on, a sentence's end such as "run `detaux discover` ag
 
 import json
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,31 @@ def describe_damage(path: Path, kind: str, error: object = "") -> str:
     return f"{path} {fault}{f': {reason}' if reason and begin else ''}"
 
 
-def read_json_file(path: Path, way_on: str) -> Any:
-    """The value of a JSON file. Raises UserError when it is damaged."""
+def read_json(path: Path, way_on: str, names: Iterable[str] = ()) -> dict[str, Any]:
+    """The object of a JSON file, which holds at least these names. Raises UserError when it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{describe_damage(path, 'JSON file', error)}; {way_on}.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a {type(found).__name__} and no mapping; {way_on}.")
+    lacking = [name for name in names if name not in found]
+    if lacking:
+        raise UserError(f"{path} lacks {lacking[0]!r}; {way_on}.")
+    return found
+
+
+def read_rows(path: Path, way_on: str) -> list[dict[str, Any]]:
+    """The rows of a parquet file. Raises UserError when it is damaged."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise UserError(f"{describe_damage(path, 'parquet file', error)}; {way_on}.") from None
 
 
 def read_safetensors(path: Path, way_on: str) -> "dict[str, Tensor]":

@@ -16,7 +16,7 @@ from detaux.config import Config, dump_config, load_config, reads
 from detaux.config.frozen import read_config_tree
 from detaux.config.load import get_value, iterate_fields
 from detaux.errors import UserError
-from detaux.runtime.files import hash_file, hash_listing, hash_path, read_json, write_json
+from detaux.runtime.files import hash_file, hash_listing, hash_path, write_json
 
 RECORD_NAME, CONFIG_NAME = "record.json", "config.yaml"
 VERSIONED = ("detaux", "torch", "torchvision", "webdataset", "omegaconf", "numpy", "scikit-learn", "hdbscan")
@@ -72,7 +72,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """The record of a stage; {} when there is none, or one that a person or another release made: the stage runs again."""
     path = folder / RECORD_NAME
     try:
-        record = read_json(path) if path.is_file() else {}
+        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (ValueError, RecursionError):
         return {}
     is_sound = isinstance(record, dict) and isinstance(record.get("outputs", {}), dict)

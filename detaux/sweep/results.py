@@ -15,8 +15,8 @@ from detaux.config import Config
 from detaux.config.frozen import format_config
 from detaux.config.sweep import SweepConfig
 from detaux.errors import DetauxError, NothingFoundError, UserError
-from detaux.report.sweep import OBJECTIVE, SUMMARY_NAME, TRIALS_NAME, describe_best, describe_cost
-from detaux.runtime.files import atomic_path, read_json, write_json
+from detaux.report.sweep import OBJECTIVE, SUMMARY_NAME, TRIALS_NAME, describe_best, describe_cost, read_results
+from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.progress import say
 from detaux.sweep.objective import Worth, list_objectives, uses_ground_truth
 from detaux.sweep.space import Dimension, make_distributions
@@ -212,8 +212,7 @@ def print_results(root: Path, best: str) -> None:
 
     Raises NothingFoundError where the best trial found no task.
     """
-    rows = pyarrow.parquet.read_table(root / TRIALS_NAME).to_pylist()
-    summary = read_json(root / SUMMARY_NAME)
+    rows, summary = read_results(root)
     _print_table(rows[:SHOWN_TRIALS])
     say(f"sweep: {describe_cost(rows, summary)}")
     if not summary["has_task"]:

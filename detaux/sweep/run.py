@@ -21,10 +21,11 @@ from detaux.disentangle.batches import check_batches
 from detaux.errors import InterruptedRunError, UserError
 from detaux.pipeline import Job, keep_edit, make_shards
 from detaux.report.build import build_report
-from detaux.runtime.files import lock_folder, read_json, write_json
+from detaux.runtime.files import lock_folder, write_json
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import read_place
-from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, write_record
+from detaux.runtime.readers import read_json
+from detaux.runtime.record import RECORD_NAME, compute_inputs_hash, hash_inputs, is_done, write_record
 from detaux.runtime.signals import interrupt_by_signals
 from detaux.sweep.objective import (
     DOWNSTREAM,
@@ -39,7 +40,7 @@ from detaux.sweep.ranks import WAITING, free_ranks, run_on_ranks
 from detaux.sweep.ray_start import start_ray
 from detaux.sweep.results import BEST_NAME, OUTPUTS, collect_trials, print_results, write_results
 from detaux.sweep.space import Dimension
-from detaux.sweep.trial import Sweep, run_trial
+from detaux.sweep.trial import TRIAL_NAME, Account, Sweep, run_trial
 
 BATCH_KEYS = (
     "disentangle.warmup.batch_size",
@@ -80,12 +81,17 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
             say(f"sweep: unchanged, {root} is kept.")
         else:
             _check_inputs(root / INPUTS_NAME, shards, hashes)
+            for path in root.glob(f"trials/*/{TRIAL_NAME}"):
+                Account.load(path.parent)  # a damaged one is told before Ray starts
             started = time.time()
             dump_config(config, root / CONFIG_NAME)
             sweep = Sweep(config, root, shards, Path.cwd())
             trials = collect_trials(root, _tune(sweep, space))
             keep_edit(root, BEST_NAME)
             write_results(sweep, space, trials)
+            (root / RECORD_NAME).unlink(
+                missing_ok=True
+            )  # that of an earlier config; the report would hold this one against it
             say(f"sweep: wrote {build_report([root], root / 'report', config.report)}")
             write_record(root, "sweep", _strip_config(config), hashes, list(OUTPUTS), started)
         print_results(root, shlex.quote(str(job.root / BEST_NAME)))
@@ -170,7 +176,7 @@ def _check_folder(config: Config, root: Path) -> None:
 
 def _check_inputs(path: Path, shards: str, hashes: dict[str, str]) -> None:
     """Refuse to go on with trials of another shard set; what the first call reads is kept in `path`."""
-    if path.is_file() and read_json(path) != hashes:
+    if path.is_file() and read_json(path, f"delete {path.parent} or set another run.dir") != hashes:
         raise UserError(
             f"run.dir={path.parent} holds trials of other shards than {shards} has now; set another run.dir."
         )

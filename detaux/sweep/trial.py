@@ -18,10 +18,11 @@ from detaux.config.load import change_config, check_together
 from detaux.data.schema import read_manifest
 from detaux.discover.run import DISCOVERY_NAME
 from detaux.disentangle.model import Disentangler
-from detaux.errors import NonFiniteLossError, NothingFoundError
+from detaux.errors import NonFiniteLossError, NothingFoundError, UserError
 from detaux.pipeline import Job, join_job, run_stages
-from detaux.runtime.files import lock_file, read_json, write_json
+from detaux.runtime.files import lock_file, write_json
 from detaux.runtime.ranks import is_first, run_first
+from detaux.runtime.readers import read_json
 from detaux.runtime.tracker import read_metrics
 from detaux.sweep.objective import DOWNSTREAM, STABILITY, Finding, Judge, Worth, list_objectives, weigh
 from detaux.sweep.space import ORIGIN
@@ -91,14 +92,18 @@ class Account:
 
     @classmethod
     def load(cls, folder: Path) -> "Account":
-        """The account of a trial's folder, a new one where there is none."""
+        """The account of a trial's folder, a new one where there is none. Raises UserError where it is damaged."""
         path = folder / TRIAL_NAME
         if not path.is_file():
             return cls(path)
-        entries = read_json(path)
-        rungs = {int(step): Worth(**entry) for step, entry in entries.pop("rungs").items()}
-        worth = entries.pop("worth")
-        return cls(path, **entries, rungs=rungs, worth=worth and Worth(**worth))
+        way_on = f"delete {path} and run `detaux sweep` again"
+        entries = read_json(path, way_on)
+        try:
+            rungs = {int(step): Worth(**entry) for step, entry in entries.pop("rungs").items()}
+            worth = entries.pop("worth")
+            return cls(path, **entries, rungs=rungs, worth=worth and Worth(**worth))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise UserError(f"{path} is not what this version writes of a trial; {way_on}.") from None
 
     def save(self) -> None:
         if is_first():
@@ -202,7 +207,7 @@ def _measure_gain(job: Job) -> float:
 
 
 def _read_discovery(job: Job) -> dict[str, Any]:
-    return read_json(job.root / "discover" / DISCOVERY_NAME)
+    return read_json(job.root / "discover" / DISCOVERY_NAME, "run `detaux sweep` again", ["chosen"])
 
 
 def _count_steps(job: Job) -> int:

@@ -12,7 +12,6 @@ from detaux.config.schema import DiscoverConfig, ModelConfig, PairsConfig
 from detaux.discover import run
 from detaux.disentangle.restarts import list_models, list_restarts
 from detaux.errors import NothingFoundError
-from detaux.runtime.files import read_json
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done
 
 
@@ -65,7 +64,7 @@ def read_labels(folder):
 def test_discover_finds_the_hidden_factor(finished, make_split):
     split = make_split()
     folder, inputs_hash = finished
-    found = read_json(folder / "discovery.json")
+    found = json.loads((folder / "discovery.json").read_text())
     chosen = found["candidates"][found["chosen"]]
     assert chosen["subspaces"] == [1]
     assert chosen["clusters"] == 5
@@ -93,7 +92,7 @@ def test_labels_agree_with_the_planted_factor_and_not_with_the_principal_one(fin
 
 
 def test_discovery_scores_every_candidate_and_baseline(finished):
-    found = read_json(finished[0] / "discovery.json")
+    found = json.loads((finished[0] / "discovery.json").read_text())
     assert [one["subspaces"] for one in found["candidates"]] == [[1], [2], [3]]
     assert [one["name"] for one in found["baselines"]] == ["latents", "latents_within_class", "kmeans_latents"]
     names = {"distance", "dot", "invariance", "spread", "oracle_share", "silhouette", "separation", "stability"}
@@ -131,7 +130,7 @@ def test_factors_do_not_change_the_choice(finished, stage, make_split):
 
 @pytest.mark.parametrize("partner", ["mined", "one_factor"])
 def test_discovery_says_how_pairs_were_made(partner, stage):
-    pairs = read_json(stage(partner=partner) / "discovery.json")["pairs"]
+    pairs = json.loads((stage(partner=partner) / "discovery.json").read_text())["pairs"]
     assert pairs == {"rule": partner, "uses_ground_truth": partner == "one_factor", "one_factor_share": 0.9}
 
 
@@ -140,7 +139,7 @@ def test_nothing_found_leaves_scores_and_no_labels(stage, make_split):
     with pytest.raises(NothingFoundError, match="subspace 1: dead") as error:
         stage(make_split(hidden=1))
     assert error.value.exit_code == 3
-    found = read_json(folder / "discovery.json")
+    found = json.loads((folder / "discovery.json").read_text())
     assert (found["chosen"], found["tasks"]) == (-1, [])
     assert len(found["candidates"]) == 3
     assert not (folder / "labels.parquet").exists()
@@ -149,21 +148,21 @@ def test_nothing_found_leaves_scores_and_no_labels(stage, make_split):
 
 
 def test_encoder_source_clusters_the_entangled_latents(stage):
-    found = read_json(stage(source="encoder", clusterer="kmeans") / "discovery.json")
+    found = json.loads((stage(source="encoder", clusterer="kmeans") / "discovery.json").read_text())
     assert found["source"] == "encoder"
     assert [one["subspaces"] for one in found["candidates"]] == [[]]
 
 
 def test_rule_may_pick_a_baseline_where_asked(stage):
     folder = stage(include_baselines=True, min_variance_share=0.9)
-    found = read_json(folder / "discovery.json")
+    found = json.loads((folder / "discovery.json").read_text())
     chosen = next(one for one in found["baselines"] if one["index"] == found["chosen"])
     assert read_labels(folder)["aux_0"].to_numpy().max() + 1 >= chosen["clusters"]
 
 
 def test_several_tasks_become_several_columns(stage):
     folder = stage(clusterer="kmeans", clusters=5, tasks=2)
-    tasks = read_json(folder / "discovery.json")["tasks"]
+    tasks = json.loads((folder / "discovery.json").read_text())["tasks"]
     assert len(tasks) == 2
     assert read_labels(folder).column_names == ["key", "aux_0", "probability_0", "aux_1", "probability_1"]
 
@@ -191,7 +190,7 @@ class Blurred(torch.nn.Module):
 
 def test_task_comes_from_the_restart_that_separates_best(stage, model):
     folder = stage(models=(Blurred(model, 0.1), model))
-    found = read_json(folder / "discovery.json")
+    found = json.loads((folder / "discovery.json").read_text())
     chosen = found["candidates"][found["chosen"]]
     assert (chosen["restart"], chosen["subspaces"], chosen["clusters"]) == (1, [1], 5)
     assert found["restarts"] == 2
@@ -201,7 +200,7 @@ def test_task_comes_from_the_restart_that_separates_best(stage, model):
 
 
 def test_agreement_is_how_well_another_restart_found_the_same_clusters(finished, stage, model):
-    candidates = read_json(stage(models=(model, model)) / "discovery.json")["candidates"]
+    candidates = json.loads((stage(models=(model, model)) / "discovery.json").read_text())["candidates"]
     assert all(one["scores"]["agreement"] == 1 for one in candidates if one["clusters"] > 1)
-    alone = read_json(finished[0] / "discovery.json")["candidates"]
+    alone = json.loads((finished[0] / "discovery.json").read_text())["candidates"]
     assert all(one["scores"]["agreement"] is None for one in alone)

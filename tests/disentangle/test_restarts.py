@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,6 @@ from safetensors.torch import load_file
 from detaux.config import load_config
 from detaux.disentangle.restarts import MODEL_FILE, list_models, list_restarts, seed_restart
 from detaux.disentangle.train import run_disentangle
-from detaux.runtime.files import read_json
 from shards.build import build_shards
 
 KEYS = (
@@ -45,7 +45,7 @@ def test_restarts_are_trainings_from_other_seeds_and_the_first_is_the_run_itself
     assert is_same(load_weights(second), load_weights(tmp_path / "other"))
     assert not is_same(load_weights(first), load_weights(second))
     assert {"checkpoint/model.safetensors", "restart_1/checkpoint/model.safetensors"} <= set(
-        read_json(tmp_path / "two" / "record.json")["outputs"]
+        json.loads((tmp_path / "two" / "record.json").read_text())["outputs"]
     )
 
 

@@ -1,6 +1,7 @@
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from detaux.errors import UserError
-from detaux.runtime.files import atomic_path, hash_file, hash_path, lock_file, lock_folder, read_json, write_json
+from detaux.runtime.files import atomic_path, hash_file, hash_path, lock_file, lock_folder, write_json
 
 SLOW_WRITER = """
 import sys, time
@@ -30,9 +31,9 @@ def test_killed_writer_leaves_the_old_file(tmp_path):
     with subprocess.Popen([sys.executable, "-c", SLOW_WRITER, str(path)], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout.readline() == "half written\n"
         os.kill(writer.pid, signal.SIGKILL)
-    assert read_json(path) == {"old": True}
+    assert json.loads(path.read_text()) == {"old": True}
     write_json(path, {"new": True})
-    assert read_json(path) == {"new": True}
+    assert json.loads(path.read_text()) == {"new": True}
     assert [entry.name for entry in tmp_path.iterdir()] == ["value.json"]
 
 
@@ -116,7 +117,7 @@ def test_json_refuses_nan_and_keeps_the_old_value(tmp_path):
     write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(path, {"a": float("nan")})
-    assert read_json(path) == {"a": 1}
+    assert json.loads(path.read_text()) == {"a": 1}
 
 
 def test_file_hash_matches_sha256(tmp_path):

@@ -1,10 +1,12 @@
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from detaux.errors import UserError
-from detaux.runtime.readers import read_json_file, read_npz, read_safetensors
+from detaux.runtime.readers import read_json, read_npz, read_rows, read_safetensors
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n"
 
@@ -18,8 +20,9 @@ def write_safetensors(path):
 
 
 READERS = {
-    "a.json": (read_json_file, lambda path: path.write_text('{"a": [1, 2, 3]}')),
+    "a.json": (read_json, lambda path: path.write_text('{"a": [1, 2, 3]}')),
     "a.npz": (read_npz, write_npz),
+    "a.parquet": (read_rows, lambda path: pyarrow.parquet.write_table(pyarrow.table({"a": range(100)}), path)),
     "a.safetensors": (read_safetensors, write_safetensors),
 }
 
@@ -42,7 +45,7 @@ def test_file_that_is_cut_is_one_sentence_with_the_way_on(file, kept):
     path, read = file
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if kept < 1 else 1])
-    kind = {"a.json": "JSON"}.get(path.name, path.suffix)
+    kind = {"a.json": "JSON", "a.parquet": "parquet"}.get(path.name, path.suffix)
     with pytest.raises(UserError, match=rf"{path} is no {kind} file, or is cut short.*; try again\.$"):
         read(path, "try again")
 
@@ -81,4 +84,11 @@ def test_pickled_array_is_refused_unread(tmp_path):
 def test_json_without_end_is_refused(tmp_path):
     (tmp_path / "a.json").write_text("[" * 100_000)
     with pytest.raises(UserError, match="is no JSON file"):
-        read_json_file(tmp_path / "a.json", "try again")
+        read_json(tmp_path / "a.json", "try again")
+
+
+@pytest.mark.parametrize(("content", "fault"), [("[1]", "holds a list and no mapping"), ('{"a": 1}', "lacks 'b'")])
+def test_json_of_another_shape_is_one_sentence(tmp_path, content, fault):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UserError, match=rf"a\.json {fault}; try again\.$"):
+        read_json(tmp_path / "a.json", "try again", ["a", "b"])

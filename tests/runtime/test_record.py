@@ -1,4 +1,5 @@
 import hashlib
+import json
 import shutil
 import subprocess
 
@@ -6,7 +7,7 @@ import pytest
 
 from detaux.config import NEUTRAL_KEYS, load_config, reads
 from detaux.config.load import get_value, iterate_fields
-from detaux.runtime.files import read_json, write_json
+from detaux.runtime.files import write_json
 from detaux.runtime.record import (
     RECORD_NAME,
     compute_inputs_hash,
@@ -109,7 +110,7 @@ def test_stage_is_done_after_its_record_and_only_with_the_same_inputs(tmp_path, 
 def test_stage_is_not_done_once_its_files_are_damaged(tmp_path, damage):
     folder = tmp_path / "discover"
     finish(folder)
-    inputs_hash = read_json(folder / RECORD_NAME)["inputs_hash"]
+    inputs_hash = json.loads((folder / RECORD_NAME).read_text())["inputs_hash"]
     assert is_done(folder, inputs_hash)
     if damage == "changed":
         (folder / "labels.parquet").write_bytes(b"other")
@@ -125,7 +126,7 @@ def test_stage_is_not_done_once_its_files_are_damaged(tmp_path, damage):
 def test_record_holds_the_frozen_config_and_what_ran(tmp_path):
     config = load_config(None, ["run.seed=5", "discover.tasks=2"])
     finish(tmp_path / "discover", config=config)
-    record = read_json(tmp_path / "discover" / RECORD_NAME)
+    record = json.loads((tmp_path / "discover" / RECORD_NAME).read_text())
     assert load_config(tmp_path / "discover" / "config.yaml") == config
     assert read_stage_config(tmp_path / "discover")["run"]["seed"] == get_value(config, "run.seed") == 5
     assert record["stage"] == "discover"
@@ -135,7 +136,7 @@ def test_record_holds_the_frozen_config_and_what_ran(tmp_path):
 
 def test_record_holds_the_sha256_of_every_input(tmp_path, inputs):
     finish(tmp_path / "discover", inputs=inputs)
-    record = read_json(tmp_path / "discover" / RECORD_NAME)
+    record = json.loads((tmp_path / "discover" / RECORD_NAME).read_text())
     assert record["inputs"] == {"manifest": hashlib.sha256(b"{}").hexdigest()}
 
 
@@ -144,7 +145,7 @@ def test_record_keeps_inputs_hashed_at_the_begin_of_the_stage(tmp_path, inputs):
     hashes, before = hash_inputs(inputs), compute_inputs_hash("discover", config, hash_inputs(inputs))
     inputs["manifest"].write_text("changed meanwhile")
     write_record(tmp_path, "discover", config, hashes, [], 0.0)
-    record = read_json(tmp_path / RECORD_NAME)
+    record = json.loads((tmp_path / RECORD_NAME).read_text())
     assert (record["inputs"], record["inputs_hash"]) == (hashes, before)
 
 

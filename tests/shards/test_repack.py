@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from detaux.config import load_config
 from detaux.data.schema import read_manifest
 from detaux.errors import UserError
-from detaux.runtime.files import hash_file, read_json, write_json
+from detaux.runtime.files import hash_file, write_json
 from detaux.runtime.record import is_done
 from shards.repack import repack_shards
 from shards.verify import verify_shards
@@ -42,7 +43,7 @@ def test_repacked_set_has_the_config_with_its_own_layout_and_a_record(build: Bui
     assert (before.data.layout, after.data.layout) == ("standard", "packed")
     assert dataclasses.replace(after.data, layout="standard") == before.data
     assert {block.samples for shard in manifest.shards for block in shard.blocks[:-1]} == {before.data.block_samples}
-    record = read_json(out / "record.json")
+    record = json.loads((out / "record.json").read_text())
     assert record["inputs"] == {"manifest": hash_file(standard / "manifest.json")}
     assert record["outputs"].keys() == {path.name for path in out.iterdir()} - {"record.json"}
     assert is_done(out, record["inputs_hash"])
@@ -68,7 +69,7 @@ def test_packed_set_or_taken_folder_is_refused(build: Build, tmp_path: Path) -> 
 
 def test_damaged_or_outlying_shard_is_refused(build: Build, tmp_path: Path) -> None:
     folder = build("standard")
-    tree = read_json(folder / "manifest.json")
+    tree = json.loads((folder / "manifest.json").read_text())
     tar = folder / tree["shards"][0]["name"]
     data = tar.read_bytes()
     with tarfile.open(tar) as archive:
@@ -89,7 +90,7 @@ def test_damaged_or_outlying_shard_is_refused(build: Build, tmp_path: Path) -> N
 
 def test_shard_that_lacks_samples_though_its_hash_agrees_is_refused(build: Build, tmp_path: Path) -> None:
     folder = build("standard")
-    tree = read_json(folder / "manifest.json")
+    tree = json.loads((folder / "manifest.json").read_text())
     shard = tree["shards"][0]
     (folder / shard["name"]).write_bytes(bytes(10240))  # an empty tar
     shard["sha256"] = hash_file(folder / shard["name"])

@@ -1,6 +1,7 @@
 import dataclasses
 import gzip
 import io
+import json
 import pickle
 import re
 import tarfile
@@ -13,7 +14,7 @@ import pytest
 from detaux.cli import run_command
 from detaux.data.schema import read_manifest, write_manifest
 from detaux.errors import UserError
-from detaux.runtime.files import hash_file, read_json, write_json
+from detaux.runtime.files import hash_file, write_json
 from shards.verify import describe_shards, verify_shards
 
 Build = Callable[..., Path]
@@ -30,7 +31,7 @@ def rewrite(folder: Path, change: Callable[[Members], None]) -> str:
 
     So only the look at the members themselves can find what is wrong.
     """
-    tree = read_json(folder / "manifest.json")
+    tree = json.loads((folder / "manifest.json").read_text())
     shard = tree["shards"][0]
     path = folder / shard["name"]
     members = read_members(path)
@@ -48,7 +49,7 @@ def rewrite(folder: Path, change: Callable[[Members], None]) -> str:
 
 
 def edit_manifest(folder: Path, change: Callable[[dict], None]) -> None:
-    tree = read_json(folder / "manifest.json")
+    tree = json.loads((folder / "manifest.json").read_text())
     change(tree)
     write_json(folder / "manifest.json", tree)
 
@@ -214,7 +215,7 @@ def test_manifest_that_disagrees_with_the_tars_is_found(build: Build, tmp_path: 
 
 def test_sample_key_that_stands_twice_is_found(build: Build) -> None:
     folder = build("packed")
-    last = read_json(folder / "manifest.json")["shards"][-1]["name"]
+    last = json.loads((folder / "manifest.json").read_text())["shards"][-1]["name"]
     key = next(data for info, data in read_members(folder / last) if info.name.endswith("keys.txt")).split()[0]
     rewrite(folder, replace_member("keys.txt", lambda data: key + data[data.index(b"\n") :]))
     assert [(problem.shard, problem.reason) for problem in verify_shards(folder)] == [
@@ -232,7 +233,7 @@ def test_shard_that_is_a_link_is_found(build: Build, tmp_path: Path) -> None:
 
 def test_compressed_tar_is_refused_unread(build: Build) -> None:
     folder = build()
-    tree = read_json(folder / "manifest.json")
+    tree = json.loads((folder / "manifest.json").read_text())
     shard = tree["shards"][0]
     path = folder / shard["name"]
     path.write_bytes(gzip.compress(path.read_bytes()))

@@ -9,7 +9,7 @@ import time
 import pyarrow.parquet
 import pytest
 
-from detaux.config import load_config
+from detaux.config import dump_config, load_config
 from detaux.config.load import get_value
 
 pytestmark = pytest.mark.slow  # each test starts a Ray
@@ -93,12 +93,30 @@ def test_same_command_keeps_a_finished_sweep_and_another_config_is_refused(finis
     assert find_times(root) == before
 
 
+@pytest.mark.parametrize("damaged", ["trials.parquet", "sweep.json", "trial.json"])
+def test_damaged_file_of_a_sweep_is_made_again_or_named(finished, tiny, run_sweep, tmp_path, damaged):
+    shutil.copytree(finished[0], tmp_path / "s")
+    path = next((tmp_path / "s").rglob(damaged))
+    path.write_text("{")
+    exit_code, output = run_sweep(tiny, f"run.dir={tmp_path}/s", *finished[1][1:])
+    assert "Traceback" not in output
+    if damaged == "trial.json":
+        (tmp_path / "s" / "sweep.json").unlink()  # so that the sweep is not finished
+        exit_code, output = run_sweep(tiny, f"run.dir={tmp_path}/s", *finished[1][1:])
+        assert exit_code == 2
+        assert f"delete {path} and run `detaux sweep` again." in output.splitlines()[-1]
+    else:
+        assert exit_code == 0, output
+        assert read_table(tmp_path / "s") == read_table(finished[0])
+
+
 def test_stopped_and_killed_sweep_goes_on_with_the_same_command_and_repeats_no_finished_trial(
     tiny, start_sweep, run_sweep, tmp_path
 ):
     root = tmp_path / "sweep"
     keys = (f"run.dir={root}", "sweep.scheduler=none", "disentangle.main.steps=400", "sweep.trials=4")
     (root / "tune").mkdir(parents=True)
+    dump_config(load_config(tiny, keys), root / "config.yaml")
     (root / "tune" / "tuner.pkl").write_bytes(b"of a driver killed before it knew of a trial")
     exit_code, output = stop(start_sweep(tiny, *keys), signal.SIGTERM, lambda: any(root.glob("trials/*/trial.json")))
     assert (exit_code, "the same command goes on" in output) == (143, True), output

@@ -10,12 +10,11 @@ from safetensors.torch import load_file
 from detaux.config import load_config
 from detaux.disentangle.model import load_disentangler
 from detaux.disentangle.restarts import MODEL_FILE
-from detaux.errors import NonFiniteLossError
+from detaux.errors import NonFiniteLossError, UserError
 from detaux.pipeline import run_stages
-from detaux.runtime.files import read_json
 from detaux.sweep import trial
 from detaux.sweep.objective import Judge, Worth
-from detaux.sweep.trial import Account, Sweep, run_trial
+from detaux.sweep.trial import TRIAL_NAME, Account, Sweep, run_trial
 from shards.build import build_shards
 
 VALUES = {"losses.schedule.beta1.middle": 0.3, "losses.distance.margin": 0.5}
@@ -136,6 +135,15 @@ def test_training_that_diverges_is_a_trial_worth_nothing(sweep, monkeypatch):
 def test_wrong_combination_of_values_fails_with_its_sentence(sweep):
     with pytest.raises(RuntimeError, match=r"pairs\.reuse=5"):
         run_trial(VALUES | {"pairs.reuse": 5}, sweep, "wrong", lambda step, worth: None)
-    found = read_json(sweep.root / "trials" / "wrong" / "trial.json")
+    found = json.loads((sweep.root / "trials" / "wrong" / "trial.json").read_text())
     assert found["status"] == "failed"
     assert "is not a multiple of pairs.reuse=5" in found["error"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", '{"status": "fin', "[]", "{}", '{"rungs": {"a": {}}, "worth": null}', '{"rungs": 1}']
+)
+def test_damaged_account_is_named_with_the_way_on(tmp_path, content):
+    (tmp_path / TRIAL_NAME).write_text(content)
+    with pytest.raises(UserError, match=rf"{tmp_path / TRIAL_NAME} .*; delete .* and run `detaux sweep` again\.$"):
+        Account.load(tmp_path)

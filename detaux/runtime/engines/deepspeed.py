@@ -1,5 +1,6 @@
 """The engine that shards optimiser state and gradients over the ranks: DeepSpeed's ZeRO, stages 0 to 2."""
 
+import json
 import logging
 import os
 from typing import Any
@@ -11,7 +12,6 @@ from detaux.config.location import expand_path
 from detaux.config.schema import EngineConfig
 from detaux.errors import UserError
 from detaux.runtime.engines.single import Compute, EngineState, Objective, copy_moments, list_moments
-from detaux.runtime.files import read_json
 from detaux.runtime.ranks import share_batch_statistics
 
 OURS = {  # keys of DeepSpeed that have one here, or whose place is the stage's config
@@ -40,8 +40,8 @@ def read_knobs(path: str | None) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(f"engine.deepspeed={path} does not exist; give a JSON file such as launch/deepspeed.json.")
     try:
-        knobs = read_json(file)
-    except ValueError as error:
+        knobs = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"engine.deepspeed={path} is not valid JSON: {error}.") from None
     if not isinstance(knobs, dict):
         raise UserError(f"engine.deepspeed={path} holds a {type(knobs).__name__}; an object of settings is expected.")

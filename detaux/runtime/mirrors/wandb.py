@@ -15,7 +15,8 @@ from detaux.config.frozen import config_to_dict
 from detaux.config.location import expand_path
 from detaux.config.schema import TrackConfig
 from detaux.errors import NonFiniteLossError, UserError
-from detaux.runtime.files import read_json, write_json
+from detaux.runtime.files import write_json
+from detaux.runtime.readers import read_json
 from detaux.runtime.tracker import WARNING, flatten
 
 STATE_NAME = "wandb.json"  # in a stage's folder
@@ -62,7 +63,9 @@ def make_state(inputs_hash: str) -> dict[str, Any]:
 
 def read_state(folder: Path) -> dict[str, Any]:
     """What wandb.json says, which is none of a W&B run where there is no such file."""
-    return read_json(folder / STATE_NAME) if (folder / STATE_NAME).is_file() else {}
+    path = folder / STATE_NAME
+    names = ("inputs_hash", "id", "step", "open")
+    return read_json(path, f"delete {path}, and W&B begins another run", names) if path.is_file() else {}
 
 
 def begin_run(config: Config, stage: str, folder: Path, state: dict[str, Any]) -> Any:
