@@ -1,5 +1,6 @@
 """`python -m detaux` and the console script."""
 
+import gc
 import os
 import sys
 
@@ -15,6 +16,7 @@ def main() -> int:
 
         exit_code = run_command(sys.argv[1:])
         sys.stdout.flush()
+        gc.freeze()  # the interpreter's last collection would go through every object of torch, which takes a second
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone; Python must not flush to it again
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

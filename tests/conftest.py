@@ -14,6 +14,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 import torch
+from forks import ForkServer
 from hypothesis import settings
 
 from detaux.data.schema import Block, Manifest, Shard, write_manifest
@@ -109,20 +110,22 @@ def find_port():
         return probe.getsockname()[1]
 
 
-def start_processes():
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory):
+    """Starts Python programs without their imports: fork_server.start([FILE or -m MODULE or -c CODE, ARGUMENT ...])."""
+    server = ForkServer(tmp_path_factory.mktemp("server"))
+    yield server
+    server.close()
+
+
+def start_processes(fork_server):
     """Yields start_ranks(world_size, *arguments, **environment): Python processes that form one run, killed at the end."""
     started = []
 
     def start_ranks(world_size, *arguments, **environment):
         place = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_port())}
         ranks = [
-            subprocess.Popen(
-                [sys.executable, *map(str, arguments)],
-                env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank), **environment},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
+            fork_server.start(arguments, env={**place, "RANK": str(rank), "LOCAL_RANK": str(rank), **environment})
             for rank in range(world_size)
         ]
         started.extend(ranks)

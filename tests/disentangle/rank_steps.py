@@ -1,4 +1,4 @@
-"""A program of the tests: take 20 steps under several engines and settings, and save what each step computed.
+"""A program of the tests: take 10 steps under several engines and settings, and save what each step computed.
 
     rank_steps.py SHARDS OUT.safetensors CASE [CASE ...]       each CASE is a JSON object
 
@@ -25,7 +25,7 @@ from detaux.losses import neighbour_contrast, oracle, principal_contrast, regula
 from detaux.runtime.checkpoint import load_checkpoint
 from detaux.runtime.ranks import is_first, join_ranks
 
-STEPS = 20
+STEPS = 10
 HASH = "of the same inputs"
 STATISTICS = {
     "normalizer": oracle,

@@ -27,7 +27,7 @@ def run(command, folder, environment):
     return output
 
 
-def test_two_ranks_of_deepspeed_take_the_steps_of_one_process(tmp_path, arguments, free_port, read_losses):
+def test_two_ranks_of_deepspeed_take_the_steps_of_one_process(tmp_path, arguments, free_port, read_losses, fork_server):
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -35,14 +35,10 @@ def test_two_ranks_of_deepspeed_take_the_steps_of_one_process(tmp_path, argument
         "DS_ACCELERATOR": "cpu",
         "OPTIONS": f"--num_gpus 2 --master_port {free_port}",  # its word for ranks, whatever they run on
     }
-    commands = {
-        "one": [sys.executable, "-m", "detaux", "disentangle"],
-        "two": ["bash", str(ROOT / "launch" / "deepspeed.sh")],
-    }
-    outputs = {
-        name: run([*command, *arguments, f"run.dir={name}"], tmp_path, environment)
-        for name, command in commands.items()
-    }
-    assert "ranks 2, engine deepspeed" in outputs["two"]
+    one = fork_server.start(["-m", "detaux", "disentangle", *arguments, "run.dir=one"], cwd=tmp_path)
+    output, _ = one.communicate(timeout=180)
+    assert one.returncode == 0, output
+    output = run(["bash", str(ROOT / "launch" / "deepspeed.sh"), *arguments, "run.dir=two"], tmp_path, environment)
+    assert "ranks 2, engine deepspeed" in output
     # rounding, which a ReLU near its kink makes larger; tests/disentangle/test_ranks.py holds the engine to 1e-6
     assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), rel=1e-3)

@@ -68,6 +68,7 @@ def submit(tmp_path, arguments):
         process.communicate()
 
 
+@pytest.mark.slow
 def test_job_runs_to_its_end_and_is_not_put_back(submit, tmp_path):
     process = submit()
     output, _ = process.communicate(timeout=120)
