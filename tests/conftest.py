@@ -1,8 +1,13 @@
 """Settings of the whole suite: one thread, so that timings and sums do not depend on the machine; seeded properties; real
 processes for ranks; and coloured images with a hidden factor, as a shard set with a model that tells the colours apart."""
 
-import json
 import os
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # torch and numpy read it as they load: threads would wait for one another
+
+import json
 import signal
 import socket
 import struct
@@ -21,7 +26,6 @@ from detaux.data.split import Split
 from shards.write import Samples, write_shard
 
 SIDE = 8  # pixels of the coloured images
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 # a shell's background job begins with SIGINT ignored, and so would every process of a test
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
