@@ -3,9 +3,7 @@ processes for ranks; and coloured images with a hidden factor, as a shard set wi
 
 import os
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # torch and numpy read it as they load: threads would wait for one another
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and numpy load: threads would wait for one another
 
 import json
 import signal
@@ -166,15 +164,16 @@ start_ranks_for_module = pytest.fixture(start_processes, scope="module", name="s
 
 @pytest.fixture
 def run_tests(request, tmp_path):
-    """run_tests(file, **environment): pytest on a file beside the test's own in a fresh process, in which Triton interprets
-    only if the environment says so."""
+    """run_tests(file, *arguments, **environment): pytest on a file beside the test's own in a fresh process, on the CPU, in
+    which Triton interprets only if the environment says so."""
 
-    def run(file, **environment):
+    def run(file, *arguments, **environment):
         inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", request.path.with_name(file)]
-        cache = {"TRITON_CACHE_DIR": str(tmp_path)}
+        path = request.path.with_name(file)
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path, *arguments]
+        fixed = {"TRITON_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
         result = subprocess.run(
-            command, env=inherited | cache | environment, capture_output=True, text=True, check=False
+            command, env=inherited | fixed | environment, capture_output=True, text=True, check=False
         )
         assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
 
