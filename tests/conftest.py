@@ -1,8 +1,11 @@
 """Settings of the whole suite: one thread, so that timings and sums do not depend on the machine; seeded properties; real
 processes for ranks; and coloured images with a hidden factor, as a shard set with a model that tells the colours apart."""
 
-import json
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and numpy load: threads would wait for one another
+
+import json
 import signal
 import socket
 import struct
@@ -22,7 +25,6 @@ from detaux.data.split import Split
 from shards.write import Samples, write_shard
 
 SIDE = 8  # pixels of the coloured images
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 # a shell's background job begins with SIGINT ignored, and so would every process of a test
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -165,15 +167,16 @@ start_ranks_for_module = pytest.fixture(start_processes, scope="module", name="s
 
 @pytest.fixture
 def run_tests(request, tmp_path):
-    """run_tests(file, **environment): pytest on a file beside the test's own in a fresh process, in which Triton interprets
-    only if the environment says so."""
+    """run_tests(file, *arguments, **environment): pytest on a file beside the test's own in a fresh process, on the CPU, in
+    which Triton interprets only if the environment says so."""
 
-    def run(file, **environment):
+    def run(file, *arguments, **environment):
         inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", request.path.with_name(file)]
-        cache = {"TRITON_CACHE_DIR": str(tmp_path)}
+        path = request.path.with_name(file)
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path, *arguments]
+        fixed = {"TRITON_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
         result = subprocess.run(
-            command, env=inherited | cache | environment, capture_output=True, text=True, check=False
+            command, env=inherited | fixed | environment, capture_output=True, text=True, check=False
         )
         assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
 

@@ -74,7 +74,7 @@ class Drawing:
     png: bytes
 
 
-def render_svg(figure: Figure, key: str, alt: str) -> str:
+def _render_svg(figure: Figure, key: str, alt: str) -> str:
     """Inline SVG that scales with its container, has ids of its own, and asks for nothing from outside."""
     stream = io.StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": key}):
@@ -94,11 +94,21 @@ def render_svg(figure: Figure, key: str, alt: str) -> str:
     return f'{head} role="img" aria-label="{label}">{body}'
 
 
-def render_png(figure: Figure) -> bytes:
+def _render_png(figure: Figure) -> bytes:
     stream = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(stream, format="png", dpi=150, facecolor="white")
     return stream.getvalue()
+
+
+def render(figure: Figure, key: str, alt: str) -> tuple[str, bytes]:
+    """SVG for the page and PNG, laid out once: savefig alone would lay out twice for each, which takes longer than to draw."""
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        with matplotlib.rc_context(STYLE):
+            layout.execute(figure)
+        figure.set_layout_engine(None)  # matplotlib's setting, which is none
+    return _render_svg(figure, key, alt), _render_png(figure)
 
 
 def _new_axes(height: float) -> tuple[Figure, Axes]:
@@ -332,8 +342,7 @@ def draw_charts(run: Run) -> dict[str, Drawing]:
             f"{chart.title} ({name_candidate(run.chosen)})" if name == "pca_subspace" and run.chosen else chart.title
         )
         alt = f"Chart of run {run.name}. {title}. {chart.caption}"
-        svg = render_svg(figure, f"{run.key}{name}", alt)
-        drawings[name] = Drawing(title, chart.caption, svg, render_png(figure))
+        drawings[name] = Drawing(title, chart.caption, *render(figure, f"{run.key}{name}", alt))
     return drawings
 
 

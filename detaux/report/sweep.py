@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from detaux.report.figures import FAINT, INK, LINE, SERIES, STYLE, WIDTH, Drawing, render_png, render_svg
+from detaux.report.figures import FAINT, INK, LINE, SERIES, STYLE, WIDTH, Drawing, render
 from detaux.report.table import NONE, Column, Table, number_column, text_column
 from detaux.runtime.readers import read_json, read_rows
 from detaux.runtime.record import read_stage_config
@@ -216,8 +216,7 @@ def draw_front(rows: Sequence[Row], summary: Row, other: str, name: str) -> Draw
 
 
 def _finish(figure: Figure, key: str, title: str, caption: str, name: str) -> Drawing:
-    svg = render_svg(figure, key, f"Chart of sweep {name}. {title}. {caption}")
-    return Drawing(title, caption, svg, render_png(figure))
+    return Drawing(title, caption, *render(figure, key, f"Chart of sweep {name}. {title}. {caption}"))
 
 
 def _draw_axis(axes: Axes, place: int, scale: Scale) -> None:

@@ -16,6 +16,7 @@ from playwright.sync_api import sync_playwright
 from detaux.config import Config, dump_config
 from detaux.config.schema import ReportConfig
 from detaux.data.schema import Block, Manifest, Shard, write_manifest
+from detaux.report import figures
 from detaux.report.build import build_report
 from detaux.runtime.files import write_json
 
@@ -242,22 +243,34 @@ def edit_json() -> Callable[[Path, Callable[[dict[str, Any]], Any]], None]:
     return change_json
 
 
+@pytest.fixture(scope="session")
+def written_run(tmp_path_factory) -> Path:
+    """A whole run, to be copied."""
+    return write_run(tmp_path_factory.mktemp("run") / "demo")
+
+
 @pytest.fixture
-def run_folder(tmp_path) -> Path:
-    return write_run(tmp_path / "demo")
+def run_folder(written_run, tmp_path) -> Path:
+    return shutil.copytree(written_run, tmp_path / "demo")
+
+
+@pytest.fixture
+def unrendered(monkeypatch) -> None:
+    """Charts are made, and neither SVG nor PNG of them: for tests of the words, tables and pictures around them."""
+    monkeypatch.setattr(figures, "render", lambda figure, key, alt: (f'<svg role="img" id="{key}"></svg>', b""))
 
 
 @pytest.fixture(scope="session")
-def found_page(tmp_path_factory) -> Path:
+def found_page(written_run, tmp_path_factory) -> Path:
     """The page of a run that found a task; tests only read it."""
-    folder = write_run(tmp_path_factory.mktemp("found") / "demo")
+    folder = shutil.copytree(written_run, tmp_path_factory.mktemp("found") / "demo")
     return build_report([folder], folder / "report", ReportConfig())
 
 
 @pytest.fixture(scope="session")
-def nothing_page(tmp_path_factory) -> Path:
+def nothing_page(written_run, tmp_path_factory) -> Path:
     """The page of a run in which discovery found nothing and multitask has not run."""
-    folder = write_run(tmp_path_factory.mktemp("nothing") / "demo")
+    folder = shutil.copytree(written_run, tmp_path_factory.mktemp("nothing") / "demo")
 
     def empty(discovery: dict[str, Any]) -> None:
         discovery.update(chosen=-1, tasks=[])
@@ -272,10 +285,10 @@ def nothing_page(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def comparison_page(tmp_path_factory) -> Path:
+def comparison_page(written_run, tmp_path_factory) -> Path:
     """The page of two runs, the second an upper bound by one-factor pairs."""
     parent = tmp_path_factory.mktemp("comparison")
-    first, second = write_run(parent / "mined"), write_run(parent / "bound")
+    first, second = (shutil.copytree(written_run, parent / name) for name in ("mined", "bound"))
     pairs = {"rule": "one_factor", "uses_ground_truth": True, "one_factor_share": 1.0}
     change_json(second / "discover" / "discovery.json", lambda discovery: discovery.update(pairs=pairs))
     return build_report([first, second], parent / "report", ReportConfig(title="Two runs"))

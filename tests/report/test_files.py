@@ -59,6 +59,7 @@ def test_list_of_a_strangers_page_reaches_nothing_outside(tmp_path, name):
     assert (tmp_path / "secret.txt").read_text() == (folder / "notes.txt").read_text() == "kept"
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_folder_with_tables_and_figures_of_its_own_keeps_them(run_folder, tmp_path):
     own = tmp_path / "thesis"
     for name in ("figures/cluster-0.png", "tables/candidates.csv"):

@@ -1,5 +1,7 @@
 """Our HDBSCAN against two libraries, against its definition, and against itself in another order."""
 
+from bisect import bisect_left
+
 import numpy as np
 import pytest
 import torch
@@ -42,7 +44,7 @@ def draw_points(seed, samples, kind, size):
 points = st.builds(
     draw_points,
     st.integers(0, 2**31 - 1),
-    st.integers(5, 300),
+    st.integers(5, 200),
     st.sampled_from(["blobs", "moons", "rings", "uniform"]),
     st.sampled_from([1, 2, 3, 10, 64]),
 )
@@ -50,7 +52,7 @@ selections = st.sampled_from(sorted(SELECTIONS))
 
 
 @given(points, st.integers(2, 40), selections)
-@settings(max_examples=250)
+@settings(max_examples=100)
 def test_clusters_and_probabilities_match_both_libraries(points_ND, smallest, selection):
     """With one neighbour no two distances of a tree are equal, and there is one answer."""
     labels, probability = cluster(points_ND, smallest, 1, selection)
@@ -77,7 +79,7 @@ def cluster_by_definition(points_ND, smallest, neighbours, selection):
         """(lambda, parts) at the level below which the members are no longer connected."""
         inside = reach[np.ix_(members, members)]
         levels = np.unique(inside[~np.eye(len(members), dtype=bool)])
-        level = next(one for one in levels if connected_components(inside <= one)[0] == 1)
+        level = levels[bisect_left(levels, True, key=lambda one: connected_components(inside <= one)[0] == 1)]
         numbers = connected_components(inside < level)[1]
         with np.errstate(divide="ignore"):
             return 1 / level, [members[numbers == number] for number in range(numbers.max() + 1)]
@@ -150,7 +152,7 @@ def check_order(points_ND, smallest, neighbours, selection, shuffles=1):
 
 
 @given(points | grids, st.integers(2, 40), st.integers(1, 30), selections)
-@settings(max_examples=80)
+@settings(max_examples=50)
 def test_order_of_the_points_changes_nothing(points_ND, smallest, neighbours, selection):
     check_order(points_ND, smallest, neighbours, selection)
 
@@ -159,12 +161,14 @@ def test_order_in_which_stabilities_are_added_changes_nothing():
     """Whole numbers on a line, where a cluster is often just as stable as its parts together."""
     for seed in range(20):
         points_ND = np.random.default_rng(seed).integers(0, 100, (44, 1)).astype(np.float64)
-        check_order(points_ND, 2, 1, "excess_of_mass", shuffles=20)
+        check_order(points_ND, 2, 1, "excess_of_mass", shuffles=6)
 
 
-def make_heaps(size=5):
+def make_heaps(size=5, points=100):
+    """Two heaps of so many points each, one after the other."""
     random = np.random.default_rng(0)
-    return torch.from_numpy((random.normal(size=(600, size)) + 20 * np.repeat([0, 1], 300)[:, None]).astype(np.float32))
+    values = random.normal(size=(2 * points, size)) + 20 * np.repeat([0, 1], points)[:, None]
+    return torch.from_numpy(values.astype(np.float32))
 
 
 @pytest.mark.parametrize("scale", [1e20, 1e30, 1e-24, 1e-35])
@@ -172,7 +176,7 @@ def test_scale_of_the_points_changes_nothing(scale):
     config = DiscoverConfig(min_cluster_fraction=0.1)
     expected = torch_hdbscan.cluster_torch_hdbscan(make_heaps(), config, 0)
     found = torch_hdbscan.cluster_torch_hdbscan(make_heaps() * scale, config, 0)
-    assert np.bincount(expected.labels + 1).tolist()[1:] == [300, 300]
+    assert np.bincount(expected.labels + 1).tolist()[1:] == [100, 100]
     assert adjusted_rand_score(expected.labels, found.labels) == 1.0
 
 
@@ -187,8 +191,12 @@ def test_point_far_away_is_noise_alone():
 
 def test_clustering_gives_the_threads_back():
     before = torch.get_num_threads()
-    torch_hdbscan.cluster_torch_hdbscan(make_heaps(), DiscoverConfig(), 0)
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(before + 1)
+    try:
+        torch_hdbscan.cluster_torch_hdbscan(make_heaps(), DiscoverConfig(), 0)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def assign(points_ND, **keys):
@@ -222,7 +230,7 @@ def test_reachability_matches_its_definition(points_ND, neighbours):
 
 def test_new_points_are_noise_from_where_clusters_part():
     """Two heaps part at the distance between their nearest points; what is farther away from both was never in either."""
-    heaps = make_heaps(2).numpy()
+    heaps = make_heaps(2, 300).numpy()
     apart = pairwise_distances(heaps[:300], heaps[300:]).min()
     new = np.random.default_rng(0).uniform(-40, 60, (500, 2)).astype(np.float32)
     away = pairwise_distances(new, heaps)
@@ -233,7 +241,7 @@ def test_new_points_are_noise_from_where_clusters_part():
     assert adjusted_rand_score(away.argmin(1)[labels >= 0] < 300, labels[labels >= 0]) == 1.0
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_prediction_matches_that_of_the_library(seed):
     points_ND = make_blobs(1200, 3, centers=5, cluster_std=0.5, random_state=seed)[0].astype(np.float32)
     ours = assign(points_ND[:800], min_samples=5, min_cluster_fraction=0.05)

@@ -2,13 +2,10 @@
 of its own with TRITON_INTERPRET=1. Uninitialised memory is NaN throughout, so that what nobody wrote is seen."""
 
 import dataclasses
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed, multiprocessing
 from torch._subclasses import FakeTensor
 
 from detaux.config.schema import LossesConfig, ModelConfig, OracleConfig, PairsConfig
@@ -21,7 +18,9 @@ from detaux.losses.kernels import pair_distances, pair_measures
 NORMALIZERS = ["mean_norm", "rms_distance", "mean_distance"]
 FIELDS = [field.name for field in dataclasses.fields(reference.PairMeasures)]
 # chains, links, subspaces, latent
-SHAPES = [(5, 1, 3, 7), (5, 3, 10, 63), (3, 1, 10, 130), (1, 3, 2, 16), (16, 1, 3, 1)]
+SHAPES = [(5, 1, 3, 7), (6, 2, 3, 18), (1, 3, 2, 16), (16, 1, 3, 1)]
+WIDE = (3, 1, 10, 130)  # more features than a tile holds
+LARGE = (5, 3, 10, 63)
 LAYOUTS = {
     "contiguous": lambda values_NKD: values_NKD.clone(),
     "transposed": lambda values_NKD: values_NKD.transpose(0, 1).contiguous().transpose(0, 1),  # as StackedProjectors
@@ -78,17 +77,34 @@ def check_close(found, expected, tolerance):
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("normalizer", NORMALIZERS)
+@pytest.mark.parametrize(
+    ("normalizer", "shape"),
+    [
+        *((normalizer, shape) for normalizer in NORMALIZERS for shape in SHAPES),
+        ("mean_norm", WIDE),
+        ("rms_distance", WIDE),
+        pytest.param("mean_distance", WIDE, marks=pytest.mark.slow),
+        *(pytest.param(normalizer, LARGE, marks=pytest.mark.slow) for normalizer in NORMALIZERS),
+    ],
+    ids=str,
+)
 def test_measures_and_gradients_match_the_reference(draw_images, normalizer, shape):
     values = LAYOUTS["transposed"](draw_images(*shape).float())
     gradient = check_backend(values, shape[0], normalizer)
     assert gradient.shape == values.shape
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-13), (torch.bfloat16, 2**-6)], ids=str
+    ("dtype", "tolerance", "layout"),
+    [
+        (torch.float32, 1e-5, "strided"),
+        (torch.float64, 1e-13, "contiguous"),
+        (torch.bfloat16, 2**-6, "transposed"),
+        pytest.param(torch.float64, 1e-13, "strided", marks=pytest.mark.slow),
+        pytest.param(torch.bfloat16, 2**-6, "strided", marks=pytest.mark.slow),
+        pytest.param(torch.bfloat16, 2**-6, "contiguous", marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
 def test_every_float_type_and_layout_matches_the_reference(draw_images, normalizer, dtype, tolerance, layout):
@@ -107,11 +123,12 @@ def test_gradient_of_each_measure_alone_matches_the_reference(draw_images, norma
 def test_walks_of_several_tiles_and_partial_sums_match_the_reference(monkeypatch, draw_images, normalizer):
     monkeypatch.setattr(pair_measures, "TILE", 64)
     monkeypatch.setattr(pair_measures, "PROGRAMS", 6)
-    monkeypatch.setattr(pair_distances, "PROGRAMS", 12)
+    monkeypatch.setattr(pair_distances, "BLOCK", 8)
+    monkeypatch.setattr(pair_distances, "PROGRAMS", 12)  # three blocks of images and three subspaces: two splits
     monkeypatch.setattr(pair_distances, "WEIGHTS", 1)
-    blocks = pair_measures.choose_blocks(7, 3, 40)
+    blocks = pair_measures.choose_blocks(7, 3, 20)
     assert min(blocks.tiles, blocks.groups, blocks.splits) > 1
-    check_backend(draw_images(7, 4, 3, 40).float(), 7, normalizer)
+    check_backend(draw_images(7, 2, 3, 20).float(), 7, normalizer)
 
 
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
@@ -247,17 +264,29 @@ def test_objective_and_its_gradients_are_those_of_the_reference(draw, normalizer
         check_close(gradient, expected_gradients[name].double(), 1e-4)
 
 
+def compare_in_rank(rank, store):
+    """What one of two ranks does: each normaliser and its gradient, by the kernels and by the reference."""
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    generator = torch.Generator().manual_seed(rank)
+    values = torch.randn(8, 3, 5, generator=generator, dtype=torch.float64) + rank
+    upstream = {"normalizer_K": torch.randn(3, generator=generator, dtype=torch.float64)}
+    for normalizer in NORMALIZERS:
+        expected, expected_gradient = differentiate(reference, values, 4, normalizer, upstream)
+        found, gradient = differentiate(pair_measures, values, 4, normalizer, upstream)
+        for one, other in ((found.normalizer_K, expected.normalizer_K), (gradient, expected_gradient)):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+    distributed.destroy_process_group()
+
+
 def test_two_ranks_have_the_measures_and_gradients_of_the_reference(tmp_path):
-    script = Path(__file__).with_name("rank.py")
+    """Forks, for what takes time in a rank of its own is to import."""
     ranks = [
-        subprocess.Popen(
-            [sys.executable, script, tmp_path / "store"],
-            env=os.environ | {"WORLD_SIZE": "2", "RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        multiprocessing.get_context("fork").Process(target=compare_in_rank, args=(rank, tmp_path / "store"))
         for rank in range(2)
     ]
-    outputs = [rank.communicate(timeout=60)[0] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(60)
+        rank.kill()
+    assert [rank.exitcode for rank in ranks] == [0, 0]

@@ -1,6 +1,6 @@
 """The fused backend against the reference, and the choice between them.
 
-Triton fixes whether it interprets when it is imported, so each mode has a file and a process of its own.
+Triton fixes whether it interprets when it is imported, so interpreted.py has a process of its own.
 """
 
 import importlib.util
@@ -24,8 +24,9 @@ def test_interpreted_kernels_equal_the_reference(run_tests):
 
 
 @needs_triton
-def test_kernels_compile_for_gpus_and_are_traced_whole(run_tests):
-    run_tests("compiled.py")
+@pytest.mark.slow
+def test_interpreted_kernels_equal_the_reference_at_larger_sizes(run_tests):
+    run_tests("interpreted.py", "-m", "slow", TRITON_INTERPRET="1")
 
 
 @pytest.mark.gpu

@@ -1,6 +1,6 @@
 """The search of a round by a kernel against the torch version, and the choice between them.
 
-Triton fixes whether it interprets when it is imported, so each mode has a file and a process of its own.
+Triton fixes whether it interprets when it is imported, so interpreted.py has a process of its own.
 """
 
 import importlib.util
@@ -29,8 +29,9 @@ def test_interpreted_kernel_equals_the_torch_version(run_tests):
 
 
 @needs_triton
-def test_kernel_compiles_for_gpus(run_tests):
-    run_tests("compiled.py")
+@pytest.mark.slow
+def test_interpreted_kernel_equals_the_torch_version_at_larger_sizes(run_tests):
+    run_tests("interpreted.py", "-m", "slow", TRITON_INTERPRET="1")
 
 
 class Placed:

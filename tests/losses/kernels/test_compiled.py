@@ -1,17 +1,17 @@
-"""The kernels as a GPU gets them, without one: machine code made ahead of time, and the graphs torch.compile traces.
-test_pair_measures.py starts this file in a process of its own, where Triton does not interpret."""
+"""The kernels as a GPU gets them, without one: machine code made ahead of time, and the graphs torch.compile traces."""
 
 import pytest
 import torch
-import triton
 from torch._dynamo.backends.common import aot_autograd
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
-from detaux.losses.kernels import pair_distances, pair_measures
 from detaux.losses.pair_measures import BACKENDS
 
-NORMALIZERS = ["mean_norm", "rms_distance", "mean_distance"]
+triton = pytest.importorskip("triton")
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
+
+from detaux.losses.kernels import pair_distances, pair_measures  # noqa: E402
+
 FEATURE_MAP, VECTOR = pair_measures.choose_blocks(32, 10, 25088), pair_measures.choose_blocks(4096, 10, 16)
 INPUTS = ("subspaces_ptr", "rows_ptr", "columns_ptr", "gradient_ptr")  # in the type of the projections; others float32
 
@@ -27,6 +27,18 @@ VARIANTS = [
     (pair_distances._distance_kernel, ("sums_ptr",), DISTANCE_BLOCKS),
     (pair_distances._direction_kernel, (), DISTANCE_BLOCKS),
 ]
+OLDER, NEWER = (80, ()), (90, ("links", "chains", "tiles"))  # capability, whole numbers that are 1
+
+
+def list_programs():
+    """Every variant once and each kernel for both GPUs and both types; the rest of their product is slow."""
+    for number, (kernel, absent, blocks) in enumerate(VARIANTS):
+        is_alone = kernel is pair_distances._direction_kernel
+        chosen = {(OLDER, "fp32"), (NEWER, "bf16")} if is_alone else {[(OLDER, "fp32"), (NEWER, "bf16")][number % 2]}
+        for (capability, ones), dtype in ((target, dtype) for target in (OLDER, NEWER) for dtype in ("fp32", "bf16")):
+            marks = () if ((capability, ones), dtype) in chosen else pytest.mark.slow
+            name = f"{kernel.__name__}{absent}-{capability}-{dtype}"
+            yield pytest.param(kernel, absent, blocks, capability, ones, dtype, marks=marks, id=name)
 
 
 def build_source(kernel, dtype, absent, ones, blocks):
@@ -49,11 +61,7 @@ def build_source(kernel, dtype, absent, ones, blocks):
     return ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=attributes)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize(("capability", "ones"), [(80, ()), (90, ("links", "chains", "tiles"))], ids=["80", "90"])
-@pytest.mark.parametrize(
-    ("kernel", "absent", "blocks"), VARIANTS, ids=[f"{kernel.__name__}{absent}" for kernel, absent, _ in VARIANTS]
-)
+@pytest.mark.parametrize(("kernel", "absent", "blocks", "capability", "ones", "dtype"), list(list_programs()))
 def test_kernel_becomes_machine_code(monkeypatch, tmp_path, kernel, absent, blocks, capability, ones, dtype):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     source = build_source(kernel, dtype, absent, ones, blocks)
@@ -79,19 +87,24 @@ def find_written(graph):
     ]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
-    ("normalizer", "forward", "backward"),
+    ("normalizer", "dtype", "forward", "backward"),
     [
-        ("mean_norm", [{"squared_ptr", "overlap_ptr", "radius_ptr"}], [{"gradient_ptr"}]),
-        ("rms_distance", [{"squared_ptr", "overlap_ptr", "radius_ptr", "offset_ptr"}], [{"gradient_ptr"}]),
+        ("mean_norm", torch.float32, [{"squared_ptr", "overlap_ptr", "radius_ptr"}], [{"gradient_ptr"}]),
+        (
+            "rms_distance",
+            torch.bfloat16,
+            [{"squared_ptr", "overlap_ptr", "radius_ptr", "offset_ptr"}],
+            [{"gradient_ptr"}],
+        ),
         (
             "mean_distance",
+            torch.float32,
             [{"squared_ptr", "overlap_ptr"}, {"sums_ptr"}],
             [{"inverse_ptr"}, {"gradient_ptr"}, {"gradient_ptr"}],
         ),
     ],
-    ids=NORMALIZERS,
+    ids=["mean_norm", "rms_distance", "mean_distance"],
 )
 def test_torch_compile_takes_it_whole(monkeypatch, normalizer, forward, backward, dtype):
     """One graph forward and one backward, each with the kernels as nodes that write their outputs and nothing else."""
