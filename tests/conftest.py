@@ -21,7 +21,8 @@ from detaux.data.split import Split
 from shards.write import Samples, write_shard
 
 SIDE = 8  # pixels of the coloured images
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start; torch has read it here already
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # a shell's background job begins with SIGINT ignored, and so would every process of a test
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
