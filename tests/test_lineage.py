@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from detaux import lineage
+from detaux import lineage, pipeline
 from detaux.cli import run_command
 from detaux.config import load_config
 from detaux.errors import UserError
@@ -29,9 +29,9 @@ KEYS = (
     "model.restarts=2",
     "run.threads=1",
     "run.device=cpu",
-    "disentangle.warmup.steps=20",
+    "disentangle.warmup.steps=4",
     "disentangle.warmup.batch_size=16",
-    "disentangle.main.steps=40",
+    "disentangle.main.steps=16",
     "disentangle.main.batch_size=8",
     "disentangle.log_interval=2",
     "disentangle.checkpoint_interval=5",
@@ -58,8 +58,9 @@ def list_files(records):
 
 
 def test_run_leaves_artefacts_pictures_tables_and_every_key_of_its_workspace(
-    tmp_path, wandb_offline, read_history, list_workspace_keys, capsys
+    tmp_path, wandb_offline, read_history, list_workspace_keys, capsys, monkeypatch
 ):
+    monkeypatch.setitem(pipeline.RUNNERS, "report", lambda job, folder: None)  # it has no run of W&B
     assert run("run", tmp_path, "track.wandb=offline") == 0
     output = capsys.readouterr().out
     assert output.count("`wandb sync ") == 3
@@ -140,7 +141,7 @@ def test_killed_training_goes_on_in_its_wandb_run_with_every_line_once(tmp_path,
     assert len({one.run_id for one in records["run"]}) == 1
     assert len(records["run"]) == 2  # of the training that ended, and of its artefacts
     steps = [row["step"] for row in read_history(records)]
-    assert steps == [line["step"] for line in read_metrics(folder)] == list(range(2, 421, 2))
+    assert steps == [line["step"] for line in read_metrics(folder)] == list(range(2, 405, 2))
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 import dataclasses
 import difflib
+import functools
 import math
+import pickle
 import re
 import types
 import typing
@@ -26,15 +28,28 @@ Layer = tuple[str, str, Any]  # where a value comes from, as messages say it; do
 FieldPath = tuple[str, dataclasses.Field[Any], Any]
 
 
-def iterate_fields(cls: type = Config, prefix: str = "") -> Iterator[FieldPath]:
-    """Yield (dotted key, dataclass field, type) of every leaf key, in the order of the file."""
-    hints = typing.get_type_hints(cls)
+@functools.cache
+def iterate_fields(cls: type = Config, prefix: str = "") -> tuple[FieldPath, ...]:
+    """(dotted key, dataclass field, type) of every leaf key, in the order of the file."""
+    hints, found = typing.get_type_hints(cls), list[FieldPath]()
     for entry in dataclasses.fields(cls):
         hint = hints[entry.name]
         if dataclasses.is_dataclass(hint):
-            yield from iterate_fields(typing.cast(type, hint), f"{prefix}{entry.name}.")
+            found += iterate_fields(typing.cast(type, hint), f"{prefix}{entry.name}.")
         else:
-            yield f"{prefix}{entry.name}", entry, hint
+            found.append((f"{prefix}{entry.name}", entry, hint))
+    return tuple(found)
+
+
+@functools.cache
+def _list_fields() -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+    return {dotted: (entry, hint) for dotted, entry, hint in iterate_fields()}
+
+
+@functools.cache
+def _list_sections() -> set[str]:
+    names = (dotted.split(".") for dotted in _list_fields())
+    return {".".join(parts[:depth]) for parts in names for depth in range(1, len(parts))}
 
 
 def describe_type(hint: Any) -> str:
@@ -84,10 +99,9 @@ def format_help(names: Sequence[str]) -> str:
 
 
 def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    known = {dotted for dotted, _, _ in iterate_fields()}
     for name, value in tree.items():
         dotted = f"{prefix}{take_text(name)}"
-        is_section = any(other.startswith(f"{dotted}.") for other in known)
+        is_section = dotted in _list_sections()
         if is_section and isinstance(value, dict):
             yield from _flatten(value, f"{dotted}.")
         elif not (is_section and take_values(value) is None):  # a section without keys changes nothing
@@ -138,7 +152,7 @@ def _parse_override(text: str) -> tuple[str, Any]:
     dotted, separator, value = text.partition("=")
     if not separator or not dotted:
         raise UserError(f"argument {text!r} is not of the form key=value.")
-    hint = {name: hint for name, _, hint in iterate_fields()}.get(dotted)
+    _, hint = _list_fields().get(dotted, (None, None))
     if hint is str:
         return dotted, value or None
     if hint == str | None:
@@ -199,15 +213,19 @@ def change_config(config: Config, values: Mapping[str, Any], origin: str) -> Con
 
 def _merge(layers: Sequence[Layer], base: Config) -> Config:
     """A config with the values of layers set one after the other, each checked."""
-    merged = OmegaConf.structured(Config)
-    _unlock(merged)
-    fields = {dotted: (entry, hint) for dotted, entry, hint in iterate_fields()}
+    if not layers:
+        return base
+    merged, fields, defaults = pickle.loads(_pickle_defaults()), _list_fields(), Config()
+    changed: set[str] = set()  # the others are as the defaults have them: there is nothing to set and nothing to check
     for origin, dotted, value in layers:
         if dotted not in fields:
             _refuse_key(dotted, origin)
         entry, hint = fields[dotted]
         allowed = describe_allowed(entry, hint)
         value = _convert(value, entry, hint)
+        if dotted not in changed and repr(value) == repr(get_value(defaults, dotted)):  # 1 is neither True nor 1.0
+            continue
+        changed.add(dotted)
         wrong_bool = hint is not Any and isinstance(value, bool) != (hint is bool)
         wrong_float = hint is int and isinstance(value, float)
         try:
@@ -221,10 +239,19 @@ def _merge(layers: Sequence[Layer], base: Config) -> Config:
         except (OmegaConfBaseException, ValueError, TypeError):
             raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {allowed}.") from None
         _check_range(origin, dotted, resolved, entry, allowed)
-    found = typing.cast(Config, OmegaConf.to_object(merged))
-    for _, dotted, _ in layers:
-        base = _replace_value(base, dotted, get_value(found, dotted))
+    for dotted in {dotted for _, dotted, _ in layers}:
+        value = OmegaConf.select(merged, dotted) if dotted in changed else get_value(defaults, dotted)
+        is_tree = isinstance(value, DictConfig | ListConfig)
+        base = _replace_value(base, dotted, OmegaConf.to_container(value, resolve=True) if is_tree else value)
     return base
+
+
+@functools.cache
+def _pickle_defaults() -> bytes:
+    """The defaults as OmegaConf holds them, which takes long to make from the dataclasses, in the form that is copied soonest."""
+    merged = OmegaConf.structured(Config)
+    _unlock(merged)
+    return pickle.dumps(merged)
 
 
 def _replace_value(section: Any, dotted: str, value: Any) -> Any:

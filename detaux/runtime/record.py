@@ -1,5 +1,6 @@
 """The run record: what a stage read, with which code and machine, and what it left; written last, so it means done."""
 
+import functools
 import hashlib
 import itertools
 import json
@@ -104,7 +105,7 @@ def write_record(
             "outputs": {name: hash_file(folder / name) for name in [*outputs, CONFIG_NAME]},
             "seconds": round(time.time() - started, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "commit": read_commit(Path(__file__).resolve().parents[2]),
+            "commit": _read_own_commit(),
             "versions": read_versions(),
             "machine": {"platform": platform.platform(), "processor": platform.machine()},
             "facts": facts or {},
@@ -112,8 +113,15 @@ def write_record(
     )
 
 
+@functools.cache
+def _read_own_commit() -> str:
+    """The commit of this code, asked for once: what changes on the disk later is not what this process runs."""
+    return read_commit(Path(__file__).resolve().parents[2])
+
+
+@functools.cache
 def read_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide the numbers."""
+    """Versions of Python and of the packages that decide the numbers, looked up once."""
     versions = {"python": platform.python_version()}
     for name in VERSIONED:
         try:

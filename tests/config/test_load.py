@@ -87,6 +87,19 @@ def test_later_layer_wins_over_earlier(tmp_path):
     assert (config.run.seed, config.run.device, config.run.threads) == (3, "cpu", Config().run.threads)
 
 
+def test_default_is_set_again_over_another_value():
+    other = load_config(None, ["run.seed=3", "data.grid=[1, 1, 1, 1, 1, 1]", "data.path=there"])
+    keys = ["run.seed=0", f"data.grid={Config().data.grid}", "data.path=null"]
+    assert load_config(None, keys, base=other) == Config()
+    assert load_config(None, ["run.seed=3", "data.grid=[1]", "data.path=there", *keys]) == Config()
+
+
+@pytest.mark.parametrize("override", ["run.seed=false", "run.seed=0.0", "discover.merge=1", "data.noise=false"])
+def test_value_that_only_equals_the_default_is_refused(override):
+    with pytest.raises(UserError, match="is not allowed"):
+        load_config(None, [override])
+
+
 @pytest.mark.parametrize(
     ("override", "nearest"),
     [
@@ -220,7 +233,7 @@ def test_safe_loading_refuses_commands_and_the_environment(tmp_path, monkeypatch
         "a: &a [*a]",
         "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
         "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]",
-        "a: " + "[" * 1500 + "]" * 1500,
+        "a: " + "[" * 600 + "]" * 600,
         "run: {dir: 2024-99-99}",
         "a: !!binary x",
     ],

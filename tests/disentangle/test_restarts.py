@@ -13,7 +13,7 @@ from shards.build import build_shards
 KEYS = (
     "data.source=shapes3d",
     "data.principal=scale",
-    "data.grid=[3,3,3,3,2,1]",
+    "data.grid=[3,2,2,2,2,1]",
     "data.side=16",
     "model.subspaces=4",
     "model.latent=6",
@@ -72,10 +72,8 @@ def test_models_have_names_of_their_own():
 
 
 def test_seeds_of_restarts_meet_those_of_no_neighbouring_run():
-    seeds = {
-        seed_restart(load_config(None, [f"run.seed={seed}"]), number).run.seed
-        for seed in range(50)
-        for number in range(8)
-    }
+    base = load_config(None)
+    configs = [replace(base, run=replace(base.run, seed=seed)) for seed in range(50)]
+    seeds = {seed_restart(config, number).run.seed for config in configs for number in range(8)}
     assert len(seeds) == 400
     assert all(0 <= seed < 2**31 for seed in seeds)

@@ -1,6 +1,6 @@
-"""A program of the tests, one rank of one or several: train trials and print their curves as JSON.
+"""A program of the tests, one rank of one or several: train trials by each engine and print their curves as JSON.
 
-rank_trials.py ENGINE
+rank_trials.py ENGINE...
 """
 
 import json
@@ -30,13 +30,20 @@ def build_data(trial):
     return TrainingData(images, principal, auxiliary, classes)
 
 
-torch.set_num_threads(1)
-curves = {}
-with join_ranks(torch.device("cpu"), needs_group=True):
+def train_all(engine):
+    """The curve of every trial by its name."""
+    curves = {}
     for trial in TRIALS:
         data = build_data(trial)
-        held_out = (data.images.flip(0).repeat(11, 1, 1, 1), (torch.arange(96) % 2).repeat(11))
-        _, _, curve = train_trial(trial, CONFIG, data, held_out, 0.1, engine_config=EngineConfig(name=sys.argv[1]))
-        curves[trial.name] = curve
+        held_out = (data.images.flip(0).repeat(6, 1, 1, 1), (torch.arange(96) % 2).repeat(6))
+        _, _, curves[trial.name] = train_trial(
+            trial, CONFIG, data, held_out, 0.1, engine_config=EngineConfig(name=engine)
+        )
+    return curves
+
+
+torch.set_num_threads(1)
+with join_ranks(torch.device("cpu"), needs_group=True):
+    found = {engine: train_all(engine) for engine in sys.argv[1:]}
     if is_first():
-        print(json.dumps(curves))
+        print(json.dumps(found))

@@ -3,14 +3,21 @@ import fcntl
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from detaux import cli
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path, hash_file, hash_path, lock_file, lock_folder, write_json
 
@@ -219,31 +226,35 @@ def test_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path, monkeypa
     assert len(calls) == 2
 
 
+def write_folder(path):
+    path.mkdir()
+    (path / "file").write_bytes(bytes(2**21))
+
+
+# each writes 2 MiB or more to a path
 WRITERS = {
-    "text": "path.write_text('x' * 2**21)",
-    "torch": "import torch; torch.save(torch.zeros(2**20), path)",
-    "safetensors": "import torch; from safetensors.torch import save_file; save_file({'a': torch.zeros(2**20)}, path)",
-    "parquet": "import numpy, pyarrow, pyarrow.parquet as p; p.write_table(pyarrow.table({'a': numpy.random.rand(2**20)}), path)",
-    "numpy": "import numpy; numpy.savez(path.open('wb'), a=numpy.zeros(2**20))",
-    "folder": "path.mkdir(); (path / 'file').write_bytes(bytes(2**21))",
+    "text": lambda path: path.write_text("x" * 2**21),
+    "torch": lambda path: torch.save(torch.zeros(2**20), path),
+    "safetensors": lambda path: save_file({"a": torch.zeros(2**20)}, path),
+    "parquet": lambda path: parquet.write_table(pa.table({"a": np.random.default_rng(0).random(2**20)}), path),
+    "numpy": lambda path: np.savez(path.open("wb"), a=np.zeros(2**20)),
+    "folder": write_folder,
 }
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_limit_on_the_size_of_files_is_told_whatever_library_writes(tmp_path, name):
-    code = f"""
-import sys
-from pathlib import Path
-from detaux import cli
-from detaux.runtime.files import atomic_path
-def write(parsed):
-    with atomic_path(Path({str(tmp_path / "file")!r})) as path:
-        {WRITERS[name]}
-cli.COMMANDS["doctor"] = write
-sys.exit(cli.run_command(["doctor"]))
-"""
-    line = 'ulimit -f 1024; exec "$0" -c "$1"'
-    result = subprocess.run(["bash", "-c", line, sys.executable, code], capture_output=True, text=True, check=False)
-    assert result.returncode == 2, result.stderr
-    assert result.stderr.endswith("File too large; what was checkpointed is intact.\n")
+def test_limit_on_the_size_of_files_is_told_whatever_library_writes(tmp_path, monkeypatch, capsys, name):
+    def write(parsed):
+        with atomic_path(tmp_path / "file") as path:
+            WRITERS[name](path)
+
+    monkeypatch.setitem(cli.COMMANDS, "doctor", write)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        code = cli.run_command(["doctor"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 2
+    assert capsys.readouterr().err.endswith("File too large; what was checkpointed is intact.\n")
     assert not (tmp_path / "file").exists()

@@ -1,11 +1,10 @@
 import hashlib
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Callable
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 from webdataset.tariterators import base_plus_ext
 
+import shards.build
 from detaux.config import Config
 from detaux.config.schema import DataConfig
 from detaux.data.decode import decode_group, iterate_groups
-from detaux.data.schema import read_manifest
+from detaux.data.schema import Shard, read_manifest
 from detaux.data.split import load_split
 from detaux.errors import UserError
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done
@@ -274,43 +274,39 @@ def test_stock_webdataset_reads_the_tars(build: Build, read_samples: ReadSamples
         assert image.tobytes() == expected[key][2]
 
 
-SLOW_BUILD = """
-import sys, time
-from pathlib import Path
-from detaux.config import load_config
-import shards.build
+def build_slowly(config: Config, folder: Path, wrote: SimpleQueue) -> None:
+    """Build in a process of its own, which tells of each tar and then waits."""
+    write_shard = shards.build.write_shard
 
-write_shard = shards.build.write_shard
-def write_slowly(*arguments):
-    shard = write_shard(*arguments)
-    print("wrote", flush=True)
-    time.sleep(0.2)
-    return shard
-shards.build.write_shard = write_slowly
-shards.build.build_shards(load_config(None, sys.argv[2:]), Path(sys.argv[1]))
-"""
+    def write_slowly(*arguments: Any) -> Shard:
+        shard = write_shard(*arguments)
+        wrote.put(shard.name)
+        time.sleep(0.2)
+        return shard
+
+    shards.build.write_shard = write_slowly
+    build_shards(config, folder)
 
 
 @pytest.mark.parametrize("shards_written", [1, 4])
 def test_killed_build_leaves_no_set_and_the_same_command_finishes_it(
     make_config: MakeConfig, tmp_path: Path, shards_written: int
 ) -> None:
-    overrides = ["data.source=shapes3d", "data.side=16", "data.grid=[2,2,2,2,4,2]", "data.shard_samples=16"]
-    command = [sys.executable, "-c", SLOW_BUILD, str(tmp_path / "set"), *overrides]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    seen = 0
-    for line in process.stdout:
-        seen += line.startswith("wrote")
-        if seen == shards_written:
-            break
-    os.kill(process.pid, signal.SIGKILL)
-    process.stdout.close()
-    assert process.wait() == -signal.SIGKILL
+    config = make_config("shapes3d", "data.side=16", "data.grid=[2,2,2,2,4,2]", "data.shard_samples=16")
+    fork = multiprocessing.get_context("fork")
+    wrote = fork.SimpleQueue()
+    process = fork.Process(target=build_slowly, args=(config, tmp_path / "set", wrote))
+    process.start()
+    for _ in range(shards_written):
+        wrote.get()
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     with pytest.raises(UserError, match="no finished shard set"):
         read_manifest(tmp_path / "set")
 
-    build_shards(make_config(*[overrides[0].split("=")[1], *overrides[1:]]), tmp_path / "set")
-    build_shards(make_config(*[overrides[0].split("=")[1], *overrides[1:]]), tmp_path / "fresh")
+    build_shards(config, tmp_path / "set")
+    build_shards(config, tmp_path / "fresh")
     assert hash_files(tmp_path / "set") == hash_files(tmp_path / "fresh")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "set"]
 

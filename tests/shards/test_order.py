@@ -1,5 +1,6 @@
 """Any split of an epoch over ranks, stopped and gone on with by other ranks, reads each sample exactly once."""
 
+import functools
 import random
 from collections import Counter
 
@@ -11,7 +12,7 @@ from detaux.data.schema import read_manifest
 from shards.build import build_shards
 from shards.order import OrderQuery, list_keys
 
-PLANS = 50
+PLANS = 30
 
 
 def build(folder, draw):
@@ -35,6 +36,25 @@ def build(folder, draw):
     return folder
 
 
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    """plan(number): the shard set of a random plan, built once, and the draws that go on from there."""
+    folder = tmp_path_factory.mktemp("plans")
+
+    @functools.cache
+    def make(number):
+        draw = random.Random(number)
+        return build(folder / str(number), draw), draw.getstate()
+
+    def get(number):
+        built, state = make(number)
+        draw = random.Random()
+        draw.setstate(state)
+        return built, draw
+
+    return get
+
+
 def read(folder, world, **query):
     """The keys that all ranks of a world see."""
     found = [list(list_keys(folder, OrderQuery(world=world, rank=rank, **query))) for rank in range(world)]
@@ -42,9 +62,8 @@ def read(folder, world, **query):
 
 
 @pytest.mark.parametrize("number", range(PLANS))
-def test_stopped_epoch_goes_on_at_another_world_size_without_loss_or_repetition(tmp_path, number):
-    draw = random.Random(number)
-    folder = build(tmp_path / "set", draw)
+def test_stopped_epoch_goes_on_at_another_world_size_without_loss_or_repetition(plan, number):
+    folder, draw = plan(number)
     settings = {"seed": draw.randint(0, 99), "window": draw.choice([2, 7, 30, 4096]), "epoch": draw.randint(0, 3)}
     whole = read(folder, 1, batch=1, **settings)
     samples = whole.total()
@@ -64,11 +83,11 @@ def test_stopped_epoch_goes_on_at_another_world_size_without_loss_or_repetition(
         assert before + after == whole
 
 
-def test_random_plans_include_the_hard_ones(tmp_path):
+def test_random_plans_include_the_hard_ones(plan):
     """One shard, more ranks than shards, a ragged last block."""
     seen = set()
     for number in range(PLANS):
-        folder = build(tmp_path / str(number), random.Random(number))
+        folder, _ = plan(number)
         shards = [shard for shard in read_manifest(folder).shards if shard.split == "train"]
         blocks = [block.samples for shard in shards for block in shard.blocks]
         seen |= {"one shard"} if len(shards) == 1 else set()
@@ -77,8 +96,8 @@ def test_random_plans_include_the_hard_ones(tmp_path):
     assert seen == {"one shard", "fewer shards than ranks", "ragged"}
 
 
-def test_order_prints_the_keys_of_a_rank(tmp_path, capsys):
-    folder = build(tmp_path / "set", random.Random(0))
+def test_order_prints_the_keys_of_a_rank(plan, capsys):
+    folder, _ = plan(0)
     capsys.readouterr()
     arguments = ["shards", "order", str(folder), "world=3", "rank=1", "workers=2", "epoch=0", "start=4", "batch=6"]
     assert run_command(arguments) == 0
@@ -96,13 +115,13 @@ def test_order_prints_the_keys_of_a_rank(tmp_path, capsys):
         ("start=100000", "start=100000 lies behind the last of"),
     ],
 )
-def test_order_refuses_what_it_cannot_list(tmp_path, capsys, argument, sentence):
-    folder = build(tmp_path / "set", random.Random(0))
+def test_order_refuses_what_it_cannot_list(plan, capsys, argument, sentence):
+    folder, _ = plan(0)
     assert run_command(["shards", "order", str(folder), argument]) == 2
     assert sentence in capsys.readouterr().err
 
 
-def test_order_refuses_a_batch_that_does_not_divide_with_the_numbers(tmp_path, capsys):
-    folder = build(tmp_path / "set", random.Random(0))
+def test_order_refuses_a_batch_that_does_not_divide_with_the_numbers(plan, capsys):
+    folder, _ = plan(0)
     assert run_command(["shards", "order", str(folder), "world=3", "batch=64"]) == 2
     assert "batch=64 does not divide into 3 equal parts" in capsys.readouterr().err

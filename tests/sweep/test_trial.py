@@ -23,7 +23,7 @@ VALUES = {"losses.schedule.beta1.middle": 0.3, "losses.distance.margin": 0.5}
 @pytest.fixture(scope="module")
 def sweep(tiny, tmp_path_factory):
     root = tmp_path_factory.mktemp("sweep")
-    config = load_config(tiny)
+    config = load_config(tiny, ["disentangle.warmup.steps=10", "disentangle.main.steps=30", "sweep.first_rung=10"])
     build_shards(config, root / "shards")
     return Sweep(config, root, str(root / "shards"), root)
 
@@ -47,10 +47,10 @@ def run(sweep, name, stop_at=None):
 
 
 def test_trial_reports_at_its_rungs_and_at_the_end(sweep, whole):
-    assert [step for step, _ in whole] == [20, 40, 60]
+    assert [step for step, _ in whole] == [10, 20, 30]
     assert all(worth.objective > 0 for _, worth in whole)
     account = Account.load(sweep.root / "trials" / "whole")
-    assert (account.status, account.values, account.step, account.attempts) == ("finished", VALUES, 60, 1)
+    assert (account.status, account.values, account.step, account.attempts) == ("finished", VALUES, 30, 1)
     assert account.rungs == dict(whole[:2])
     assert account.worth == whole[-1][1]
     assert 0 < account.worth.v_measure < 1
@@ -87,7 +87,7 @@ def test_trial_is_worth_what_its_labels_bring_and_rungs_compare_it_by_what_is_kn
     config = replace(sweep.config, sweep=replace(sweep.config.sweep, **keys), multitask=multitask)
     *rungs, (step, end) = run(replace(sweep, config=config), "downstream")
     assert [(worth.objective, worth.rung) for _, worth in rungs] == [(None, worth.rung) for _, worth in whole[:-1]]
-    assert step == 60
+    assert step == 30
     rows = [json.loads(line) for line in (sweep.root / "trials/downstream/downstream/rows.jsonl").open()]
     (alone,) = [row["accuracy"] for row in rows if row["method"] == "stl"]
     assert end.objective == pytest.approx(max(row["accuracy"] for row in rows) - alone)
@@ -98,11 +98,11 @@ def test_trial_is_worth_what_its_labels_bring_and_rungs_compare_it_by_what_is_kn
 
 def test_interrupted_trial_goes_on_from_its_checkpoint_and_ends_as_an_uninterrupted_one(sweep, whole):
     with pytest.raises(RuntimeError, match="KeyboardInterrupt"):
-        run(sweep, "cut", stop_at=40)
+        run(sweep, "cut", stop_at=20)
     account = Account.load(sweep.root / "trials" / "cut")
     assert account.status == "failed"
-    assert run(sweep, "cut") == whole[1:]  # step 40 is reported once more and not computed again
-    assert "goes on from step 80" in (sweep.root / "trials" / "cut" / "log.txt").read_text()
+    assert run(sweep, "cut") == whole[1:]  # step 20 is reported once more and not computed again
+    assert "goes on from step 30" in (sweep.root / "trials" / "cut" / "log.txt").read_text()
     assert Account.load(sweep.root / "trials" / "cut").attempts == 2
 
 
@@ -113,7 +113,7 @@ def test_trial_that_the_scheduler_stops_has_not_failed(sweep):
     with pytest.raises(SystemExit):
         run_trial(VALUES, sweep, "stopped", stop)
     account = Account.load(sweep.root / "trials" / "stopped")
-    assert (account.status, account.error, account.step) == ("running", "", 20)
+    assert (account.status, account.error, account.step) == ("running", "", 10)
 
 
 def test_finished_trial_reports_its_end_again_and_trains_no_more(sweep, whole):
