@@ -11,6 +11,8 @@ SOURCES = sorted(path for folder in CODE for path in (ROOT / folder).rglob("*.py
 UNMIRRORED = ("repo", "golden")  # folders of tests/ whose files test no single source file
 WHOLE_FOLDERS = {
     "losses/test_terms.py",
+    "losses/kernels/test_compiled.py",
+    "discover/clusterers/kernels/test_compiled.py",
     "disentangle/test_ranks.py",
     "sweep/test_cluster.py",
 }  # test every file of their folder alike
