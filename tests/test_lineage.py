@@ -101,7 +101,7 @@ def test_run_leaves_artefacts_pictures_tables_and_every_key_of_its_workspace(
 
 @pytest.mark.slow
 def test_killed_training_goes_on_in_its_wandb_run_with_every_line_once(tmp_path, wandb_offline, read_history):
-    keys = ("track.wandb=offline", "model.restarts=1", "disentangle.main.steps=400")
+    keys = ("track.wandb=offline", "model.restarts=1", "disentangle.warmup.steps=20", "disentangle.main.steps=400")
     assert run("disentangle", tmp_path, *keys) == 2  # no shards yet
     config = tmp_path / "config.yaml"
     shards = ["shards", "build", str(config), "--out", str(tmp_path / "scenes" / "shards"), *KEYS]
@@ -141,7 +141,7 @@ def test_killed_training_goes_on_in_its_wandb_run_with_every_line_once(tmp_path,
     assert len({one.run_id for one in records["run"]}) == 1
     assert len(records["run"]) == 2  # of the training that ended, and of its artefacts
     steps = [row["step"] for row in read_history(records)]
-    assert steps == [line["step"] for line in read_metrics(folder)] == list(range(2, 405, 2))
+    assert steps == [line["step"] for line in read_metrics(folder)] == list(range(2, 421, 2))
 
 
 @pytest.mark.slow
