@@ -32,6 +32,12 @@ def test_answer_is_that_of_this_process(clusterer, make_blobs):
     assert (backend, labels.max() + 1) == (expected.backend, expected.count)
 
 
+def test_error_of_a_library_is_raised_here(make_blobs):
+    points, _ = make_blobs()
+    with pytest.raises(KeyError, match="nonsense"):
+        cluster_in_helper(points, len(points), "nonsense", CONFIG, 0, start_limit())
+
+
 def test_one_process_serves_many_and_is_gone_once_a_limit_passes(make_blobs, monkeypatch):
     points, _ = make_blobs()
     ask = (len(points), "hdbscan", CONFIG, 0)
@@ -55,12 +61,6 @@ def test_process_that_is_ended_from_outside_is_one_sentence(make_blobs):
     helper._helper.process.kill()
     with pytest.raises(UserError, match=r"was ended \(signal SIGKILL\), which a lack of memory does"):
         cluster_in_helper(points, *ask, start_limit())
-
-
-def test_error_of_a_library_is_raised_here(make_blobs):
-    points, _ = make_blobs()
-    with pytest.raises(KeyError, match="nonsense"):
-        cluster_in_helper(points, len(points), "nonsense", CONFIG, 0, start_limit())
 
 
 def test_process_ends_with_a_parent_that_is_killed(make_blobs, tmp_path):

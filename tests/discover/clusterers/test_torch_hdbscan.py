@@ -41,19 +41,34 @@ def draw_points(seed, samples, kind, size):
     return np.random.default_rng(seed).uniform(size=(samples, size))
 
 
-points = st.builds(
-    draw_points,
-    st.integers(0, 2**31 - 1),
-    st.integers(5, 200),
-    st.sampled_from(["blobs", "moons", "rings", "uniform"]),
-    st.sampled_from([1, 2, 3, 10, 64]),
-)
+def build_points(most):
+    return st.builds(
+        draw_points,
+        st.integers(0, 2**31 - 1),
+        st.integers(5, most),
+        st.sampled_from(["blobs", "moons", "rings", "uniform"]),
+        st.sampled_from([1, 2, 3, 10, 64]),
+    )
+
+
+points = build_points(120)
 selections = st.sampled_from(sorted(SELECTIONS))
 
 
 @given(points, st.integers(2, 40), selections)
-@settings(max_examples=100)
+@settings(max_examples=250)
 def test_clusters_and_probabilities_match_both_libraries(points_ND, smallest, selection):
+    check_libraries(points_ND, smallest, selection)
+
+
+@pytest.mark.slow
+@given(build_points(300), st.integers(2, 40), selections)
+@settings(max_examples=250)
+def test_clusters_and_probabilities_of_more_points_match_both_libraries(points_ND, smallest, selection):
+    check_libraries(points_ND, smallest, selection)
+
+
+def check_libraries(points_ND, smallest, selection):
     """With one neighbour no two distances of a tree are equal, and there is one answer."""
     labels, probability = cluster(points_ND, smallest, 1, selection)
     method = LIBRARY_NAMES[selection]
