@@ -122,9 +122,9 @@ def _cluster_finite(
     try:
         if backend == "cpu":
             answer = cluster_in_helper(points_ND.cpu(), plan.clustered, clusterer, config, seed, limit)
-            return answer[:3], meter.finish(answer[3])
+            return answer[:3], meter.finish(limit.measure(), answer[3])
         with hold_limit(limit):
-            return cluster_some(points_ND, plan.clustered, cluster, seed)[:3], meter.finish()
+            return cluster_some(points_ND, plan.clustered, cluster, seed)[:3], meter.finish(limit.measure())
     except TimeoutError:
         raise UserError(
             f"clustering {plan.samples} x {plan.dims} points by {clusterer} took longer than discover.max_seconds="

@@ -1,6 +1,6 @@
 """A process of its own for clusterings by libraries, whose compiled loops heed no clock and no signal: it can be ended.
 
-It starts with the first clustering that needs it, serves all others of this process, and ends with it.
+It starts with the first clustering that needs it, serves all others of this thread, and ends with it.
 """
 
 import atexit
@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -72,7 +73,7 @@ class Helper:
         return answer
 
 
-_helper: Helper | None = None
+_kept = threading.local()  # a helper for each thread, because it ends with the thread that began it
 
 
 def cluster_in_helper(
@@ -82,20 +83,19 @@ def cluster_in_helper(
 
     Raises TimeoutError when the limit passes, and UserError when the process is ended from outside; it is gone then.
     """
-    global _helper
-    _helper = _helper or Helper()
+    helper = _kept.helper = getattr(_kept, "helper", None) or Helper()
     try:
-        return _helper.ask(points_ND, (count, clusterer, config, seed), limit)
+        return helper.ask(points_ND, (count, clusterer, config, seed), limit)
     except BaseException as error:
         if isinstance(error, EOFError | ConnectionError):
-            code = _helper.process.wait()
+            code = helper.process.wait()
             fault = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             error = UserError(
                 f"the process that clusters {len(points_ND)} points by {clusterer} was ended ({fault}), which a lack of memory "
                 "does; lower discover.max_memory."
             )
-        _helper.end()
-        _helper = None
+        helper.end()
+        _kept.helper = None
         raise error from None
 
 

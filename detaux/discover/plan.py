@@ -21,8 +21,9 @@ from detaux.discover.subsample import draw_rows
 from detaux.errors import UserError
 from detaux.runtime.progress import say
 
-FEWEST_PLANNED = 20_000  # points; fewer take seconds, and a probe would cost as much,
-LEAST_WORK = 4e9  # unless they have many dimensions: points^2 x dimensions
+# below both of these a clustering takes seconds, and a probe would cost as much
+FEWEST_PLANNED = 20_000  # points
+LEAST_WORK = 4e9  # points^2 x dimensions
 PROBES = (1000, 1000, 2000, 4000)  # points; the first warms up
 MOST_PROBED = 0.2  # of the points, by the largest probe
 PREDICTED = 500  # points
@@ -206,12 +207,13 @@ class Meter:
         say(f"discover: plan for {plan.describe()}.")
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        self.begun, self.held = time.perf_counter(), self._read_peak()
+        self.held = self._read_peak()
 
-    def finish(self, grown: int | None = None) -> Cost:
-        """The cost since the start; `grown` are the bytes by which the peak of another process that clustered grew."""
+    def finish(self, seconds: float, grown: int | None = None) -> Cost:
+        """The cost of a clustering that took some seconds; `grown` are the bytes by which the peak of another process that
+        clustered grew."""
         gib = (self._read_peak() - self.held if grown is None else grown) / GIB
-        cost = Cost(self.plan, time.perf_counter() - self.begun, gib)
+        cost = Cost(self.plan, seconds, gib)
         say(f"discover: {cost.describe()}.")
         return cost
 

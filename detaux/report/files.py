@@ -15,7 +15,9 @@ HEAD_BYTES = 2**16
 
 
 def write_files(folder: Path, page: str, files: Mapping[str, bytes]) -> Path:
-    """Write `files`, by their names relative to `folder`, and last the page; what the report before had more is removed.
+    """Write the page, and `files` by their names relative to `folder`; what the report before had more is removed.
+
+    The page is first: it names the files, so that a report that was interrupted is known for one, and is replaced.
 
     Returns the page's path. Raises UserError, before anything is written, when a file of that name is there that no report
     made.
@@ -28,7 +30,7 @@ def write_files(folder: Path, page: str, files: Mapping[str, bytes]) -> Path:
             )
     for name in own - {REPORT_NAME, *files}:
         (folder / name).unlink(missing_ok=True)
-    for name, content in {**files, REPORT_NAME: page.encode()}.items():
+    for name, content in {REPORT_NAME: page.encode(), **files}.items():
         with atomic_path(folder / name) as partial:
             partial.write_bytes(content)
     return folder / REPORT_NAME

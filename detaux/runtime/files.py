@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from detaux.errors import UserError
+from detaux.errors import DetauxError, UserError
 
 FULL_BYTES = 2**23  # with less room than this, a write that failed has failed for the lack of it
 
@@ -74,7 +74,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     A kill leaves the old one whole, the new one whole or, between two renames of folders, none; hidden left-overs are
     removed by the next use. A block that fails on a full disk, or at a limit on the size of files, raises OSError with that
-    reason, whatever its library raised.
+    reason and a path, whatever its library raised.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
@@ -82,8 +82,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     _remove(old)
     try:
         yield partial
+    except DetauxError:  # it says what is wrong
+        raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
+            error.filename = error.filename or str(path)
             raise
         if reason := _find_reason(error, partial):
             raise OSError(reason, os.strerror(reason), str(path)) from error

@@ -89,9 +89,8 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
             trials = collect_trials(root, _tune(sweep, space))
             keep_edit(root, BEST_NAME)
             write_results(sweep, space, trials)
-            (root / RECORD_NAME).unlink(
-                missing_ok=True
-            )  # that of an earlier config; the report would hold this one against it
+            # the record is of an earlier config, and the report would hold this one against it
+            (root / RECORD_NAME).unlink(missing_ok=True)
             say(f"sweep: wrote {build_report([root], root / 'report', config.report)}")
             write_record(root, "sweep", _strip_config(config), hashes, list(OUTPUTS), started)
         print_results(root, shlex.quote(str(job.root / BEST_NAME)))

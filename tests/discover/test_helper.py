@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -42,25 +43,38 @@ def test_one_process_serves_many_and_is_gone_once_a_limit_passes(make_blobs, mon
     points, _ = make_blobs()
     ask = (len(points), "hdbscan", CONFIG, 0)
     cluster_in_helper(points, *ask, start_limit())
-    first = helper._helper.process
+    first = helper._kept.helper.process
     cluster_in_helper(points, *ask, start_limit())
-    assert helper._helper.process is first
+    assert helper._kept.helper.process is first
     os.kill(first.pid, signal.SIGSTOP)  # as in a loop that heeds nothing
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
         cluster_in_helper(points, *ask, start_limit(0.3))
     assert time.monotonic() - begun < 10
     assert first.returncode == -signal.SIGKILL
-    assert helper._helper is None
+    assert helper._kept.helper is None
 
 
 def test_process_that_is_ended_from_outside_is_one_sentence(make_blobs):
     points, _ = make_blobs()
     ask = (len(points), "hdbscan", CONFIG, 0)
     cluster_in_helper(points, *ask, start_limit())
-    helper._helper.process.kill()
+    process = helper._kept.helper.process
+    process.send_signal(signal.SIGSTOP)  # as in a long loop
+    threading.Timer(0.5, process.kill).start()
     with pytest.raises(UserError, match=r"was ended \(signal SIGKILL\), which a lack of memory does"):
         cluster_in_helper(points, *ask, start_limit())
+
+
+def test_threads_have_processes_of_their_own(make_blobs):
+    points, _ = make_blobs()
+    found = []
+    for _ in range(2):
+        ask = (points, len(points), "kmeans", CONFIG, 0, start_limit())
+        thread = threading.Thread(target=lambda ask=ask: found.append(cluster_in_helper(*ask)[0]))
+        thread.start()
+        thread.join()
+    np.testing.assert_array_equal(*found)
 
 
 def test_process_ends_with_a_parent_that_is_killed(make_blobs, tmp_path):
@@ -71,7 +85,7 @@ from detaux.discover import helper
 from detaux.discover.clusterers.limit import Limit
 points = torch.randn(50, 2)
 helper.cluster_in_helper(points, 50, "kmeans", DiscoverConfig(clusters=3), 0, Limit(0.0, print))
-print(helper._helper.process.pid, flush=True)
+print(helper._kept.helper.process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -1,9 +1,14 @@
+import errno
+import itertools
+
 import pytest
 
 from detaux.config.schema import ReportConfig
 from detaux.errors import UserError
+from detaux.report import files
 from detaux.report.build import build_report
 from detaux.report.files import LIST_MARK, OLDER_MARK, write_files
+from detaux.runtime.files import atomic_path
 
 PAGE = '<html><head><meta name="{mark}" content="{names}"></head></html>'
 
@@ -25,6 +30,28 @@ def test_next_report_replaces_what_the_one_before_wrote_and_no_more(tmp_path):
     write_files(tmp_path, make_page(*second), second)
     page = make_page(*second).encode()
     assert list_files(tmp_path) == {**second, "report.html": page, "tables/mine.csv": b"mine"}
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_report_that_was_interrupted_is_replaced_by_the_next(tmp_path, monkeypatch, stop, is_first):
+    """Whichever file it was at, and whether or not the report before had files of other names."""
+    if not is_first:
+        write_files(tmp_path, make_page("tables/old.csv"), {"tables/old.csv": b"0"})
+    new = {"tables/a.csv": b"1", "figures/b.png": b"2"}
+    written = itertools.count()
+
+    def write_some(path):
+        if next(written) == stop:
+            raise OSError(errno.ENOSPC, "disk full")
+        return atomic_path(path)
+
+    monkeypatch.setattr(files, "atomic_path", write_some)
+    with pytest.raises(OSError, match="disk full"):
+        write_files(tmp_path, make_page(*new), new)
+    monkeypatch.undo()
+    write_files(tmp_path, make_page(*new), new)
+    assert list_files(tmp_path) == {**new, "report.html": make_page(*new).encode()}
 
 
 @pytest.mark.parametrize("name", ["report.html", "tables/a.csv", "figures/b.png"])

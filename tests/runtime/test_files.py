@@ -44,6 +44,28 @@ def test_killed_writer_leaves_the_old_file(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["value.json"]
 
 
+def fail_within(path, error):
+    with atomic_path(path):
+        raise error
+
+
+def test_sentence_of_a_block_stays_what_it_is_on_a_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(UserError, match=r"class c has 0 samples \[Errno 2\]"):
+        fail_within(tmp_path / "set", UserError("class c has 0 samples [Errno 2]."))
+    with pytest.raises(OSError, match="No space left on device"):
+        fail_within(tmp_path / "set", RuntimeError("of a library"))
+
+
+def test_error_of_the_system_without_a_file_names_that_which_is_written(tmp_path):
+    with pytest.raises(OSError, match="File too large") as caught:
+        fail_within(tmp_path / "set", OSError(errno.EFBIG, "File too large"))
+    assert caught.value.filename == str(tmp_path / "set")
+    with pytest.raises(OSError, match="gone") as caught:
+        fail_within(tmp_path / "set", OSError(errno.EIO, "gone", "another"))
+    assert caught.value.filename == "another"
+
+
 def test_failing_block_leaves_the_old_folder(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()

@@ -9,7 +9,7 @@ PROGRESS_SECONDS = 10.0  # between two lines that say how far it is
 
 
 class Limit:
-    """Counts from `start`. `say` gets the seconds since then, at most every PROGRESS_SECONDS."""
+    """A limit on the seconds of a clustering, 0 for none. `say` gets those since `start` every PROGRESS_SECONDS."""
 
     def __init__(self, seconds: float, say: Callable[[float], None]) -> None:
         self.seconds, self.say = seconds, say
@@ -17,6 +17,10 @@ class Limit:
 
     def start(self) -> None:
         self.begun = self.said = time.monotonic()
+
+    def measure(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.begun
 
     def check(self) -> None:
         """Say how far it is when it is time to; raises TimeoutError when the seconds, unless they are 0, are over."""

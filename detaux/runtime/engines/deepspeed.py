@@ -78,9 +78,8 @@ class DeepSpeedEngine:
             "zero_allow_untested_optimizer": True,
             "steps_per_print": 10**9,
         }
-        os.environ.setdefault(
-            "LOCAL_RANK", "0"
-        )  # of a process without a launcher, where DeepSpeed asks for it all the same
+        # DeepSpeed asks for it in a process without a launcher too
+        os.environ.setdefault("LOCAL_RANK", "0")
         try:
             self.engine, *_ = deepspeed.initialize(
                 model=Objective(model, compute), optimizer=optimizer, config={**self.knobs, **settings}
