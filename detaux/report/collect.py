@@ -175,9 +175,8 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
         multitask = None
         configs.pop("multitask", None)
         records.pop("multitask", None)
-    disentangle = folder / discovery.get(
-        "disentangle", "disentangle"
-    )  # of several restarts the one that was chosen from
+    # of several restarts the one that was chosen from
+    disentangle = folder / discovery.get("disentangle", "disentangle")
     return Run(
         name=name,
         key=key,

@@ -90,9 +90,8 @@ def run_loop(
                 save(done)
             advance(1)
             if stop:
-                run_first(
-                    lambda: None
-                )  # the first rank has written the checkpoint: the end of another would end it too
+                # the first rank may still write the checkpoint, and the end of another would end it too
+                run_first(lambda: None)
                 raise tell_once(InterruptedRunError(stop, f"step {done} of {description}"))
         if stop := max(gather_objects(request.received or 0)):  # too late for a vote
             raise tell_once(InterruptedRunError(stop, f"step {steps} of {description}"))

@@ -168,9 +168,8 @@ def collect_parts(part: Tensor, size: int) -> Tensor:
     if world_size() == 1:
         return part
     longest = -(-size // world_size())
-    padded = torch.cat(
-        [part, part.new_zeros(longest - len(part), *part.shape[1:])]
-    )  # equal sizes are all that gloo gathers
+    # gloo gathers equal sizes alone
+    padded = torch.cat([part, part.new_zeros(longest - len(part), *part.shape[1:])])
     parts = [torch.empty_like(padded) for _ in range(world_size())] if is_first() else None
     distributed.gather(padded, parts)
     if parts is None:

@@ -66,9 +66,8 @@ def compute_downstream(finding: Finding) -> float:
 def find_best_factor(finding: Finding) -> tuple[str, float] | None:
     """The hidden factor that the chosen clusters match best and their V-measure; None where none is known or chosen."""
     manifest = finding.manifest
-    principal = (
-        manifest.principal if len(manifest.factors) > 1 else ""
-    )  # classes that group the only factor leave it hidden
+    # classes that group the only factor leave it hidden
+    principal = manifest.principal if len(manifest.factors) > 1 else ""
     factors = (finding.choice or {}).get("factors", {})
     measured = [(name, measures["v_measure"]) for name, measures in factors.items() if name != principal]
     return max(measured, key=lambda item: item[1], default=None)
