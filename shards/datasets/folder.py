@@ -14,7 +14,7 @@ from detaux.config.schema import DataConfig
 from detaux.errors import UserError
 from detaux.runtime.progress import say
 from detaux.runtime.text import show_name
-from shards.pictures import choose_scales, inspect_picture, list_suffixes, read_picture
+from shards.pictures import choose_scales, inspect_picture, list_suffixes, list_unread_suffixes, read_picture
 from shards.records import Records, Source, check_share
 
 BLOCK = 256
@@ -124,7 +124,7 @@ def _list_files(root: Path) -> Listing:
                 raise UserError(
                     f"data.path={root}: no permission to read its folder {shown}; allow it (chmod u+rx) or move it away."
                 )
-            is_named_so = path.suffix.lower() in list_suffixes()
+            is_named_so = path.suffix.lower() in list_suffixes() | list_unread_suffixes()
             if reason and (is_named_so or path.is_dir() or not path.suffix):
                 listing.refused.append({"file": shown, "reason": reason})
             elif path.is_file() and (is_named_so or (path.parent != root and _is_picture(path))):

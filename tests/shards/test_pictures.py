@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.pictures import Inspection, choose_scales, inspect_picture, list_suffixes, read_picture
+from shards.pictures import (
+    Inspection,
+    choose_scales,
+    inspect_picture,
+    list_suffixes,
+    list_unread_suffixes,
+    read_picture,
+)
 
 
 def save(path: Path, values: np.ndarray) -> Path:
@@ -65,7 +72,8 @@ def test_format_that_wraps_others_or_runs_a_program_is_never_opened(
     Image.new("RGB", (20, 20), "red").save(eps, "EPS")
     content = eps.getvalue() if inner is None else _wrap_as_iptc(inner + eps.getvalue())
     (tmp_path / name).write_bytes(content)
-    assert "cannot identify image file" in str(inspect_picture(tmp_path / name).fault)
+    fault = "IIM is not read" if name.endswith(".iim") else "cannot identify image file"
+    assert fault in str(inspect_picture(tmp_path / name).fault)
 
 
 def _wrap_as_iptc(content: bytes) -> bytes:
@@ -79,6 +87,13 @@ def _wrap_as_iptc(content: bytes) -> bytes:
 def test_suffixes_are_those_of_formats_that_are_read() -> None:
     assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".bmp", ".gif"} <= list_suffixes()
     assert not {".eps", ".ps", ".pdf", ".wmf", ".iim", ".txt", ".mpg"} & list_suffixes()
+    assert {".heic", ".dng", ".eps", ".pdf", ".xpm", ".jxl"} <= list_unread_suffixes()
+    assert not list_unread_suffixes() & (list_suffixes() | {".txt", ".db", ".ini", ".csv", ".json", ""})
+
+
+def test_raw_file_of_a_camera_is_not_taken_for_the_thumbnail_in_it(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "thumbnail.nef", "TIFF")
+    assert inspect_picture(tmp_path / "thumbnail.nef").fault == "NEF is not read; convert it to JPEG or PNG"
 
 
 def test_picture_in_memory_is_the_picture_on_disk(tmp_path: Path) -> None:

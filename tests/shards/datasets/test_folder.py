@@ -321,6 +321,21 @@ def test_files_that_are_no_pictures_by_name_are_passed_over_and_listed(
     assert {"cats/005", "cats/006.txt"} <= set(source.keys)
 
 
+@pytest.mark.parametrize("suffix", ["heic", "HEIF", "jxl", "cr2", "eps", "pdf", "xpm"])
+def test_pictures_of_a_format_that_is_not_read_are_bad_ones_by_name(
+    make_data: MakeData, write_pictures: WritePictures, suffix: str
+) -> None:
+    root = write_pictures(cats=10, dogs=10)
+    for number in range(2):
+        (root / "cats" / f"phone{number}.{suffix}").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
+    (root / "dogs" / "005.png").rename(root / "dogs" / f"005.{suffix}")  # a PNG whatever its name
+    with pytest.raises(UserError, match=rf"2 of 22 .*cats/phone0\.{suffix} \({suffix.upper()} is not read; convert it"):
+        open_folder(make_data("folder", f"data.path={root}"))
+    source = open_folder(make_data("folder", f"data.path={root}", "data.max_bad_fraction=0.1"))
+    assert (source.count, source.passed_over) == (20, [])
+    assert [entry["file"] for entry in source.quarantined] == [f"cats/phone{number}.{suffix}" for number in range(2)]
+
+
 def test_pictures_of_32_bits_have_one_scale_which_is_said(
     make_data: MakeData,
     write_pictures: WritePictures,
