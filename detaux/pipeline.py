@@ -302,9 +302,10 @@ def make_shards(config: Config, folder: Path, following: str) -> None:
     manifest = read_manifest(folder)
     say(f"shards: {manifest.describe_classes()}")
     left_out = [f"{entry['file']}: {entry['reason']}" for entry in manifest.quarantined]
+    kind = "tar" if manifest.dataset == "webdataset" else "picture"
     for verb, files in (
         ("left out", left_out),
-        ("passed over, since no picture has such a name,", manifest.passed_over),
+        (f"passed over, since no {kind} has such a name,", manifest.passed_over),
     ):
         for file in files[:SHOWN_FILES]:
             say(f"shards: {verb} {file}")

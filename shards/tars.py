@@ -26,6 +26,15 @@ OPENERS: dict[bytes, Callable[..., Any]] = {  # first bytes of a compressed file
 }
 ZSTD = b"\x28\xb5\x2f\xfd"
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+# endings of names of tars that are not read -> what compressed them
+UNREAD = {
+    **dict.fromkeys((".tar.zst", ".tar.zstd", ".tzst"), "zstd"),
+    ".tar.lz4": "lz4",
+    ".tar.lz": "lzip",
+    ".tar.lzma": "lzma",
+    ".tar.br": "brotli",
+    ".tar.z": "compress",
+}
 MOST_BYTES = {**dict.fromkeys(PIL_FORMATS, 2**28), "cls": 2**10, "json": MAX_TEXT_BYTES}  # of a member by its field
 READ_BYTES = 2**20  # at a time; also the most that a header may ask for
 KEPT_BYTES = 64  # of a member whose content is kept for links to it
@@ -48,12 +57,17 @@ class Group:
     fault: str | None = None
 
 
+def describe_unread(kind: str) -> str:
+    """What a tar is whose compression is not read."""
+    return f"compressed by {kind}, which is not read: unpack it, or compress it by gzip"
+
+
 def find_compression(path: Path) -> bytes:
     """The first bytes by which a file is known to be compressed, b"" of a plain one. Raises TarError for zstd."""
     with path.open("rb") as stream:
         begin = stream.read(8)
     if begin.startswith(ZSTD):
-        raise TarError("it is compressed by zstd, which is not read: unpack it, or compress it by gzip")
+        raise TarError(f"it is {describe_unread('zstd')}")
     return next((mark for mark in OPENERS if begin.startswith(mark)), b"")
 
 

@@ -1,17 +1,12 @@
 """Adopt existing WebDataset tars in the standard layout: an image and a .cls (or a .json with "label") per sample."""
 
-import glob
 import io
-import math
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from braceexpand import braceexpand
 
-from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
 from detaux.data.decode import PIL_FORMATS, BadSampleError, decode_integer, decode_json
 from detaux.errors import UserError
@@ -19,9 +14,9 @@ from detaux.runtime.readers import describe_damage
 from detaux.runtime.text import show_name
 from shards.pictures import read_picture
 from shards.records import Records, Source, check_share
+from shards.tar_names import list_tars
 from shards.tars import SUFFIXES, Group, TarError, read_groups
 
-MOST_NAMES = 10**6  # that the braces of a pattern may stand for
 UNLABELLED = -1  # the label of a sample without one, as our own sets write it
 
 
@@ -30,7 +25,8 @@ def open_webdataset(config: DataConfig) -> Source:
 
     A sample with neither .cls nor a label in its .json, or with the label -1, is an image without a label: -1.
     """
-    tars = list_tars(config.path)
+    listing = list_tars(config.path)
+    tars = listing.paths
     labels, keys, quarantined, is_usable = [], [], [], []
     folder = os.path.commonpath([path.parent for path in tars])
     for path, group in _iterate(tars):
@@ -69,35 +65,8 @@ def open_webdataset(config: DataConfig) -> Source:
         read=read,
         keys=keys,
         quarantined=quarantined,
+        passed_over=listing.passed_over,
     )
-
-
-def list_tars(pattern: str | None) -> list[Path]:
-    """The tars that `data.path` names, sorted; one that exists by that name is no pattern.
-
-    Raises UserError where there are none.
-    """
-    if not pattern:
-        raise UserError("data.source=webdataset needs data.path, a tar, a folder of tars, or a pattern of them.")
-    root = expand_path(pattern, "data.path")
-    if root.is_file():
-        return [root]
-    if root.is_dir():
-        found = sorted(path for path in root.iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
-    else:
-        ranges = re.findall(r"\{(-?\d+)\.\.(-?\d+)", pattern)
-        if math.prod(1 + abs(int(last) - int(first)) for first, last in ranges) > MOST_NAMES:
-            raise UserError(
-                f"data.path={pattern} stands for more than {MOST_NAMES} names; a glob such as *.tar is shorter."
-            )
-        try:
-            parts = list(braceexpand(str(root)))
-        except ValueError:  # unbalanced braces
-            raise UserError(f"data.path={pattern} does not exist, and its braces {{}} make no pattern.") from None
-        found = sorted({Path(name) for part in parts for name in glob.glob(part)})
-    if not found:
-        raise UserError(f"data.path={pattern} names no tar file; it ends in {', '.join(SUFFIXES)}.")
-    return found
 
 
 def _iterate(tars: list[Path]) -> Iterator[tuple[Path, Group]]:
@@ -113,7 +82,8 @@ def _iterate(tars: list[Path]) -> Iterator[tuple[Path, Group]]:
 
 
 def _strip_suffix(path: Path) -> str:
-    return str(path).removesuffix(next((one for one in SUFFIXES if path.name.endswith(one)), ""))
+    suffix = next((one for one in SUFFIXES if path.name.lower().endswith(one)), "")
+    return str(path)[: len(str(path)) - len(suffix)]
 
 
 def _read_image(group: Group, side: int) -> np.ndarray:

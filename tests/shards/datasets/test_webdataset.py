@@ -167,9 +167,14 @@ def test_tar_whose_name_looks_like_a_pattern_is_that_file(make_data: MakeData, t
         open_webdataset(make_data("webdataset", f"data.path={path}"))
 
 
-def test_pattern_that_stands_for_endless_names_is_refused(make_data: MakeData, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="stands for more than 1000000 names"):
-        open_webdataset(make_data("webdataset", f"data.path={tmp_path}/{{0..99999}}/{{0..99}}.tar"))
+def test_folder_of_tars_gives_what_it_passes_over_and_keys_without_a_suffix_in_capitals(
+    make_data: MakeData, tars: Path
+) -> None:
+    (tars / "part-1.tar").rename(tars / "PART-1.TAR")
+    (tars / "notes.txt").write_text("no tar")
+    source = open_webdataset(make_data("webdataset", f"data.path={tars}"))
+    assert source.keys == ["PART-1/x/a", "part-0/a", "part-0/b"]
+    assert source.passed_over == ["notes.txt"]
 
 
 def test_tars_of_one_name_in_two_folders_keep_their_keys_apart(make_data: MakeData, tmp_path: Path) -> None:
