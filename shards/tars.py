@@ -145,7 +145,7 @@ class _Bounded:
         self.tell, self.seek = stream.tell, stream.seek
 
     def read(self, size: int) -> bytes:
-        if size > READ_BYTES:
+        if not 0 <= size <= READ_BYTES:
             raise TarError(f"at byte {self.tell()} it asks for {size} bytes at once")
         return self._stream.read(size) or b""
 
@@ -158,10 +158,10 @@ class _TarReader:
 
     def __init__(self, stream: BinaryIO | _Forward) -> None:
         self._stream = _Bounded(stream)
-        self._places: dict[str, tuple[int, int]] = {}  # name -> first byte and size, for links
-        self._contents: dict[
-            str, bytes
-        ] = {}  # name -> the contents of small ones, to which a compressed tar cannot go back
+        # for links, by the name without its ./ and the like: tar takes them from the target of a hard link alone
+        self._places: dict[str, tuple[int, int]] = {}  # name -> first byte and size
+        # name -> the contents of small ones, to which a compressed tar cannot go back
+        self._contents: dict[str, bytes] = {}
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
         has_more = True
@@ -170,10 +170,16 @@ class _TarReader:
                 with tarfile.open(fileobj=self._stream, mode="r:") as archive:  # type: ignore[call-overload]
                     while (member := archive.next()) is not None:
                         archive.members.clear()  # which would hold a kilobyte for each
+                        if member.size < 0:  # the next one would be this one again
+                            raise TarError(f"its member {member.name} has {member.size} bytes")
+                        if not member.name and not member.isdir():
+                            raise TarError(f"its member at byte {member.offset} has no name")
                         yield member
                     end = archive.offset
             except tarfile.TarError as error:
                 raise TarError(str(error)) from None
+            except RecursionError:  # tarfile reads what a header describes within the reading of the header
+                raise TarError("it has too many headers in a row that describe the next one") from None
             has_more = self._skip_end(end)
 
     def _skip_end(self, end: int) -> bool:
@@ -196,10 +202,11 @@ class _TarReader:
             return self._follow(member, limit)
         if not member.isreg() or member.issparse():
             raise _UnreadableError("is no regular file")
-        self._places[member.name] = (member.offset_data, member.size)
+        name = posixpath.normpath(member.name)
+        self._places[name] = (member.offset_data, member.size)
         content = self._read_span(member.offset_data, member.size, limit)
         if len(content) <= KEPT_BYTES:
-            self._contents[member.name] = content
+            self._contents[name] = content
         return content
 
     def _read_span(self, begin: int, size: int, limit: int) -> bytes:
@@ -217,7 +224,8 @@ class _TarReader:
     def _follow(self, member: tarfile.TarInfo, limit: int) -> bytes:
         target = member.linkname
         if member.issym():
-            target = posixpath.normpath(posixpath.join(posixpath.dirname(member.name), target))
+            target = posixpath.join(posixpath.dirname(member.name), target)
+        target = posixpath.normpath(target)
         if target in self._contents:
             return self._contents[target]
         if target not in self._places:

@@ -32,6 +32,8 @@ def open_webdataset(config: DataConfig) -> Source:
     for path, group in _iterate(tars):
         key = show_name(f"{_strip_suffix(path.relative_to(folder))}/{group.key}")
         try:
+            if group.fault is not None:
+                raise BadSampleError(group.fault)
             label = _read_label(group)
             _read_image(group, 8)
         except BadSampleError as error:
@@ -89,8 +91,6 @@ def _strip_suffix(path: Path) -> str:
 def _read_image(group: Group, side: int) -> np.ndarray:
     """The sample's picture, uint8 RGB [side, side, 3]; raises BadSampleError where it cannot be read."""
     suffix = next((name for name in PIL_FORMATS if name in group.fields), None)
-    if group.fault is not None:
-        raise BadSampleError(group.fault)
     if suffix is None:
         dotted = next((name for name in group.others if name.endswith(tuple(f".{one}" for one in PIL_FORMATS))), None)
         raise BadSampleError(

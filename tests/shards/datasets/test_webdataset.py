@@ -141,6 +141,16 @@ def test_member_that_stands_twice_is_its_samples_fault(make_data: MakeData, tars
     assert source.quarantined == [{"file": "part-2/a", "reason": "its member cls stands twice"}]
 
 
+def test_label_that_is_a_link_to_nothing_is_said_to_be_that(make_data: MakeData, tars: Path) -> None:
+    with tarfile.open(tars / "part-2.tar", "w") as tar:
+        info = tarfile.TarInfo("a.cls")
+        info.type, info.linkname = tarfile.LNKTYPE, "b.cls"
+        tar.addfile(info)
+    source = open_webdataset(make_data("webdataset", f"data.path={tars}"))
+    (entry,) = source.quarantined
+    assert entry["reason"] == "its member cls is a link to b.cls, which is no file of a sample before it"
+
+
 @pytest.mark.parametrize(
     ("suffix", "mode"), [(".tar.gz", "w:gz"), (".tgz", "w:gz"), (".tar.bz2", "w:bz2"), (".tar.xz", "w:xz")]
 )
