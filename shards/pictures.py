@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from detaux.data.decode import DEEP_MODES, FULL_SCALE, flatten_picture
 from detaux.data.schema import MAX_IMAGE_PIXELS
+from detaux.errors import raise_machine_fault
 
 # What Pillow may try: formats of pixels alone. Others run a program (EPS, WMF, and IPTC files, which wrap any format) or hold no
 # picture that Pillow itself can read.
@@ -86,6 +87,8 @@ def read_picture(
 def inspect_picture(path: Path) -> Inspection:
     """Decode a whole picture and say what is wrong with it, if anything.
 
+    Raises OSError and MemoryError where the machine is at fault and not the picture.
+
     One whose name promises a format that is not read may still hold one that is, but not TIFF: as such, Pillow would read the
     thumbnail in a camera's raw file.
     """
@@ -97,6 +100,7 @@ def inspect_picture(path: Path) -> Inspection:
             return Inspection(None, picture.mode)
         values = np.asarray(picture)
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise_machine_fault(error, path)
         if is_unread:
             return Inspection(f"{path.suffix[1:].upper()} is not read; convert it to JPEG or PNG")
         return Inspection(" ".join(str(error).replace(str(path), path.name).split()) or type(error).__name__)

@@ -11,7 +11,7 @@ import numpy as np
 
 from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
-from detaux.errors import UserError
+from detaux.errors import UserError, raise_machine_fault
 from detaux.runtime.progress import say
 from detaux.runtime.text import show_name
 from shards.pictures import choose_scales, inspect_picture, list_suffixes, list_unread_suffixes, read_picture
@@ -100,10 +100,11 @@ def open_folder(config: DataConfig) -> Source:
 
 
 def _read(path: Path, side: int, scales: dict[str, float]) -> np.ndarray:
-    """A picture that could be read before; raises UserError when it cannot any more."""
+    """A picture that could be read before; raises UserError when it cannot any more, unless the machine is at fault."""
     try:
         return read_picture(path, side, full_scale=scales)
     except Exception as error:  # Pillow's decoders raise nearly anything; a mode that had no scale is a KeyError
+        raise_machine_fault(error, path)
         reason = "it is gone" if isinstance(error, FileNotFoundError) else f"it can no longer be read ({error})"
         raise UserError(
             f"{show_name(path)} was changed while the shards were built: {reason}; start the command again."

@@ -9,7 +9,7 @@ import numpy as np
 
 from detaux.config.schema import DataConfig
 from detaux.data.decode import PIL_FORMATS, BadSampleError, decode_integer, decode_json
-from detaux.errors import UserError
+from detaux.errors import UserError, raise_machine_fault
 from detaux.runtime.readers import describe_damage
 from detaux.runtime.text import show_name
 from shards.pictures import read_picture
@@ -35,7 +35,7 @@ def open_webdataset(config: DataConfig) -> Source:
             if group.fault is not None:
                 raise BadSampleError(group.fault)
             label = _read_label(group)
-            _read_image(group, 8)
+            _read_image(path, group, 8)
         except BadSampleError as error:
             quarantined.append({"file": key, "reason": str(error)})
             is_usable.append(False)
@@ -52,9 +52,9 @@ def open_webdataset(config: DataConfig) -> Source:
 
     def read() -> Iterator[Records]:
         # where a tar has changed meanwhile, the numbers of samples differ, which the builder refuses
-        for is_wanted, (_, group) in zip(is_usable, _iterate(tars), strict=False):
+        for is_wanted, (path, group) in zip(is_usable, _iterate(tars), strict=False):
             if is_wanted:
-                yield Records(_read_image(group, config.side)[None])
+                yield Records(_read_image(path, group, config.side)[None])
 
     return Source(
         name="webdataset",
@@ -79,7 +79,8 @@ def _iterate(tars: list[Path]) -> Iterator[tuple[Path, Group]]:
                 yield path, group
         except TarError as error:
             raise UserError(f"{describe_damage(path, 'tar', error)}.") from None
-        except (OSError, EOFError, ValueError, ArithmeticError) as error:  # of decompression
+        except (OSError, EOFError, ValueError, ArithmeticError, MemoryError) as error:  # of decompression
+            raise_machine_fault(error, path)
             raise UserError(f"{describe_damage(path, 'compressed tar', error)}.") from None
 
 
@@ -88,7 +89,7 @@ def _strip_suffix(path: Path) -> str:
     return str(path)[: len(str(path)) - len(suffix)]
 
 
-def _read_image(group: Group, side: int) -> np.ndarray:
+def _read_image(tar: Path, group: Group, side: int) -> np.ndarray:
     """The sample's picture, uint8 RGB [side, side, 3]; raises BadSampleError where it cannot be read."""
     suffix = next((name for name in PIL_FORMATS if name in group.fields), None)
     if suffix is None:
@@ -101,6 +102,7 @@ def _read_image(group: Group, side: int) -> np.ndarray:
     try:
         return read_picture(io.BytesIO(group.fields[suffix]), side, [PIL_FORMATS[suffix]])
     except Exception as error:  # decoders raise nearly anything on hostile bytes
+        raise_machine_fault(error, tar)
         raise BadSampleError(f"not a readable {suffix}: {error}") from None
 
 

@@ -1,10 +1,18 @@
+import errno
 import io
+import itertools
+import os
+import resource
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import shards.pictures
+from detaux.cli import run_command
 from shards.pictures import (
     Inspection,
     choose_scales,
@@ -187,3 +195,70 @@ def test_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     Image.new("1", (2**13, 2**13 + 1)).save(tmp_path / "huge.png")
     with pytest.raises(ValueError, match="pixels exceed"):
         read_picture(tmp_path / "huge.png", 16)
+
+
+MACHINE_FAULTS = [
+    *(
+        OSError(number, os.strerror(number))
+        for number in (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
+    ),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("fault", MACHINE_FAULTS, ids=str)
+@pytest.mark.parametrize("source", ["folder", "webdataset"])
+def test_fault_of_the_machine_is_no_bad_picture_and_ends_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str, fault: Exception
+) -> None:
+    """One picture of many, whose loss data.max_bad_fraction would allow."""
+    for number in range(20):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+        path.with_suffix(".cls").write_text(str(number % 2))
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        tar.add(tmp_path / "photos", "photos")
+    calls = itertools.count()
+
+    def open_picture(*arguments: Any) -> Image.Image:
+        if next(calls) == 7:
+            raise fault
+        return shards_open(*arguments)
+
+    shards_open = shards.pictures.open_picture
+    monkeypatch.setattr("shards.pictures.open_picture", open_picture)
+    path = tmp_path / ("photos" if source == "folder" else "photos.tar")
+    arguments = ["shards", "build", source, "--out", f"{tmp_path}/set", f"data.path={path}", "data.side=16"]
+    assert run_command(arguments) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert str(path) in sentence
+    assert ("not enough memory" if isinstance(fault, MemoryError) else os.strerror(fault.errno)) in sentence
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError("image file is truncated"), OSError(errno.EINVAL, "Invalid argument"), SyntaxError(), RecursionError()],
+    ids=repr,
+)
+def test_fault_of_a_picture_is_told_and_not_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(*_: Any) -> Image.Image:
+        raise fault
+
+    monkeypatch.setattr("shards.pictures.open_picture", fail)
+    assert inspect_picture(tmp_path / "a.png").fault
+
+
+def test_too_many_open_files_are_no_bad_picture(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            inspect_picture(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert inspect_picture(path).fault is None
