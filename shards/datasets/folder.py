@@ -161,6 +161,15 @@ def _place_pictures(root: Path, files: list[Path], config: DataConfig) -> list[P
             f"data.path={root}: its sub-folders {', '.join(sorted(parts))} look like the parts of a split and not like classes; "
             f"set data.split=published to take them as such, or data.path={root / _find_train(parts)} for one of them alone."
         )
+    flat = {path.relative_to(root).parts[0] for path in files if path.parent.parent == root}
+    named = sorted(top for top, split in parts.items() if split is not None)
+    if not looks_split and len(named) > 1 and "train" in parts.values() and flat.isdisjoint(named):
+        others = sorted(parts.keys() - set(named))
+        raise UserError(
+            f"data.path={root}: its sub-folders {', '.join(named)} hold folders and look like the parts of a split, which "
+            f"{', '.join(map(show_name, others))} cannot be part of; move {'that' if len(others) == 1 else 'those'} away and set "
+            f"data.split=published, or data.path={root / _find_train(parts)} for one part alone."
+        )
     if not looks_split:
         return [Picture(path, _find_class(path.relative_to(root).parts[:-1]), None) for path in files]
     pictures = []

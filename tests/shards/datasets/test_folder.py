@@ -295,6 +295,19 @@ def test_folder_that_is_called_train_among_others_is_a_class(
     assert open_folder(make_data("folder", f"data.path={root}")).value_names["class"] == ["car", "test", "train"]
 
 
+@pytest.mark.parametrize("split", ["random", "published"])
+@pytest.mark.parametrize("names", [("train", "val", "test", "extra"), ("Training", "dev", "extra", "unlabelled")])
+def test_folder_beside_the_parts_of_a_split_is_refused(
+    make_data: MakeData, write_pictures: WritePictures, names: tuple[str, ...], split: str
+) -> None:
+    root = write_pictures(**{f"{name}/{label}": 2 for name in names for label in ("cats", "dogs")})
+    message = rf"look like the parts of a split, which extra cannot be.*data\.split=published.*{names[0]} for one part"
+    with pytest.raises(UserError, match=message):
+        open_folder(make_data("folder", f"data.path={root}", f"data.split={split}"))
+    next((root / names[1] / "cats").iterdir()).rename(root / names[1] / "loose.png")  # then it may be a class
+    assert "extra" in open_folder(make_data("folder", f"data.path={root}")).value_names["class"]
+
+
 @pytest.mark.parametrize("name", ["unlabeled", "Unlabelled", "UNLABELED"])
 def test_folder_of_pictures_without_a_label_may_be_spelled_either_way(
     make_data: MakeData, write_pictures: WritePictures, name: str
