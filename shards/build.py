@@ -1,5 +1,6 @@
 """Build a shard set: dataset -> tars and manifest.json, whole or not at all."""
 
+import os
 import re
 import time
 from pathlib import Path
@@ -28,7 +29,7 @@ def list_inputs(config: Config) -> dict[str, Path | list[Path]]:
     if not config.data.path:
         return {}
     path = expand_path(config.data.path, "data.path")
-    if config.data.source == "webdataset" and not path.exists():
+    if config.data.source == "webdataset" and not os.path.exists(path):  # path.exists() refuses a long pattern
         return {"data.path": list_tars(config.data.path).paths}
     return {"data.path": path} if path.exists() else {}
 

@@ -33,9 +33,9 @@ def list_tars(pattern: str | None) -> Tars:
     if not pattern:
         raise UserError("data.source=webdataset needs data.path, a tar, a folder of tars, or a pattern of them.")
     root = expand_path(pattern, "data.path")
-    if root.is_file():
+    if os.path.isfile(root):  # a pattern may be too long for a name, which Path.is_file() refuses
         return Tars([root])
-    found = _list_folder(root) if root.is_dir() else Tars(_expand_pattern(pattern, str(root)))
+    found = _list_folder(root) if os.path.isdir(root) else Tars(_expand_pattern(pattern, str(root)))
     if not found.paths:
         raise UserError(f"data.path={pattern} names no tar file; it ends in {', '.join(SUFFIXES)}.")
     return found
@@ -54,7 +54,7 @@ def _list_folder(root: Path) -> Tars:
         if not name.endswith(SUFFIXES):
             found.passed_over.append(show_name(inner))
         elif not path.is_file():
-            raise UserError(f"{shown} is {_describe_link(path)}; mend it or move it away.")
+            raise UserError(f"{shown} is {_describe_fault(path)}; mend it or move it away.")
         elif path.parent != root:
             raise UserError(
                 f"{shown} lies in a sub-folder; data.path={root}/**/*.tar takes such tars as well, and data.path={root}/*.tar "
@@ -65,23 +65,27 @@ def _list_folder(root: Path) -> Tars:
     return found
 
 
-def _describe_link(path: Path) -> str:
-    return "a link to nothing" if path.is_symlink() and not path.exists() else "no file"
+def _describe_fault(path: Path) -> str:
+    """What a path is that is no file."""
+    if path.is_dir():
+        return "a folder"
+    return "a link to nothing" if path.is_symlink() and not path.exists() else "no file that can be read twice"
 
 
 def _expand_pattern(pattern: str, text: str) -> list[Path]:
     """The files of a pattern, sorted; none where it names none.
 
-    Raises UserError where it names others and a part of its braces names none, or a link to nothing.
+    Raises UserError where it names others and a part of its braces names none, or where one is no file.
     """
-    if count_names(text) > MOST_NAMES:
+    try:
+        count = count_names(text)
+        names = list(braceexpand(text)) if count <= MOST_NAMES else []
+    except ValueError:  # unbalanced braces, or a number of thousands of digits
+        raise UserError(f"data.path={pattern} does not exist, and its braces {{}} make no pattern.") from None
+    if count > MOST_NAMES:
         raise UserError(
             f"data.path={pattern} stands for more than {MOST_NAMES} names; a glob such as *.tar is shorter."
         )
-    try:
-        names = list(braceexpand(text))
-    except ValueError:  # unbalanced braces
-        raise UserError(f"data.path={pattern} does not exist, and its braces {{}} make no pattern.") from None
     found: set[Path] = set()
     missing = []
     for name in names:
@@ -96,9 +100,9 @@ def _expand_pattern(pattern: str, text: str) -> list[Path]:
             f"is {show_name(missing[0])}."
         )
     for path in sorted(found):
-        if not path.exists():
+        if not path.is_file():
             raise UserError(
-                f"data.path={pattern}: {show_name(path)} is {_describe_link(path)}; mend it or move it away."
+                f"data.path={pattern}: {show_name(path)} is {_describe_fault(path)}; mend it or move it away."
             )
     return sorted(found)
 

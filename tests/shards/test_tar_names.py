@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def tars(tmp_path: Path) -> Path:
 def test_pattern_that_stands_for_endless_names_is_refused(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(UserError, match="stands for more than 100000 names"):
         list_tars(f"{tmp_path}/{pattern}.tar")
+
+
+@pytest.mark.parametrize("pattern", ["{a,b", "{1..9" + "9" * 5000 + "}"])
+def test_braces_that_make_no_pattern_are_said_to_be_that(pattern: str) -> None:
+    with pytest.raises(UserError, match="make no pattern"):
+        list_tars(pattern)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +69,29 @@ def test_tar_that_a_path_names_and_that_is_missing_is_refused_by_name(
     if pattern:  # the build hashes what a pattern names before it opens any
         with pytest.raises(UserError, match=fault):
             list_inputs(make_config("webdataset", f"data.path={tars}/{pattern}"))
+
+
+@pytest.mark.parametrize("pattern", ["", "/*.tar", "/pipe.tar", "/{part-0,pipe}.tar"])
+def test_pipe_is_refused_by_name_and_not_waited_for(tars: Path, pattern: str) -> None:
+    os.mkfifo(tars / "pipe.tar")
+    with pytest.raises(UserError, match="pipe.tar is no file that can be read twice"):
+        list_tars(f"{tars}{pattern}")
+
+
+@pytest.mark.parametrize("pattern", ["*", "**", "su*"])
+def test_folder_that_a_pattern_names_is_refused_by_name(tars: Path, pattern: str) -> None:
+    (tars / "sub").mkdir()
+    with pytest.raises(UserError, match="is a folder; mend it or move it away"):
+        list_tars(f"{tars}/{pattern}")
+
+
+def test_pattern_may_be_longer_than_a_name(make_config: Callable[..., Config], tars: Path) -> None:
+    names = [f"part-{number:03d}" for number in range(100)]
+    for name in names:
+        (tars / f"{name}.tar").write_bytes(b"")
+    pattern = f"{tars}/{{{','.join(names)}}}.tar"
+    assert len(list_tars(pattern).paths) == 100
+    assert list_inputs(make_config("webdataset", f"data.path={pattern}"))["data.path"] == list_tars(pattern).paths
 
 
 def test_two_stars_of_a_pattern_are_folders_of_any_depth(tars: Path) -> None:
