@@ -19,7 +19,7 @@ from detaux.config import STAGE_SECTIONS, STAGES, Config, load_config
 from detaux.config.load import change_config, check_together, format_help
 from detaux.config.location import expand_path, find_folder
 from detaux.crash import describe_crash
-from detaux.errors import DetauxError, UnforeseenError, UserError
+from detaux.errors import MACHINE_ERRORS, DetauxError, UnforeseenError, UserError
 from detaux.interrupts import received
 from detaux.launch import TARGETS, explain_ranks, find_template, parse_launch, render_launch, start_launch
 from detaux.runtime.text import show_text
@@ -73,9 +73,9 @@ CLUSTER_KEYS = (
 )
 # of an OSError: what the machine or its limits refuse
 SYSTEM_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE, errno.EBUSY),
-    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENODEV, errno.ENXIO),
-    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ETIMEDOUT),
+    *MACHINE_ERRORS,
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP),
 )
 
 

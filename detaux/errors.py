@@ -1,4 +1,14 @@
-"""The ways a run ends early, each with its exit code."""
+"""The ways a run ends early, each with its exit code, and what is the machine's fault and not that of a file it reads."""
+
+import errno
+import os
+from pathlib import Path
+
+# of an OSError while a file is read: what the disk, its server or the limits of the machine refuse
+MACHINE_ERRORS = (
+    *(errno.EIO, errno.ESTALE, errno.EBUSY, errno.ENODEV, errno.ENXIO),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ETIMEDOUT),
+)
 
 
 class DetauxError(Exception):
@@ -63,3 +73,11 @@ def rebuild_error(kind: str, sentence: str, exit_code: int) -> DetauxError:
     Exception.__init__(error, sentence)
     error.exit_code, error.is_told = exit_code, True
     return error
+
+
+def raise_machine_fault(error: Exception, path: Path) -> None:
+    """Raise an error of the machine or its limits anew, with the file that was read; return where the file itself is at fault."""
+    if isinstance(error, MemoryError):
+        raise MemoryError(f"{path} was read") from error
+    if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error

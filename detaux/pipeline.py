@@ -39,6 +39,8 @@ SHARED_STAGES = ("disentangle", "discover", "multitask")  # all ranks take part
 EDITABLE = {"discover": LABELS_NAME}  # what a person may change between two stages
 READ_SPLITS = {"disentangle": ("train",), "discover": ("train",), "multitask": SPLITS}
 SHARD_FILES = ("manifest.json", "config.yaml", "record.json")
+# hidden names that may go with the folder they lie in: the lock of our own commands, and how the Finder of macOS shows a folder
+WORTHLESS = (".lock", ".DS_Store")
 # what a stage leaves in its folder: one that holds none of these is somebody else's
 LEFT_BY = {
     "disentangle": ("checkpoint", "metrics.jsonl", "config.yaml"),
@@ -302,9 +304,10 @@ def make_shards(config: Config, folder: Path, following: str) -> None:
     manifest = read_manifest(folder)
     say(f"shards: {manifest.describe_classes()}")
     left_out = [f"{entry['file']}: {entry['reason']}" for entry in manifest.quarantined]
+    kind = "tar" if manifest.dataset == "webdataset" else "picture"
     for verb, files in (
         ("left out", left_out),
-        ("passed over, since no picture has such a name,", manifest.passed_over),
+        (f"passed over, since no {kind} has such a name,", manifest.passed_over),
     ):
         for file in files[:SHOWN_FILES]:
             say(f"shards: {verb} {file}")
@@ -320,9 +323,9 @@ def _check_replaceable(folder: Path, config: Config) -> None:
         raise UserError(f"{folder} lies in data.path={config.data.path}, which the next build would read; set another.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; the shard set needs a folder of its own.")
-    names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    names = sorted(path.name for path in folder.iterdir() if path.name not in WORTHLESS) if folder.exists() else []
     known = _list_set_files(folder) if names else set()
-    foreign = [name for name in names if name not in known and not name.startswith(".")]
+    foreign = [name for name in names if name not in known]
     if foreign or (names and not known):
         raise UserError(
             f"{folder} holds {(foreign or names)[0]}, which is of no shard set; give a new folder, or move it away."

@@ -1,5 +1,6 @@
 """Build a shard set: dataset -> tars and manifest.json, whole or not at all."""
 
+import os
 import re
 import time
 from pathlib import Path
@@ -14,10 +15,10 @@ from detaux.runtime.files import atomic_path
 from detaux.runtime.progress import track
 from detaux.runtime.record import hash_inputs, write_record
 from shards.datasets import open_source
-from shards.datasets.webdataset import list_tars
 from shards.principal import Principal, choose_principal
 from shards.records import Source
 from shards.split import split_samples
+from shards.tar_names import list_tars
 from shards.write import Samples, write_shard
 
 IMAGES_FILE = "images.npy"  # scratch, removed before the set is complete
@@ -28,8 +29,8 @@ def list_inputs(config: Config) -> dict[str, Path | list[Path]]:
     if not config.data.path:
         return {}
     path = expand_path(config.data.path, "data.path")
-    if config.data.source == "webdataset" and not path.exists():
-        return {"data.path": list_tars(config.data.path)}
+    if config.data.source == "webdataset" and not os.path.exists(path):  # path.exists() refuses a long pattern
+        return {"data.path": list_tars(config.data.path).paths}
     return {"data.path": path} if path.exists() else {}
 
 

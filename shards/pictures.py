@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from detaux.data.decode import DEEP_MODES, FULL_SCALE, flatten_picture
 from detaux.data.schema import MAX_IMAGE_PIXELS
+from detaux.errors import raise_machine_fault
 
 # What Pillow may try: formats of pixels alone. Others run a program (EPS, WMF, and IPTC files, which wrap any format) or hold no
 # picture that Pillow itself can read.
@@ -18,11 +19,13 @@ FORMATS = (
     *("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO", "ICNS", "JPEG2000", "AVIF"),
     *("PSD", "PCX", "SGI", "DDS", "QOI", "SUN"),
 )
-SCALES = (
-    1.0,
-    255.0,
-    65535.0,
-)  # what white is in pictures of more than 16 bits a pixel, the smallest that all of them fit
+# suffixes of pictures that Pillow does not know, or not everywhere
+OTHER_SUFFIXES = (
+    *(".heic", ".heif", ".hif", ".avif", ".webp", ".jxl", ".jxr", ".svg", ".exr", ".hdr", ".xcf"),
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
+)
+# what white is in pictures of more than 16 bits a pixel, the smallest that all of them fit
+SCALES = (1.0, 255.0, 65535.0)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,14 @@ def list_formats() -> tuple[str, ...]:
 def list_suffixes() -> frozenset[str]:
     """Suffixes of file names that promise a picture of these formats, in small letters."""
     Image.init()
-    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in list_formats())
+    readable = (*list_formats(), "MPO")  # which is opened as the JPEG that it begins with
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in readable)
+
+
+@cache
+def list_unread_suffixes() -> frozenset[str]:
+    """Suffixes of file names that promise a picture of another format, in small letters."""
+    return frozenset((*Image.registered_extensions(), *OTHER_SUFFIXES)) - list_suffixes()
 
 
 def open_picture(source: Path | io.BytesIO, formats: Iterable[str]) -> Image.Image:
@@ -75,14 +85,24 @@ def read_picture(
 
 
 def inspect_picture(path: Path) -> Inspection:
-    """Decode a whole picture and say what is wrong with it, if anything."""
+    """Decode a whole picture and say what is wrong with it, if anything.
+
+    Raises OSError and MemoryError where the machine is at fault and not the picture.
+
+    One whose name promises a format that is not read may still hold one that is, but not TIFF: as such, Pillow would read the
+    thumbnail in a camera's raw file.
+    """
+    is_unread = path.suffix.lower() in list_unread_suffixes()
     try:
-        picture = open_picture(path, list_formats())
+        picture = open_picture(path, [name for name in list_formats() if not (is_unread and name == "TIFF")])
         if picture.mode not in DEEP_MODES:
             flatten_picture(picture)
             return Inspection(None, picture.mode)
         values = np.asarray(picture)
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise_machine_fault(error, path)
+        if is_unread:
+            return Inspection(f"{path.suffix[1:].upper()} is not read; convert it to JPEG or PNG")
         return Inspection(" ".join(str(error).replace(str(path), path.name).split()) or type(error).__name__)
     if not np.isfinite(values).all():
         return Inspection("some of its values are not finite")

@@ -26,6 +26,15 @@ OPENERS: dict[bytes, Callable[..., Any]] = {  # first bytes of a compressed file
 }
 ZSTD = b"\x28\xb5\x2f\xfd"
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+# endings of names of tars that are not read -> what compressed them
+UNREAD = {
+    **dict.fromkeys((".tar.zst", ".tar.zstd", ".tzst"), "zstd"),
+    ".tar.lz4": "lz4",
+    ".tar.lz": "lzip",
+    ".tar.lzma": "lzma",
+    ".tar.br": "brotli",
+    ".tar.z": "compress",
+}
 MOST_BYTES = {**dict.fromkeys(PIL_FORMATS, 2**28), "cls": 2**10, "json": MAX_TEXT_BYTES}  # of a member by its field
 READ_BYTES = 2**20  # at a time; also the most that a header may ask for
 KEPT_BYTES = 64  # of a member whose content is kept for links to it
@@ -48,12 +57,17 @@ class Group:
     fault: str | None = None
 
 
+def describe_unread(kind: str) -> str:
+    """What a tar is whose compression is not read."""
+    return f"compressed by {kind}, which is not read: unpack it, or compress it by gzip"
+
+
 def find_compression(path: Path) -> bytes:
     """The first bytes by which a file is known to be compressed, b"" of a plain one. Raises TarError for zstd."""
     with path.open("rb") as stream:
         begin = stream.read(8)
     if begin.startswith(ZSTD):
-        raise TarError("it is compressed by zstd, which is not read: unpack it, or compress it by gzip")
+        raise TarError(f"it is {describe_unread('zstd')}")
     return next((mark for mark in OPENERS if begin.startswith(mark)), b"")
 
 
@@ -131,7 +145,7 @@ class _Bounded:
         self.tell, self.seek = stream.tell, stream.seek
 
     def read(self, size: int) -> bytes:
-        if size > READ_BYTES:
+        if not 0 <= size <= READ_BYTES:
             raise TarError(f"at byte {self.tell()} it asks for {size} bytes at once")
         return self._stream.read(size) or b""
 
@@ -144,10 +158,10 @@ class _TarReader:
 
     def __init__(self, stream: BinaryIO | _Forward) -> None:
         self._stream = _Bounded(stream)
-        self._places: dict[str, tuple[int, int]] = {}  # name -> first byte and size, for links
-        self._contents: dict[
-            str, bytes
-        ] = {}  # name -> the contents of small ones, to which a compressed tar cannot go back
+        # for links, by the name without its ./ and the like: tar takes them from the target of a hard link alone
+        self._places: dict[str, tuple[int, int]] = {}  # name -> first byte and size
+        # name -> the contents of small ones, to which a compressed tar cannot go back
+        self._contents: dict[str, bytes] = {}
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
         has_more = True
@@ -156,10 +170,16 @@ class _TarReader:
                 with tarfile.open(fileobj=self._stream, mode="r:") as archive:  # type: ignore[call-overload]
                     while (member := archive.next()) is not None:
                         archive.members.clear()  # which would hold a kilobyte for each
+                        if member.size < 0:  # the next one would be this one again
+                            raise TarError(f"its member {member.name} has {member.size} bytes")
+                        if not member.name and not member.isdir():
+                            raise TarError(f"its member at byte {member.offset} has no name")
                         yield member
                     end = archive.offset
             except tarfile.TarError as error:
                 raise TarError(str(error)) from None
+            except RecursionError:  # tarfile reads what a header describes within the reading of the header
+                raise TarError("it has too many headers in a row that describe the next one") from None
             has_more = self._skip_end(end)
 
     def _skip_end(self, end: int) -> bool:
@@ -182,10 +202,11 @@ class _TarReader:
             return self._follow(member, limit)
         if not member.isreg() or member.issparse():
             raise _UnreadableError("is no regular file")
-        self._places[member.name] = (member.offset_data, member.size)
+        name = posixpath.normpath(member.name)
+        self._places[name] = (member.offset_data, member.size)
         content = self._read_span(member.offset_data, member.size, limit)
         if len(content) <= KEPT_BYTES:
-            self._contents[member.name] = content
+            self._contents[name] = content
         return content
 
     def _read_span(self, begin: int, size: int, limit: int) -> bytes:
@@ -203,7 +224,8 @@ class _TarReader:
     def _follow(self, member: tarfile.TarInfo, limit: int) -> bytes:
         target = member.linkname
         if member.issym():
-            target = posixpath.normpath(posixpath.join(posixpath.dirname(member.name), target))
+            target = posixpath.join(posixpath.dirname(member.name), target)
+        target = posixpath.normpath(target)
         if target in self._contents:
             return self._contents[target]
         if target not in self._places:

@@ -254,6 +254,26 @@ def test_build_takes_no_tar_of_somebody_else_for_its_own(chain, tmp_path, capsys
     assert theirs.read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", [".git/HEAD", ".dvc/config", ".gitattributes", ".gitignore"])
+def test_build_deletes_no_hidden_file_of_others(chain, tmp_path, capsys, name):
+    chain()
+    theirs = tmp_path / "demo" / "shards" / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("mine")
+    assert chain("run", "data.split_seed=1")[0] == 2
+    assert f"holds {name.split('/')[0]}, which is of no shard set" in capsys.readouterr().err
+    assert theirs.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [".lock", ".DS_Store"])
+def test_hidden_file_that_is_worth_nothing_keeps_no_set_from_being_built(chain, tmp_path, name):
+    folder = tmp_path / "demo" / "shards"
+    folder.mkdir(parents=True)
+    for seed in (0, 1):
+        (folder / name).write_bytes(b"")
+        assert chain("run", f"data.split_seed={seed}")[1][0] == "shards"
+
+
 def test_damaged_set_is_built_anew(chain, tmp_path):
     chain()
     (tmp_path / "demo" / "shards" / "manifest.json").write_text("{")

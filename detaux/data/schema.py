@@ -61,12 +61,10 @@ class Manifest:
     shards: list[Shard]
     quarantined: list[dict[str, str]] = field(default_factory=list)  # {"file", "reason"} the builder skipped
     passed_over: list[str] = field(default_factory=list)  # files that are no samples by their name
-    names: dict[str, str] = field(
-        default_factory=dict
-    )  # of samples whose key is not their name in the data set, by key
-    class_counts: list[int] = field(
-        default_factory=list
-    )  # samples of each class in the data set, before labels are hidden
+    # of samples whose key is not their name in the data set, by key
+    names: dict[str, str] = field(default_factory=dict)
+    # samples of each class in the data set, before labels are hidden
+    class_counts: list[int] = field(default_factory=list)
     version: int = SCHEMA_VERSION
 
     def describe_classes(self) -> str:

@@ -18,9 +18,8 @@ from detaux.discover.subsample import cluster_some
 from detaux.errors import UserError
 from detaux.runtime.progress import say
 
-USUAL_EXPONENT = (
-    30  # of the median length of points, as a power of two, up to which their squares are far from float32's ends
-)
+# of the median length of points, as a power of two, up to which their squares are far from float32's ends
+USUAL_EXPONENT = 30
 FARTHEST = 1e15  # of a coordinate, beyond which a point is noise
 
 

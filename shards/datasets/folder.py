@@ -11,10 +11,10 @@ import numpy as np
 
 from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
-from detaux.errors import UserError
+from detaux.errors import UserError, raise_machine_fault
 from detaux.runtime.progress import say
 from detaux.runtime.text import show_name
-from shards.pictures import choose_scales, inspect_picture, list_suffixes, read_picture
+from shards.pictures import choose_scales, inspect_picture, list_suffixes, list_unread_suffixes, read_picture
 from shards.records import Records, Source, check_share
 
 BLOCK = 256
@@ -100,10 +100,11 @@ def open_folder(config: DataConfig) -> Source:
 
 
 def _read(path: Path, side: int, scales: dict[str, float]) -> np.ndarray:
-    """A picture that could be read before; raises UserError when it cannot any more."""
+    """A picture that could be read before; raises UserError when it cannot any more, unless the machine is at fault."""
     try:
         return read_picture(path, side, full_scale=scales)
     except Exception as error:  # Pillow's decoders raise nearly anything; a mode that had no scale is a KeyError
+        raise_machine_fault(error, path)
         reason = "it is gone" if isinstance(error, FileNotFoundError) else f"it can no longer be read ({error})"
         raise UserError(
             f"{show_name(path)} was changed while the shards were built: {reason}; start the command again."
@@ -124,7 +125,7 @@ def _list_files(root: Path) -> Listing:
                 raise UserError(
                     f"data.path={root}: no permission to read its folder {shown}; allow it (chmod u+rx) or move it away."
                 )
-            is_named_so = path.suffix.lower() in list_suffixes()
+            is_named_so = path.suffix.lower() in list_suffixes() | list_unread_suffixes()
             if reason and (is_named_so or path.is_dir() or not path.suffix):
                 listing.refused.append({"file": shown, "reason": reason})
             elif path.is_file() and (is_named_so or (path.parent != root and _is_picture(path))):
@@ -159,6 +160,15 @@ def _place_pictures(root: Path, files: list[Path], config: DataConfig) -> list[P
         raise UserError(
             f"data.path={root}: its sub-folders {', '.join(sorted(parts))} look like the parts of a split and not like classes; "
             f"set data.split=published to take them as such, or data.path={root / _find_train(parts)} for one of them alone."
+        )
+    flat = {path.relative_to(root).parts[0] for path in files if path.parent.parent == root}
+    named = sorted(top for top, split in parts.items() if split is not None)
+    if not looks_split and len(named) > 1 and "train" in parts.values() and flat.isdisjoint(named):
+        others = sorted(parts.keys() - set(named))
+        raise UserError(
+            f"data.path={root}: its sub-folders {', '.join(named)} hold folders and look like the parts of a split, which "
+            f"{', '.join(map(show_name, others))} cannot be part of; move {'that' if len(others) == 1 else 'those'} away and set "
+            f"data.split=published, or data.path={root / _find_train(parts)} for one part alone."
         )
     if not looks_split:
         return [Picture(path, _find_class(path.relative_to(root).parts[:-1]), None) for path in files]

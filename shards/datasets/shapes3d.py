@@ -68,12 +68,13 @@ def open_shapes3d(config: DataConfig) -> Source:
 def _render(values: list[np.ndarray], side: int) -> Iterator[Records]:
     """Blocks in grid order: one per (floor, wall) pair of hues."""
     floors, walls, objects, *geometries = values
+    # [G, S, S, 3]: how much of the floor's, the wall's and the solid's colour each pixel shows
     weights = np.stack(
         [
             _weigh_parts(*cast_geometry(scale / 7, SHAPES[shape], orientation / 14, side), side)
             for scale, shape, orientation in itertools.product(*geometries)
         ]
-    )  # [G, S, S, 3]: how much of the floor's, the wall's and the solid's colour each pixel shows
+    )
     for floor, wall in itertools.product(floors, walls):
         palettes = [np.array([_rgb(floor), _rgb(wall), _rgb(hue)], dtype=np.float32) for hue in objects]
         yield Records(np.concatenate([np.rint(weights @ palette * 255).astype(np.uint8) for palette in palettes]))

@@ -1,27 +1,22 @@
 """Adopt existing WebDataset tars in the standard layout: an image and a .cls (or a .json with "label") per sample."""
 
-import glob
 import io
-import math
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from braceexpand import braceexpand
 
-from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
 from detaux.data.decode import PIL_FORMATS, BadSampleError, decode_integer, decode_json
-from detaux.errors import UserError
+from detaux.errors import UserError, raise_machine_fault
 from detaux.runtime.readers import describe_damage
 from detaux.runtime.text import show_name
 from shards.pictures import read_picture
 from shards.records import Records, Source, check_share
+from shards.tar_names import list_tars
 from shards.tars import SUFFIXES, Group, TarError, read_groups
 
-MOST_NAMES = 10**6  # that the braces of a pattern may stand for
 UNLABELLED = -1  # the label of a sample without one, as our own sets write it
 
 
@@ -30,14 +25,17 @@ def open_webdataset(config: DataConfig) -> Source:
 
     A sample with neither .cls nor a label in its .json, or with the label -1, is an image without a label: -1.
     """
-    tars = list_tars(config.path)
+    listing = list_tars(config.path)
+    tars = listing.paths
     labels, keys, quarantined, is_usable = [], [], [], []
     folder = os.path.commonpath([path.parent for path in tars])
     for path, group in _iterate(tars):
         key = show_name(f"{_strip_suffix(path.relative_to(folder))}/{group.key}")
         try:
+            if group.fault is not None:
+                raise BadSampleError(group.fault)
             label = _read_label(group)
-            _read_image(group, 8)
+            _read_image(path, group, 8)
         except BadSampleError as error:
             quarantined.append({"file": key, "reason": str(error)})
             is_usable.append(False)
@@ -54,9 +52,9 @@ def open_webdataset(config: DataConfig) -> Source:
 
     def read() -> Iterator[Records]:
         # where a tar has changed meanwhile, the numbers of samples differ, which the builder refuses
-        for is_wanted, (_, group) in zip(is_usable, _iterate(tars), strict=False):
+        for is_wanted, (path, group) in zip(is_usable, _iterate(tars), strict=False):
             if is_wanted:
-                yield Records(_read_image(group, config.side)[None])
+                yield Records(_read_image(path, group, config.side)[None])
 
     return Source(
         name="webdataset",
@@ -69,35 +67,8 @@ def open_webdataset(config: DataConfig) -> Source:
         read=read,
         keys=keys,
         quarantined=quarantined,
+        passed_over=listing.passed_over,
     )
-
-
-def list_tars(pattern: str | None) -> list[Path]:
-    """The tars that `data.path` names, sorted; one that exists by that name is no pattern.
-
-    Raises UserError where there are none.
-    """
-    if not pattern:
-        raise UserError("data.source=webdataset needs data.path, a tar, a folder of tars, or a pattern of them.")
-    root = expand_path(pattern, "data.path")
-    if root.is_file():
-        return [root]
-    if root.is_dir():
-        found = sorted(path for path in root.iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
-    else:
-        ranges = re.findall(r"\{(-?\d+)\.\.(-?\d+)", pattern)
-        if math.prod(1 + abs(int(last) - int(first)) for first, last in ranges) > MOST_NAMES:
-            raise UserError(
-                f"data.path={pattern} stands for more than {MOST_NAMES} names; a glob such as *.tar is shorter."
-            )
-        try:
-            parts = list(braceexpand(str(root)))
-        except ValueError:  # unbalanced braces
-            raise UserError(f"data.path={pattern} does not exist, and its braces {{}} make no pattern.") from None
-        found = sorted({Path(name) for part in parts for name in glob.glob(part)})
-    if not found:
-        raise UserError(f"data.path={pattern} names no tar file; it ends in {', '.join(SUFFIXES)}.")
-    return found
 
 
 def _iterate(tars: list[Path]) -> Iterator[tuple[Path, Group]]:
@@ -108,19 +79,19 @@ def _iterate(tars: list[Path]) -> Iterator[tuple[Path, Group]]:
                 yield path, group
         except TarError as error:
             raise UserError(f"{describe_damage(path, 'tar', error)}.") from None
-        except (OSError, EOFError, ValueError, ArithmeticError) as error:  # of decompression
+        except (OSError, EOFError, ValueError, ArithmeticError, MemoryError) as error:  # of decompression
+            raise_machine_fault(error, path)
             raise UserError(f"{describe_damage(path, 'compressed tar', error)}.") from None
 
 
 def _strip_suffix(path: Path) -> str:
-    return str(path).removesuffix(next((one for one in SUFFIXES if path.name.endswith(one)), ""))
+    suffix = next((one for one in SUFFIXES if path.name.lower().endswith(one)), "")
+    return str(path)[: len(str(path)) - len(suffix)]
 
 
-def _read_image(group: Group, side: int) -> np.ndarray:
+def _read_image(tar: Path, group: Group, side: int) -> np.ndarray:
     """The sample's picture, uint8 RGB [side, side, 3]; raises BadSampleError where it cannot be read."""
     suffix = next((name for name in PIL_FORMATS if name in group.fields), None)
-    if group.fault is not None:
-        raise BadSampleError(group.fault)
     if suffix is None:
         dotted = next((name for name in group.others if name.endswith(tuple(f".{one}" for one in PIL_FORMATS))), None)
         raise BadSampleError(
@@ -131,6 +102,7 @@ def _read_image(group: Group, side: int) -> np.ndarray:
     try:
         return read_picture(io.BytesIO(group.fields[suffix]), side, [PIL_FORMATS[suffix]])
     except Exception as error:  # decoders raise nearly anything on hostile bytes
+        raise_machine_fault(error, tar)
         raise BadSampleError(f"not a readable {suffix}: {error}") from None
 
 

@@ -242,6 +242,7 @@ def test_set_of_tars_is_built_anew_once_they_change(
     for folder in ("a", "b"):
         (root if flat else root / folder).mkdir(parents=True, exist_ok=True)
         (root / (f"{folder}.tar" if flat else f"{folder}/0.tar")).write_bytes(folder.encode())
+        (root / (f"{folder}-1.tar" if flat else f"{folder}/1.tar")).write_bytes(b"stays")
     config = make_config("webdataset", f"data.path={root}{pattern}")
     before = hash_inputs(list_inputs(config))
     assert before

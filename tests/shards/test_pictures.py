@@ -1,11 +1,26 @@
+import errno
 import io
+import itertools
+import os
+import resource
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from shards.pictures import Inspection, choose_scales, inspect_picture, list_suffixes, read_picture
+import shards.pictures
+from detaux.cli import run_command
+from shards.pictures import (
+    Inspection,
+    choose_scales,
+    inspect_picture,
+    list_suffixes,
+    list_unread_suffixes,
+    read_picture,
+)
 
 
 def save(path: Path, values: np.ndarray) -> Path:
@@ -65,7 +80,8 @@ def test_format_that_wraps_others_or_runs_a_program_is_never_opened(
     Image.new("RGB", (20, 20), "red").save(eps, "EPS")
     content = eps.getvalue() if inner is None else _wrap_as_iptc(inner + eps.getvalue())
     (tmp_path / name).write_bytes(content)
-    assert "cannot identify image file" in str(inspect_picture(tmp_path / name).fault)
+    fault = "IIM is not read" if name.endswith(".iim") else "cannot identify image file"
+    assert fault in str(inspect_picture(tmp_path / name).fault)
 
 
 def _wrap_as_iptc(content: bytes) -> bytes:
@@ -79,6 +95,13 @@ def _wrap_as_iptc(content: bytes) -> bytes:
 def test_suffixes_are_those_of_formats_that_are_read() -> None:
     assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".bmp", ".gif"} <= list_suffixes()
     assert not {".eps", ".ps", ".pdf", ".wmf", ".iim", ".txt", ".mpg"} & list_suffixes()
+    assert {".heic", ".dng", ".eps", ".pdf", ".xpm", ".jxl"} <= list_unread_suffixes()
+    assert not list_unread_suffixes() & (list_suffixes() | {".txt", ".db", ".ini", ".csv", ".json", ""})
+
+
+def test_raw_file_of_a_camera_is_not_taken_for_the_thumbnail_in_it(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "thumbnail.nef", "TIFF")
+    assert inspect_picture(tmp_path / "thumbnail.nef").fault == "NEF is not read; convert it to JPEG or PNG"
 
 
 def test_picture_in_memory_is_the_picture_on_disk(tmp_path: Path) -> None:
@@ -172,3 +195,70 @@ def test_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     Image.new("1", (2**13, 2**13 + 1)).save(tmp_path / "huge.png")
     with pytest.raises(ValueError, match="pixels exceed"):
         read_picture(tmp_path / "huge.png", 16)
+
+
+MACHINE_FAULTS = [
+    *(
+        OSError(number, os.strerror(number))
+        for number in (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
+    ),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("fault", MACHINE_FAULTS, ids=str)
+@pytest.mark.parametrize("source", ["folder", "webdataset"])
+def test_fault_of_the_machine_is_no_bad_picture_and_ends_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str, fault: Exception
+) -> None:
+    """One picture of many, whose loss data.max_bad_fraction would allow."""
+    for number in range(20):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+        path.with_suffix(".cls").write_text(str(number % 2))
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        tar.add(tmp_path / "photos", "photos")
+    calls = itertools.count()
+
+    def open_picture(*arguments: Any) -> Image.Image:
+        if next(calls) == 7:
+            raise fault
+        return shards_open(*arguments)
+
+    shards_open = shards.pictures.open_picture
+    monkeypatch.setattr("shards.pictures.open_picture", open_picture)
+    path = tmp_path / ("photos" if source == "folder" else "photos.tar")
+    arguments = ["shards", "build", source, "--out", f"{tmp_path}/set", f"data.path={path}", "data.side=16"]
+    assert run_command(arguments) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert str(path) in sentence
+    assert ("not enough memory" if isinstance(fault, MemoryError) else os.strerror(fault.errno)) in sentence
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError("image file is truncated"), OSError(errno.EINVAL, "Invalid argument"), SyntaxError(), RecursionError()],
+    ids=repr,
+)
+def test_fault_of_a_picture_is_told_and_not_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(*_: Any) -> Image.Image:
+        raise fault
+
+    monkeypatch.setattr("shards.pictures.open_picture", fail)
+    assert inspect_picture(tmp_path / "a.png").fault
+
+
+def test_too_many_open_files_are_no_bad_picture(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            inspect_picture(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert inspect_picture(path).fault is None

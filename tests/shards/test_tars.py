@@ -2,6 +2,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import subprocess
 import sys
 import tarfile
@@ -85,6 +86,31 @@ def test_member_that_is_a_link_has_the_content_of_the_one_before(
     assert [one.fields.get("cls") for one in read(COMPRESSIONS[name](tar))] == [b"7", None, b"7", b"8"]
 
 
+@pytest.mark.parametrize("name", COMPRESSIONS)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("./x/a.cls", b"7"), link("./x/b.cls", "x/a.cls")),
+        (("x/a.cls", b"7"), link("x/b.cls", "./x/a.cls")),
+        (("./x/a.cls", b"7"), link("./y/b.cls", "../x/a.cls", tarfile.SYMTYPE)),
+        (("x//a.cls", b"7"), link("x/b.cls", "a.cls", tarfile.SYMTYPE)),
+    ],
+)
+def test_link_finds_a_member_however_its_path_is_spelled(
+    read: Callable[[bytes], list[Group]], name: str, first: Member, second: Member
+) -> None:
+    found = read(COMPRESSIONS[name](make_tar(first, second)))
+    assert [(one.fields.get("cls"), one.fault) for one in found] == [(b"7", None), (b"7", None)]
+
+
+def test_hard_link_in_a_tar_of_a_whole_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "d" / "one").mkdir(parents=True)
+    (tmp_path / "d" / "one" / "0.cls").write_bytes(b"5")
+    os.link(tmp_path / "d" / "one" / "0.cls", tmp_path / "d" / "one" / "1.cls")
+    subprocess.run(["tar", "-C", tmp_path / "d", "-cf", tmp_path / "t.tar", "."], check=True)
+    assert [(one.fields, one.fault) for one in read_groups(tmp_path / "t.tar")] == [({"cls": b"5"}, None)] * 2
+
+
 def test_large_member_is_linked_to_where_the_tar_can_go_back(read: Callable[[bytes], list[Group]]) -> None:
     tar = make_tar(("a.png", b"x" * 20_000), ("b.cls", b"1"), link("c.png", "a.png"), ("d.cls", b"2"))
     plain, compressed = read(tar), read(gzip.compress(tar))
@@ -122,6 +148,42 @@ def test_member_that_stands_twice_is_a_fault(read: Callable[[bytes], list[Group]
 def test_hidden_members_and_metadata_are_passed_over(read: Callable[[bytes], list[Group]]) -> None:
     found = read(make_tar(("._a.png", b"mac"), ("x/._a.png", b"mac"), ("__x__/a.png", b"meta"), ("a.png", b"1")))
     assert [one.key for one in found] == ["a"]
+
+
+def make_header(name: str, kind: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [(tarfile.GNUTYPE_LONGNAME, b"a.cls\0"), (tarfile.XHDTYPE, b"14 path=a.cls\n")]
+)
+def test_tar_of_headers_that_describe_headers_is_refused(
+    read: Callable[[bytes], list[Group]], kind: bytes, text: bytes
+) -> None:
+    header = make_header("x", kind, len(text)) + text.ljust(512, b"\0")
+    assert [one.key for one in read(header + make_tar(("b.cls", b"1")))] == ["a"]
+    with pytest.raises(TarError, match="too many headers in a row"):
+        read(header * 2000 + make_tar(("b.cls", b"1")))
+
+
+@pytest.mark.parametrize("size", [-512, -1024, -(2**40)])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+@pytest.mark.parametrize("name", ["a.cls", "a.txt"])
+@pytest.mark.parametrize("compression", ["plain", "gzip"])
+def test_member_of_less_than_no_bytes_is_refused(
+    read: Callable[[bytes], list[Group]], name: str, kind: bytes, size: int, compression: str
+) -> None:
+    content = make_header("b.cls", tarfile.REGTYPE, 0) + make_header(name, kind, size) + make_tar(("c.cls", b"1"))
+    with pytest.raises(TarError, match="bytes"):
+        read(COMPRESSIONS[compression](content))
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_member_without_a_name_is_refused(read: Callable[[bytes], list[Group]], size: int) -> None:
+    with pytest.raises(TarError, match="its member at byte 0 has no name"):
+        read(make_header("x", tarfile.GNUTYPE_LONGNAME, size) + make_tar(("c.cls", b"1")))
 
 
 TAR = make_tar(("a.png", bytes(1500)), ("a.cls", b"1"))

@@ -295,6 +295,19 @@ def test_folder_that_is_called_train_among_others_is_a_class(
     assert open_folder(make_data("folder", f"data.path={root}")).value_names["class"] == ["car", "test", "train"]
 
 
+@pytest.mark.parametrize("split", ["random", "published"])
+@pytest.mark.parametrize("names", [("train", "val", "test", "extra"), ("Training", "dev", "extra", "unlabelled")])
+def test_folder_beside_the_parts_of_a_split_is_refused(
+    make_data: MakeData, write_pictures: WritePictures, names: tuple[str, ...], split: str
+) -> None:
+    root = write_pictures(**{f"{name}/{label}": 2 for name in names for label in ("cats", "dogs")})
+    message = rf"look like the parts of a split, which extra cannot be.*data\.split=published.*{names[0]} for one part"
+    with pytest.raises(UserError, match=message):
+        open_folder(make_data("folder", f"data.path={root}", f"data.split={split}"))
+    next((root / names[1] / "cats").iterdir()).rename(root / names[1] / "loose.png")  # then it may be a class
+    assert "extra" in open_folder(make_data("folder", f"data.path={root}")).value_names["class"]
+
+
 @pytest.mark.parametrize("name", ["unlabeled", "Unlabelled", "UNLABELED"])
 def test_folder_of_pictures_without_a_label_may_be_spelled_either_way(
     make_data: MakeData, write_pictures: WritePictures, name: str
@@ -319,6 +332,21 @@ def test_files_that_are_no_pictures_by_name_are_passed_over_and_listed(
         "cats/Thumbs.db", "cats/notes.txt", "dogs/desktop.ini", "dogs/none", "dogs/table.csv"
     ]  # fmt: skip
     assert {"cats/005", "cats/006.txt"} <= set(source.keys)
+
+
+@pytest.mark.parametrize("suffix", ["heic", "HEIF", "jxl", "cr2", "eps", "pdf", "xpm"])
+def test_pictures_of_a_format_that_is_not_read_are_bad_ones_by_name(
+    make_data: MakeData, write_pictures: WritePictures, suffix: str
+) -> None:
+    root = write_pictures(cats=10, dogs=10)
+    for number in range(2):
+        (root / "cats" / f"phone{number}.{suffix}").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
+    (root / "dogs" / "005.png").rename(root / "dogs" / f"005.{suffix}")  # a PNG whatever its name
+    with pytest.raises(UserError, match=rf"2 of 22 .*cats/phone0\.{suffix} \({suffix.upper()} is not read; convert it"):
+        open_folder(make_data("folder", f"data.path={root}"))
+    source = open_folder(make_data("folder", f"data.path={root}", "data.max_bad_fraction=0.1"))
+    assert (source.count, source.passed_over) == (20, [])
+    assert [entry["file"] for entry in source.quarantined] == [f"cats/phone{number}.{suffix}" for number in range(2)]
 
 
 def test_pictures_of_32_bits_have_one_scale_which_is_said(

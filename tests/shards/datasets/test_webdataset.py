@@ -141,6 +141,16 @@ def test_member_that_stands_twice_is_its_samples_fault(make_data: MakeData, tars
     assert source.quarantined == [{"file": "part-2/a", "reason": "its member cls stands twice"}]
 
 
+def test_label_that_is_a_link_to_nothing_is_said_to_be_that(make_data: MakeData, tars: Path) -> None:
+    with tarfile.open(tars / "part-2.tar", "w") as tar:
+        info = tarfile.TarInfo("a.cls")
+        info.type, info.linkname = tarfile.LNKTYPE, "b.cls"
+        tar.addfile(info)
+    source = open_webdataset(make_data("webdataset", f"data.path={tars}"))
+    (entry,) = source.quarantined
+    assert entry["reason"] == "its member cls is a link to b.cls, which is no file of a sample before it"
+
+
 @pytest.mark.parametrize(
     ("suffix", "mode"), [(".tar.gz", "w:gz"), (".tgz", "w:gz"), (".tar.bz2", "w:bz2"), (".tar.xz", "w:xz")]
 )
@@ -167,9 +177,14 @@ def test_tar_whose_name_looks_like_a_pattern_is_that_file(make_data: MakeData, t
         open_webdataset(make_data("webdataset", f"data.path={path}"))
 
 
-def test_pattern_that_stands_for_endless_names_is_refused(make_data: MakeData, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="stands for more than 1000000 names"):
-        open_webdataset(make_data("webdataset", f"data.path={tmp_path}/{{0..99999}}/{{0..99}}.tar"))
+def test_folder_of_tars_gives_what_it_passes_over_and_keys_without_a_suffix_in_capitals(
+    make_data: MakeData, tars: Path
+) -> None:
+    (tars / "part-1.tar").rename(tars / "PART-1.TAR")
+    (tars / "notes.txt").write_text("no tar")
+    source = open_webdataset(make_data("webdataset", f"data.path={tars}"))
+    assert source.keys == ["PART-1/x/a", "part-0/a", "part-0/b"]
+    assert source.passed_over == ["notes.txt"]
 
 
 def test_tars_of_one_name_in_two_folders_keep_their_keys_apart(make_data: MakeData, tmp_path: Path) -> None:
