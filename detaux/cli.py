@@ -85,6 +85,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see `{self.prog} --help`.")
 
+    def print_help(self, file: Any = None) -> None:
+        print(self.format_help(), end="", file=file)  # argparse says nothing where the reader has gone
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""

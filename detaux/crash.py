@@ -17,22 +17,21 @@ def describe_crash(error: BaseException, folder: Path | None) -> str:
     """
     text = "".join(traceback.format_exception(error))
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(". ")
-    for place in (folder, Path(tempfile.gettempdir())):
-        path = _write(text, place) if place is not None else None
-        if path is not None:
+    for place in (folder, None):
+        if path := _write(text, place):
             return f"an unforeseen error ({reason}); its traceback is in {path}: please report both at {REPORT_TO}."
     last = " | ".join(line.strip() for line in text.splitlines()[-7:])
     return f"an unforeseen error; please report it at {REPORT_TO}, with this end of its traceback: {last}."
 
 
-def _write(text: str, folder: Path) -> Path | None:
-    """The file that holds the traceback, None where it cannot be written."""
+def _write(text: str, folder: Path | None) -> Path | None:
+    """The file that holds the traceback, in `folder` or among the temporary ones, None where it cannot be written."""
     header = f"detaux {detaux.__version__}, {time.strftime('%Y-%m-%dT%H:%M:%S%z')}\n"
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="error-", suffix=".txt", dir=folder, delete=False, encoding="utf-8", errors="backslashreplace"
         ) as stream:
             stream.write(header + text)
-    except OSError:
+    except (OSError, ValueError):  # no such folder, and none for temporary files; a name that holds a NUL
         return None
     return Path(stream.name)

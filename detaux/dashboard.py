@@ -23,6 +23,7 @@ from detaux.config import STAGES
 from detaux.disentangle.panels import ORACLE_SHARE, PANELS
 from detaux.errors import UserError
 from detaux.runtime.record import RECORD_NAME
+from detaux.runtime.terminal import Terminal
 from detaux.runtime.tracker import METRICS_NAME, WARNING, read_metrics
 
 REFRESH_SECONDS = 1.0
@@ -104,7 +105,7 @@ def watch_run(run: Path, *, is_once: bool) -> None:
 
     Raises UserError where there is no such run or nothing to show.
     """
-    stage, console = find_stage(run), Console()
+    stage, console = find_stage(run), Terminal()
     if is_once or not console.is_terminal:
         console.print(draw_stage(stage, console))
         return

@@ -6,9 +6,10 @@ import shutil
 from importlib import metadata
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from detaux.runtime.terminal import Terminal
 
 REQUIRED = (
     "torch",
@@ -125,7 +126,7 @@ def list_machine() -> list[Row]:
 
 def print_diagnosis() -> None:
     """Print what is installed, what a run will use and what the machine has."""
-    console = Console()
+    console = Terminal()
     tables = (
         ("installed", ("package", "version", "remark"), list_packages()),
         ("a run will use", ("what", "choice", "why"), list_backends()),

@@ -21,11 +21,14 @@ from detaux.runtime.mirrors.wandb import (
     read_state,
 )
 from detaux.runtime.progress import say
-from detaux.runtime.readers import read_json
+from detaux.runtime.readers import read_json, read_npz
 from detaux.runtime.record import RECORD_NAME
 
 CANDIDATE_COLUMNS = ("index", "name", "subspaces", "restart", "clusters", "noise_share", "why_not")
 TASK_COLUMNS = ("task", "split", "images", "seeds", "accuracy_mean", "accuracy_low", "accuracy_high")
+FACTS = ("inputs", "inputs_hash", "commit")  # of a record
+DISCOVERY_NAMES = ("candidates", "baselines", "classes_by_cluster", "chosen", "live_subspaces", "free_subspaces")
+GALLERY_NAMES = ("traversal", "traversal_groups", "pca_subspace", "pca_subspace_labels")
 WAY_ON = "run that stage again"
 GOLDEN_RATIO = 0.618034  # steps of hue by it keep any number of colours apart
 
@@ -51,8 +54,8 @@ def log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path])
 
 
 def _log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]) -> None:
-    record = read_json(folder / RECORD_NAME, WAY_ON)
-    facts = {name: record[name] for name in ("inputs", "inputs_hash", "commit")}
+    record = read_json(folder / RECORD_NAME, WAY_ON, FACTS)
+    facts = {name: record[name] for name in FACTS}
     state = read_state(folder) if stage == "disentangle" else make_state(record["inputs_hash"])
     run = begin_run(config, stage, folder, state)
     try:
@@ -81,10 +84,10 @@ def show_discovery(folder: Path) -> dict[str, Any]:
     cluster, and how many subspaces live."""
     import wandb
 
-    found = read_json(folder / "discovery.json", WAY_ON)
-    with np.load(folder / "gallery.npz", allow_pickle=False) as gallery:
-        pictures, groups = gallery["traversal"], gallery["traversal_groups"].tolist()
-        points, labels = gallery["pca_subspace"], gallery["pca_subspace_labels"]
+    found = read_json(folder / "discovery.json", WAY_ON, DISCOVERY_NAMES)
+    gallery = read_npz(folder / "gallery.npz", WAY_ON, GALLERY_NAMES)
+    pictures, groups = gallery["traversal"], gallery["traversal_groups"].tolist()
+    points, labels = gallery["pca_subspace"], gallery["pca_subspace_labels"]
     rows, columns, height, width, channels = pictures.shape
     grid = pictures.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
     candidates = found["candidates"] + found["baselines"]
@@ -108,7 +111,7 @@ def show_accuracies(folder: Path) -> dict[str, Any]:
     """Tables of accuracies with their intervals, by method and by task, and what the chosen classifier answers to each class."""
     import wandb
 
-    metrics = read_json(folder / "metrics.json", WAY_ON)
+    metrics = read_json(folder / "metrics.json", WAY_ON, ("summary", "tasks"))
     summary, tasks = metrics["summary"], metrics["tasks"]
     principal = tasks[0]
     columns = list(summary[0])

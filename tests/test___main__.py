@@ -1,5 +1,6 @@
 """The process around the command line: its streams, its signals, its exit codes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -69,6 +70,20 @@ def test_reader_that_goes_away_ends_the_command_quietly_with_141(act, tmp_path):
         ["bash", "-c", line, sys.executable, str(script)], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stdout.count("\n"), result.stderr) == (141, 1, "")
+
+
+@pytest.mark.parametrize("command", ["doctor", "watch {tmp} --once", "--help", "shards info {tmp}/none"])
+def test_reader_that_was_never_there_ends_every_command_with_141(command, tmp_path):
+    line = {"step": 1, "phase": "main", "seconds": 5.0, "loss/total": 0.5, "steps": 2}
+    (tmp_path / "disentangle").mkdir()
+    (tmp_path / "disentangle" / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    ours, theirs = os.pipe()
+    os.close(ours)
+    result = subprocess.run(
+        [*COMMAND, *command.format(tmp=tmp_path).split()], stdout=theirs, stderr=theirs, timeout=120, check=False
+    )
+    os.close(theirs)
+    assert result.returncode == 141
 
 
 def test_other_pipe_that_breaks_is_an_unforeseen_error():

@@ -31,14 +31,22 @@ def test_traceback_is_in_the_folder_of_the_run(tmp_path):
 
 
 def test_traceback_is_among_temporary_files_without_a_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(crash.tempfile, "gettempdir", lambda: str(tmp_path))
-    for folder in (None, tmp_path / "absent"):
+    monkeypatch.setattr(crash.tempfile, "tempdir", str(tmp_path))
+    for folder in (None, tmp_path / "absent", Path(f"{tmp_path}/a\0b"), tmp_path / "\ud800"):
         assert find_file(describe_crash(make_error(), folder)).parent == tmp_path
 
 
-def test_traceback_that_can_be_written_nowhere_is_in_the_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(crash.tempfile, "gettempdir", lambda: str(tmp_path / "absent"))
-    sentence = describe_crash(make_error(), None)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_traceback_that_can_be_written_nowhere_is_in_the_sentence(tmp_path, monkeypatch, is_there):
+    def find_none():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    if is_there:
+        monkeypatch.setattr(crash.tempfile, "tempdir", str(tmp_path / "absent"))
+    else:
+        monkeypatch.setattr(crash.tempfile, "tempdir", None)
+        monkeypatch.setattr(crash.tempfile, "_get_default_tempdir", find_none)
+    sentence = describe_crash(make_error(), Path(f"{tmp_path}/a\0b"))
     assert "\n" not in sentence
     assert 'raise KeyError("caf' in sentence
 

@@ -209,8 +209,19 @@ def test_matrix_is_a_table_with_a_line_for_each_cell():
 
 
 def test_gallery_that_holds_a_program_is_refused_unread(tmp_path, trap):
-    (tmp_path / "discovery.json").write_text("{}")
+    (tmp_path / "discovery.json").write_text(json.dumps(dict.fromkeys(lineage.DISCOVERY_NAMES)))
     np.savez(tmp_path / "gallery.npz", traversal=np.array([trap], object))
-    with pytest.raises((ValueError, UserError)):
+    with pytest.raises(UserError, match=r"gallery\.npz is no \.npz file"):
         lineage.show_discovery(tmp_path)
     assert not trap.mark.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", None])
+def test_gallery_that_cannot_be_shown_is_one_sentence(tmp_path, content):
+    (tmp_path / "discovery.json").write_text(json.dumps(dict.fromkeys(lineage.DISCOVERY_NAMES)))
+    np.savez(tmp_path / "gallery.npz", traversal=np.zeros(1))
+    if content is not None:
+        (tmp_path / "gallery.npz").write_bytes(content)
+    fault = "lacks 'traversal_groups'" if content is None else "is"
+    with pytest.raises(UserError, match=rf"gallery\.npz {fault}.*; run that stage again"):
+        lineage.show_discovery(tmp_path)

@@ -9,7 +9,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -17,12 +17,14 @@ import yaml
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 
+from detaux.config.convert import convert, iterate_texts
 from detaux.config.location import expand_path, find_folder
 from detaux.config.read_yaml import Scalar, read_yaml, take_text, take_values
 from detaux.config.schema import VGG_MIN_SIDE, Config
 from detaux.errors import UserError
 
 MAPPINGS = ("principal", "space")  # keys whose value is a mapping
+LIVE = re.compile(r"(?<!\\)(\\\\)*\$\{")  # what OmegaConf fills in; after an odd number of backslashes it is text
 
 Layer = tuple[str, str, Any]  # where a value comes from, as messages say it; dotted key; value
 FieldPath = tuple[str, dataclasses.Field[Any], Any]
@@ -163,29 +165,6 @@ def _parse_override(text: str) -> tuple[str, Any]:
         raise UserError(f"argument {text!r}: the value is not valid YAML: {_describe_fault(error)}.") from None
 
 
-def _convert(value: Any, entry: dataclasses.Field[Any], hint: Any) -> Any:
-    """A value of read_yaml as a key of this type means it: names as they were typed, numbers as decimal ones."""
-    if entry.metadata["is_text"]:
-        return take_text(value)
-    if isinstance(value, list) and typing.get_origin(hint) is list:
-        return [_convert_scalar(one, typing.get_args(hint)[0]) for one in value]
-    return _convert_scalar(value, hint)
-
-
-def _convert_scalar(value: Any, hint: Any) -> Any:
-    if not isinstance(value, Scalar):
-        if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
-            with suppress(ValueError):
-                return float(value)
-        return take_values(value)
-    if hint in (str, str | None):
-        return None if value.value is None else value.text
-    if hint is int and type(value.value) is int:  # YAML 1.1 reads 010 as 8 and 12:30 as 750
-        return int(value.text) if re.fullmatch(r"[+-]?\d[\d_]*", value.text) else value.text
-    # and off as false, also where it is one of the choices
-    return "off" if value.value is False and "off" in typing.get_args(hint) else value.value
-
-
 def load_config(
     path: str | Path | None, overrides: Sequence[str] = (), *, is_safe: bool = False, base: Config | None = None
 ) -> Config:
@@ -200,9 +179,7 @@ def load_config(
     for text in overrides:
         dotted, value = _parse_override(text)
         layers.append((f"argument {text!r}", dotted, value))
-    for origin, dotted, value in layers if is_safe else ():
-        _refuse_unsafe(origin, dotted, value)
-    return _merge(layers, base or Config())
+    return _merge(layers, base or Config(), is_safe=is_safe)
 
 
 def change_config(config: Config, values: Mapping[str, Any], origin: str) -> Config:
@@ -211,39 +188,68 @@ def change_config(config: Config, values: Mapping[str, Any], origin: str) -> Con
     return _merge([(origin, dotted, escape_text(value)) for dotted, value in values.items()], config)
 
 
-def _merge(layers: Sequence[Layer], base: Config) -> Config:
+def _merge(layers: Sequence[Layer], base: Config, *, is_safe: bool = False) -> Config:
     """A config with the values of layers set one after the other, each checked."""
     if not layers:
         return base
     merged, fields, defaults = pickle.loads(_pickle_defaults()), _list_fields(), Config()
-    changed: set[str] = set()  # the others are as the defaults have them: there is nothing to set and nothing to check
-    for origin, dotted, value in layers:
+    changed: dict[
+        str, Layer
+    ] = {}  # the others are as the defaults have them: there is nothing to set and nothing to check
+    for origin, dotted, typed in layers:
         if dotted not in fields:
             _refuse_key(dotted, origin)
         entry, hint = fields[dotted]
-        allowed = describe_allowed(entry, hint)
-        value = _convert(value, entry, hint)
+        with _name_faults((origin, dotted, typed)):
+            value = convert(typed, hint, is_text=entry.metadata["is_text"])
+            for text in iterate_texts(value):
+                _check_text(origin, dotted, text, is_safe=is_safe)
         if dotted not in changed and repr(value) == repr(get_value(defaults, dotted)):  # 1 is neither True nor 1.0
             continue
-        changed.add(dotted)
-        wrong_bool = hint is not Any and isinstance(value, bool) != (hint is bool)
-        wrong_float = hint is int and isinstance(value, float)
-        try:
-            if wrong_bool or wrong_float or value == MISSING:
-                raise ValueError(dotted)
-            # a mapping replaces the one before, and adds nothing to it
-            OmegaConf.update(merged, dotted, value, merge=False)
-            resolved = OmegaConf.select(merged, dotted, throw_on_missing=True)
-        except (InterpolationResolutionError, GrammarParseError) as error:
-            raise UserError(f"{origin}: {dotted}={value!r} cannot be filled in: {_explain(error)}.") from None
-        except (OmegaConfBaseException, ValueError, TypeError):
-            raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {allowed}.") from None
-        _check_range(origin, dotted, resolved, entry, allowed)
+        changed[dotted] = (origin, dotted, value)
+        _set_value(merged, changed[dotted])
+        _resolve(merged, changed[dotted])
     for dotted in {dotted for _, dotted, _ in layers}:
-        value = OmegaConf.select(merged, dotted) if dotted in changed else get_value(defaults, dotted)
-        is_tree = isinstance(value, DictConfig | ListConfig)
-        base = _replace_value(base, dotted, OmegaConf.to_container(value, resolve=True) if is_tree else value)
+        # what a ${} stands for may have changed since
+        value = _resolve(merged, changed[dotted]) if dotted in changed else get_value(defaults, dotted)
+        base = _replace_value(base, dotted, value)
     return base
+
+
+def _set_value(merged: DictConfig, layer: Layer) -> None:
+    _, dotted, value = layer
+    _, hint = _list_fields()[dotted]
+    wrong_bool = hint is not Any and isinstance(value, bool) != (hint is bool)
+    wrong_float = hint is int and isinstance(value, float)
+    with _name_faults(layer):
+        if wrong_bool or wrong_float or value == MISSING:
+            raise ValueError(dotted)
+        # a mapping replaces the one before, and adds nothing to it
+        OmegaConf.update(merged, dotted, value, merge=False)
+
+
+def _resolve(merged: DictConfig, layer: Layer) -> Any:
+    """The value of a layer's key with its ${} filled in, checked."""
+    dotted = layer[1]
+    with _name_faults(layer):
+        value = OmegaConf.select(merged, dotted, throw_on_missing=True)
+        value = OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
+        _check_range(layer, value)
+    return value
+
+
+@contextmanager
+def _name_faults(layer: Layer) -> Iterator[None]:
+    """Have what OmegaConf refuses end in a sentence about the layer."""
+    origin, dotted, value = layer
+    try:
+        yield
+    except (InterpolationResolutionError, GrammarParseError) as error:
+        raise UserError(f"{origin}: {dotted}={value!r} cannot be filled in: {_explain(error)}.") from None
+    except RecursionError:
+        raise UserError(f"{origin}: {dotted} is nested too deeply; expected {_describe_key(dotted)}.") from None
+    except (OmegaConfBaseException, ValueError, TypeError):
+        raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {_describe_key(dotted)}.") from None
 
 
 @functools.cache
@@ -283,14 +289,14 @@ def _explain(error: OmegaConfBaseException) -> str:
     return f"{reason}; \\${{ stands for the characters ${{ themselves"
 
 
-def _refuse_unsafe(origin: str, dotted: str, value: Any) -> None:
-    if isinstance(value, dict | list):
-        for one in [*value, *value.values()] if isinstance(value, dict) else value:
-            _refuse_unsafe(origin, dotted, one)
-    elif isinstance(value, str) and re.search(r"(?<!\\)\$\{", value):
-        raise UserError(f"{origin}: {dotted}={value!r} is filled in from elsewhere by ${{...}}, which --safe refuses.")
-    elif isinstance(value, str) and dotted == "data.shards" and value.startswith("pipe:"):
-        raise UserError(f"{origin}: {dotted}={value!r} would start a command, which --safe refuses.")
+def _check_text(origin: str, dotted: str, text: str, *, is_safe: bool) -> None:
+    """Refuse a text that no file's name and no line can hold, with `is_safe` also one that starts a command or is filled in."""
+    if "\0" in text:
+        raise UserError(f"{origin}: {dotted}={text!r} holds a NUL character, \\0, which no text may.")
+    if is_safe and LIVE.search(text):
+        raise UserError(f"{origin}: {dotted}={text!r} is filled in from elsewhere by ${{...}}, which --safe refuses.")
+    if is_safe and dotted == "data.shards" and text.startswith("pipe:"):
+        raise UserError(f"{origin}: {dotted}={text!r} would start a command, which --safe refuses.")
 
 
 def _unlock(merged: DictConfig) -> None:
@@ -302,17 +308,23 @@ def _unlock(merged: DictConfig) -> None:
             _unlock(section)
 
 
-def _check_range(origin: str, dotted: str, value: Any, entry: dataclasses.Field[Any], allowed: str) -> None:
+def _describe_key(dotted: str) -> str:
+    return describe_allowed(*_list_fields()[dotted])
+
+
+def _check_range(layer: Layer, value: Any) -> None:
+    origin, dotted, _ = layer
+    entry, _ = _list_fields()[dotted]
     low, high, choices = (entry.metadata.get(name) for name in ("low", "high", "choices"))
-    for one in value if isinstance(value, list | ListConfig) else [value]:
-        if isinstance(one, list | ListConfig | dict | DictConfig) and entry.name not in MAPPINGS:
-            raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {allowed}.")
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, list | dict) and entry.name not in MAPPINGS:
+            raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {_describe_key(dotted)}.")
         if choices and one not in choices:
-            raise UserError(f"{origin}: {dotted}={one!r} is not allowed; expected {allowed}.")
+            raise UserError(f"{origin}: {dotted}={one!r} is not allowed; expected {_describe_key(dotted)}.")
         if isinstance(one, int | float) and not (
-            math.isfinite(one) and (low is None or one >= low) and (high is None or one <= high)
+            abs(one) < math.inf and (low is None or one >= low) and (high is None or one <= high)
         ):
-            raise UserError(f"{origin}: {dotted}={one!r} is out of range; expected {allowed}.")
+            raise UserError(f"{origin}: {dotted}={one!r} is out of range; expected {_describe_key(dotted)}.")
 
 
 def check_together(config: Config) -> None:

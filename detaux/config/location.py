@@ -43,4 +43,6 @@ def find_folder(shards: str) -> Path | None:
         raise UserError(
             f"{shards}: a file: URL of data.shards names a folder of this machine, as file:///data/set does."
         )
+    if "%00" in parts.path:
+        raise UserError(f"{shards}: data.shards holds a NUL character, %00, which no path may.")
     return Path(unquote(parts.path))

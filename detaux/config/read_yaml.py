@@ -4,6 +4,7 @@ YAML 1.1 turns `2024_05_01`, `12:30` and `no` into a number, another number and 
 Here each such scalar becomes a Scalar, and who knows the key's type takes its text or its value.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import yaml
@@ -30,14 +31,34 @@ class _Loader(yaml.SafeLoader):
 
 
 def _keep_text(kind: str) -> None:
-    construct = yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{kind}"]
-    _Loader.add_constructor(
-        f"tag:yaml.org,2002:{kind}", lambda loader, node: Scalar(construct(loader, node), node.value)
+    make = yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{kind}"]
+
+    def construct(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Scalar:
+        try:
+            return Scalar(make(loader, node), node.value)
+        except (ValueError, LookupError):  # !!int x, !!bool maybe, !!float ""
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value!r} is no {kind}", node.start_mark
+            ) from None
+
+    _Loader.add_constructor(f"tag:yaml.org,2002:{kind}", construct)
+
+
+def _refuse_kind(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    raise yaml.constructor.ConstructorError(
+        None,
+        None,
+        f"{node.tag} is no kind of value of a config; plain ones are text, numbers, lists and mappings",
+        node.start_mark,
     )
 
 
-for _kind in ("null", "bool", "int", "float", "timestamp"):
+for _kind in ("null", "bool", "int", "float"):
     _keep_text(_kind)
+for _kind in ("binary", "omap", "pairs", "set"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _refuse_kind)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)  # a name such as 2024-05-01
+_Loader.add_constructor(None, _refuse_kind)
 
 
 def read_yaml(text: str) -> Any:
@@ -52,8 +73,10 @@ def read_yaml(text: str) -> Any:
             return None
         _count_nodes(node, {})
         return loader.construct_document(node)
-    except (ValueError, RecursionError) as error:  # a date such as 2024-99-99; brackets without end
-        raise yaml.YAMLError(str(error) or "it is nested too deeply") from None
+    except RecursionError:  # brackets without end
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, ArithmeticError):  # "\\UFFFFFFFF"
+        raise yaml.YAMLError("a \\U in it names no character") from None
     finally:
         loader.dispose()
 
@@ -81,10 +104,12 @@ def take_text(tree: Any) -> Any:
     return [take_text(value) for value in tree] if isinstance(tree, list) else tree
 
 
-def take_values(tree: Any) -> Any:
-    """A tree of read_yaml with the scalars as YAML reads them; names of mappings stay text."""
-    if isinstance(tree, Scalar):
-        return tree.value
+def take_values(tree: Any, read: Callable[[Scalar | str], Any] | None = None) -> Any:
+    """A tree of read_yaml with the scalars as YAML, or another function, reads them; names of mappings stay text."""
     if isinstance(tree, dict):
-        return {take_text(name): take_values(value) for name, value in tree.items()}
-    return [take_values(value) for value in tree] if isinstance(tree, list) else tree
+        return {take_text(name): take_values(value, read) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [take_values(value, read) for value in tree]
+    if read is not None and isinstance(tree, Scalar | str):
+        return read(tree)
+    return tree.value if isinstance(tree, Scalar) else tree

@@ -34,11 +34,8 @@ def read_labels(path: Path) -> dict[str, int]:
         table = pyarrow.parquet.ParquetFile(path).read()
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{describe_damage(path, 'parquet file', error)}; {WAY_ON}.") from None
-    for name in ("key", "aux_0"):
-        if name not in table.column_names:
-            raise UserError(f"{path} has no column {name}; it has {', '.join(table.column_names) or 'none'}; {WAY_ON}.")
     label_of: dict[str, int] = {}
-    for key, value in zip(table["key"].to_pylist(), table["aux_0"].to_pylist(), strict=True):
+    for key, value in zip(_read_column(path, table, "key"), _read_column(path, table, "aux_0"), strict=True):
         if not isinstance(key, str):
             raise UserError(f"{path}: key holds {key!r}; the keys of samples as text are expected; {WAY_ON}.")
         if isinstance(value, float) and value.is_integer():  # pandas makes whole numbers float beside a missing one
@@ -48,6 +45,17 @@ def read_labels(path: Path) -> dict[str, int]:
         if label_of.setdefault(key, value) != value:
             raise UserError(f"{path}: aux_0 gives {key} the labels {label_of[key]} and {value}; {WAY_ON}.")
     return label_of
+
+
+def _read_column(path: Path, table: pyarrow.Table, name: str) -> list[Any]:
+    names = [field.name for field in table.schema]
+    if names.count(name) != 1:
+        found = "no column" if name not in names else f"{names.count(name)} columns"
+        raise UserError(f"{path} has {found} {name}; it has {', '.join(names) or 'none'}; {WAY_ON}.")
+    try:
+        return table.column(names.index(name)).to_pylist()
+    except (ValueError, OverflowError) as error:  # bytes that are no UTF-8, dates that Python has not
+        raise UserError(f"{path}: column {name} cannot be read: {error}; {WAY_ON}.") from None
 
 
 def uses_ground_truth(path: Path) -> bool:

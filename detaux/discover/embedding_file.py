@@ -68,10 +68,11 @@ def centre(values_ND: np.ndarray) -> Tensor:
 
 
 def _subtract(values_ND: np.ndarray, middle_D: np.ndarray) -> np.ndarray:
-    """values - middle as float64; whole numbers of 64 bits, of which float64 holds 53, exactly as long as they fit in 63."""
+    """values - middle as float64; whole numbers of 64 bits, of which float64 holds 53, are rounded after it."""
     if values_ND.dtype.kind in "iu" and values_ND.dtype.itemsize == 8:
-        difference = values_ND.astype(np.uint64) - middle_D.astype(np.uint64)  # modulo 2^64
-        return difference.astype(np.int64).astype(np.float64)
+        difference_ND = values_ND.astype(np.uint64) - middle_D.astype(np.uint64)  # modulo 2^64
+        is_below_ND = values_ND < middle_D
+        return np.where(is_below_ND, -1.0, 1.0) * np.where(is_below_ND, -difference_ND, difference_ND)
     wide = np.result_type(values_ND.dtype, np.float64)
     with np.errstate(over="ignore"):
         return (values_ND.astype(wide) - middle_D.astype(wide)).astype(np.float64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from detaux.config import Config
@@ -16,7 +16,7 @@ from detaux.config.schema import MultitaskConfig
 from detaux.data.labels_file import LABELS_NAME, uses_ground_truth
 from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.data.split import Split, load_split
-from detaux.errors import InterruptedRunError
+from detaux.errors import InterruptedRunError, UserError
 from detaux.multitask.answers import count_answers, describe_task, thin_out
 from detaux.multitask.labels import ROTATION, build_control, load_labels
 from detaux.multitask.network import MultiTaskNetwork, TrainingData, Trial, evaluate, train_trial
@@ -25,10 +25,12 @@ from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.progress import say, track
 from detaux.runtime.ranks import gather_objects, is_first, run_first, share_object, tell_once
+from detaux.runtime.readers import read_safetensors
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 from detaux.runtime.signals import catch_signals
 
 ROWS_NAME, STATES_NAME = "rows.jsonl", "states"
+STATE_WAY_ON = "run the same command again, which trains that trial once more"
 NO_LABELS, DISCOVERED = "none", "discovered"
 SELECTED = "selected"
 SELECTION = {"validation": "mean validation accuracy", "fixed": "the config: the first method and weight"}
@@ -71,7 +73,7 @@ def read_rows(folder: Path, inputs_hash: str) -> list[dict[str, Any]]:
             rows.append(json.loads(line))
         except ValueError:
             break  # cut off by a kill
-    return [row for row in rows if row["inputs_hash"] == inputs_hash]
+    return [row for row in rows if isinstance(row, dict) and row.get("inputs_hash") == inputs_hash and "name" in row]
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     for trial in trials:
         data = material.build_data(trial)
         network = MultiTaskNetwork(config.multitask, manifest.side, data.classes).to(device)
-        network.load_state_dict(load_file(states / f"{trial.name}.safetensors"))
+        network.load_state_dict(read_safetensors(states / f"{trial.name}.safetensors", STATE_WAY_ON))
         tests.append(
             {**describe(trial, "test"), **evaluate(network, reported.images, reported.labels, config.data.noise)}
         )
@@ -216,9 +218,9 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
         if (row["method"], row["weight"]) == (method, weight) and row["labels"] in (NO_LABELS, DISCOVERED)
     ]
     labels_name = NO_LABELS if method == "stl" else DISCOVERED
-    best_state = load_file(states / f"{Trial(method, labels_name, weight, config.run.seed).name}.safetensors")
+    best = states / f"{Trial(method, labels_name, weight, config.run.seed).name}.safetensors"
     with atomic_path(folder / "checkpoint" / "model.safetensors") as partial:
-        save_file(best_state, partial)
+        save_file(read_safetensors(best, STATE_WAY_ON), partial)
     with atomic_path(folder / "curves.jsonl") as partial:
         lines = ({**{key: row[key] for key in describe(trials[0], "")}, "curve": row["curve"]} for row in rows)
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -254,10 +256,19 @@ def _take_up(folder: Path, inputs_hash: str) -> list[dict[str, Any]]:
     """Rows of the trials that an interrupted run has finished, its files tidied up for going on."""
     states = folder / STATES_NAME
     states.mkdir(parents=True, exist_ok=True)
-    rows = [row for row in read_rows(folder, inputs_hash) if (states / f"{row['name']}.safetensors").is_file()]
+    rows = [row for row in read_rows(folder, inputs_hash) if _has_state(states / f"{row['name']}.safetensors")]
     with atomic_path(folder / ROWS_NAME) as partial:
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return rows
+
+
+def _has_state(path: Path) -> bool:
+    """Whether a trial's weights are there and can be read; those that cannot are told."""
+    try:
+        return path.is_file() and bool(read_safetensors(path, "its trial is trained once more"))
+    except UserError as error:
+        say(f"multitask: {error}")
+        return False
 
 
 def describe(trial: Trial, split: str) -> dict[str, Any]:

@@ -24,6 +24,13 @@ MADE_FROM = {
     "discover": ("model", "disentangle/checkpoint/model.safetensors"),
     "multitask": ("labels", "discover/labels.parquet"),
 }
+GALLERY_NAMES = ("traversal", "traversal_subspaces", "pca_encoder", "pca_encoder_labels")  # arrays of gallery.npz
+CHOSEN_NAMES = (
+    "examples",
+    "example_labels",
+    "pca_subspace",
+    "pca_subspace_labels",
+)  # and those where a task was chosen
 Candidate = dict[str, Any]
 
 
@@ -116,11 +123,16 @@ def name_candidate(candidate: Candidate) -> str:
     return f"subspace{'s' if len(subspaces) > 1 else ''} {' + '.join(map(str, subspaces))}{of}"
 
 
-def _read_json(path: Path, missing: Any) -> Any:
-    """The mapping that a stage left in a file. Raises UserError when it is damaged."""
+def _read_json(path: Path, missing: Any, names: Sequence[str] = ()) -> Any:
+    """The mapping that a stage left in a file, which holds at least these names. Raises UserError when it is damaged."""
     if not path.is_file():
         return missing
-    return read_json(path, f"run the stage {path.parent.name} again")
+    return read_json(path, f"run the stage {path.parent.name} again", names)
+
+
+def _read_scores(path: Path) -> dict[str, Any]:
+    """scores.json, which is empty where no factor is known."""
+    return _read_json(path, {}) and _read_json(path, {}, ("factors", "variance_share"))
 
 
 def _is_stale(folder: Path, stage: str, records: dict[str, dict[str, Any]]) -> bool:
@@ -155,12 +167,11 @@ def _count_labels(path: Path) -> dict[int, int]:
 def load_run(folder: Path, name: str, key: str = "") -> Run:
     """Read RUN; raises UserError where discovery has not run or a file cannot be read."""
     discovery_path = folder / "discover" / "discovery.json"
-    discovery = _read_json(discovery_path, None)
+    discovery = _read_json(discovery_path, None, ("chosen", "rule", "candidates", "samples"))
     if discovery is None:
         raise UserError(f"{discovery_path} does not exist: a report needs a run folder whose discover stage has ended.")
-    if lacking := {"chosen", "rule", "candidates"} - discovery.keys():
-        raise UserError(f"{discovery_path} lacks {min(lacking)}; run `detaux discover` again.")
     gallery = discovery_path.with_name("gallery.npz")
+    arrays = GALLERY_NAMES + (CHOSEN_NAMES if discovery["chosen"] >= 0 else ())
     stages = {stage: folder / stage for stage in STAGES}
     records = {stage: _read_json(path / RECORD_NAME, {}) for stage, path in stages.items()}
     records = {stage: record for stage, record in records.items() if record}
@@ -170,7 +181,7 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
     }
     stale = [stage for stage in MADE_FROM if _is_stale(folder, stage, records)]
     # Without a task there is nothing multitask could have trained on: a file there is of an earlier discovery.
-    multitask = _read_json(stages["multitask"] / "metrics.json", None)
+    multitask = _read_json(stages["multitask"] / "metrics.json", None, ("summary", "chosen"))
     if discovery["chosen"] < 0 or "multitask" in stale:
         multitask = None
         configs.pop("multitask", None)
@@ -182,9 +193,9 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
         key=key,
         manifest=_read_manifest(folder, configs, records),
         metrics=read_metrics(disentangle),
-        factor_scores=_read_json(disentangle / "scores.json", {}),
+        factor_scores=_read_scores(disentangle / "scores.json"),
         discovery=discovery,
-        gallery=read_npz(gallery, "run `detaux discover` again") if gallery.is_file() else {},
+        gallery=read_npz(gallery, "run `detaux discover` again", arrays) if gallery.is_file() else {},
         label_counts=_count_labels(stages["discover"] / LABELS_NAME),
         multitask=multitask,
         stale=stale,

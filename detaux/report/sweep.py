@@ -37,6 +37,12 @@ FRONT = (
     "more of one. The best by the first objective is ringed."
 )
 
+TRIALS_COLUMNS = ("trial", OBJECTIVE, "step", "status", "seconds", "scored_after_factor", "scored_after_v_measure")
+SUMMARY_NAMES = (
+    *("has_task", "uses_ground_truth", "objective", "tradeoffs", "best", "best_objective", "trials", "steps"),
+    *("full_grid_steps", "scored_after_rank_correlation", "scored_after_trials", "importance"),
+)
+
 Row = Mapping[str, Any]
 
 
@@ -72,7 +78,8 @@ def is_sweep(folder: Path) -> bool:
 def read_results(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The trials of a finished sweep from the best on, and its summary. Raises UserError where either is damaged."""
     way_on = "remove it and run `detaux sweep` again"
-    return read_rows(folder / TRIALS_NAME, way_on), read_json(folder / SUMMARY_NAME, way_on)
+    rows = read_rows(folder / TRIALS_NAME, way_on, TRIALS_COLUMNS)
+    return rows, read_json(folder / SUMMARY_NAME, way_on, SUMMARY_NAMES)
 
 
 def build_sweep(folder: Path) -> dict[str, Any]:

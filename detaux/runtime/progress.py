@@ -1,7 +1,5 @@
 """Say what a stage does: a rich progress bar on a terminal, plain lines when piped."""
 
-import errno
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from detaux.runtime.ranks import is_first
+from detaux.runtime.terminal import Terminal
 from detaux.runtime.text import show_text
 
 PLAIN_SECONDS = 5.0  # at most one plain line in this time
@@ -17,20 +16,10 @@ PLAIN_SECONDS = 5.0  # at most one plain line in this time
 Advance = Callable[..., None]
 
 
-class Terminal(Console):
-    """A console of rich that leaves it to the command line to end when the reader of its output has gone."""
-
-    def __init__(self) -> None:
-        super().__init__(soft_wrap=True)
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-
 def say(text: str) -> None:
     """Print one line, on the first rank alone; nothing in it is read as markup or acts on the terminal."""
     if is_first():
-        Terminal().print(show_text(text), markup=False, highlight=False)
+        Terminal(soft_wrap=True).print(show_text(text), markup=False, highlight=False)
 
 
 @contextmanager
@@ -40,7 +29,7 @@ def track(description: str, total: int) -> Iterator[Advance]:
     if not is_first():
         yield lambda count=1, note="": None
         return
-    console = Terminal()
+    console = Terminal(soft_wrap=True)
     shown = _show_bar if console.is_terminal else _print_lines
     with shown(console, description, total) as advance:
         yield advance

@@ -5,7 +5,7 @@ Each reader takes the way on, a sentence's end such as "run `detaux discover` ag
 
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,23 +41,24 @@ def read_json(path: Path, way_on: str, names: Iterable[str] = ()) -> dict[str, A
         raise UserError(f"{describe_damage(path, 'JSON file', error)}; {way_on}.") from None
     if not isinstance(found, dict):
         raise UserError(f"{path} holds a {type(found).__name__} and no mapping; {way_on}.")
-    lacking = [name for name in names if name not in found]
-    if lacking:
-        raise UserError(f"{path} lacks {lacking[0]!r}; {way_on}.")
+    _require_names(path, found, names, way_on)
     return found
 
 
-def read_rows(path: Path, way_on: str) -> list[dict[str, Any]]:
-    """The rows of a parquet file. Raises UserError when it is damaged."""
+def read_rows(path: Path, way_on: str, names: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """The rows of a parquet file, which has at least columns of these names. Raises UserError when it is damaged."""
     import pyarrow
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+        table = pyarrow.parquet.read_table(path)
+        columns, rows = table.column_names, table.to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # and text that is no UTF-8
         if isinstance(error, FileNotFoundError):
             raise
         raise UserError(f"{describe_damage(path, 'parquet file', error)}; {way_on}.") from None
+    _require_names(path, columns, names, way_on)
+    return rows
 
 
 def read_safetensors(path: Path, way_on: str) -> "dict[str, Tensor]":
@@ -80,14 +81,22 @@ def read_safetensors(path: Path, way_on: str) -> "dict[str, Tensor]":
         raise UserError(f"{describe_damage(path, '.safetensors file', error)}; {way_on}.") from None
 
 
-def read_npz(path: Path, way_on: str) -> "dict[str, np.ndarray]":
-    """The arrays of an .npz file by name, nothing unpickled. Raises UserError when it is damaged."""
+def read_npz(path: Path, way_on: str, names: Iterable[str] = ()) -> "dict[str, np.ndarray]":
+    """The arrays of an .npz file, which holds at least these names, nothing unpickled. Raises UserError when it is damaged."""
     import numpy as np
 
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            found = {name: arrays[name] for name in arrays.files}
     except (ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, OSError) as error:
         if isinstance(error, OSError) and not path.is_file():
             raise
         raise UserError(f"{describe_damage(path, '.npz file', error)}; {way_on}.") from None
+    _require_names(path, found, names, way_on)
+    return found
+
+
+def _require_names(path: Path, found: Container[str], names: Iterable[str], way_on: str) -> None:
+    lacking = [name for name in names if name not in found]
+    if lacking:
+        raise UserError(f"{path} lacks {lacking[0]!r}; {way_on}.")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow
 import pyarrow.parquet
-from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
@@ -18,6 +17,7 @@ from detaux.errors import DetauxError, NothingFoundError, UserError
 from detaux.report.sweep import OBJECTIVE, SUMMARY_NAME, TRIALS_NAME, describe_best, describe_cost, read_results
 from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.progress import say
+from detaux.runtime.terminal import Terminal
 from detaux.sweep.objective import Worth, list_objectives, uses_ground_truth
 from detaux.sweep.space import Dimension, make_distributions
 from detaux.sweep.trial import LOG_NAME, Account, Sweep
@@ -225,7 +225,7 @@ def print_results(root: Path, best: str) -> None:
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    console = Console()
+    console = Terminal()
     hidden = [name for name in ("attempts", "error", "scored_after_factor") if not any(row[name] for row in rows)]
     names = [name for name in rows[0] if name not in (*hidden, "attempts", "error")]
     table = Table(title="best trials")
@@ -236,7 +236,7 @@ def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     if console.is_terminal:
         console.print(table, markup=False)
     else:  # a pipe has no width
-        Console(width=40 * len(names)).print(table, markup=False)
+        Terminal(width=40 * len(names)).print(table, markup=False)
 
 
 def _format(value: Any) -> str:

@@ -8,16 +8,19 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from detaux.config import Config
 from detaux.config.schema import LossesConfig, PairsConfig, PhaseConfig, WeightsConfig
 from detaux.data.schema import MANIFEST_NAME
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.restarts import seed_restart
+from detaux.errors import UserError
 from detaux.pipeline import Job
 from detaux.runtime.checkpoint import list_checkpoints, save_checkpoint
 from detaux.runtime.files import atomic_path, lock_file
+from detaux.runtime.progress import say
+from detaux.runtime.readers import read_safetensors
 from detaux.runtime.record import compute_inputs_hash, hash_inputs
 
 POLL_SECONDS = 0.2
@@ -58,10 +61,14 @@ class SharedWarmup:
         self.held.enter_context(lock_file(self.path.with_suffix(".lock"), lambda: time.sleep(POLL_SECONDS)))
         if not self.path.is_file():
             return False
+        try:
+            weights = read_safetensors(self.path, "the warm-up is trained once more")
+        except UserError as error:
+            say(f"sweep: {error}")
+            self.path.unlink()
+            return False
         phases = self.job.config.disentangle
-        save_checkpoint(
-            checkpoints, phases.warmup.steps, load_file(self.path), {}, self.inputs_hash, phases.keep_checkpoints
-        )
+        save_checkpoint(checkpoints, phases.warmup.steps, weights, {}, self.inputs_hash, phases.keep_checkpoints)
         self.release()
         return True
 

@@ -40,6 +40,7 @@ def test_set_that_lies_elsewhere_has_no_folder(shards):
         ("HTTP://host/set", "HTTP is no scheme"),
         ("pipe:cat set/manifest.json", "has no {name}"),
         ("file://host/set", "a folder of this machine"),
+        ("file:///set%00", "holds a NUL character"),
     ],
 )
 def test_url_that_cannot_be_read_is_refused_with_what_is_allowed(shards, sentence):

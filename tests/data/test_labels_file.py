@@ -54,6 +54,23 @@ def test_missing_column_is_named_with_those_there_are(path, columns, lacking):
         read_labels(write(path, **columns))
 
 
+@pytest.mark.parametrize("name", ["key", "aux_0"])
+def test_column_that_stands_twice_is_refused_by_name(path, name):
+    columns = [("key", pa.array(KEYS)), ("aux_0", pa.array([0, 1, 0]))]
+    columns.append((name, dict(columns)[name]))
+    parquet.write_table(pa.table([values for _, values in columns], [name for name, _ in columns]), path)
+    with pytest.raises(UserError, match=f"has 2 columns {name}; it has key, aux_0, {name}; mend it"):
+        read_labels(path)
+
+
+def test_keys_that_are_no_utf_8_and_dates_that_are_none_are_refused_by_their_column(path):
+    offsets = pa.array([0, 1, 2, 3], pa.int32()).buffers()[1]
+    with pytest.raises(UserError, match="column key cannot be read: 'utf-8' codec .*; mend it"):
+        read_labels(write(path, key=pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"a\xffc")), aux_0=[0, 1, 0]))
+    with pytest.raises(UserError, match="column aux_0 cannot be read: .*; mend it"):
+        read_labels(write(path, key=KEYS, aux_0=pa.array([2**62] * 3, pa.timestamp("ms"))))
+
+
 @pytest.mark.parametrize(
     "labels",
     [

@@ -142,6 +142,21 @@ def test_distances_are_those_of_the_values_up_to_one_factor():
     assert not np.allclose(pdist(values.astype(np.float32)) / found[0], expected / expected[0], rtol=1e-2)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([[2**63 - 1], [-(2**63)], [0], [2**62]], np.int64),
+        np.array([[2**64 - 1], [0], [2**64 - 1 - 2**40], [5]], np.uint64),
+        np.array([[2**63 - 1, -(2**63)], [-(2**63), 2**63 - 1], [2**63 - 1, 5 - 2**63]], np.int64),
+        np.array([[127], [-128], [0]], np.int8),
+    ],
+)
+def test_distances_of_whole_numbers_are_those_of_python_at_the_ends_of_their_type(values):
+    rows = [[float(one - least) for one, least in zip(row, values[0].tolist(), strict=True)] for row in values.tolist()]
+    found, expected = pdist(centre(values).numpy()), pdist(np.array(rows))
+    np.testing.assert_allclose(found / found[0], expected / expected[0], rtol=1e-6)
+
+
 @pytest.mark.parametrize("backend", ["auto", "cpu", "torch"])
 @pytest.mark.parametrize("clusterer", CLUSTERERS)
 def test_clusters_match_blobs_and_are_told(clusterer, backend, folder, make_blobs, capsys):

@@ -175,6 +175,29 @@ def test_interrupted_run_ends_like_an_uninterrupted_one(inputs, finished, tmp_pa
     assert metrics["rows"] == finished[1]["rows"]
 
 
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-9], lambda content: b"\xff" * 20])
+def test_trial_whose_weights_are_damaged_is_told_and_trained_once_more(
+    inputs, finished, tmp_path, monkeypatch, capsys, damage
+):
+    def fail(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "evaluate", fail)
+        with pytest.raises(KeyboardInterrupt):
+            run(inputs, tmp_path)
+    path = sorted((tmp_path / "states").glob("*.safetensors"))[1]
+    path.write_bytes(damage(path.read_bytes()))
+    with (tmp_path / "rows.jsonl").open("a") as stream:
+        stream.write('[1]\n{"inputs_hash": 1}\n')
+    again, original = [], train.train_trial
+    monkeypatch.setattr(train, "train_trial", lambda *given: again.append(given[0].name) or original(*given))
+    assert run(inputs, tmp_path)["summary"] == finished[1]["summary"]
+    assert again == [path.stem]
+    assert f"multitask: {path} is" in (said := capsys.readouterr().out.replace("\n", " "))
+    assert "its trial is trained once more" in said
+
+
 def test_gain_is_that_of_the_validation_rows_and_the_test_split_is_not_read(inputs, finished, tmp_path):
     shutil.copytree(inputs / "shards", tmp_path / "shards")
     for path in (tmp_path / "shards").glob("test-*.tar"):

@@ -67,3 +67,11 @@ def test_source_has_no_leftovers():
         str(path) for path in SOURCES if path != Path(__file__) and pattern.search(path.read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+def test_every_console_ends_as_the_command_line_wants():
+    """A console of rich ends the process itself, with exit code 1, when the reader of its output has gone."""
+    pattern = re.compile(r"\bConsole\b\)?[(:]|\brich\.print\b|from rich import .*\bprint\b")
+    sources = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in ("detaux", "shards")]
+    lines = [line for path in sources for line in path.read_text(encoding="utf-8").splitlines() if pattern.search(line)]
+    assert lines == ["class Terminal(Console):"]

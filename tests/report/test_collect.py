@@ -9,7 +9,7 @@ import pytest
 
 from detaux.data.remote import locate_set
 from detaux.errors import UserError
-from detaux.report.collect import load_run
+from detaux.report.collect import CHOSEN_NAMES, GALLERY_NAMES, load_run
 from detaux.report.sentences import describe_effect, describe_factor, describe_stale_discovery
 from detaux.report.tables import build_comparison, build_settings
 from detaux.report.tiles import build_tiles
@@ -180,10 +180,27 @@ def test_damaged_file_of_a_run_is_one_sentence_that_names_it(run_folder, name, k
         load_run(run_folder, "demo")
 
 
-@pytest.mark.parametrize("name", ["chosen", "rule", "candidates"])
-def test_discovery_that_lacks_a_field_is_refused_by_it(run_folder, edit_json, name):
-    edit_json(run_folder / "discover" / "discovery.json", lambda discovery: discovery.pop(name))
-    with pytest.raises(UserError, match=rf"discovery\.json lacks {name}"):
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        *(("discover/discovery.json", name) for name in ("chosen", "rule", "candidates", "samples")),
+        *(("multitask/metrics.json", name) for name in ("summary", "chosen")),
+        *(("disentangle/scores.json", name) for name in ("factors", "variance_share")),
+    ],
+)
+def test_file_of_a_run_that_lacks_a_field_is_refused_by_it(run_folder, edit_json, file, name):
+    edit_json(run_folder / file, lambda tree: tree.pop(name))
+    with pytest.raises(UserError, match=rf"{file} lacks '{name}'; run the stage {file.split('/')[0]} again"):
+        load_run(run_folder, "demo")
+
+
+@pytest.mark.parametrize("name", [*GALLERY_NAMES, *CHOSEN_NAMES])
+def test_gallery_that_lacks_an_array_is_refused_by_it(run_folder, name):
+    path = run_folder / "discover" / "gallery.npz"
+    arrays = dict(np.load(path))
+    del arrays[name]
+    np.savez(path, **arrays)
+    with pytest.raises(UserError, match=rf"gallery\.npz lacks '{name}'; run `detaux discover` again"):
         load_run(run_folder, "demo")
 
 

@@ -11,7 +11,7 @@ import pytest
 from detaux.config.schema import ReportConfig
 from detaux.errors import UserError
 from detaux.report.build import build_report
-from detaux.report.sweep import Scale, build_sweep, is_sweep
+from detaux.report.sweep import SUMMARY_NAMES, TRIALS_COLUMNS, Scale, build_sweep, is_sweep
 
 
 def test_page_of_a_sweep_says_what_was_best_what_it_cost_and_that_no_ground_truth_chose(sweep_page):
@@ -67,6 +67,21 @@ def test_ground_truth_is_said_to_be_an_upper_bound(sweep_folder):
     page = build_report([sweep_folder], sweep_folder / "report", ReportConfig()).read_text()
     assert "by V with a known factor; ground truth entered the sweep: an upper bound" in page
     assert "badge warn" in page
+
+
+@pytest.mark.parametrize("name", SUMMARY_NAMES)
+def test_summary_that_lacks_a_field_is_refused_by_it(sweep_folder, edit_json, name):
+    edit_json(sweep_folder / "sweep.json", lambda summary: summary.pop(name))
+    with pytest.raises(UserError, match=rf"sweep\.json lacks '{name}'; remove it and run `detaux sweep` again"):
+        build_sweep(sweep_folder)
+
+
+@pytest.mark.parametrize("name", TRIALS_COLUMNS)
+def test_table_that_lacks_a_column_is_refused_by_it(sweep_folder, name):
+    path = sweep_folder / "trials.parquet"
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).drop_columns([name]), path)
+    with pytest.raises(UserError, match=rf"trials\.parquet lacks '{name}'; remove it and run `detaux sweep` again"):
+        build_sweep(sweep_folder)
 
 
 def test_sweep_that_found_nothing_says_so(sweep_folder):

@@ -87,6 +87,21 @@ def test_json_without_end_is_refused(tmp_path):
         read_json(tmp_path / "a.json", "try again")
 
 
+@pytest.mark.parametrize(("file", "name"), [("a.json", "a"), ("a.npz", "first"), ("a.parquet", "a")], indirect=["file"])
+def test_file_that_lacks_a_name_is_one_sentence_with_the_way_on(file, name):
+    path, read = file
+    assert len(read(path, "try again", [name]))
+    with pytest.raises(UserError, match=rf"{path} lacks 'absent'; try again\.$"):
+        read(path, "try again", [name, "absent"])
+
+
+def test_rows_of_text_that_is_no_utf_8_are_refused(tmp_path):
+    words = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0"), pyarrow.py_buffer(b"\xff"))
+    pyarrow.parquet.write_table(pyarrow.table({"a": words}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet is no parquet file, .*; try again\.$"):
+        read_rows(tmp_path / "a.parquet", "try again")
+
+
 @pytest.mark.parametrize(("content", "fault"), [("[1]", "holds a list and no mapping"), ('{"a": 1}', "lacks 'b'")])
 def test_json_of_another_shape_is_one_sentence(tmp_path, content, fault):
     (tmp_path / "a.json").write_text(content)
