@@ -193,9 +193,8 @@ def _merge(layers: Sequence[Layer], base: Config, *, is_safe: bool = False) -> C
     if not layers:
         return base
     merged, fields, defaults = pickle.loads(_pickle_defaults()), _list_fields(), Config()
-    changed: dict[
-        str, Layer
-    ] = {}  # the others are as the defaults have them: there is nothing to set and nothing to check
+    # the others are as the defaults have them: there is nothing to set and nothing to check
+    changed: dict[str, Layer] = {}
     for origin, dotted, typed in layers:
         if dotted not in fields:
             _refuse_key(dotted, origin)

@@ -24,13 +24,9 @@ MADE_FROM = {
     "discover": ("model", "disentangle/checkpoint/model.safetensors"),
     "multitask": ("labels", "discover/labels.parquet"),
 }
-GALLERY_NAMES = ("traversal", "traversal_subspaces", "pca_encoder", "pca_encoder_labels")  # arrays of gallery.npz
-CHOSEN_NAMES = (
-    "examples",
-    "example_labels",
-    "pca_subspace",
-    "pca_subspace_labels",
-)  # and those where a task was chosen
+# arrays of gallery.npz, and those where a task was chosen
+GALLERY_NAMES = ("traversal", "traversal_subspaces", "pca_encoder", "pca_encoder_labels")
+CHOSEN_NAMES = ("examples", "example_labels", "pca_subspace", "pca_subspace_labels")
 Candidate = dict[str, Any]
 
 
