@@ -54,7 +54,7 @@ def test_ranks_of_a_trial_that_fails_end_together_and_the_next_ones_go_on_from_t
     folder, (first, second) = run_ranks("cut", stop_at=40)
     assert [report[0] for report in first[:-1]] == [20, 40]
     assert first[-1] == "trial cut: KeyboardInterrupt: "
-    assert second == ["trial cut: DetauxError: the first rank failed."]
+    assert second == ["trial cut: UnforeseenError: the first rank failed."]
     account = Account.load(folder)
     assert (account.status, account.is_warm) == ("failed", True)  # on the warm-up of the other trial
     assert (folder / "log.txt").read_text().count("Traceback") == 1
