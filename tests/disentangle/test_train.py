@@ -179,6 +179,7 @@ def test_killed_rank_ends_both_and_the_same_command_goes_on_to_the_same_losses(r
         assert line == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_terminated_launcher_leaves_a_checkpoint(run, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("{}")

@@ -27,6 +27,7 @@ def run(command, folder, environment):
     return output
 
 
+@pytest.mark.slow
 def test_two_ranks_of_deepspeed_take_the_steps_of_one_process(tmp_path, arguments, free_port, read_losses, fork_server):
     environment = {
         **os.environ,
