@@ -10,11 +10,11 @@ from torch import Tensor
 from detaux.config.schema import LossesConfig, PairsConfig
 from detaux.disentangle.mixes import Mixes
 from detaux.disentangle.model import Disentangler
+from detaux.losses.backends import BACKENDS, choose_backend
 from detaux.losses.consistency import consistency_loss, mix_subspaces
 from detaux.losses.distance import distance_loss
 from detaux.losses.neighbour_contrast import neighbour_contrast_loss
 from detaux.losses.oracle import compute_oracle
-from detaux.losses.pair_measures import BACKENDS, choose_backend
 from detaux.losses.principal_contrast import principal_contrast_loss
 from detaux.losses.reconstruction import reconstruction_loss
 from detaux.losses.regularization import compute_usage, regularization_loss

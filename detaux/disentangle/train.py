@@ -30,7 +30,7 @@ from detaux.disentangle.model import Disentangler, load_disentangler, save_disen
 from detaux.disentangle.objective import compute_objective, compute_reconstruction
 from detaux.disentangle.panels import list_lines
 from detaux.disentangle.restarts import AUTOENCODER_FILE, MODEL_FILE, list_restarts, seed_restart
-from detaux.losses.pair_measures import choose_backend
+from detaux.losses.backends import choose_backend
 from detaux.losses.schedule import compute_betas
 from detaux.runtime.checkpoint import load_checkpoint, save_checkpoint
 from detaux.runtime.compile import compile_or_fall_back
