@@ -319,7 +319,11 @@ class MultitaskConfig:
     decay: Literal["none", "cosine"] = key("cosine", "learning-rate schedule")
     dropout: float = key(0.1, "dropout of each head", 0.0, 0.99)
     head_hidden: int = key(512, "hidden units of each head", 1)
-    pretrained: str | None = key(None, "safetensors file with backbone weights")
+    pretrained: str | None = key(
+        None,
+        "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them; images are then normalised "
+        "by ImageNet's mean and standard deviation, except for small_cnn",
+    )
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from detaux.backbones import build_backbone
+from detaux.backbones.pretrained import load_pretrained
 from detaux.config.schema import EngineConfig, MultitaskConfig
 from detaux.data.augment import salt_images, to_float
 from detaux.errors import NonFiniteLossError
-from detaux.multitask.backbones import build_backbone
 from detaux.multitask.heads import build_head
 from detaux.multitask.labels import ROTATION
 from detaux.multitask.methods import METHODS
@@ -60,7 +61,9 @@ class MultiTaskNetwork(nn.Module):
     def __init__(self, config: MultitaskConfig, side: int, classes: list[int]) -> None:
         super().__init__()
         self.classes = classes
-        self.backbone = build_backbone(config.backbone, side, config.pretrained)
+        self.backbone = build_backbone(config.backbone, side)
+        if config.pretrained:
+            load_pretrained(self.backbone, config.backbone, config.pretrained, "multitask.pretrained")
         self.heads = nn.ModuleList(
             build_head(self.backbone.features, config.head_hidden, config.dropout, count) for count in classes
         )
