@@ -21,9 +21,9 @@ import torch
 from results import append_row, name_machine, read_command
 from torch import Tensor
 
+from detaux.losses.backends import BACKENDS
 from detaux.losses.distance import distance_loss
 from detaux.losses.oracle import compute_oracle
-from detaux.losses.pair_measures import BACKENDS
 from detaux.losses.regularization import compute_usage, regularization_loss
 from detaux.losses.sparsity import sparsity_loss
 

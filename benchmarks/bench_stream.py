@@ -40,7 +40,7 @@ from results import append_row
 from torch import Tensor
 
 from detaux.config.schema import DataConfig
-from detaux.data.schema import Block, Manifest, Shard, write_manifest
+from detaux.data.schema import BlockEntry, Manifest, Shard, write_manifest
 from detaux.data.stream import SampleStream
 
 SIDE, CLASSES, BLOCK, SHARD = 64, 10, 256, 2048
@@ -86,7 +86,7 @@ def write_packed(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
             data += encode_member(f"{begin:07d}.images.npy", encode_npy(images[begin:end]))
             data += encode_member(f"{begin:07d}.labels.npy", encode_npy(labels[begin:end]))
             data += encode_member(f"{begin:07d}.keys.txt", keys)
-            blocks.append(Block(offset, len(data) - offset, end - begin))
+            blocks.append(BlockEntry(offset, len(data) - offset, end - begin))
         data += bytes(2 * tarfile.BLOCKSIZE)
         name = f"train-{first // SHARD:03d}.tar"
         (folder / name).write_bytes(data)

@@ -70,7 +70,7 @@ def list_backends() -> list[Row]:
     except (ImportError, OSError) as error:
         return [("device", "none", f"torch cannot be imported: {error}"), tracker]
     from detaux.discover.backends import select_backend
-    from detaux.losses.pair_measures import choose_backend
+    from detaux.losses.backends import choose_backend
 
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backend = select_backend("auto", "hdbscan", place)

@@ -71,7 +71,7 @@ def find_compression(path: Path) -> bytes:
     return next((mark for mark in OPENERS if begin.startswith(mark)), b"")
 
 
-def read_groups(path: Path) -> Iterator[Group]:
+def read_tar_groups(path: Path) -> Iterator[Group]:
     """The samples of a tar, member by member as webdataset groups them: those of one key in a row.
 
     Raises TarError where the file is no tar, is cut short, or goes on with anything but another tar.

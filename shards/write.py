@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from detaux.data.schema import Block, Shard
+from detaux.data.schema import BlockEntry, Shard
 from detaux.runtime.files import hash_file
 
 
@@ -64,7 +64,7 @@ def write_shard(path: Path, split: str, layout: str, samples: Samples, block_sam
             offset = tar.offset
             name = f"{path.stem}-{number:05d}"
             _add_members(tar, pack_block(name, part) if layout == "packed" else list_members(part))
-            blocks.append(Block(offset=offset, size=tar.offset - offset, samples=len(part.keys)))
+            blocks.append(BlockEntry(offset=offset, size=tar.offset - offset, samples=len(part.keys)))
     return Shard(path.name, split, len(samples.keys), path.stat().st_size, hash_file(path), blocks)
 
 

@@ -20,7 +20,7 @@ import torch
 from forks import ForkServer
 from hypothesis import settings
 
-from detaux.data.schema import Block, Manifest, Shard, write_manifest
+from detaux.data.schema import BlockEntry, Manifest, Shard, write_manifest
 from detaux.data.split import Split
 from shards.write import Samples, write_shard
 
@@ -75,7 +75,7 @@ def write_split_set(folder, train, validation=None, test=None):
     for name, split in (("train", train), ("validation", validation), ("test", test)):
         path = folder / f"{name}-00000.tar"
         if split is None:
-            shards.append(Shard(path.name, name, 8, 8192, "0" * 64, [Block(0, 8192, 8)]))
+            shards.append(Shard(path.name, name, 8, 8192, "0" * 64, [BlockEntry(0, 8192, 8)]))
         else:
             factors = None if split.factors is None else split.factors.numpy()
             samples = Samples(split.images.numpy(), split.labels.numpy(), split.keys, factors)

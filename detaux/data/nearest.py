@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from detaux.data.neighbours import ROWS, describe_images, find_nearest
+from detaux.data.neighbours import ROWS, describe_images, find_k_nearest
 from detaux.runtime.ranks import gather_objects, rank, world_size
 
 
@@ -12,5 +12,5 @@ def mine_nearest(images: Tensor, nearest: int, noise: float = 0.0, seed: int = 0
     are fewer. `noise` as in describe_images. All ranks call it together and share the work."""
     points_PF = describe_images(images, noise, seed)
     blocks = torch.arange(len(images), device=images.device).split(ROWS)
-    found = gather_objects([find_nearest(points_PF, nearest, rows).cpu() for rows in blocks[rank() :: world_size()]])
+    found = gather_objects([find_k_nearest(points_PF, nearest, rows).cpu() for rows in blocks[rank() :: world_size()]])
     return torch.cat([found[block % world_size()][block // world_size()] for block in range(len(blocks))])

@@ -71,7 +71,7 @@ def describe_images(images: Tensor, noise: float = 0.0, seed: int = 0) -> Tensor
     return torch.cat([(flatten(part) - mean_F) @ basis_FC for part in images.split(FITTED_IMAGES)])
 
 
-def find_nearest(points_PF: Tensor, nearest: int, rows: Tensor) -> Tensor:
+def find_k_nearest(points_PF: Tensor, nearest: int, rows: Tensor) -> Tensor:
     """The `nearest` other points to each of the points in `rows`, nearest first, [R, k]; all others where they are fewer."""
     # squared, but for a constant in each row
     distance_RP = points_PF.square().sum(1) - 2 * points_PF[rows] @ points_PF.T
@@ -86,7 +86,7 @@ def find_relative_neighbours(points_PF: Tensor, nearest: int, rows: Tensor) -> T
     Identical images are no pair: they differ in nothing.
     """
     own = rows.to(points_PF.device)
-    near_Rk = find_nearest(points_PF, nearest, own)
+    near_Rk = find_k_nearest(points_PF, nearest, own)
     steps_RkF = points_PF[near_Rk] - points_PF[own, None]
     squared_Rk = steps_RkF.square().sum(2)
     # d(c, b)^2 = |c|^2 + |b|^2 - 2 c b, seen from a, is less than |b|^2 where |c|^2 / 2 - c b is less than 0

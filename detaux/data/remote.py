@@ -19,7 +19,7 @@ from pathlib import Path
 from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
 from detaux.data.schema import MANIFEST_NAME, Manifest, Shard, parse_manifest, read_manifest
-from detaux.data.source import POLL_SECONDS, Source, SourceError
+from detaux.data.source import POLL_SECONDS, RemoteSource, SourceError
 from detaux.data.split import check_shard, find_damaged
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path, hash_file, lock_file
@@ -57,7 +57,7 @@ def fetch_manifest(data: DataConfig) -> str:
 
     Raises UserError where it cannot be had, is no manifest, or names a tar by anything but a plain name and a sha256.
     """
-    source = Source(data, threading.Event())
+    source = RemoteSource(data, threading.Event())
     content = bytearray()
 
     def take(chunk: bytes) -> None:
@@ -120,7 +120,7 @@ def fetch_tars(data: DataConfig, folder: Path, splits: Iterable[str]) -> None:
             tars.setdefault(shard.sha256, []).append(shard)
     if not tars:
         return
-    source, store = Source(data, stop), folder.parent.parent / "tars"
+    source, store = RemoteSource(data, stop), folder.parent.parent / "tars"
     with ThreadPoolExecutor(PARALLEL) as pool, track("fetch shards", len(tars)) as advance:
         try:
             jobs = [pool.submit(_fetch_tar, source, store, folder, shards) for shards in tars.values()]
@@ -133,7 +133,7 @@ def fetch_tars(data: DataConfig, folder: Path, splits: Iterable[str]) -> None:
             raise
 
 
-def _fetch_tar(source: Source, store: Path, folder: Path, shards: list[Shard]) -> None:
+def _fetch_tar(source: RemoteSource, store: Path, folder: Path, shards: list[Shard]) -> None:
     """Have `folder` hold `shards`, which are of one content, as links to the file in `store`."""
     first = shards[0]
     stored = store / f"{first.sha256}.tar"
@@ -153,7 +153,7 @@ def _fetch_tar(source: Source, store: Path, folder: Path, shards: list[Shard]) -
                     ) from None
 
 
-def _download(source: Source, shard: Shard, path: Path) -> None:
+def _download(source: RemoteSource, shard: Shard, path: Path) -> None:
     """Fetch a tar to `path`; raises SourceError, and leaves nothing, where it is not what the manifest describes."""
     digest, size = hashlib.sha256(), 0
     try:

@@ -30,7 +30,7 @@ MAX_IMAGE_PIXELS = 2**26  # a larger header is refused before decoding
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockEntry:
     """A run of tar members that is read at once: byte offset of its first header, bytes up to the next block."""
 
     offset: int
@@ -45,7 +45,7 @@ class Shard:
     samples: int
     size: int  # bytes
     sha256: str
-    blocks: list[Block]
+    blocks: list[BlockEntry]
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _read_shard(origin: str, place: str, tree: Any) -> Shard:
     _check_fields(origin, place, tree, SHARD_FIELDS)
     for number, block in enumerate(tree["blocks"]):
         _check_fields(origin, f"{place}.blocks[{number}]", block, BLOCK_FIELDS)
-    blocks = [Block(**block) for block in tree["blocks"]]
+    blocks = [BlockEntry(**block) for block in tree["blocks"]]
     total = sum(block.samples for block in blocks)
     if total != tree["samples"]:
         raise UserError(f"{origin}: {place}.samples is {tree['samples']}; {total}, the sum of its blocks, is expected.")

@@ -39,7 +39,7 @@ class StoppedError(Exception):
 
 
 @dataclass(frozen=True)
-class Source:
+class RemoteSource:
     """The place that `data.shards` names by URL; whoever waits for it ends once `stop` is set."""
 
     data: DataConfig

@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from detaux.config.schema import DataConfig
-from detaux.data.cache import SampleTable
 from detaux.data.decode import MAX_HEADER_BYTES, BadSampleError, MemberPlace, decode_group, group_members
 from detaux.data.file_images import FileImages, FileSpan, StoredFile
 from detaux.data.plan import BlockPlace, find_stand_ins, list_blocks
+from detaux.data.sample_table import SampleTable
 from detaux.data.schema import Manifest, Shard, read_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file
@@ -41,7 +41,7 @@ Field = bytes | memoryview | MemberPlace  # of a tar member
 
 
 @dataclass(frozen=True)
-class Block:
+class DecodedBlock:
     """A decoded block: one row for each sample the manifest promises, and what was wrong with the bad ones."""
 
     place: BlockPlace
@@ -105,14 +105,14 @@ class SplitReader:
             places = [place for place in self.places if place.shard == shard]
             self._quarantine({place.first_slot for place in places}, sum(p.samples for p in places), [problem])
 
-    def read(self, places: Callable[[], Iterable[BlockPlace]], *, in_files: bool = False) -> Iterator[Block]:
+    def read(self, places: Callable[[], Iterable[BlockPlace]], *, in_files: bool = False) -> Iterator[DecodedBlock]:
         """Blocks in the order of `places()`, decoded by `data.workers` processes (0: by this one).
 
         `in_files` leaves the images of packed tars where they are. Then there is little to decode, which this process does
         and keeps for the next time.
         """
         in_files &= self._is_packed
-        dataset = _Blocks(self.folder, self.manifest, places, frozenset(self._damaged), in_files)
+        dataset = _BlockDataset(self.folder, self.manifest, places, frozenset(self._damaged), in_files)
         workers = 0 if in_files else self.config.workers
         blocks = self._load(dataset, workers) if workers else iter(dataset)
         for place in places():
@@ -127,7 +127,7 @@ class SplitReader:
                 self._quarantine({block.place.first_slot}, bad, block.problems)
             yield block
 
-    def _load(self, dataset: "_Blocks", workers: int) -> Iterator[Block]:
+    def _load(self, dataset: "_BlockDataset", workers: int) -> Iterator[DecodedBlock]:
         """Blocks from loader processes, in plan order. Raises UserError where one of them dies or falls silent."""
         # its own generator: reading must not move the random state of the run
         generator = torch.Generator().manual_seed(0)
@@ -174,7 +174,7 @@ class SplitReader:
             )
 
 
-class _Blocks(IterableDataset[Block]):
+class _BlockDataset(IterableDataset[DecodedBlock]):
     """Decoded blocks; worker w of n takes the places w, w + n, ..., which the loader then interleaves into plan order."""
 
     def __init__(
@@ -188,7 +188,7 @@ class _Blocks(IterableDataset[Block]):
         self.folder, self.manifest, self.places, self.damaged = folder, manifest, places, damaged
         self.in_files = in_files
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[DecodedBlock]:
         worker = get_worker_info()
         start, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         read = self._read
@@ -198,19 +198,19 @@ class _Blocks(IterableDataset[Block]):
         for place in islice(self.places(), start, None, stride):
             yield read(place)
 
-    def _read(self, place: BlockPlace) -> Block:
+    def _read(self, place: BlockPlace) -> DecodedBlock:
         if place.shard in self.damaged:
-            return Block(place, _blank_table(self.manifest, place.samples, in_files=self.in_files), [])
+            return DecodedBlock(place, _blank_table(self.manifest, place.samples, in_files=self.in_files), [])
         return read_block(self.folder, self.manifest, place, in_files=self.in_files)
 
 
-def read_block(folder: Path, manifest: Manifest, place: BlockPlace, *, in_files: bool) -> Block:
+def read_block(folder: Path, manifest: Manifest, place: BlockPlace, *, in_files: bool) -> DecodedBlock:
     """Read and decode one block; what is wrong with it is told in `problems`, never raised."""
     step = place.samples if manifest.layout == "packed" else 1
     parts: list[SampleTable | None] = []
     problems: list[str] = []
     try:
-        groups = read_groups(folder / place.shard, place, in_files=in_files)
+        groups = read_block_groups(folder / place.shard, place, in_files=in_files)
         if len(groups) * step != place.samples:
             raise BadSampleError(f"{len(groups)} member groups, not {place.samples // step}")
         for group in groups:
@@ -223,13 +223,13 @@ def read_block(folder: Path, manifest: Manifest, place: BlockPlace, *, in_files:
         reason = str(error) or type(error).__name__
         parts, problems = [], [f"{place.shard}: block at byte {place.offset}: {reason}"]
     if len(parts) == 1 and parts[0] is not None:
-        return Block(place, parts[0], problems)
+        return DecodedBlock(place, parts[0], problems)
     table = _blank_table(manifest, place.samples, in_files=in_files)
     for number, part in enumerate(parts):
         if part is not None:
             table.put(number * step, part)
     table.stand_ins = find_stand_ins(table.is_good)
-    return Block(place, table, problems)
+    return DecodedBlock(place, table, problems)
 
 
 def _blank_table(manifest: Manifest, rows: int, *, in_files: bool) -> SampleTable:
@@ -258,7 +258,7 @@ def _decode_part(group: dict[str, Any], manifest: Manifest, samples: int) -> Sam
     )
 
 
-def read_groups(path: Path, place: BlockPlace, *, in_files: bool) -> list[dict[str, Any]]:
+def read_block_groups(path: Path, place: BlockPlace, *, in_files: bool) -> list[dict[str, Any]]:
     """Member groups of one block, its .npy members as views of what was read; `in_files` leaves the images in the file.
 
     Raises BadSampleError where the tar is cut off or a member is no plain file inside it.

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from detaux.config.schema import DataConfig
-from detaux.data.cache import Chunk, SampleTable, Window, build_chunk
 from detaux.data.plan import BlockPlace, plan_blocks, plan_windows
+from detaux.data.sample_table import SampleTable
 from detaux.data.split import SplitReader
+from detaux.data.window import Chunk, Window, build_chunk
 from detaux.errors import UserError
 
-Plan = tuple[list[list[BlockPlace]], int, int]  # blocks by shard, seed, window
+EpochPlan = tuple[list[list[BlockPlace]], int, int]  # blocks by shard, seed, window
 
 
 class SampleStream:
@@ -91,13 +92,13 @@ def choose_storage(config: DataConfig, size: int, device: torch.device) -> torch
     return {"device": device, "host": host, "none": None}[config.cache]
 
 
-def cut_chunks(table: SampleTable, plan: Plan, first: int) -> Iterator[Chunk]:
+def cut_chunks(table: SampleTable, plan: EpochPlan, first: int) -> Iterator[Chunk]:
     """Planned windows from the one that holds position `first` on, shown from a table of the whole split."""
     for position, window in plan_windows(*plan, first):
         yield _show(position, table, window.slots, window.slots)
 
 
-def read_chunks(reader: SplitReader, plan: Plan, first: int, *, needs_factors: bool) -> Iterator[Chunk]:
+def read_chunks(reader: SplitReader, plan: EpochPlan, first: int, *, needs_factors: bool) -> Iterator[Chunk]:
     """The same windows, each read from the tars into a table of its own; of packed tars, the images are read when they are
     taken."""
     blocks = reader.read(partial(plan_blocks, *plan, first), in_files=True)

@@ -13,7 +13,7 @@ from detaux.discover.backends import load_clusterer, select_backend
 from detaux.discover.clusterers.distances import find_nearest
 from detaux.discover.clusterers.limit import Limit, hold_limit
 from detaux.discover.helper import cluster_in_helper
-from detaux.discover.plan import Cost, Meter, format_seconds, plan_clustering
+from detaux.discover.plan import Cost, CostMeter, format_seconds, plan_clustering
 from detaux.discover.subsample import cluster_some
 from detaux.errors import UserError
 from detaux.runtime.progress import say
@@ -116,7 +116,7 @@ def _cluster_finite(
     plan = plan_clustering(points_ND, cluster, clusterer, backend, config, seed)
     if plan is None:
         return cluster(points_ND)[:3], None
-    meter = Meter(plan, points_ND.device)
+    meter = CostMeter(plan, points_ND.device)
     limit = Limit(config.max_seconds, lambda seconds: say(f"discover: {plan.describe_progress(seconds)}."))
     try:
         if backend == "cpu":

@@ -8,6 +8,8 @@ import torch
 
 from detaux.config.schema import Config
 from detaux.data.neighbours import mine_pairs
+from detaux.data.partners.registry import PARTNER_RULES
+from detaux.data.relation import relate_labels
 from detaux.data.split import Split
 
 MOST_PAIRS = 4096
@@ -17,13 +19,13 @@ ANCHORS = 2048  # images whose neighbours are mined for them
 def draw_judging_pairs(split: Split, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Both rows [P] of seeded pairs of different images, at most MOST_PAIRS, none of two known labels that differ.
 
-    With `pairs.partner=mined` they are neighbours of the mined graph over `pairs.pool` images, which mostly differ in one
+    If `pairs.partner` mines a graph, they are neighbours of the mined graph over `pairs.pool` images, which mostly differ in one
     factor, as in training; else any two images of a label. Empty where no two images share a label.
     """
     random = np.random.default_rng(config.run.seed)
     labels_N = split.labels.cpu().numpy()
     pool = random.permutation(len(labels_N))[: config.pairs.pool]
-    if config.pairs.partner != "mined" or len(pool) < 2:
+    if not PARTNER_RULES[config.pairs.partner].mines_graph or len(pool) < 2:
         return draw_same_label_pairs(labels_N, MOST_PAIRS, random)
     images = split.images[torch.from_numpy(pool).to(split.images.device)]
     ends = mine_pairs(
@@ -35,8 +37,8 @@ def draw_judging_pairs(split: Split, config: Config) -> tuple[np.ndarray, np.nda
         anchors=torch.arange(min(len(pool), ANCHORS)),
     )
     first, second = np.unique(pool[ends.sort(1).values.numpy()], axis=0).T
-    differs = (labels_N[first] >= 0) & (labels_N[second] >= 0) & (labels_N[first] != labels_N[second])
-    chosen = random.permutation(np.flatnonzero(~differs))[:MOST_PAIRS]
+    is_different, _ = relate_labels(labels_N[first], labels_N[second])
+    chosen = random.permutation(np.flatnonzero(~is_different))[:MOST_PAIRS]
     return first[chosen], second[chosen]
 
 

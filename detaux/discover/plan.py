@@ -33,7 +33,7 @@ GIB = 2**30
 
 
 @dataclass(frozen=True)
-class Plan:
+class ClusteringPlan:
     """Estimates for `clustered` of `samples` points, the rest of which get their labels by prediction."""
 
     samples: int
@@ -61,7 +61,7 @@ class Cost:
     """A plan and what it came to: seconds, and by how much the peak memory grew (a GPU's where the points lie on one; 0 where an
     earlier peak was higher)."""
 
-    plan: Plan
+    plan: ClusteringPlan
     seconds: float
     gib: float
 
@@ -130,7 +130,7 @@ def plan_clustering(
     backend: str,
     config: DiscoverConfig,
     seed: int,
-) -> Plan | None:
+) -> ClusteringPlan | None:
     """The plan for points [N, D] within `discover.max_seconds` and `discover.max_memory`; None for a clustering of seconds, and
     for mean shift, which takes a subsample of its own.
 
@@ -143,11 +143,11 @@ def plan_clustering(
         return None
     speed = measure_speed(points_ND, cluster, seed, config.max_seconds)
 
-    def plan(count: int) -> Plan:
+    def plan(count: int) -> ClusteringPlan:
         gib = estimate_bytes(clusterer, backend, count, dims, config) / GIB
-        return Plan(samples, dims, count, speed.estimate_seconds(count, samples - count), gib)
+        return ClusteringPlan(samples, dims, count, speed.estimate_seconds(count, samples - count), gib)
 
-    def fits(one: Plan) -> bool:
+    def fits(one: ClusteringPlan) -> bool:
         is_fast = not config.max_seconds or MARGIN * one.seconds <= config.max_seconds
         return is_fast and (not config.max_memory or one.gib <= config.max_memory)
 
@@ -199,10 +199,10 @@ def fit_power_law(sizes: Sequence[int], seconds: Sequence[float], dims: int = 1)
     return seconds[-1] / sizes[-1] ** exponent, exponent
 
 
-class Meter:
+class CostMeter:
     """Says a plan, and afterwards what it came to."""
 
-    def __init__(self, plan: Plan, device: torch.device) -> None:
+    def __init__(self, plan: ClusteringPlan, device: torch.device) -> None:
         self.plan, self.device = plan, device
         say(f"discover: plan for {plan.describe()}.")
         if device.type == "cuda":

@@ -12,6 +12,7 @@ import torch
 
 from detaux.config import Config
 from detaux.data.labels_file import LABELS_NAME, write_labels
+from detaux.data.partners.registry import PARTNER_RULES
 from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.discover.backends import select_backend
@@ -194,6 +195,7 @@ def describe_pairs(disentangle: Path) -> dict[str, Any]:
     shares = [line[ONE_FACTOR_SHARE] for line in read_metrics(disentangle) if line.get(ONE_FACTOR_SHARE) is not None]
     return {
         "rule": rule,
-        "uses_ground_truth": rule == "one_factor",
+        "uses_ground_truth": PARTNER_RULES[rule].uses_ground_truth,
+        "changes_many_factors": PARTNER_RULES[rule].changes_many_factors,
         "one_factor_share": shares[-1] if shares else None,
     }

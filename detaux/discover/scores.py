@@ -28,7 +28,7 @@ NORMALIZER_POINTS = 512  # enough for a mean over pairs
 TINY = float(np.finfo(np.float32).tiny)
 
 
-def compute_stability(clusters: Clusters, recluster: Recluster, draws: int, seed: int) -> float | None:
+def compute_bootstrap_stability(clusters: Clusters, recluster: Recluster, draws: int, seed: int) -> float | None:
     """Mean adjusted Rand index between the clusters and those of bootstrap samples, clustered again by `recluster`.
 
     A sample is drawn with replacement from at most MOST_POINTS points, and its distinct points are clustered. None
@@ -167,7 +167,9 @@ def score_clusters(one: Candidate, split: Split, manifest: Manifest, config: Con
     found = one.clusters.class_labels
     one.principal = compare_labels(found, split.labels.cpu().numpy())
     one.scores |= {
-        "stability": compute_stability(one.clusters, recluster, config.discover.stability_samples, config.run.seed),
+        "stability": compute_bootstrap_stability(
+            one.clusters, recluster, config.discover.stability_samples, config.run.seed
+        ),
         "principal_ami": one.principal["ami"],
     }
     if split.factors is not None:

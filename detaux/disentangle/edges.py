@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from detaux.data.relation import relate_labels
 from detaux.disentangle.model import Disentangler
 from detaux.losses.oracle import compute_normalizer, weigh_subspaces
 from detaux.runtime.ranks import alone, gather_rows
@@ -33,8 +34,7 @@ def read_edges(
             for first, second in zip(first_E.split(READ_BATCH), second_E.split(READ_BATCH), strict=True)
         ]
     )
-    is_known_E = (labels_P[first_E] >= 0) & (labels_P[second_E] >= 0)
-    is_different_E = is_known_E & (labels_P[first_E] != labels_P[second_E])
+    is_different_E, is_known_E = relate_labels(labels_P[first_E], labels_P[second_E])
     return weigh_subspaces(distances_EK / scale_K, is_different_E, is_known_E, sharpness=0.0, alpha=model.alpha).argmax(
         1
     )

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from detaux.config.schema import LossesConfig, PairsConfig
+from detaux.data.relation import relate_labels
 from detaux.disentangle.mixes import Mixes
 from detaux.disentangle.model import Disentangler
+from detaux.losses.backends import BACKENDS, choose_backend
 from detaux.losses.consistency import consistency_loss, mix_subspaces
 from detaux.losses.distance import distance_loss
 from detaux.losses.neighbour_contrast import neighbour_contrast_loss
 from detaux.losses.oracle import compute_oracle
-from detaux.losses.pair_measures import BACKENDS, choose_backend
 from detaux.losses.principal_contrast import principal_contrast_loss
 from detaux.losses.reconstruction import reconstruction_loss
 from detaux.losses.regularization import compute_usage, regularization_loss
@@ -65,9 +66,7 @@ def compute_objective(
 
     measure_pairs = BACKENDS[choose_backend(losses.backend, images.device)]
     measures = measure_pairs(subspaces_NKD, chains, oracle.normalizer)
-    first_B, second_B = labels[:-chains], labels[chains:]
-    is_known_B = (first_B >= 0) & (second_B >= 0)
-    is_different_B = is_known_B & (first_B != second_B)
+    is_different_B, is_known_B = relate_labels(labels[:-chains], labels[chains:])
     relation = (measures.squared_BK, measures.normalizer_K, is_different_B, is_known_B)
 
     if beta1 > 0:

@@ -18,6 +18,7 @@ from detaux.config.schema import DisentangleConfig, PhaseConfig
 from detaux.data.augment import remove_noise, salt_images, to_float
 from detaux.data.draws import draw_columns
 from detaux.data.pairs import PairStream, compute_one_factor_share
+from detaux.data.partners.registry import PARTNER_RULES
 from detaux.data.plan import split_batch
 from detaux.data.schema import MANIFEST_NAME, read_manifest
 from detaux.data.split import load_split
@@ -30,7 +31,7 @@ from detaux.disentangle.model import Disentangler, load_disentangler, save_disen
 from detaux.disentangle.objective import compute_objective, compute_reconstruction
 from detaux.disentangle.panels import list_lines
 from detaux.disentangle.restarts import AUTOENCODER_FILE, MODEL_FILE, list_restarts, seed_restart
-from detaux.losses.pair_measures import choose_backend
+from detaux.losses.backends import choose_backend
 from detaux.losses.schedule import compute_betas
 from detaux.runtime.checkpoint import load_checkpoint, save_checkpoint
 from detaux.runtime.compile import compile_or_fall_back
@@ -243,7 +244,7 @@ class Trainer:
             "step": begin + step,
             "steps": self.config.disentangle.warmup.steps + self.config.disentangle.main.steps,
             "phase": "main" if self.is_main else "warmup",
-            "uses_ground_truth": self.is_main and self.config.pairs.partner == "one_factor",
+            "uses_ground_truth": self.is_main and PARTNER_RULES[self.config.pairs.partner].uses_ground_truth,
             "progress": progress,
             **{renamed.get(part, f"loss/{part}"): value for part, value in means.items()},
             **{f"beta/{index}": beta for index, beta in enumerate(betas, start=1)},
@@ -293,9 +294,11 @@ def run_disentangle(config: Config, shards: Path, folder: Path, observe: Observe
     it together and share every step; the first writes the files. `observe` sees the steps of the main phase, as Trainer says.
     """
     started = time.time()
-    is_upper_bound = config.pairs.partner == "one_factor"
+    is_upper_bound = PARTNER_RULES[config.pairs.partner].uses_ground_truth
     if is_upper_bound:
-        say("disentangle: pairs.partner=one_factor uses ground truth; every number of this run is an upper bound")
+        say(
+            f"disentangle: pairs.partner={config.pairs.partner} uses ground truth; every number of this run is an upper bound"
+        )
     hashes = share_object(hash_inputs({"manifest": shards / MANIFEST_NAME}) if is_first() else None)
     device = select_device(config.run)
     engine, backend = choose_engine(config.engine), choose_backend(config.losses.backend, device)

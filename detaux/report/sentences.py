@@ -240,7 +240,7 @@ def advise(run: Run) -> list[str]:
             f"Some candidates leave more than {limit:.0%} of the images without a cluster: set discover.min_samples "
             "to a small number such as 5, or raise discover.max_noise_share."
         )
-    if run.discovery.get("pairs", {}).get("rule") in ("label", "independent"):
+    if run.discovery.get("pairs", {}).get("changes_many_factors"):
         advice.append("The pairs differ in many factors at once: set pairs.partner=mined.")
     if any(one["clusters"] > 1 for one in run.discovery.get("baselines", [])):
         advice.append("A plain baseline did find clusters (see the table): set discover.include_baselines=true.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from detaux.config import Config
 from detaux.config.sweep import SweepConfig
+from detaux.data.partners.registry import PARTNER_RULES
 from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import load_split
 from detaux.discover.candidate import build_candidates
@@ -90,14 +91,14 @@ OBJECTIVES: dict[str, Callable[[Finding], float]] = {
 AT_END = (DOWNSTREAM, STABILITY)  # objectives that a model in training does not have: rungs compare by RUNG instead
 RUNG = "discovery"
 GROUND_TRUTH = ("known_factor",)  # objectives that use it
-ONE_FACTOR = "one_factor"  # the rule of pairs that uses it
 
 
-def uses_ground_truth(config: Config, space: Sequence[Dimension]) -> bool:
-    """Whether ground truth enters a sweep, by its objective or by how some trial makes pairs: its best is an upper bound."""
+def gives_upper_bound(config: Config, space: Sequence[Dimension]) -> bool:
+    """Return whether ground truth enters a sweep, by an objective or by how some trial makes pairs."""
     rules = [value for one in space if one.key == "pairs.partner" for value in one.values]
-    named = list_objectives(config.sweep)
-    return bool(set(named) & set(GROUND_TRUTH)) or ONE_FACTOR in (config.pairs.partner, *rules)
+    if any(PARTNER_RULES[rule].uses_ground_truth for rule in (config.pairs.partner, *rules)):
+        return True
+    return bool(set(list_objectives(config.sweep)) & set(GROUND_TRUTH))
 
 
 def list_objectives(settings: SweepConfig) -> list[str]:

@@ -33,8 +33,8 @@ from detaux.sweep.objective import (
     RUNG,
     STABILITY,
     Worth,
+    gives_upper_bound,
     list_objectives,
-    uses_ground_truth,
 )
 from detaux.sweep.ranks import WAITING, free_ranks, run_on_ranks
 from detaux.sweep.ray_start import start_ray
@@ -70,7 +70,7 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
     _check_packages()
     job = Job(config, arguments)
     root = job.root.absolute()
-    if uses_ground_truth(config, space):
+    if gives_upper_bound(config, space):
         say("sweep: it uses ground truth (sweep.objective or pairs.partner); the best config is an upper bound")
     root.mkdir(parents=True, exist_ok=True)
     with lock_folder(root):

@@ -27,7 +27,7 @@ SPLIT_FOLDERS = {  # names that sub-folders have when they are the parts of a sp
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureFile:
     """A file, its class by the folder's own name (None: no label), and the split that its folder names (None: none does)."""
 
     path: Path
@@ -151,7 +151,7 @@ def _refuse_link(path: Path, root: Path) -> str | None:
     return "a link to a folder" if path.is_dir() and path.parent != root else None
 
 
-def _place_pictures(root: Path, files: list[Path], config: DataConfig) -> list[Picture]:
+def _place_pictures(root: Path, files: list[Path], config: DataConfig) -> list[PictureFile]:
     """The class and the split of each file, by the folders it lies in."""
     tops = {path.relative_to(root).parts[0] for path in files if path.parent != root}
     parts = {top: SPLIT_FOLDERS.get(top.casefold()) for top in tops if top.casefold() not in UNLABELLED}
@@ -171,7 +171,7 @@ def _place_pictures(root: Path, files: list[Path], config: DataConfig) -> list[P
             f"data.split=published, or data.path={root / _find_train(parts)} for one part alone."
         )
     if not looks_split:
-        return [Picture(path, _find_class(path.relative_to(root).parts[:-1]), None) for path in files]
+        return [PictureFile(path, _find_class(path.relative_to(root).parts[:-1]), None) for path in files]
     pictures = []
     for path in files:
         top, *inner = path.relative_to(root).parts[:-1] or UNLABELLED[:1]
@@ -181,7 +181,7 @@ def _place_pictures(root: Path, files: list[Path], config: DataConfig) -> list[P
                 f"data.path={root}: {show_name(path.relative_to(root))} lies in no class folder of {top}, which has its pictures "
                 "in one folder for each class; sort it in, or move it away."
             )
-        pictures.append(Picture(path, folder, split))
+        pictures.append(PictureFile(path, folder, split))
     return pictures
 
 

@@ -15,7 +15,7 @@ from detaux.runtime.text import show_name
 from shards.pictures import read_picture
 from shards.records import Records, Source, check_share
 from shards.tar_names import list_tars
-from shards.tars import SUFFIXES, Group, TarError, read_groups
+from shards.tars import SUFFIXES, Group, TarError, read_tar_groups
 
 UNLABELLED = -1  # the label of a sample without one, as our own sets write it
 
@@ -75,7 +75,7 @@ def _iterate(tars: list[Path]) -> Iterator[tuple[Path, Group]]:
     """Every sample of every tar."""
     for path in tars:
         try:
-            for group in read_groups(path):
+            for group in read_tar_groups(path):
                 yield path, group
         except TarError as error:
             raise UserError(f"{describe_damage(path, 'tar', error)}.") from None

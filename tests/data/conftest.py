@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detaux.data.schema import Block, Manifest, Shard, read_manifest, write_manifest
+from detaux.data.schema import BlockEntry, Manifest, Shard, read_manifest, write_manifest
 
 SIDE = 8
 CLASSES = ["even", "odd"]  # by the number of ones in the binary form of a slot
@@ -97,7 +97,7 @@ class ShardSet:
                 for slots in blocks:
                     members = [new for old in list_members(slots, self.layout) for new in change(*old)]
                     data = b"".join(encode_member(*member) for member in members)
-                    places.append(Block(stream.tell(), len(data), len(slots)))
+                    places.append(BlockEntry(stream.tell(), len(data), len(slots)))
                     stream.write(data)
                 stream.write(bytes(1024))  # the end of a tar
             samples = sum(len(slots) for slots in blocks)

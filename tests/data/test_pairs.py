@@ -5,8 +5,10 @@ import torch
 
 from detaux.config.schema import DataConfig, PairsConfig
 from detaux.data import draws
+from detaux.data.label_index import LabelIndex
 from detaux.data.neighbours import NeighbourGraph
-from detaux.data.pairs import LabelIndex, PairBatch, PairStream, compute_one_factor_share, walk_edges
+from detaux.data.pairs import PairBatch, PairStream, compute_one_factor_share
+from detaux.data.partners.mined import walk_edges
 from detaux.errors import UserError
 
 SIZES = (3, 4, 5)
@@ -65,7 +67,7 @@ def test_nearest_pairs_are_of_another_label_or_of_the_nearest_images():
     place = {image.numpy().tobytes(): row for row, image in enumerate(pairs.pool_images())}
     for batch in map(pairs.batch, range(20)):
         rows = torch.tensor([place[image.numpy().tobytes()] for image in batch.images])
-        is_near = (pairs.nearest[rows[batch.first]] == rows[batch.second, None]).any(1)
+        is_near = (pairs.rule.nearest[rows[batch.first]] == rows[batch.second, None]).any(1)
         assert (is_near | batch.is_different).all()
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from detaux.data.schema import OPTIONAL, Block, Manifest, Shard, read_manifest, write_manifest
+from detaux.data.schema import OPTIONAL, BlockEntry, Manifest, Shard, read_manifest, write_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import write_json
 
@@ -17,7 +17,7 @@ MANIFEST = Manifest(
     principal="digit",
     factors={"digit": 10},
     split={"rule": "random", "seed": 0},
-    shards=[Shard("train-00000.tar", "train", 12, 4096, "0" * 64, [Block(0, 2048, 8), Block(2048, 1024, 4)])],
+    shards=[Shard("train-00000.tar", "train", 12, 4096, "0" * 64, [BlockEntry(0, 2048, 8), BlockEntry(2048, 1024, 4)])],
     quarantined=[{"file": "a.png", "reason": "cut short"}],
     passed_over=["notes.txt"],
     names={"_": "写"},
@@ -82,7 +82,7 @@ def test_manifest_read_equals_the_one_written(tmp_path):
 
 
 def test_every_field_of_a_manifest_is_tried():
-    names = {entry.name for cls in (Manifest, Shard, Block) for entry in dataclasses.fields(cls)} - {"version"}
+    names = {entry.name for cls in (Manifest, Shard, BlockEntry) for entry in dataclasses.fields(cls)} - {"version"}
     assert {field.rsplit(".", 1)[-1] for field in WRONG} == names
 
 

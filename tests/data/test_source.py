@@ -9,7 +9,7 @@ import pytest
 
 from detaux.config.schema import DataConfig
 from detaux.data import source
-from detaux.data.source import Source, SourceError
+from detaux.data.source import RemoteSource, SourceError
 from detaux.errors import UserError
 
 
@@ -19,7 +19,7 @@ def open_source(monkeypatch, tmp_path):
     monkeypatch.setattr(source, "BACKOFF_SECONDS", 0.01)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    return lambda url, **keys: Source(DataConfig(shards=url, **keys), threading.Event())
+    return lambda url, **keys: RemoteSource(DataConfig(shards=url, **keys), threading.Event())
 
 
 def read(opened, name="a.tar"):
@@ -83,7 +83,7 @@ def test_stopped_source_ends_its_command_and_its_waiting(open_source):
 def test_pauses_between_attempts_double_and_differ(open_source, monkeypatch):
     pauses = []
     monkeypatch.setattr(source, "BACKOFF_SECONDS", 1.0)
-    monkeypatch.setattr(Source, "pause", lambda self, seconds: pauses.append(seconds))
+    monkeypatch.setattr(RemoteSource, "pause", lambda self, seconds: pauses.append(seconds))
 
     def fail():
         raise SourceError("busy")

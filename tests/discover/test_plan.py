@@ -13,8 +13,8 @@ from detaux.discover.plan import (
     GIB,
     MARGIN,
     PROBES,
+    ClusteringPlan,
     Cost,
-    Plan,
     Speed,
     estimate_bytes,
     fit_power_law,
@@ -188,7 +188,7 @@ def test_limit_that_passes_ends_with_a_sentence(backend, small_plans, make_blobs
 
 
 def test_cost_says_what_was_planned():
-    cost = Cost(Plan(10, 2, 10, 240.0, 1.5), 3.14159, 0.25)
+    cost = Cost(ClusteringPlan(10, 2, 10, 240.0, 1.5), 3.14159, 0.25)
     assert cost.describe() == "took 3.1 s (4 min planned), peak memory +0.25 GiB (1.5 planned)"
     assert cost.to_row()["planned_seconds"] == 240.0
     assert [format_seconds(value) for value in (0.0123, 99.4, 100, 7200)] == ["0.012 s", "99 s", "2 min", "120 min"]

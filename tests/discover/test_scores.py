@@ -6,9 +6,9 @@ from detaux.config.schema import DiscoverConfig
 from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.embed import Embeddings
 from detaux.discover.scores import (
+    compute_bootstrap_stability,
     compute_dot,
     compute_spread,
-    compute_stability,
     drop_principal_pairs,
     score_pairs,
 )
@@ -29,7 +29,7 @@ def test_stability_prefers_real_clusters(make_blobs):
     blobs, _ = make_blobs()
     cloud = torch.randn(blobs.shape, generator=torch.Generator().manual_seed(0))
     values = [
-        compute_stability(
+        compute_bootstrap_stability(
             cluster_points(points, settings, 0),
             lambda rows, seed, points=points: cluster_points(points[rows], settings, seed),
             5,
@@ -43,8 +43,8 @@ def test_stability_prefers_real_clusters(make_blobs):
 
 def test_stability_matches_reclustering_that_swaps_all_or_nothing():
     clusters = label(np.arange(100) % 2)
-    same = compute_stability(clusters, lambda rows, seed: label(1 - rows % 2), 3, 0)
-    other = compute_stability(clusters, lambda rows, seed: label(rows // 2 % 2), 3, 0)
+    same = compute_bootstrap_stability(clusters, lambda rows, seed: label(1 - rows % 2), 3, 0)
+    other = compute_bootstrap_stability(clusters, lambda rows, seed: label(rows // 2 % 2), 3, 0)
     assert same == 1.0
     assert abs(other) < 0.1
 
@@ -53,8 +53,8 @@ def test_stability_is_none_where_off_or_of_one_cluster():
     def recluster(rows, seed):
         raise AssertionError("nothing is to be clustered")
 
-    assert compute_stability(label([0, 1] * 20), recluster, 0, 0) is None
-    assert compute_stability(label([0] * 40), recluster, 5, 0) is None
+    assert compute_bootstrap_stability(label([0, 1] * 20), recluster, 0, 0) is None
+    assert compute_bootstrap_stability(label([0] * 40), recluster, 5, 0) is None
 
 
 def test_spread_is_the_share_of_variance():

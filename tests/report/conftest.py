@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 
 from detaux.config import Config, dump_config
 from detaux.config.schema import ReportConfig
-from detaux.data.schema import Block, Manifest, Shard, write_manifest
+from detaux.data.schema import BlockEntry, Manifest, Shard, write_manifest
 from detaux.report import figures
 from detaux.report.build import build_report
 from detaux.runtime.files import write_json
@@ -188,7 +188,7 @@ def make_gallery() -> dict[str, np.ndarray]:
 
 def make_manifest() -> Manifest:
     shards = [
-        Shard(f"{split}-000000.tar", split, count, 1024, "0" * 64, [Block(0, 1024, count)])
+        Shard(f"{split}-000000.tar", split, count, 1024, "0" * 64, [BlockEntry(0, 1024, count)])
         for split, count in (("train", SAMPLES), ("validation", 300), ("test", 1000))
     ]
     return Manifest(

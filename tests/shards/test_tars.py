@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.tars import MOST_BYTES, Group, TarError, read_groups
+from shards.tars import MOST_BYTES, Group, TarError, read_tar_groups
 
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
@@ -47,7 +47,7 @@ def read(tmp_path: Path) -> Callable[[bytes], list[Group]]:
 
     def read_all(content: bytes) -> list[Group]:
         (tmp_path / "part.tar").write_bytes(content)
-        return list(read_groups(tmp_path / "part.tar"))
+        return list(read_tar_groups(tmp_path / "part.tar"))
 
     return read_all
 
@@ -108,7 +108,7 @@ def test_hard_link_in_a_tar_of_a_whole_folder_is_followed(tmp_path: Path) -> Non
     (tmp_path / "d" / "one" / "0.cls").write_bytes(b"5")
     os.link(tmp_path / "d" / "one" / "0.cls", tmp_path / "d" / "one" / "1.cls")
     subprocess.run(["tar", "-C", tmp_path / "d", "-cf", tmp_path / "t.tar", "."], check=True)
-    assert [(one.fields, one.fault) for one in read_groups(tmp_path / "t.tar")] == [({"cls": b"5"}, None)] * 2
+    assert [(one.fields, one.fault) for one in read_tar_groups(tmp_path / "t.tar")] == [({"cls": b"5"}, None)] * 2
 
 
 def test_large_member_is_linked_to_where_the_tar_can_go_back(read: Callable[[bytes], list[Group]]) -> None:
@@ -225,7 +225,7 @@ pages = int(Path("/proc/self/statm").read_text().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + {MOST_BOMB_BYTES // 2},) * 2)
 for path in map(Path, sys.argv[1:]):
     try:
-        print([(one.key, one.fault) for one in shards.tars.read_groups(path)])
+        print([(one.key, one.fault) for one in shards.tars.read_tar_groups(path)])
     except (shards.tars.TarError, MemoryError) as error:
         print(type(error).__name__, error)
 """

@@ -7,7 +7,7 @@ import pytest
 from detaux.config import load_config
 from detaux.config.load import get_value
 from detaux.errors import UserError
-from detaux.sweep.objective import uses_ground_truth
+from detaux.sweep.objective import gives_upper_bound
 from detaux.sweep.space import Dimension, parse_space, suggest_values
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_preset_has_a_space_and_an_objective_without_ground_truth(path):
     config = load_config(path)
     assert len(parse_space(config)) >= 3
     assert config.sweep.trials >= 12
-    assert not uses_ground_truth(config, parse_space(config))
+    assert not gives_upper_bound(config, parse_space(config))
 
 
 def test_space_reads_as_written_with_conditions_after_what_they_depend_on(space):

@@ -95,7 +95,7 @@ def condense(edges_E2: np.ndarray, weights_E: np.ndarray, smallest: int) -> Cond
     return CondensedTree(np.array(parent), np.array(birth), cluster[place], density[place])
 
 
-def compute_stability(tree: CondensedTree) -> np.ndarray:
+def compute_excess_of_mass(tree: CondensedTree) -> np.ndarray:
     """How long each cluster lasts, summed over its points: sum of lambda at which a point leaves less that of the birth, [C]."""
     clusters = len(tree.parent)
     held = np.bincount(tree.cluster, minlength=clusters)
@@ -110,7 +110,7 @@ def compute_stability(tree: CondensedTree) -> np.ndarray:
 def select_excess_of_mass(tree: CondensedTree) -> np.ndarray:
     """The clusters, none within another and never the root, that are most stable in sum: bool [C]. One as stable as its
     parts stays whole."""
-    stability = compute_stability(tree)
+    stability = compute_excess_of_mass(tree)
     is_selected, below = np.ones(len(stability), dtype=bool), np.zeros(len(stability))
     for cluster in range(len(stability) - 1, 0, -1):
         is_selected[cluster] = stability[cluster] >= below[cluster] * (1 - ROUNDING)

@@ -6,75 +6,22 @@ host but their order; of the tree, the edges that each round finds.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from detaux.discover.clusterers.blocks import PointBlocks, Search
 from detaux.discover.clusterers.disjoint import find_root, number_sets
 from detaux.discover.clusterers.distances import measure
 from detaux.discover.clusterers.limit import check_limit
 from detaux.runtime.device import has_triton
 
-BLOCK = 256  # points
 TILE_BLOCKS = 8  # blocks that a block is compared with at a time
 HAS_TRITON = has_triton()
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """Points [N, D] in an order in which each block of BLOCK holds neighbours; `order` [N] are their rows before.
-
-    near [B, B] are the blocks by their distance from each, itself first, and gap [B, B] how far away these are at least.
-    """
-
-    points_ND: Tensor
-    order: Tensor
-    near: Tensor
-    gap: Tensor
-
-    @property
-    def count(self) -> int:
-        return len(self.near)
-
-    def rows(self, block: int) -> slice:
-        return slice(block * BLOCK, min((block + 1) * BLOCK, len(self.points_ND)))
-
-
-def sort_into_blocks(points_ND: Tensor) -> Blocks:
-    """Cut the points in two across their widest side, and again, until the parts are blocks."""
-    order, pending = torch.arange(len(points_ND), device=points_ND.device), [(0, len(points_ND))]
-    while pending:
-        begin, end = pending.pop()
-        if end - begin <= BLOCK:
-            continue
-        part_ND = points_ND[order[begin:end]]
-        side = int((part_ND.amax(0) - part_ND.amin(0)).argmax())
-        order[begin:end] = order[begin:end][part_ND[:, side].argsort(stable=True)]
-        middle = begin + (end - begin + BLOCK) // (2 * BLOCK) * BLOCK  # so that all blocks but the last are whole
-        pending += [(begin, middle), (middle, end)]
-    points_ND = points_ND[order]
-    parts = points_ND.split(BLOCK)
-    low_BD, high_BD = torch.stack([part.amin(0) for part in parts]), torch.stack([part.amax(0) for part in parts])
-    gaps = [
-        (low_BD - high).maximum(low - high_BD).clamp_min(0).norm(dim=1)
-        for low, high in zip(low_BD, high_BD, strict=True)
-    ]
-    # what rounding adds to a gap, or takes from a distance, must not hide a point
-    margin = (4 + points_ND.shape[1] ** 0.5) * torch.finfo(points_ND.dtype).eps
-    gap, near = (torch.stack(gaps) * (1 - margin)).sort(stable=True, dim=1)
-    return Blocks(points_ND, order, near, gap)
-
-
-def _gather(blocks: Blocks, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of some blocks, and which of them are past the last: to leave those out would make the host wait for the device."""
-    rows = (chosen[:, None] * BLOCK + torch.arange(BLOCK, device=chosen.device)).flatten()
-    last = len(blocks.points_ND) - 1
-    return rows.clamp_max(last), rows > last
-
-
-def compute_core_distances(blocks: Blocks, neighbours: int) -> Tensor:
+def compute_core_distances(blocks: PointBlocks, neighbours: int) -> Tensor:
     """Distance of each point to its `neighbours`-th nearest other point, or to the farthest where there are fewer, [N]."""
     points_ND = blocks.points_ND
     kept = min(neighbours, len(points_ND) - 1) + 1  # the point itself is the first
@@ -86,7 +33,7 @@ def compute_core_distances(blocks: Blocks, neighbours: int) -> Tensor:
         for begin in range(0, blocks.count, TILE_BLOCKS):
             if nearest.shape[1] == kept and bool(blocks.gap[block, begin] >= nearest[:, -1].max()):
                 break
-            columns, is_past = _gather(blocks, blocks.near[block, begin : begin + TILE_BLOCKS])
+            columns, is_past = blocks.gather(blocks.near[block, begin : begin + TILE_BLOCKS])
             found = measure(points_ND[rows], points_ND[columns]).masked_fill_(is_past, torch.inf)
             distances = torch.cat([nearest, found], 1)
             nearest = distances.topk(min(kept, distances.shape[1]), largest=False).values
@@ -94,36 +41,7 @@ def compute_core_distances(blocks: Blocks, neighbours: int) -> Tensor:
     return core_N
 
 
-@dataclass
-class Search:
-    """What is known in a round of each point's lightest edge to another component, in the order of the blocks.
-
-    core_N  core distances. bound_N, end_N  weight of the edge and the point it ends at; where that is in the point's own
-    component, the weight is a bound alone. component_N  numbered from 0. best_C  lightest edge that each component has found.
-    pure_B  the component of all points of a block, -1 where there are several.
-    """
-
-    core_N: Tensor
-    bound_N: Tensor
-    end_N: Tensor
-    component_N: Tensor
-    best_C: Tensor = field(init=False)
-    pure_B: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        best_C = self.bound_N.new_full((int(self.component_N.max()) + 1,), torch.inf)
-        known_N = self.bound_N.where(self.is_known_N, torch.inf)
-        self.best_C = best_C.scatter_reduce_(0, self.component_N, known_N, "amin")
-        parts = self.component_N.split(BLOCK)
-        low_B, high_B = torch.stack([part.min() for part in parts]), torch.stack([part.max() for part in parts])
-        self.pure_B = low_B.where(low_B == high_B, -1)
-
-    @property
-    def is_known_N(self) -> Tensor:
-        return self.component_N[self.end_N] != self.component_N
-
-
-def span_mutual_reachability(blocks: Blocks, core_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def span_mutual_reachability(blocks: PointBlocks, core_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Edges int64 [N - 1, 2] between rows before blocks were made and their weights float64 [N - 1]: the larger of the distance
     and both core distances, which must be finite.
 
@@ -151,19 +69,18 @@ def span_mutual_reachability(blocks: Blocks, core_N: Tensor) -> tuple[np.ndarray
     return blocks.order.cpu().numpy()[np.array(edges, dtype=np.int64).reshape(-1, 2)], np.array(weights)
 
 
-def _find_lightest(blocks: Blocks, search: Search) -> Tensor:
+def _find_lightest(blocks: PointBlocks, search: Search) -> Tensor:
     """The point that each component's lightest edge to another begins at, [C]; brings `search` up to date as far as that
     needs."""
     # blocks with the smallest bounds first: what they find may spare the others
-    first_B = torch.stack([part.min() for part in search.bound_N.where(~search.is_known_N, torch.inf).split(BLOCK)])
-    choose_search(blocks.points_ND)(blocks, search, first_B.argsort())
+    choose_search(blocks.points_ND)(blocks, search, search.least_bound_B.argsort())
     is_best_N = search.is_known_N & (search.bound_N == search.best_C[search.component_N])
     points = torch.nonzero(is_best_N).squeeze(1)
     # any one of those that are equally light
     return points.new_zeros(len(search.best_C)).scatter_(0, search.component_N[points], points)
 
 
-def choose_search(points_ND: Tensor) -> Callable[[Blocks, Search, Tensor], None]:
+def choose_search(points_ND: Tensor) -> Callable[[PointBlocks, Search, Tensor], None]:
     """What searches a round: one kernel for float32 points on a GPU where Triton can run, else search_round."""
     if points_ND.device.type == "cuda" and points_ND.dtype == torch.float32 and HAS_TRITON:
         from detaux.discover.clusterers.kernels import spanning_tree  # imports triton, which a CPU does without
@@ -172,7 +89,7 @@ def choose_search(points_ND: Tensor) -> Callable[[Blocks, Search, Tensor], None]
     return search_round
 
 
-def search_round(blocks: Blocks, search: Search, order_B: Tensor) -> None:
+def search_round(blocks: PointBlocks, search: Search, order_B: Tensor) -> None:
     """Find each point's lightest edge to another component as far as its component needs it, the blocks in this order."""
     is_known_N = search.is_known_N
     for block in order_B.tolist():
@@ -184,7 +101,7 @@ def search_round(blocks: Blocks, search: Search, order_B: Tensor) -> None:
             _search_block(blocks, search, block, open_M)
 
 
-def _search_block(blocks: Blocks, search: Search, block: int, open_M: Tensor) -> None:
+def _search_block(blocks: PointBlocks, search: Search, block: int, open_M: Tensor) -> None:
     """Find the lightest edges of M points of a block, as long as one may be lighter than its component's best."""
     near, gap, mine_M = blocks.near[block], blocks.gap[block], search.component_N[open_M]
     if int(search.pure_B[block]) >= 0:
@@ -197,7 +114,7 @@ def _search_block(blocks: Blocks, search: Search, block: int, open_M: Tensor) ->
         if bool((gap[begin] >= limit_M).all()):
             reached = float(gap[begin])
             break
-        columns, _ = _gather(blocks, near[begin : begin + TILE_BLOCKS])
+        columns, _ = blocks.gather(near[begin : begin + TILE_BLOCKS])
         reach = measure(blocks.points_ND[open_M], blocks.points_ND[columns])
         reach = reach.maximum(search.core_N[open_M, None]).maximum(search.core_N[columns])
         reach.masked_fill_(mine_M[:, None] == search.component_N[columns], torch.inf)

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.clusterers import Assignment, choose_sizes
+from detaux.discover.clusterers.blocks import sort_into_blocks
 from detaux.discover.clusterers.distances import measure_in_tiles
 from detaux.discover.clusterers.hierarchy import SELECTIONS, assign_points, condense, predict_points
-from detaux.discover.clusterers.spanning_tree import compute_core_distances, sort_into_blocks, span_mutual_reachability
+from detaux.discover.clusterers.spanning_tree import compute_core_distances, span_mutual_reachability
 
 
 def cluster_torch_hdbscan(points_ND: Tensor, config: DiscoverConfig, seed: int) -> Assignment:

@@ -164,7 +164,7 @@ def _measure_backward_kernel(  # type: ignore[no-untyped-def]
         tl.store(written_CKD, pending_CKD, mask=inside_CKD)
 
 
-class Blocks(NamedTuple):
+class Tiling(NamedTuple):
     """How a launch is cut: the sides of a tile (powers of two), tiles a program walks, and programs over chains and D."""
 
     chains: int
@@ -175,7 +175,7 @@ class Blocks(NamedTuple):
     splits: int
 
 
-def choose_blocks(chains: int, subspaces: int, latent: int) -> Blocks:
+def choose_tiling(chains: int, subspaces: int, latent: int) -> Tiling:
     """Tiles of all subspaces, as many features as fit, then chains, as long as there are PROGRAMS tiles; beyond, a program
     walks several."""
     chains, subspaces, latent = int(chains), int(subspaces), int(latent)  # a compiled graph is for one size of them
@@ -187,7 +187,7 @@ def choose_blocks(chains: int, subspaces: int, latent: int) -> Blocks:
     block_c = min(triton.next_power_of_2(chains), triton.next_power_of_2(shared), fitting)
     blocks = triton.cdiv(chains, block_c)
     tiles = triton.cdiv(blocks, max(1, PROGRAMS // splits))
-    return Blocks(block_c, block_k, block_d, tiles, triton.cdiv(blocks, tiles), splits)
+    return Tiling(block_c, block_k, block_d, tiles, triton.cdiv(blocks, tiles), splits)
 
 
 def _add_parts(parts: Tensor) -> Tensor:
@@ -204,16 +204,16 @@ def measure(subspaces_NKD: Tensor, chains: int, normalizer: str) -> tuple[Tensor
     """
     images, subspaces, latent = subspaces_NKD.shape
     links = images // chains - 1
-    blocks = choose_blocks(chains, subspaces, latent)
+    tiling = choose_tiling(chains, subspaces, latent)
     dtype = torch.promote_types(subspaces_NKD.dtype, torch.float32)
-    squared = subspaces_NKD.new_empty(blocks.splits, images - chains, subspaces, dtype=dtype)
-    overlap = subspaces_NKD.new_empty(blocks.splits, images, dtype=dtype)
+    squared = subspaces_NKD.new_empty(tiling.splits, images - chains, subspaces, dtype=dtype)
+    overlap = subspaces_NKD.new_empty(tiling.splits, images, dtype=dtype)
     radius = offset = None
     if normalizer != "mean_distance":
-        radius = subspaces_NKD.new_empty(blocks.splits, images, subspaces, dtype=dtype)
+        radius = subspaces_NKD.new_empty(tiling.splits, images, subspaces, dtype=dtype)
     if normalizer == "rms_distance":
-        offset = subspaces_NKD.new_empty(blocks.groups, subspaces, latent, dtype=dtype)
-    wrap_triton(_measure_kernel)[(blocks.groups, blocks.splits)](
+        offset = subspaces_NKD.new_empty(tiling.groups, subspaces, latent, dtype=dtype)
+    wrap_triton(_measure_kernel)[(tiling.groups, tiling.splits)](
         subspaces_NKD,
         squared,
         overlap,
@@ -224,10 +224,10 @@ def measure(subspaces_NKD: Tensor, chains: int, normalizer: str) -> tuple[Tensor
         subspaces,
         latent,
         *subspaces_NKD.stride(),
-        blocks.tiles,
-        BLOCK_C=blocks.chains,
-        BLOCK_K=blocks.subspaces,
-        BLOCK_D=blocks.latent,
+        tiling.tiles,
+        BLOCK_C=tiling.chains,
+        BLOCK_K=tiling.subspaces,
+        BLOCK_D=tiling.latent,
     )
     return (
         _add_parts(squared),
@@ -243,9 +243,9 @@ def measure_backward(
 ) -> Tensor:
     """Gradient to subspaces_NKD, in its dtype and layout, from those of what `measure` returned."""
     images, subspaces, latent = subspaces_NKD.shape
-    blocks = choose_blocks(chains, subspaces, latent)
+    tiling = choose_tiling(chains, subspaces, latent)
     gradient_NKD = torch.empty_like(subspaces_NKD)
-    wrap_triton(_measure_backward_kernel)[(blocks.groups, blocks.splits)](
+    wrap_triton(_measure_backward_kernel)[(tiling.groups, tiling.splits)](
         subspaces_NKD,
         gradient_NKD,
         squared_BK.contiguous(),
@@ -258,10 +258,10 @@ def measure_backward(
         latent,
         *subspaces_NKD.stride(),
         *gradient_NKD.stride(),
-        blocks.tiles,
-        BLOCK_C=blocks.chains,
-        BLOCK_K=blocks.subspaces,
-        BLOCK_D=blocks.latent,
+        tiling.tiles,
+        BLOCK_C=tiling.chains,
+        BLOCK_K=tiling.subspaces,
+        BLOCK_D=tiling.latent,
     )
     return gradient_NKD
 

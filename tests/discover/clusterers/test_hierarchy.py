@@ -4,7 +4,7 @@ import pytest
 from detaux.discover.clusterers.hierarchy import (
     SELECTIONS,
     assign_points,
-    compute_stability,
+    compute_excess_of_mass,
     condense,
     link_single,
     predict_points,
@@ -34,7 +34,7 @@ def test_condensed_tree_by_hand():
     assert tree.cluster.tolist() == [first] * 3 + [second] * 3 + [0]
     assert {first, second} == {1, 2}
     assert tree.density.tolist() == [1, 1, 1, 0.5, 0.5, 0.5, 0.2]
-    stability = compute_stability(tree)
+    stability = compute_excess_of_mass(tree)
     assert stability[0] == pytest.approx(0.2 + 6 * 0.25)
     assert stability[[first, second]].tolist() == [3 * 0.75, 3 * 0.25]
     assert tree.death[[0, first, second]].tolist() == [0.25, 1, 0.5]
@@ -88,7 +88,7 @@ def test_cluster_as_stable_as_its_parts_stays_whole():
     """Root splits at 8 into six points and three; the six last from 1/8 to 1/4, their parts from 1/4 to 3/8."""
     weights = np.array([8 / 3, 8 / 3, 4, 8 / 3, 8 / 3, 8, 1, 1])
     tree = condense(*make_chain(*weights), smallest=3)
-    stability = compute_stability(tree)
+    stability = compute_excess_of_mass(tree)
     whole = tree.parent[tree.cluster[0]]
     parts = np.flatnonzero(tree.parent == whole)
     assert stability[whole] == pytest.approx(stability[parts].sum())

@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import minimum_spanning_tree
 from sklearn.metrics import pairwise_distances
 
+from detaux.discover.clusterers import blocks as point_blocks
 from detaux.discover.clusterers import spanning_tree
+from detaux.discover.clusterers.blocks import sort_into_blocks
 from detaux.discover.clusterers.distances import measure
-from detaux.discover.clusterers.spanning_tree import compute_core_distances, sort_into_blocks, span_mutual_reachability
+from detaux.discover.clusterers.spanning_tree import compute_core_distances, span_mutual_reachability
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -85,7 +87,7 @@ def test_tree_spans_the_points_with_the_least_weight(points_ND, neighbours):
 @pytest.mark.parametrize("neighbours", [1, 7])
 def test_tree_of_float32_points_is_that_of_all_their_distances(monkeypatch, block, neighbours):
     """The smaller the blocks, the more often a search ends before it has found what it looks for."""
-    monkeypatch.setattr(spanning_tree, "BLOCK", block)
+    monkeypatch.setattr(point_blocks, "BLOCK", block)
     monkeypatch.setattr(spanning_tree, "TILE_BLOCKS", 1)
     points_ND = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) + 1
     distances = measure(points_ND, points_ND)

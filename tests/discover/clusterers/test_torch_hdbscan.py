@@ -15,8 +15,9 @@ from sklearn.metrics import adjusted_rand_score, pairwise_distances
 
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.clusterers import choose_sizes, hdbscan, torch_hdbscan
+from detaux.discover.clusterers.blocks import sort_into_blocks
 from detaux.discover.clusterers.hierarchy import SELECTIONS, assign_points, condense
-from detaux.discover.clusterers.spanning_tree import compute_core_distances, sort_into_blocks, span_mutual_reachability
+from detaux.discover.clusterers.spanning_tree import compute_core_distances, span_mutual_reachability
 
 LIBRARY_NAMES = {"excess_of_mass": "eom", "leaf": "leaf"}
 

@@ -126,7 +126,7 @@ def test_walks_of_several_tiles_and_partial_sums_match_the_reference(monkeypatch
     monkeypatch.setattr(pair_distances, "BLOCK", 8)
     monkeypatch.setattr(pair_distances, "PROGRAMS", 12)  # three blocks of images and three subspaces: two splits
     monkeypatch.setattr(pair_distances, "WEIGHTS", 1)
-    blocks = pair_measures.choose_blocks(7, 3, 20)
+    blocks = pair_measures.choose_tiling(7, 3, 20)
     assert min(blocks.tiles, blocks.groups, blocks.splits) > 1
     check_backend(draw_images(7, 2, 3, 20).float(), 7, normalizer)
 
@@ -183,7 +183,7 @@ def test_unknown_normalizer_is_refused(draw):
 @pytest.mark.parametrize("subspaces", [2, 10, 256])
 @pytest.mark.parametrize("chains", [1, 32, 911, 8192])
 def test_blocks_cover_the_batch_and_fit_a_tile(chains, subspaces, latent):
-    blocks = pair_measures.choose_blocks(chains, subspaces, latent)
+    blocks = pair_measures.choose_tiling(chains, subspaces, latent)
     assert blocks.chains * blocks.tiles * (blocks.groups - 1) < chains <= blocks.chains * blocks.tiles * blocks.groups
     assert blocks.latent * (blocks.splits - 1) < latent <= blocks.latent * blocks.splits
     assert blocks.subspaces >= subspaces

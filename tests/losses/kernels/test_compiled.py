@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch._dynamo.backends.common import aot_autograd
 
-from detaux.losses.pair_measures import BACKENDS
+from detaux.losses.backends import BACKENDS
 
 triton = pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget  # noqa: E402
@@ -12,7 +12,7 @@ from triton.compiler import ASTSource  # noqa: E402
 
 from detaux.losses.kernels import pair_distances, pair_measures  # noqa: E402
 
-FEATURE_MAP, VECTOR = pair_measures.choose_blocks(32, 10, 25088), pair_measures.choose_blocks(4096, 10, 16)
+FEATURE_MAP, VECTOR = pair_measures.choose_tiling(32, 10, 25088), pair_measures.choose_tiling(4096, 10, 16)
 INPUTS = ("subspaces_ptr", "rows_ptr", "columns_ptr", "gradient_ptr")  # in the type of the projections; others float32
 
 PAIR_BLOCKS = [{"BLOCK_C": b.chains, "BLOCK_K": b.subspaces, "BLOCK_D": b.latent} for b in (FEATURE_MAP, VECTOR)]

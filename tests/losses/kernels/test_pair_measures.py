@@ -1,20 +1,16 @@
-"""The fused backend against the reference, and the choice between them.
+"""The fused backend against the reference.
 
 Triton fixes whether it interprets when it is imported, so interpreted.py has a process of its own.
 """
 
 import importlib.util
-import subprocess
-import sys
 
 import pytest
 import torch
 
-from detaux.errors import UserError
-from detaux.losses import pair_measures
-from detaux.losses.pair_measures import BACKENDS, choose_backend
+from detaux.losses.backends import BACKENDS
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+GPU = torch.device("cuda", 0)
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
 
@@ -52,35 +48,3 @@ def test_kernels_on_a_gpu_equal_the_reference(normalizer, dtype, chains, links, 
     scale = expected_gradient.abs().max().item()
     tolerance = scale * (1e-4 if dtype == torch.float32 else 2**-6)
     torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=tolerance)
-
-
-def test_auto_is_triton_on_a_gpu_that_has_it_and_the_reference_elsewhere(monkeypatch):
-    assert choose_backend("auto", CPU) == "reference"
-    monkeypatch.setattr(pair_measures, "HAS_TRITON", True)
-    assert choose_backend("auto", GPU) == "triton"
-    monkeypatch.setattr(pair_measures, "HAS_TRITON", False)
-    assert choose_backend("auto", GPU) == "reference"
-
-
-def test_backend_asked_for_by_name_is_the_one(monkeypatch):
-    monkeypatch.setattr(pair_measures, "HAS_TRITON", True)
-    for device in (CPU, GPU):
-        assert choose_backend("reference", device) == "reference"
-    assert choose_backend("triton", GPU) == "triton"
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    assert choose_backend("triton", CPU) == "triton"
-
-
-def test_triton_is_refused_without_its_package_and_on_a_cpu(monkeypatch):
-    monkeypatch.setattr(pair_measures, "HAS_TRITON", False)
-    with pytest.raises(UserError, match="losses.backend=triton needs the package triton and a C compiler"):
-        choose_backend("triton", GPU)
-    monkeypatch.setattr(pair_measures, "HAS_TRITON", True)
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    with pytest.raises(UserError, match="losses.backend=triton needs a GPU and the device is cpu"):
-        choose_backend("triton", CPU)
-
-
-def test_triton_is_not_imported_before_it_is_used():
-    code = "import sys, detaux.disentangle.objective; assert 'triton' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

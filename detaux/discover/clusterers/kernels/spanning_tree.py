@@ -9,8 +9,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import pad
 
-from detaux.discover.clusterers import spanning_tree
-from detaux.discover.clusterers.spanning_tree import Blocks, Search
+from detaux.discover.clusterers import blocks as point_blocks
+from detaux.discover.clusterers.blocks import PointBlocks, Search
 
 ROWS = 32  # of a program: with 64 columns a tile of 2048 distances, 16 a thread, whose program spills no register
 COLUMNS = 64
@@ -110,13 +110,13 @@ def _search_kernel(  # type: ignore[no-untyped-def]
     tl.store(end_ptr + row_R, tl.where(is_found_R, end_R, row_R), mask=is_open_R)
 
 
-def search_round(blocks: Blocks, search: Search, order_B: Tensor) -> None:
+def search_round(blocks: PointBlocks, search: Search, order_B: Tensor) -> None:
     """As search_round of spanning_tree.py in the folder above; the order is that in which programs start.
 
     Programs share what a component has found. Whatever they see of it, a search ends only where no edge from there on is
     lighter than one that some program holds, so the lightest edge of each component is found in any order.
     """
-    block = spanning_tree.BLOCK
+    block = point_blocks.BLOCK
     count, size = blocks.points_ND.shape
     is_open_N = ~search.is_known_N & (search.bound_N < search.best_C[search.component_N])
     # the open rows of a block first, by component: the programs of a single one end as soon as any finds its best

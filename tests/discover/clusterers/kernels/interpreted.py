@@ -9,13 +9,13 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.metrics import adjusted_rand_score
 
 from detaux.config.schema import DiscoverConfig
+from detaux.discover.clusterers import blocks as point_blocks
 from detaux.discover.clusterers import spanning_tree
+from detaux.discover.clusterers.blocks import Search, sort_into_blocks
 from detaux.discover.clusterers.distances import measure
 from detaux.discover.clusterers.kernels import spanning_tree as kernels
 from detaux.discover.clusterers.spanning_tree import (
-    Search,
     compute_core_distances,
-    sort_into_blocks,
     span_mutual_reachability,
 )
 from detaux.discover.clusterers.torch_hdbscan import cluster_torch_hdbscan
@@ -47,7 +47,7 @@ def set_block(monkeypatch):
     """set_block(block, rows, columns): points of a block, and rows and columns of a tile."""
 
     def set_them(block, rows, columns):
-        monkeypatch.setattr(spanning_tree, "BLOCK", block)
+        monkeypatch.setattr(point_blocks, "BLOCK", block)
         monkeypatch.setattr(kernels, "ROWS", rows)
         monkeypatch.setattr(kernels, "COLUMNS", columns)
 

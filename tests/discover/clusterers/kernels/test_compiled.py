@@ -2,7 +2,7 @@
 
 import pytest
 
-from detaux.discover.clusterers import spanning_tree
+from detaux.discover.clusterers.blocks import BLOCK
 
 triton = pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget  # noqa: E402
@@ -10,7 +10,7 @@ from triton.compiler import ASTSource  # noqa: E402
 
 from detaux.discover.clusterers.kernels import spanning_tree as kernels  # noqa: E402
 
-TILE = {"BLOCK": spanning_tree.BLOCK, "BLOCK_R": kernels.ROWS, "BLOCK_M": kernels.COLUMNS}
+TILE = {"BLOCK": BLOCK, "BLOCK_R": kernels.ROWS, "BLOCK_M": kernels.COLUMNS}
 FLOATS = ("points_ptr", "gap_ptr", "core_ptr", "bound_ptr", "before_ptr")
 
 

@@ -12,10 +12,10 @@ from sklearn.datasets import make_blobs
 
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.clusterers import spanning_tree
+from detaux.discover.clusterers.blocks import sort_into_blocks
 from detaux.discover.clusterers.spanning_tree import (
     choose_search,
     compute_core_distances,
-    sort_into_blocks,
     span_mutual_reachability,
 )
 from detaux.discover.clusterers.torch_hdbscan import cluster_torch_hdbscan

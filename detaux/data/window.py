@@ -1,0 +1,100 @@
+"""The window of the endless order, which shows samples that tables hold.
+
+Letters: n samples asked for, W samples of a window, F ground-truth factors, H W C image.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detaux.data.plan import find_stand_ins
+from detaux.data.sample_table import SampleTable
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A planned window of the endless order: position `first` + i has slot slots[i] and shows row rows[i] of `table`."""
+
+    first: int
+    table: SampleTable
+    rows: Tensor
+    slots: Tensor
+    is_valid: Tensor
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.rows)
+
+
+def build_chunk(first: int, table: SampleTable, order: np.ndarray, slots: np.ndarray) -> Chunk | None:
+    """Show the table's rows in `order`; a sample whose block holds no good one shows the next good one of the chunk.
+
+    None where the chunk holds no good sample at all.
+    """
+    shown = table.stand_ins[order]
+    stand_ins = find_stand_ins(shown >= 0)
+    if (stand_ins < 0).any():
+        return None
+    is_valid = torch.from_numpy(shown == order)
+    return Chunk(first, table, torch.from_numpy(shown[stand_ins]), torch.from_numpy(slots), is_valid)
+
+
+class Window:
+    """Samples first .. first + W of the endless order, on hand at once; it stays as it is when the stream moves on.
+
+    On the CPU: labels int64 [W]; slots int64 [W] as planned; is_valid bool [W], False where another sample stands in for
+    one that cannot be read; factors int64 [W, F] or None, only to score.
+    """
+
+    def __init__(self, chunks: list[Chunk], first: int, count: int, device: torch.device) -> None:
+        # the stream may hold chunks that begin behind the window
+        inside = [chunk for chunk in chunks if chunk.first < first + count]
+        spans = [(chunk, slice(max(0, first - chunk.first), first + count - chunk.first)) for chunk in inside]
+        self._device = device
+        self._tables = list({id(chunk.table): chunk.table for chunk in inside}.values())
+        number = {id(table): index for index, table in enumerate(self._tables)}
+        self._numbers = _join([torch.full_like(chunk.rows[span], number[id(chunk.table)]) for chunk, span in spans])
+        self._rows = _join([chunk.rows[span] for chunk, span in spans])
+        self.slots = _join([chunk.slots[span] for chunk, span in spans])
+        self.is_valid = _join([chunk.is_valid[span] for chunk, span in spans])
+        self.labels = _join([chunk.table.labels[chunk.rows[span]] for chunk, span in spans])
+        self._held: Tensor | None = None
+        factors = [chunk.table.factors[chunk.rows[span]] for chunk, span in spans if chunk.table.factors is not None]
+        self.factors = _join(factors) if factors else None
+
+    def keys(self, index: list[int]) -> list[str]:
+        """Keys of the samples shown at `index` of the window."""
+        return [self._tables[int(self._numbers[i])].keys[int(self._rows[i])] for i in index]
+
+    def hold(self) -> "Window":
+        """This window, its images in memory from now on where they lay in files."""
+        if not all(isinstance(table.images, Tensor) for table in self._tables):
+            self._held = self._gather(torch.arange(len(self.labels)))
+        return self
+
+    def images(self, index: Tensor) -> Tensor:
+        """uint8 [n, H, W, C], on the stream's device, of the samples shown at `index` [n] of the window."""
+        index = index.cpu()
+        batch = self._gather(index)
+        if batch.device.type == self._device.type:
+            return batch
+        return batch.pin_memory().to(self._device, non_blocking=True)
+
+    def _gather(self, index: Tensor) -> Tensor:
+        if self._held is not None:
+            return self._held.index_select(0, index)
+        rows = self._rows[index]
+        if len(self._tables) == 1:
+            return self._tables[0].take(rows)
+        batch = torch.empty(len(rows), *self._tables[0].images.shape[1:], dtype=torch.uint8)
+        for number, table in enumerate(self._tables):
+            here = torch.nonzero(self._numbers[index] == number).squeeze(1)
+            table.fill(batch, here, rows[here])
+        return batch
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    """The parts one after the other; one alone is not copied, which saves most of the time that a window takes."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
