@@ -1,24 +1,59 @@
 """The oracle's reading of the mined graph: which subspace each edge changes most (Eq. 3)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from detaux.data.neighbours import NeighbourGraph
+from detaux.data.pairs import PairStream
 from detaux.data.relation import relate_labels
 from detaux.disentangle.model import Disentangler
 from detaux.losses.oracle import compute_normalizer, weigh_subspaces
-from detaux.runtime.ranks import alone, gather_rows
+from detaux.runtime.ranks import alone, gather_rows, rank, world_size
 
 READ_BATCH = 1024
 NORMALIZER_SAMPLES = 512  # of the pool; a mean over pairs of all of it would cost P x P
+
+
+class GraphReader:
+    """Asks the oracle, at the steps where that is due, which subspace each mined edge changes, and marks the edges.
+
+    prepare  makes the model's input of images, as Phase.prepare.
+    """
+
+    def __init__(
+        self,
+        pairs: PairStream,
+        graph: NeighbourGraph,
+        prepare: Callable[[Tensor, int, range, int], Tensor],
+        normalizer: str,
+    ) -> None:
+        self.graph = graph
+        self._pairs, self._prepare, self._normalizer = pairs, prepare, normalizer
+
+    def is_due(self, step: int) -> bool:
+        """Return whether the graph is read before this step, whose pairs then depend on what the oracle found."""
+        settings = self._pairs.config
+        return settings.walk > 0 and step % settings.walk_interval == 0
+
+    def read(self, model: Disentangler) -> None:
+        """Read the graph by the model as it is; each rank embeds its share of the pool."""
+        labels = self._pairs.pool_labels
+        share = -(-len(labels) // world_size())
+        wanted = range(rank() * share, (rank() + 1) * share)
+        rows = torch.arange(wanted.start, wanted.stop).clamp(max=len(labels) - 1)
+        images = self._prepare(self._pairs.pool_images(rows), 0, wanted, world_size() * share)
+        self.graph.mark(read_edges(model, images, labels, *self.graph.edges(), self._normalizer))
 
 
 @torch.no_grad()
 def read_edges(
     model: Disentangler, images: Tensor, labels_P: Tensor, first_E: Tensor, second_E: Tensor, normalizer: str
 ) -> Tensor:
-    """Subspace [E] that the hard oracle gives to an edge between P images with labels [P], -1 where none.
+    """Return the subspace [E] that the hard oracle gives to each edge between P images with labels [P], -1 if unknown.
 
-    images [n, C, H, W] are this rank's share of the P, one rank's after the other; what they are beyond P is ignored.
+    images [n, C, H, W] are this rank's share of the P, in the order of ranks; images beyond P are ignored.
     """
     was_training = model.training
     model.eval()
