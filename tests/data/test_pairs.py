@@ -35,7 +35,8 @@ class GridStream:
             factors=self.values[slots] if self.has_factors else None,
             images=lambda index: self.pixels[slots[index]],
         )
-        window.hold = lambda: window
+        window.all_images = self.pixels[slots]
+        window.hold = lambda most: window
         return window
 
 
@@ -64,7 +65,7 @@ def test_mined_pairs_change_one_factor_without_walk():
 
 def test_nearest_pairs_are_of_another_label_or_of_the_nearest_images():
     pairs = build(partner="nearest", different=0.3, nearest=3)
-    place = {image.numpy().tobytes(): row for row, image in enumerate(pairs.pool_images())}
+    place = {image.numpy().tobytes(): row for row, image in enumerate(pairs.pool_images)}
     for batch in map(pairs.batch, range(20)):
         rows = torch.tensor([place[image.numpy().tobytes()] for image in batch.images])
         is_near = (pairs.rule.nearest[rows[batch.first]] == rows[batch.second, None]).any(1)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from detaux.config import Config
 from detaux.config.schema import PhaseConfig
-from detaux.data.augment import remove_noise, salt_images, to_float
 from detaux.data.draws import draw_columns
+from detaux.data.prepare import prepare_images
 from detaux.data.stream import SampleStream
 from detaux.disentangle.edges import GraphReader
 from detaux.disentangle.mixes import Mixes
@@ -92,14 +92,14 @@ class Phase(ABC):
 
         The images are the columns `wanted` of `total`, row by row: the images of chains, or one row of them.
         """
-        floats = to_float(images.to(self.device)).contiguous(memory_format=torch.channels_last)
-        if self.config.data.noise == 0:
-            return floats
-        rows, (height, width) = len(images) // len(wanted), floats.shape[2:]
+        rows, (height, width) = len(images) // len(wanted), images.shape[1:3]
 
-        def draw(block: range, generator: torch.Generator) -> Tensor:
+        def draw_block(block: range, generator: torch.Generator) -> Tensor:
             return torch.rand(rows, len(block), height, width, generator=generator).permute(0, 2, 3, 1)
 
-        noise = draw_columns(draw, total, wanted, self.config.run.seed, NOISE_STREAM, step)
-        floats = salt_images(floats, self.config.data.noise, noise.permute(0, 3, 1, 2).reshape(-1, height, width))
-        return remove_noise(floats) if self.config.data.denoise else floats
+        def draw() -> Tensor:
+            drawn = draw_columns(draw_block, total, wanted, self.config.run.seed, NOISE_STREAM, step)
+            return drawn.permute(0, 3, 1, 2).reshape(-1, height, width)
+
+        data = self.config.data
+        return prepare_images(images, self.device, noise=data.noise, draw=draw, denoise=data.denoise)
