@@ -22,6 +22,7 @@ from detaux.disentangle.mixes import draw_mixes
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.networks import ARCHITECTURES
 from detaux.disentangle.objective import compute_objective
+from detaux.losses.backends import choose_backend
 
 SIDE, SUBSPACES, LATENT = 64, 10, 10
 BETAS = (1.0, 1.0, 1.0)
@@ -64,6 +65,7 @@ def build_our_step(
     images = torch.rand(count, 3, SIDE, SIDE, device=device).contiguous(memory_format=layout)
     labels = torch.randint(0, 2, (count,), device=device)
     losses, numbers = build_losses(mixes), itertools.count()
+    backend = choose_backend(losses.backend, device)
     compute = torch.compile(compute_objective, fullgraph=True) if compiled else compute_objective
 
     def step() -> None:
@@ -78,6 +80,7 @@ def build_our_step(
             betas=BETAS,
             losses=losses,
             pairs=PairsConfig(principal_contrast=0.0, pull=1.0),
+            backend=backend,
             autocast=torch.bfloat16 if bf16 else None,
         )
         loss.backward()

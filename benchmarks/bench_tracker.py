@@ -24,7 +24,8 @@ from results import append_row
 from detaux.config import load_config
 from detaux.data.stream import SampleStream
 from detaux.disentangle.panels import list_lines
-from detaux.disentangle.train import Trainer
+from detaux.disentangle.phases import MainPhase
+from detaux.disentangle.trainer import Trainer
 from detaux.runtime.loop import run_loop
 from detaux.runtime.mirrors import open_mirrors
 from detaux.runtime.tracker import MetricsLog, Mirror, read_metrics
@@ -65,7 +66,7 @@ def main() -> None:
         root, config, device = Path(place), load_config(None, keys), torch.device("cpu")
         build_shards(config, root / "shards")
         stream = SampleStream(root / "shards", "train", config.data, seed=0, device=device, needs_factors=False)
-        trainer = Trainer(config, SIDE, device, stream, is_main=True)
+        trainer = Trainer(config, SIDE, MainPhase(config, stream, device))
         logs, mirrors = {}, {}
         for name, extra in CASES.items():
             folder = root / name

@@ -18,7 +18,8 @@ from detaux.config import Config, load_config
 from detaux.data.schema import read_manifest
 from detaux.data.stream import SampleStream
 from detaux.disentangle.model import Disentangler
-from detaux.disentangle.train import Trainer
+from detaux.disentangle.phases import MainPhase
+from detaux.disentangle.trainer import Trainer
 from detaux.pipeline import make_shards
 from detaux.runtime.device import read_peak_bytes, select_device
 
@@ -30,7 +31,7 @@ def build_trainer(config: Config, shards: Path, device: torch.device) -> Trainer
     """A trainer of the main phase at step 0."""
     side = read_manifest(shards).side
     stream = SampleStream(shards, "train", config.data, seed=config.run.seed, device=device)
-    trainer = Trainer(config, side, device, stream, is_main=True)
+    trainer = Trainer(config, side, MainPhase(config, stream, device))
     torch.manual_seed(config.run.seed)
     trainer.load(Disentangler(config.model, side).state_dict(), {})
     return trainer

@@ -341,7 +341,7 @@ def check_together(config: Config) -> None:
         f"multitask.backbone={multitask.backbone} needs data.side of at least {VGG_MIN_SIDE}; it is {config.data.side}": (
             multitask.backbone.startswith("vgg") and not config.data.shards and config.data.side < VGG_MIN_SIDE
         ),
-        f"multitask.pretrained={pretrained} does not exist; give a safetensors file of {multitask.backbone}'s weights": (
+        f"multitask.pretrained={pretrained} does not exist; give a .pth or .safetensors file of {multitask.backbone}'s weights": (
             pretrained and not expand_path(pretrained, "multitask.pretrained").is_file()
         ),
         f"multitask.methods={multitask.methods} has auxiliary methods and multitask.weights is empty; give a weight": (

@@ -60,7 +60,9 @@ class DataConfig:
         1.0, "share of training images that keep their label; no stage sees the others", 0.0, 1.0
     )
     cache: Literal["auto", "device", "host", "none"] = key("auto", "where a split is kept after its first pass")
-    cache_bytes: int = key(4 * 2**30, "largest split that cache=auto keeps, in bytes", 0)
+    cache_bytes: int = key(
+        4 * 2**30, "largest split that cache=auto keeps, and largest pool of pairs that is held, in bytes", 0
+    )
     workers: int = key(0, "loader processes that decode; the order of samples does not depend on it", 0, 256)
     worker_timeout: float = key(
         300.0, "seconds that a loader process may take for a block before the run stops and says so", 0.1
@@ -319,7 +321,11 @@ class MultitaskConfig:
     decay: Literal["none", "cosine"] = key("cosine", "learning-rate schedule")
     dropout: float = key(0.1, "dropout of each head", 0.0, 0.99)
     head_hidden: int = key(512, "hidden units of each head", 1)
-    pretrained: str | None = key(None, "safetensors file with backbone weights")
+    pretrained: str | None = key(
+        None,
+        "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them; images are then normalised "
+        "by ImageNet's mean and standard deviation, except for small_cnn",
+    )
 
 
 @dataclass(frozen=True)

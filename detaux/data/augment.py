@@ -1,4 +1,4 @@
-"""Batched image preparation on the device."""
+"""Change batches of images on the device. Whoever calls draws the random numbers."""
 
 import torch
 from torch import Tensor
@@ -6,18 +6,12 @@ from torch.nn import functional
 
 
 def to_float(images_NHWC: Tensor) -> Tensor:
-    """uint8 [N, H, W, C] to float32 [N, C, H, W] in [0, 1]."""
+    """Turn uint8 [N, H, W, C] into float32 [N, C, H, W] in [0, 1]."""
     return images_NHWC.permute(0, 3, 1, 2).float().div_(255)
 
 
-def add_noise(images_NCHW: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """salt_images with a draw made on the generator's device, so that one CPU generator gives every device the same noise."""
-    shape = (images_NCHW.shape[0], *images_NCHW.shape[2:])
-    return salt_images(images_NCHW, share, torch.rand(shape, generator=generator, device=generator.device))
-
-
 def salt_images(images_NCHW: Tensor, share: float, draw_NHW: Tensor) -> Tensor:
-    """Salt and pepper (paper, section 5.1): a share of the pixels turns white (1) or black (0) with equal chance.
+    """Add salt and pepper (paper, section 5.1): a share of the pixels turns white (1) or black (0) with equal chance.
 
     draw_NHW [N, H, W] is uniform in [0, 1), on any device. All channels of a pixel turn together; the other pixels are
     left exactly as they are.
@@ -28,10 +22,42 @@ def salt_images(images_NCHW: Tensor, share: float, draw_NHW: Tensor) -> Tensor:
 
 
 def remove_noise(images_NCHW: Tensor) -> Tensor:
-    """Images in [0, 1] with every pixel that is black or white in all channels replaced by the mean of those of its eight
-    neighbours that are neither; it stays where there are none."""
+    """Replace every pixel of images in [0, 1] that is black or white in all channels by the mean of those of its eight
+    neighbours that are neither; it stays if there are none."""
     is_extreme = ((images_NCHW == 0) | (images_NCHW == 1)).all(1, keepdim=True)
     kept = (~is_extreme).to(images_NCHW.dtype)
     means = functional.avg_pool2d(images_NCHW * kept, 3, 1, padding=1)
     shares = functional.avg_pool2d(kept, 3, 1, padding=1)
     return torch.where(is_extreme & (shares > 0), means / shares.clamp_min(1 / 18), images_NCHW)
+
+
+def draw_moves(count: int, crop: int, flip: bool, generator: torch.Generator) -> Tensor | None:
+    """Draw a move of each of `count` images, int64 [count, 3]: pixels down, pixels to the right, both -crop .. crop, and
+    whether left and right change places. None if images are neither cropped nor flipped; then nothing is drawn."""
+    if crop == 0 and not flip:
+        return None
+    shifts = torch.randint(-crop, crop + 1, (count, 2), generator=generator)
+    return torch.cat([shifts, torch.randint(1 + flip, (count, 1), generator=generator)], 1)
+
+
+def move_images(images_NHWC: Tensor, moves_N3: Tensor) -> Tensor:
+    """Move each image [H, W, C] by its move of draw_moves, which is what padding, cropping and flipping do; what comes in from
+    outside is black."""
+    device, (count, height, width) = images_NHWC.device, images_NHWC.shape[:3]
+    down_N1, right_N1, is_flipped_N1 = moves_N3.to(device)[:, :, None].unbind(1)
+    row_NH = torch.arange(height, device=device) - down_N1
+    column_W = torch.arange(width, device=device)
+    column_NW = torch.where(is_flipped_N1 == 1, width - 1 - column_W, column_W) - right_N1
+    inside_row_NH, inside_column_NW = row_NH.clamp(0, height - 1), column_NW.clamp(0, width - 1)
+    is_inside_NHW = (row_NH == inside_row_NH)[:, :, None] & (column_NW == inside_column_NW)[:, None]
+    image_N11 = torch.arange(count, device=device)[:, None, None]
+    return images_NHWC[image_N11, inside_row_NH[:, :, None], inside_column_NW[:, None]] * is_inside_NHW[..., None]
+
+
+def turn_images(images_NCHW: Tensor, turns_N: Tensor) -> Tensor:
+    """Turn each square image [C, S, S] by its number of quarter turns [N]."""
+    turned = torch.empty(images_NCHW.shape, dtype=images_NCHW.dtype, device=images_NCHW.device)
+    for turns in range(4):
+        rows = (turns_N == turns).nonzero().squeeze(1).to(images_NCHW.device)
+        turned[rows] = images_NCHW[rows].rot90(turns, (2, 3))
+    return turned

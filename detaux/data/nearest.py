@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
+from detaux.data.image_rows import Images
 from detaux.data.neighbours import ROWS, describe_images, find_k_nearest
 from detaux.runtime.ranks import gather_objects, rank, world_size
 
 
-def mine_nearest(images: Tensor, nearest: int, noise: float = 0.0, seed: int = 0) -> Tensor:
+def mine_nearest(images: Images, nearest: int, noise: float = 0.0, seed: int = 0) -> Tensor:
     """The `nearest` images to each of uint8 images [P, H, W, C], itself left out, nearest first, [P, k]; all others where they
     are fewer. `noise` as in describe_images. All ranks call it together and share the work."""
     points_PF = describe_images(images, noise, seed)

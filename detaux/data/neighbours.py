@@ -11,16 +11,21 @@ with one end in the other's k nearest the graph is exact, at a cost of P k^2 in 
 P images, F numbers that describe an image, k nearest images.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from detaux.data.augment import add_noise, remove_noise, to_float
+from detaux.data.components import fit_components
+from detaux.data.image_rows import Images
+from detaux.data.prepare import fit_batch, prepare_images
 from detaux.runtime.ranks import gather_objects, rank, world_size
 
 COMPONENTS = 128  # principal components that stand for the pixels
 FITTED_IMAGES = 4096  # of which they are those
+FITTED_BYTES = 192 * 2**20  # of these as floats, if they are held at once: 4,096 images of 64 pixels
 ROWS = 128  # images whose neighbours are sought together; the same on any number of ranks
 ROUNDING = 1e-4  # relative; squared distances that differ by less are equal
 IDENTICAL = 1e-10  # squared distance over the mean squared length, at which images are the same
@@ -47,28 +52,44 @@ class NeighbourGraph:
         self.subspaces[self.neighbours >= 0] = subspaces_E.cpu()
 
 
-def describe_images(images: Tensor, noise: float = 0.0, seed: int = 0) -> Tensor:
-    """Images uint8 [P, H, W, C] as points float32 [P, F], whose distances are those of the pixels: at most COMPONENTS
+def describe_images(images: Images, noise: float = 0.0, seed: int = 0) -> Tensor:
+    """Describe images uint8 [P, H, W, C] by points float32 [P, F], whose distances are those of the pixels: at most COMPONENTS
     principal components of them.
 
     With `noise`, the images carry salt and pepper, drawn from `seed`, as those that are trained on do, and it is removed as
-    far as it can be told from the picture.
+    far as a picture shows it. The fitted images are held as floats only within FITTED_BYTES; larger ones pass in batches.
     """
-    generator = torch.Generator().manual_seed(seed)
-
-    def flatten(part: Tensor) -> Tensor:
-        pixels = to_float(part)
-        return (remove_noise(add_noise(pixels, noise, generator)) if noise > 0 else pixels).flatten(1)
-
     fitted = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:FITTED_IMAGES]
-    pixels_NF = flatten(images[fitted.to(images.device)])
-    mean_F = pixels_NF.mean(0)
-    if min(pixels_NF.shape) <= COMPONENTS:
-        return torch.cat([flatten(part) - mean_F for part in images.split(FITTED_IMAGES)])
-    with torch.random.fork_rng():  # the factorisation draws from torch's own generator
-        torch.manual_seed(seed)
-        basis_FC = torch.pca_lowrank(pixels_NF - mean_F, COMPONENTS, center=False)[2]
-    return torch.cat([(flatten(part) - mean_F) @ basis_FC for part in images.split(FITTED_IMAGES)])
+    everything, generator = torch.arange(len(images)), torch.Generator().manual_seed(seed)
+    is_small = min(len(images), images.shape[1:].numel()) <= COMPONENTS
+    if is_small or len(fitted) <= fit_batch(FITTED_IMAGES, images.shape, FITTED_BYTES):
+        pixels_NF = _flatten(images, fitted, noise, generator)
+        mean_F = pixels_NF.mean(0)
+        tiles = (_flatten(images, rows, noise, generator) - mean_F for rows in everything.split(FITTED_IMAGES))
+        if is_small:
+            return torch.cat(list(tiles))
+        with torch.random.fork_rng():  # the factorisation draws from torch's own generator
+            torch.manual_seed(seed)
+            basis_FC = torch.pca_lowrank(pixels_NF - mean_F, COMPONENTS, center=False)[2]
+        return torch.cat([tile @ basis_FC for tile in tiles])
+
+    size = fit_batch(FITTED_IMAGES, images.shape)
+
+    def iterate_fitted() -> Iterator[Tensor]:
+        generator.manual_seed(seed)  # every pass has the same noise
+        return (_flatten(images, rows, noise, generator) for rows in fitted.split(size))
+
+    mean_F, basis_FC = fit_components(iterate_fitted, COMPONENTS, seed)
+    return torch.cat(
+        [(_flatten(images, rows, noise, generator) - mean_F) @ basis_FC for rows in everything.split(size)]
+    )
+
+
+def _flatten(images: Images, rows: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """Turn some images into their pixels float32 [n, F], with noise that was removed again."""
+    part = images[rows.to(images.device)]
+    draw = partial(torch.rand, part.shape[:3], generator=generator)
+    return prepare_images(part, noise=noise, draw=draw, denoise=True).flatten(1)
 
 
 def find_k_nearest(points_PF: Tensor, nearest: int, rows: Tensor) -> Tensor:
@@ -99,7 +120,7 @@ def find_relative_neighbours(points_PF: Tensor, nearest: int, rows: Tensor) -> T
 
 
 def mine_pairs(
-    images: Tensor, labels: Tensor, nearest: int, noise: float = 0.0, seed: int = 0, anchors: Tensor | None = None
+    images: Images, labels: Tensor, nearest: int, noise: float = 0.0, seed: int = 0, anchors: Tensor | None = None
 ) -> Tensor:
     """Both ends [E, 2] of edges within each label [P], or over all where one is -1, from uint8 images [P, H, W, C] to their
     relative neighbours among the `nearest` to each; of all P images, or of `anchors` alone. Of several ranks, each has the
@@ -122,7 +143,7 @@ def mine_pairs(
     return torch.cat([torch.empty(0, 2, dtype=torch.int64), *found])
 
 
-def mine_neighbours(images: Tensor, labels: Tensor, nearest: int, noise: float = 0.0, seed: int = 0) -> NeighbourGraph:
+def mine_neighbours(images: Images, labels: Tensor, nearest: int, noise: float = 0.0, seed: int = 0) -> NeighbourGraph:
     """The graph of the edges that mine_pairs finds, each there from both ends. All ranks call it together and share the
     work."""
     pairs = torch.cat(gather_objects(mine_pairs(images, labels, nearest, noise, seed)))

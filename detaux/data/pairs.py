@@ -16,6 +16,7 @@ from torch import Tensor
 
 from detaux.config.schema import DataConfig, PairsConfig
 from detaux.data.draws import draw_columns, seed_generator
+from detaux.data.image_rows import ImageRows
 from detaux.data.neighbours import NeighbourGraph
 from detaux.data.partners.registry import PARTNER_RULES
 from detaux.data.relation import relate_labels
@@ -84,7 +85,8 @@ class PairStream:
         self.rule = PARTNER_RULES[pairs.partner](pairs)
         self.pool: Window | None = None
         if self.rule.needs_pool:
-            self.pool = stream.window(0, min(pairs.pool, stream.samples)).hold()  # every step takes from it
+            # every step takes from it
+            self.pool = stream.window(0, min(pairs.pool, stream.samples)).hold(data.cache_bytes)
             self.rule.mine(self.pool, data.noise, seed)
         self._check(self.pool or stream.window(0, self.window_size))
 
@@ -105,10 +107,11 @@ class PairStream:
         """Return the graph whose edges the oracle gives to subspaces, or None if the rule walks along none."""
         return self.rule.graph
 
-    def pool_images(self, index: Tensor | None = None) -> Tensor:
-        """Return the pool's images, or those at `index` of it, uint8 [n, H, W, C]."""
+    @property
+    def pool_images(self) -> ImageRows:
+        """Return the pool's images, each read when it is taken."""
         assert self.pool is not None
-        return self.pool.images(torch.arange(len(self.pool.labels)) if index is None else index)
+        return self.pool.all_images
 
     @property
     def pool_labels(self) -> Tensor:

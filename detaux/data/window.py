@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detaux.data.image_rows import ImageRows
 from detaux.data.plan import find_stand_ins
 from detaux.data.sample_table import SampleTable
 
@@ -68,11 +69,17 @@ class Window:
         """Keys of the samples shown at `index` of the window."""
         return [self._tables[int(self._numbers[i])].keys[int(self._rows[i])] for i in index]
 
-    def hold(self) -> "Window":
-        """This window, its images in memory from now on where they lay in files."""
-        if not all(isinstance(table.images, Tensor) for table in self._tables):
+    def hold(self, most: int) -> "Window":
+        """Return this window, its images in memory from now on if they lay in files and have at most `most` bytes."""
+        lies_in_files = not all(isinstance(table.images, Tensor) for table in self._tables)
+        if lies_in_files and self.all_images.shape.numel() <= most:
             self._held = self._gather(torch.arange(len(self.labels)))
         return self
+
+    @property
+    def all_images(self) -> ImageRows:
+        """Return all images of the window, each read when it is taken."""
+        return ImageRows(self.images, torch.Size((len(self.labels), *self._tables[0].images.shape[1:])), self._device)
 
     def images(self, index: Tensor) -> Tensor:
         """uint8 [n, H, W, C], on the stream's device, of the samples shown at `index` [n] of the window."""

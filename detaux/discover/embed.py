@@ -1,18 +1,19 @@
 """Embed a whole split: what the encoder and the projectors say of every image."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from detaux.data.augment import remove_noise, salt_images, to_float
 from detaux.data.draws import draw_columns
+from detaux.data.prepare import fit_batch, prepare_images
 from detaux.disentangle.model import Disentangler
 from detaux.errors import UserError
 from detaux.runtime.progress import track
 from detaux.runtime.ranks import collect_parts, run_each, take_part
 
-BATCH = 512
+BATCH = 512  # images at most
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,24 @@ def _embed_part(
 ) -> tuple[Tensor, Tensor]:
     side = images.shape[1:3]
 
-    def draw(block: range, generator: torch.Generator) -> Tensor:
+    def draw_block(block: range, generator: torch.Generator) -> Tensor:
         return torch.rand(*side, len(block), generator=generator)
 
-    part = take_part(len(images))
+    def draw_noise(rows: range) -> Tensor:
+        return draw_columns(draw_block, len(images), rows, seed).permute(2, 0, 1)
+
+    part, size = take_part(len(images)), fit_batch(BATCH, images.shape)
     subspaces, latents = [], []
     with track("discover: embed", part.stop - part.start) as advance:
-        for begin in range(part.start, part.stop, BATCH):
-            rows = range(begin, min(begin + BATCH, part.stop))
-            batch_NCHW = to_float(images[rows.start : rows.stop].to(device))
-            if noise > 0:
-                batch_NCHW = salt_images(
-                    batch_NCHW, noise, draw_columns(draw, len(images), rows, seed).permute(2, 0, 1)
-                )
-                batch_NCHW = remove_noise(batch_NCHW) if denoise else batch_NCHW
+        for begin in range(part.start, part.stop, size):
+            rows = range(begin, min(begin + size, part.stop))
+            batch_NCHW = prepare_images(
+                images[rows.start : rows.stop],
+                device,
+                noise=noise,
+                draw=partial(draw_noise, rows),
+                denoise=denoise,
+            )
             code_ND = model.encode(batch_NCHW)
             latents.append(code_ND.float())
             subspaces.append(model.project(code_ND).float())

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from detaux.config.schema import Config
+from detaux.data.image_rows import ImageRows
 from detaux.data.neighbours import mine_pairs
 from detaux.data.partners.registry import PARTNER_RULES
 from detaux.data.relation import relate_labels
@@ -27,9 +28,8 @@ def draw_judging_pairs(split: Split, config: Config) -> tuple[np.ndarray, np.nda
     pool = random.permutation(len(labels_N))[: config.pairs.pool]
     if not PARTNER_RULES[config.pairs.partner].mines_graph or len(pool) < 2:
         return draw_same_label_pairs(labels_N, MOST_PAIRS, random)
-    images = split.images[torch.from_numpy(pool).to(split.images.device)]
     ends = mine_pairs(
-        images,
+        ImageRows.select(split.images, torch.from_numpy(pool)),
         torch.from_numpy(labels_N[pool]),
         config.pairs.nearest,
         config.data.noise,

@@ -1,33 +1,82 @@
 """The oracle's reading of the mined graph: which subspace each edge changes most (Eq. 3)."""
 
+from collections.abc import Callable, Iterable, Iterator
+
 import torch
 from torch import Tensor
 
+from detaux.data.neighbours import NeighbourGraph
+from detaux.data.pairs import PairStream
+from detaux.data.prepare import BATCH_BYTES, fit_batch
 from detaux.data.relation import relate_labels
 from detaux.disentangle.model import Disentangler
 from detaux.losses.oracle import compute_normalizer, weigh_subspaces
-from detaux.runtime.ranks import alone, gather_rows
+from detaux.runtime.ranks import alone, gather_rows, rank, world_size
 
-READ_BATCH = 1024
+READ_BATCH = 1024  # images or edges at most
+READ_BYTES = 2 * BATCH_BYTES
 NORMALIZER_SAMPLES = 512  # of the pool; a mean over pairs of all of it would cost P x P
+
+
+class GraphReader:
+    """Asks the oracle, at the steps where that is due, which subspace each mined edge changes, and marks the edges.
+
+    prepare  makes the model's input of images, as Phase.prepare.
+    """
+
+    def __init__(
+        self,
+        pairs: PairStream,
+        graph: NeighbourGraph,
+        prepare: Callable[[Tensor, int, range, int], Tensor],
+        normalizer: str,
+    ) -> None:
+        self.graph = graph
+        self._pairs, self._prepare, self._normalizer = pairs, prepare, normalizer
+
+    def is_due(self, step: int) -> bool:
+        """Return whether the graph is read before this step, whose pairs then depend on what the oracle found."""
+        settings = self._pairs.config
+        return settings.walk > 0 and step % settings.walk_interval == 0
+
+    def read(self, model: Disentangler) -> None:
+        """Read the graph by the model as it is; each rank embeds its share of the pool."""
+        labels = self._pairs.pool_labels
+        subspaces = read_edges(model, self._prepare_share(), labels, *self.graph.edges(), self._normalizer)
+        self.graph.mark(subspaces)
+
+    def _prepare_share(self) -> Iterator[Tensor]:
+        """Yield this rank's share of the pool in batches, as long on every rank: the last image fills it up."""
+        images = self._pairs.pool_images
+        share = -(-len(images) // world_size())
+        end, size = (rank() + 1) * share, fit_batch(READ_BATCH, images.shape, READ_BYTES)
+        for begin in range(rank() * share, end, size):
+            wanted = range(begin, min(begin + size, end))
+            rows = torch.arange(wanted.start, wanted.stop).clamp(max=len(images) - 1)
+            yield self._prepare(images[rows], 0, wanted, world_size() * share)
 
 
 @torch.no_grad()
 def read_edges(
-    model: Disentangler, images: Tensor, labels_P: Tensor, first_E: Tensor, second_E: Tensor, normalizer: str
+    model: Disentangler,
+    batches: Iterable[Tensor],
+    labels_P: Tensor,
+    first_E: Tensor,
+    second_E: Tensor,
+    normalizer: str,
 ) -> Tensor:
-    """Subspace [E] that the hard oracle gives to an edge between P images with labels [P], -1 where none.
+    """Return the subspace [E] that the hard oracle gives to each edge between P images with labels [P], -1 if unknown.
 
-    images [n, C, H, W] are this rank's share of the P, one rank's after the other; what they are beyond P is ignored.
+    `batches` of images [n, C, H, W] are this rank's share of the P, in the order of ranks; images beyond P are ignored.
     """
     was_training = model.training
     model.eval()
-    subspaces_nKD = torch.cat([model.project(model.encode(part)) for part in images.split(READ_BATCH)])
+    subspaces_nKD = torch.cat([model.project(model.encode(batch)) for batch in batches])
     model.train(was_training)
     subspaces_PKD = gather_rows(subspaces_nKD)[: len(labels_P)]
     with alone():  # every rank holds all of them now
         scale_K = compute_normalizer(subspaces_PKD[:NORMALIZER_SAMPLES], normalizer)
-    labels_P, first_E, second_E = (index.to(images.device) for index in (labels_P, first_E, second_E))
+    labels_P, first_E, second_E = (index.to(subspaces_PKD.device) for index in (labels_P, first_E, second_E))
     distances_EK = torch.cat(
         [
             (subspaces_PKD[first] - subspaces_PKD[second]).norm(dim=2)

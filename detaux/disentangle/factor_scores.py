@@ -12,12 +12,13 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import mutual_info_score
 
-from detaux.data.augment import to_float
+from detaux.data.prepare import fit_batch, prepare_images
 from detaux.data.schema import Manifest
 from detaux.data.split import Split
 from detaux.disentangle.model import Disentangler
 
 MOST_SAMPLES = 4000
+BATCH = 512  # images at most
 COMPONENTS = 2  # principal components that stand for a subspace in DCI
 BINS = 20  # cells a subspace is divided into for MIG
 
@@ -29,7 +30,10 @@ def score_factors(model: Disentangler, split: Split, manifest: Manifest) -> dict
     chosen = torch.randperm(len(split.keys), generator=torch.Generator().manual_seed(0))[:MOST_SAMPLES]
     device = next(model.parameters()).device
     with torch.no_grad():
-        parts = [model.project(model.encode(to_float(part.to(device)))) for part in split.images[chosen].split(512)]
+        parts = [
+            model.project(model.encode(prepare_images(split.images[rows], device)))
+            for rows in chosen.split(fit_batch(BATCH, split.images.shape))
+        ]
     subspaces_NKD = torch.cat(parts).float().cpu().numpy()
     factors_NF = split.factors[chosen].cpu().numpy()
     return {

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from detaux.backbones import build_backbone, resnet
+
 CHANNELS = 3
 HIDDEN = 256  # width of the fully connected layers, as in the official code
 
@@ -143,12 +145,10 @@ def _mirror_resnet18(side: int) -> list[nn.Module]:
 
 
 def build_resnet18(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
-    """ResNet-18 as published, and its mirror (paper, section 5.2), for sides of 32 to 224 pixels."""
-    from torchvision.models import resnet18  # seconds of import, needed for this architecture alone
-
+    """Build ResNet-18 as published, and its mirror (paper, section 5.2), for sides of 32 to 224 pixels."""
     padded = _round_up(side, 32)
     grid = padded // 32
-    encoder = nn.Sequential(PadTo(padded), resnet18(weights=None, num_classes=latent))
+    encoder = nn.Sequential(PadTo(padded), resnet.build_resnet18(classes=latent))
     decoder = nn.Sequential(
         nn.Linear(latent, 512 * grid * grid), nn.Unflatten(1, (512, grid, grid)), *_mirror_resnet18(side)
     )
@@ -156,14 +156,15 @@ def build_resnet18(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
 
 
 def build_resnet18_map(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
-    """ResNet-18 up to its last map, compressed to `latent` channels, and its mirror (paper, section 5.2, Cars): at 224
+    """Build ResNet-18 up to its last map, compressed to `latent` channels, and its mirror (paper, section 5.2, Cars): at 224
     pixels and 512 channels D = 7 x 7 x 512 = 25,088."""
-    from torchvision.models import resnet18
-
-    padded = _round_up(side, 32)
-    stages = list(resnet18(weights=None).children())[:-2]  # all but the pooling and the classifier
-    encoder = nn.Sequential(PadTo(padded), *stages, nn.Conv2d(512, latent, 1), FlattenMap())
-    decoder = nn.Sequential(UnflattenMap(padded // 32), nn.Conv2d(latent, 512, 1), *_mirror_resnet18(side))
+    backbone = build_backbone("resnet18", side)
+    stride = backbone.strides[-1]
+    padded = _round_up(side, stride)
+    stem, *layers = backbone.stages
+    # the stem's layers stand one by one, as the names in checkpoints say
+    encoder = nn.Sequential(PadTo(padded), *stem.children(), *layers, nn.Conv2d(512, latent, 1), FlattenMap())
+    decoder = nn.Sequential(UnflattenMap(padded // stride), nn.Conv2d(latent, 512, 1), *_mirror_resnet18(side))
     return encoder, decoder
 
 

@@ -4,6 +4,9 @@ A batch is N images in chains: pair b is the images b and b + chains. B pairs, K
 On several ranks each computes its part of the batch; the mean of their losses is the loss of the whole, gradient included.
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -11,22 +14,42 @@ from detaux.config.schema import LossesConfig, PairsConfig
 from detaux.data.relation import relate_labels
 from detaux.disentangle.mixes import Mixes
 from detaux.disentangle.model import Disentangler
-from detaux.losses.backends import BACKENDS, choose_backend
+from detaux.losses.backends import BACKENDS
 from detaux.losses.consistency import consistency_loss, mix_subspaces
 from detaux.losses.distance import distance_loss
 from detaux.losses.neighbour_contrast import neighbour_contrast_loss
 from detaux.losses.oracle import compute_oracle
+from detaux.losses.pair_measures import PairMeasures
 from detaux.losses.principal_contrast import principal_contrast_loss
 from detaux.losses.reconstruction import reconstruction_loss
 from detaux.losses.regularization import compute_usage, regularization_loss
 from detaux.losses.sparsity import sparsity_loss
 
+Parts = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ProjectedPairs:
+    """Hold the projections of a batch, their measures, and how the principal labels of each pair relate."""
+
+    subspaces_NKD: Tensor
+    labels_N: Tensor
+    chains: int
+    measures: PairMeasures
+    is_different_B: Tensor
+    is_known_B: Tensor
+
+    @property
+    def relation(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The arguments that the oracle and the usage share."""
+        return self.measures.squared_BK, self.measures.normalizer_K, self.is_different_B, self.is_known_B
+
 
 def compute_reconstruction(
     model: Disentangler, images: Tensor, *, losses: LossesConfig, autocast: torch.dtype | None = None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The warm-up's loss on images [N, 3, S, S], weighted Eq. (5) alone, and its parts."""
-    with torch.autocast(images.device.type, dtype=autocast, enabled=autocast is not None):
+) -> tuple[Tensor, Parts]:
+    """Return the warm-up's loss on images [N, 3, S, S], which is only the weighted Eq. (5), and its parts."""
+    with _run_networks(images, autocast):
         _, reconstructions = model(images)
     part = reconstruction_loss(images, reconstructions, losses.reconstruction.form)
     total = losses.weights.reconstruction * part
@@ -43,20 +66,17 @@ def compute_objective(
     betas: tuple[float, float, float],
     losses: LossesConfig,
     pairs: PairsConfig,
+    backend: str = "reference",
     autocast: torch.dtype | None = None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Total loss and its parts.
+) -> tuple[Tensor, Parts]:
+    """Return the total loss and its parts.
 
-    images [N, 3, S, S]; labels [N], -1 where none is known. The networks run in `autocast` precision where one is given,
-    the losses in float32. A term whose beta is 0 is not computed.
+    images [N, 3, S, S]; labels [N], -1 if unknown; backend is the key of BACKENDS that measures the pairs. The networks
+    run in `autocast` precision if one is given, the losses in float32. A term whose beta is 0 is not computed.
     """
-    weights, oracle = losses.weights, losses.oracle
+    weights = losses.weights
     beta1, beta2, beta3 = betas
-
-    def in_precision() -> torch.autocast:
-        return torch.autocast(images.device.type, dtype=autocast, enabled=autocast is not None)
-
-    with in_precision():
+    with _run_networks(images, autocast):
         subspaces_NKD, reconstructions = model(images)
     subspaces_NKD = subspaces_NKD.to(images.dtype)
     parts = {"reconstruction": reconstruction_loss(images, reconstructions, losses.reconstruction.form)}
@@ -64,44 +84,66 @@ def compute_objective(
     if max(betas) == 0:
         return total, parts
 
-    measure_pairs = BACKENDS[choose_backend(losses.backend, images.device)]
-    measures = measure_pairs(subspaces_NKD, chains, oracle.normalizer)
+    measures = BACKENDS[backend](subspaces_NKD, chains, losses.oracle.normalizer)
     is_different_B, is_known_B = relate_labels(labels[:-chains], labels[chains:])
-    relation = (measures.squared_BK, measures.normalizer_K, is_different_B, is_known_B)
+    projected = ProjectedPairs(subspaces_NKD, labels, chains, measures, is_different_B, is_known_B)
 
     if beta1 > 0:
-        changed_BK = compute_oracle(*relation, form=oracle.form, sharpness=oracle.sharpness, alpha=model.alpha)
-        pull_B = torch.where(is_different_B, pairs.pull, 1.0)
-        parts["distance"] = distance_loss(
-            measures.squared_BK, changed_BK, form=losses.distance.form, margin=losses.distance.margin, pull_B=pull_B
-        )
-        parts["sparsity"] = sparsity_loss(measures.overlap_N, subspaces_NKD.shape[2], losses.sparsity.form)
+        parts |= _compute_change(projected, losses, pairs, model.alpha)
         total = total + beta1 * (weights.distance * parts["distance"] + weights.sparsity * parts["sparsity"])
         if pairs.principal_contrast > 0:
-            parts["principal_contrast"] = principal_contrast_loss(
-                subspaces_NKD[:, model.alpha], labels, losses.distance.margin
-            )
             total = total + beta1 * pairs.principal_contrast * parts["principal_contrast"]
         if pairs.neighbour_contrast > 0:
-            parts["neighbour_contrast"] = neighbour_contrast_loss(subspaces_NKD[:, -1], chains, ~is_different_B)
             total = total + beta1 * pairs.neighbour_contrast * parts["neighbour_contrast"]
-        parts["oracle_share"] = changed_BK.mean(0)
-
     if beta2 > 0 and weights.consistency > 0:
-        pair_R, subspace_R = mixes.pair_R, mixes.subspace_R
-        mixed_RD, targets_RKD = mix_subspaces(measures.first_BKD, measures.second_BKD, pair_R, subspace_R)
-        with in_precision():
-            again_RKD = model.project(model.encode(model.decode(mixed_RD)))
-        parts["consistency"] = consistency_loss(
-            again_RKD.to(images.dtype), targets_RKD, subspace_R, losses.consistency.form, mixes.mean_count
-        )
+        parts["consistency"] = _compute_consistency(model, images, measures, mixes, losses.consistency.form, autocast)
         total = total + beta2 * weights.consistency * parts["consistency"]
-
     if beta3 > 0 and weights.regularization > 0:
-        usage_BK = compute_usage(
-            *relation, form=oracle.form, sharpness=losses.regularization.sharpness, alpha=model.alpha
-        )
-        parts["regularization"] = regularization_loss(usage_BK, losses.regularization.form)
+        parts["regularization"] = _compute_regularization(projected, losses, model.alpha)
         total = total + beta3 * weights.regularization * parts["regularization"]
-
     return total, parts
+
+
+def _run_networks(images: Tensor, autocast: torch.dtype | None) -> torch.autocast:
+    """Return the context that networks run in: `autocast` precision, or that of the images if it is None."""
+    return torch.autocast(images.device.type, dtype=autocast, enabled=autocast is not None)
+
+
+def _compute_change(projected: ProjectedPairs, losses: LossesConfig, pairs: PairsConfig, alpha: int) -> Parts:
+    """Compute the terms that beta 1 weighs, those of weight 0 left out, and the oracle's share of each subspace."""
+    oracle, subspaces_NKD, is_different_B = losses.oracle, projected.subspaces_NKD, projected.is_different_B
+    changed_BK = compute_oracle(*projected.relation, form=oracle.form, sharpness=oracle.sharpness, alpha=alpha)
+    squared_BK, margin = projected.measures.squared_BK, losses.distance.margin
+    pull_B = torch.where(is_different_B, pairs.pull, 1.0)
+    parts = {
+        "distance": distance_loss(squared_BK, changed_BK, form=losses.distance.form, margin=margin, pull_B=pull_B),
+        "sparsity": sparsity_loss(projected.measures.overlap_N, subspaces_NKD.shape[2], losses.sparsity.form),
+    }
+    if pairs.principal_contrast > 0:
+        parts["principal_contrast"] = principal_contrast_loss(subspaces_NKD[:, alpha], projected.labels_N, margin)
+    if pairs.neighbour_contrast > 0:
+        parts["neighbour_contrast"] = neighbour_contrast_loss(subspaces_NKD[:, -1], projected.chains, ~is_different_B)
+    parts["oracle_share"] = changed_BK.mean(0)
+    return parts
+
+
+def _compute_consistency(
+    model: Disentangler,
+    images: Tensor,
+    measures: PairMeasures,
+    mixes: Mixes,
+    form: Literal["paper", "official"],
+    autocast: torch.dtype | None,
+) -> Tensor:
+    """Decode the mixed codes, encode them again, and compare."""
+    mixed_RD, targets_RKD = mix_subspaces(measures.first_BKD, measures.second_BKD, mixes.pair_R, mixes.subspace_R)
+    with _run_networks(images, autocast):
+        again_RKD = model.project(model.encode(model.decode(mixed_RD)))
+    return consistency_loss(again_RKD.to(images.dtype), targets_RKD, mixes.subspace_R, form, mixes.mean_count)
+
+
+def _compute_regularization(projected: ProjectedPairs, losses: LossesConfig, alpha: int) -> Tensor:
+    """Compute the usage of each subspace by Eq. (3) with a gradient, and its loss."""
+    sharpness = losses.regularization.sharpness
+    usage_BK = compute_usage(*projected.relation, form=losses.oracle.form, sharpness=sharpness, alpha=alpha)
+    return regularization_loss(usage_BK, losses.regularization.form)

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from detaux.backbones import build_backbone
+from detaux.backbones.pretrained import load_pretrained
 from detaux.config.schema import EngineConfig, MultitaskConfig
 from detaux.data.augment import salt_images, to_float
 from detaux.errors import NonFiniteLossError
-from detaux.multitask.backbones import build_backbone
 from detaux.multitask.heads import build_head
 from detaux.multitask.labels import ROTATION
 from detaux.multitask.methods import METHODS
 from detaux.runtime.engines import build_engine
+from detaux.runtime.lr import compute_decay
 from detaux.runtime.ranks import gather_objects, rank, take_part, tell_once, world_size
 
 EVALUATION_BATCH = 512
@@ -60,7 +62,9 @@ class MultiTaskNetwork(nn.Module):
     def __init__(self, config: MultitaskConfig, side: int, classes: list[int]) -> None:
         super().__init__()
         self.classes = classes
-        self.backbone = build_backbone(config.backbone, side, config.pretrained)
+        self.backbone = build_backbone(config.backbone, side)
+        if config.pretrained:
+            load_pretrained(self.backbone, config.backbone, config.pretrained, "multitask.pretrained")
         self.heads = nn.ModuleList(
             build_head(self.backbone.features, config.head_hidden, config.dropout, count) for count in classes
         )
@@ -196,8 +200,7 @@ def train_trial(
     steps_per_epoch = int(np.ceil(len(labelled) / config.batch_size))
     epochs = max(config.epochs, -(-config.least_steps // steps_per_epoch))
     total = epochs * steps_per_epoch
-    shape = (lambda step: 0.5 * (1 + np.cos(np.pi * step / total))) if config.decay == "cosine" else (lambda step: 1.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shape)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: compute_decay(config.decay, step, total))
 
     labelled_batches = iterate_batches(labelled, config.batch_size, generator)
     everything = torch.arange(len(data.images)) if config.auxiliary_on == "all" else labelled

@@ -81,6 +81,30 @@ def read_safetensors(path: Path, way_on: str) -> "dict[str, Tensor]":
         raise UserError(f"{describe_damage(path, '.safetensors file', error)}; {way_on}.") from None
 
 
+def read_weights(path: Path, way_on: str) -> "dict[str, Tensor]":
+    """Read the tensors of a .safetensors file, or of what torch.save wrote, by name. Of the latter only tensors are unpickled.
+
+    Raises UserError when the file is damaged or holds anything else.
+    """
+    with path.open("rb") as stream:
+        is_pickle = stream.read(4).startswith(PICKLE_MARKS)
+    if not is_pickle:
+        return read_safetensors(path, way_on)
+    import torch
+
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises nearly anything on hostile bytes, and refuses all but tensors
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{describe_damage(path, 'file of tensors by torch.save', reason)}; {way_on}.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a {type(found).__name__} and no state_dict; {way_on}.")
+    for name, value in found.items():
+        if not isinstance(value, torch.Tensor):
+            raise UserError(f"{path} holds {name!r}, which is no tensor, and no plain state_dict; {way_on}.")
+    return dict(found)
+
+
 def read_npz(path: Path, way_on: str, names: Iterable[str] = ()) -> "dict[str, np.ndarray]":
     """The arrays of an .npz file, which holds at least these names, nothing unpickled. Raises UserError when it is damaged."""
     import numpy as np

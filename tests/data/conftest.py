@@ -163,7 +163,8 @@ class GridStream:
             factors=self.values[slots] if self.has_factors else None,
             images=lambda index: self.pixels[slots[index]],
         )
-        window.hold = lambda: window
+        window.all_images = self.pixels[slots]
+        window.hold = lambda most: window
         return window
 
 

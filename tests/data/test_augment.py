@@ -1,13 +1,16 @@
+import pytest
 import torch
+from torchvision.transforms import functional
 
-from detaux.data.augment import add_noise, remove_noise, to_float
+from detaux.data.augment import draw_moves, move_images, remove_noise, salt_images, to_float, turn_images
 
 
 def noise(share, seed=0, images=None):
     images = (
         torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(9)) * 0.8 + 0.1 if images is None else images
     )
-    return images, add_noise(images, share, torch.Generator().manual_seed(seed))
+    draw = torch.rand(images.shape[0], *images.shape[2:], generator=torch.Generator().manual_seed(seed))
+    return images, salt_images(images, share, draw)
 
 
 def test_to_float_moves_channels_first_and_scales_to_one():
@@ -73,3 +76,38 @@ def test_removed_noise_leaves_a_hundredth_of_the_error():
     _, noisy = noise(0.15, images=images)
     error, left = ((one - images).square().mean() for one in (noisy, remove_noise(noisy)))
     assert left < error / 100
+
+
+def test_moved_images_are_padded_cropped_and_flipped():
+    """torchvision's pad, crop and flip, image by image, are the oracle."""
+    images = torch.randint(256, (40, 6, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    moves = draw_moves(40, 2, True, torch.Generator().manual_seed(1))
+    for image, moved, (down, right, is_flipped) in zip(images, move_images(images, moves), moves.tolist(), strict=True):
+        padded = functional.pad(image.permute(2, 0, 1), [2, 2, 2, 2])
+        # an image that is moved down shows the rows above it
+        expected = functional.crop(padded, 2 - down, 2 - right, 6, 6)
+        expected = functional.hflip(expected) if is_flipped else expected
+        assert torch.equal(moved.permute(2, 0, 1), expected)
+
+
+@pytest.mark.parametrize(("crop", "flip"), [(3, False), (0, True), (1, True)])
+def test_moves_are_uniform_over_what_is_asked_for(crop, flip):
+    moves = draw_moves(6000, crop, flip, torch.Generator().manual_seed(0))
+    for column, values in enumerate((range(-crop, crop + 1), range(-crop, crop + 1), range(1 + flip))):
+        counts = torch.bincount(moves[:, column] - values.start)
+        assert len(counts) == len(values)
+        assert (counts - 6000 / len(values)).abs().max() < 5 * (6000 / len(values)) ** 0.5
+
+
+def test_no_move_draws_nothing():
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    assert draw_moves(5, 0, False, generator) is None
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_turned_images_match_rot90_one_by_one():
+    images = torch.rand(7, 3, 5, 5, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    turns = torch.tensor([0, 1, 2, 3, 3, 0, 1])
+    for image, turned, turn in zip(images, turn_images(images, turns), turns.tolist(), strict=True):
+        assert torch.equal(turned, image.rot90(turn, (1, 2)))

@@ -3,7 +3,8 @@ import itertools
 import pytest
 import torch
 
-from detaux.data.augment import add_noise, to_float
+from detaux.data import neighbours
+from detaux.data.augment import salt_images, to_float
 from detaux.data.neighbours import COMPONENTS, describe_images, find_relative_neighbours, mine_neighbours, mine_pairs
 
 ALL = 1000  # more than there are images
@@ -125,9 +126,24 @@ def test_removed_noise_keeps_more_one_factor_pairs():
     images, values = build_grid((5, 5, 8), (50, 25, 12))
     images = (images + 20).repeat_interleave(4, 1).repeat_interleave(4, 2)  # black pixels would count as noise
     labels = torch.zeros(len(images), dtype=torch.int64)
-    noisy = add_noise(to_float(images), 0.15, torch.Generator().manual_seed(2)).mul(255).byte().permute(0, 2, 3, 1)
+    draw = torch.rand(images.shape[:3], generator=torch.Generator().manual_seed(2))
+    noisy = salt_images(to_float(images), 0.15, draw).mul(255).byte().permute(0, 2, 3, 1)
     shares = []
     for graph in (mine_neighbours(noisy, labels, ALL), mine_neighbours(images, labels, ALL, noise=0.15, seed=2)):
         first, second = graph.edges()
         shares.append(((values[first] != values[second]).sum(1) == 1).float().mean())
     assert shares[1] > shares[0] + 0.2
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_points_of_images_that_pass_in_batches_have_the_distances_of_those_held_at_once(noise, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.rand(300, 3, 4, 4, generator=generator), size=20, mode="bilinear")
+    images = (smooth.permute(0, 2, 3, 1) * 250 + 2).byte()
+    held = describe_images(images, noise, 3)
+    monkeypatch.setattr(neighbours, "FITTED_BYTES", 0)
+    monkeypatch.setattr(neighbours, "fit_batch", lambda most, shape, *budget: 0 if budget else 37)
+    streamed = describe_images(images, noise, 3)
+    assert streamed.shape == held.shape == (300, COMPONENTS)
+    streamed, held = streamed.double(), held.double()
+    torch.testing.assert_close(torch.cdist(streamed, streamed), torch.cdist(held, held), atol=2e-3, rtol=1e-3)

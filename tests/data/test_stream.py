@@ -130,9 +130,19 @@ def test_held_window_reads_its_images_once(build_shards, monkeypatch):
     shards = build_shards()
     window = open_stream(shards, WAYS[1]).window(4, 20)
     expected = window.images(torch.arange(20))
-    assert window.hold() is window
+    size = expected.nbytes
+    assert window.hold(size - 1) is window.hold(size)
     monkeypatch.setattr(FileImages, "fill", lambda *arguments: pytest.fail("read again"))
     assert torch.equal(window.images(torch.tensor([19, 2, 2])), expected[[19, 2, 2]])
+
+
+def test_window_that_is_too_large_to_hold_is_read_where_it_lies(build_shards, monkeypatch):
+    window, read, fill = open_stream(build_shards(), WAYS[1]).window(4, 20), [], FileImages.fill
+    monkeypatch.setattr(FileImages, "fill", lambda *arguments: read.append(arguments[3]) or fill(*arguments))
+    window.hold(window.all_images.shape.numel() - 1)
+    assert read == []
+    assert torch.equal(window.all_images[torch.tensor([19, 2])], window.images(torch.tensor([19, 2])))
+    assert [len(rows) for rows in read] == [2, 2]
 
 
 @pytest.mark.parametrize("config", WAYS[:2])

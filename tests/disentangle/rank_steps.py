@@ -19,11 +19,12 @@ from safetensors.torch import save_file
 
 from detaux.config import load_config
 from detaux.data.stream import SampleStream
-from detaux.disentangle import train
 from detaux.disentangle.model import Disentangler
+from detaux.disentangle.phases import main as main_phase
+from detaux.disentangle.trainer import Trainer
 from detaux.losses import neighbour_contrast, oracle, principal_contrast, regularization, tiles
 from detaux.runtime.checkpoint import load_checkpoint
-from detaux.runtime.ranks import is_first, join_ranks
+from detaux.runtime.ranks import gather_objects, is_first, join_ranks
 
 STEPS = 10
 HASH = "of the same inputs"
@@ -45,18 +46,18 @@ def left_local(statistic):
     """Break a reduction over ranks."""
     module = STATISTICS.get(statistic)
     names = [name for name in ALONE if hasattr(module, name)]
-    true, draw_mixes = {name: getattr(module, name) for name in names}, train.draw_mixes
+    true, draw_mixes = {name: getattr(module, name) for name in names}, main_phase.draw_mixes
 
     def count_local(*args, **kwargs):
         mixes = draw_mixes(*args, **kwargs)
         return dataclasses.replace(mixes, mean_count=len(mixes.pair_R))
 
     if statistic == "mixes":
-        train.draw_mixes = count_local
+        main_phase.draw_mixes = count_local
     for name in names:
         setattr(module, name, ALONE[name])
     yield
-    train.draw_mixes = draw_mixes
+    main_phase.draw_mixes = draw_mixes
     for name, function in true.items():
         setattr(module, name, function)
 
@@ -64,7 +65,8 @@ def left_local(statistic):
 def take_steps(config, shards, origin, until):
     """The parts of each step and the first moment of each parameter's gradient after it."""
     stream = SampleStream(shards, "train", config.data, seed=0, device=torch.device("cpu"), needs_factors=True)
-    trainer = train.Trainer(config, config.data.side, torch.device("cpu"), stream, is_main=True)
+    phase = main_phase.MainPhase(config, stream, torch.device("cpu"))
+    trainer = Trainer(config, config.data.side, phase)
     torch.manual_seed(0)
     begin, weights, training = 0, Disentangler(config.model, config.data.side).state_dict(), {}
     if origin:
@@ -102,7 +104,7 @@ def main():
                 found = take_steps(load_config(None, keys), shards, case.get("from"), case.get("until"))
             for name, values in found.items():
                 if name.startswith("part/"):
-                    values = torch.stack(train.gather_objects(values)).mean(0)  # as the log does
+                    values = torch.stack(gather_objects(values)).mean(0)  # as the log does
                 results[f"{case['name']}/{name}"] = values.contiguous()
     if is_first():
         save_file(results, out)

@@ -14,13 +14,14 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestCentroid
 
 from detaux.config import load_config
-from detaux.config.schema import PhaseConfig
 from detaux.data.augment import to_float
 from detaux.data.split import load_split
 from detaux.data.stream import SampleStream
 from detaux.disentangle.model import load_disentangler
+from detaux.disentangle.phases import MainPhase, WarmupPhase
 from detaux.disentangle.restarts import MODEL_FILE
-from detaux.disentangle.train import Trainer, compute_lr, run_disentangle
+from detaux.disentangle.train import run_disentangle
+from detaux.disentangle.trainer import Trainer
 from detaux.errors import InterruptedRunError, NonFiniteLossError, UserError
 from detaux.runtime.tracker import read_metrics
 from shards.build import build_shards
@@ -77,7 +78,7 @@ def splits(run, config):
 
 def build_trainer(shards, config, *, is_main):
     stream = SampleStream(shards, "train", config.data, seed=config.run.seed, device=CPU)
-    return Trainer(config, config.data.side, CPU, stream, is_main=is_main)
+    return Trainer(config, config.data.side, (MainPhase if is_main else WarmupPhase)(config, stream, CPU))
 
 
 @pytest.fixture(scope="module")
@@ -266,8 +267,8 @@ def test_labels_of_a_step_are_those_of_its_images(trainer, splits):
 
 
 def test_oracle_gives_edges_within_a_class_to_subspaces_other_than_the_principal_one(trainer):
-    trainer.read_oracle()
-    graph = trainer.pairs.graph
+    trainer.phase.reader.read(trainer.model)
+    graph = trainer.phase.pairs.graph
     assert set(graph.subspaces[graph.neighbours >= 0].tolist()) <= {1, 2, 3}
 
 
@@ -319,16 +320,3 @@ def test_non_finite_loss_stops_with_step_and_terms(run, tmp_path):
         run_disentangle(config, run / "shards", tmp_path)
     assert "what was saved before it is intact" in str(caught.value)
     assert not isinstance(caught.value, InterruptedRunError)
-
-
-@pytest.mark.parametrize(
-    ("decay", "expected"),
-    [
-        ("none", [0.5, 1.0, 1.0, 1.0, 1.0]),
-        ("linear", [0.5, 1.0, 1.0, 1.0, 0.55]),
-        ("cosine", [0.5, 1.0, 1.0, 1.0, 0.55]),
-    ],
-)
-def test_learning_rate_ramps_and_decays(decay, expected):
-    phase = PhaseConfig(steps=10, lr=1.0, ramp_steps=2, decay=decay, decay_fraction=0.2, final_lr_fraction=0.1)
-    assert [round(compute_lr(phase, step), 6) for step in (0, 1, 4, 8, 9)] == expected

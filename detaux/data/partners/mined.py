@@ -29,8 +29,7 @@ class MinedPartners(PartnerRule):
     index: LabelIndex
 
     def mine(self, pool: Window, noise: float, seed: int) -> None:
-        images = pool.images(torch.arange(len(pool.labels)))
-        self.graph = mine_neighbours(images, pool.labels, self.config.nearest, noise, seed)
+        self.graph = mine_neighbours(pool.all_images, pool.labels, self.config.nearest, noise, seed)
         self.index = LabelIndex.build(pool.labels)
 
     def draw(self, window: Window, anchors_B: Tensor, wants_different_B: Tensor, generator: torch.Generator) -> Tensor:

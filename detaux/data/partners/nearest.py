@@ -24,8 +24,7 @@ class NearestPartners(PartnerRule):
     index: LabelIndex
 
     def mine(self, pool: Window, noise: float, seed: int) -> None:
-        images = pool.images(torch.arange(len(pool.labels)))
-        self.nearest = mine_nearest(images, self.config.nearest, noise, seed)
+        self.nearest = mine_nearest(pool.all_images, self.config.nearest, noise, seed)
         self.index = LabelIndex.build(pool.labels)
 
     def draw(self, window: Window, anchors_B: Tensor, wants_different_B: Tensor, generator: torch.Generator) -> Tensor:

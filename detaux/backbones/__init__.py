@@ -1,0 +1,20 @@
+"""Staged feature extractors, which disentangling and multi-task training share."""
+
+from collections.abc import Callable
+
+from detaux.backbones.backbone import Backbone
+from detaux.backbones.resnet import ResNet18
+from detaux.backbones.small_cnn import SmallCnn
+from detaux.backbones.vgg import Vgg16
+
+BACKBONES: dict[str, Callable[[int], Backbone]] = {
+    "small_cnn": lambda side: SmallCnn(),
+    "vgg16": Vgg16,
+    "vgg16_bn": lambda side: Vgg16(side, "vgg16_bn"),
+    "resnet18": lambda side: ResNet18(),
+}
+
+
+def build_backbone(name: str, side: int) -> Backbone:
+    """Build a randomly initialised backbone for images of `side` pixels. Raises UserError if they are too small for it."""
+    return BACKBONES[name](side)

@@ -1,0 +1,50 @@
+"""Load pretrained weights into a backbone from a file as torchvision and timm publish it."""
+
+from torch import Tensor
+
+from detaux.backbones.backbone import Backbone
+from detaux.config.location import expand_path
+from detaux.errors import UserError
+from detaux.runtime.readers import read_weights
+
+COUNTER = "num_batches_tracked"  # of batch normalisation; files of before 2018 lack it, and only momentum=None reads it
+
+
+def load_pretrained(backbone: Backbone, name: str, file: str, key: str) -> None:
+    """Load the file that the config key `key` names into the backbone called `name`, which then normalises images as those
+    weights expect.
+
+    Raises UserError if the file is missing or damaged, or with the first of its keys that does not fit.
+    """
+    path = expand_path(file, key)
+    if not path.is_file():
+        raise UserError(f"{key}={path} does not exist; give a .pth or .safetensors file of {name}'s weights.")
+    weights = read_weights(path, f"give {key} a .pth or .safetensors file of {name}'s weights")
+    wanted = _spell_as_published(backbone)
+    found = {each: value for each, value in weights.items() if not each.startswith(backbone.published.classifier)}
+    if fault := _find_fault(found, wanted):
+        raise UserError(f"{key}={path} does not fit {name}: {fault}.")
+    theirs, ours = backbone.published.prefix
+    renamed = {ours + each.removeprefix(theirs): value for each, value in found.items()}
+    backbone.body.load_state_dict(backbone.body.state_dict() | renamed)
+    backbone.normalize_by(backbone.published.normalization)
+
+
+def _spell_as_published(backbone: Backbone) -> dict[str, Tensor]:
+    """Return the tensors of a backbone under the keys that published files give them."""
+    theirs, ours = backbone.published.prefix
+    return {theirs + each.removeprefix(ours): value for each, value in backbone.body.state_dict().items()}
+
+
+def _find_fault(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+    """Say which key differs first, in the order of the backbone's keys; "" if none does."""
+    for each, value in wanted.items():
+        if each not in found:
+            if not each.endswith(COUNTER):
+                return f"it lacks {each}"
+        elif found[each].shape != value.shape:
+            return f"{each} has shape {list(found[each].shape)}, and {list(value.shape)} is needed"
+    for each in found:
+        if each not in wanted:
+            return f"it also holds {each}"
+    return ""

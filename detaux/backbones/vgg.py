@@ -1,0 +1,31 @@
+"""VGG16 as torchvision publishes it (Simonyan and Zisserman 2015), with and without batch normalisation."""
+
+from torch import Tensor, nn
+
+from detaux.backbones.backbone import IMAGENET, Backbone, Published, cut
+from detaux.config.schema import VGG_MIN_SIDE
+from detaux.errors import UserError
+
+
+class Vgg16(Backbone):
+    """VGG16's convolutions, flattened: 2,048 features at 64 pixels, 25,088 at 224. A stage ends with its pooling."""
+
+    # torchvision has classifier.*, timm pre_logits.* and head.*
+    published = Published(("features.", "0."), ("classifier.", "pre_logits.", "head."), IMAGENET)
+    channels, strides = (64, 128, 256, 512, 512), (2, 4, 8, 16, 32)
+
+    def __init__(self, side: int, name: str = "vgg16") -> None:
+        if side < VGG_MIN_SIDE:
+            raise UserError(f"multitask.backbone={name} needs data.side of at least {VGG_MIN_SIDE}; it is {side}.")
+        import torchvision
+
+        super().__init__(nn.Sequential(getattr(torchvision.models, name)(weights=None).features, nn.Flatten()))
+        self.features = self.channels[-1] * (side // self.strides[-1]) ** 2
+
+    @property
+    def stages(self) -> list[nn.Module]:
+        layers = self.body[0]
+        return cut(layers, [place + 1 for place, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)])
+
+    def pool(self, maps: Tensor) -> Tensor:
+        return self.body[1](maps)

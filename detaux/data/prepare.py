@@ -1,0 +1,44 @@
+"""Prepare images for a network: the one way from stored bytes to floats, a batch at a time and on the device.
+
+N images of a batch, H W height and width, C channels.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from detaux.data.augment import move_images, remove_noise, salt_images, to_float
+
+BATCH_BYTES = 24 * 2**20  # of a batch as floats: 512 images of 64 pixels, 41 of 224
+
+
+def prepare_images(
+    images_NHWC: Tensor,
+    device: torch.device | None = None,
+    *,
+    moves_N3: Tensor | None = None,
+    noise: float = 0.0,
+    draw: Callable[[], Tensor] | None = None,
+    denoise: bool = False,
+) -> Tensor:
+    """Turn uint8 [N, H, W, C] into float [N, C, H, W] in [0, 1], channels last: moved, then salted, then rid of the salt.
+
+    `device` is where the images go, None where they are. moves_N3 are draw_moves'; without them no image is moved. With
+    `noise`, `draw` is called once and gives the numbers [N, H, W] of salt_images; `denoise` removes that noise again, as far
+    as a picture shows it.
+    """
+    images_NHWC = images_NHWC if device is None else images_NHWC.to(device)
+    if moves_N3 is not None:
+        images_NHWC = move_images(images_NHWC, moves_N3)
+    images_NCHW = to_float(images_NHWC).contiguous(memory_format=torch.channels_last)
+    if noise == 0:
+        return images_NCHW
+    assert draw is not None
+    salted_NCHW = salt_images(images_NCHW, noise, draw())
+    return remove_noise(salted_NCHW) if denoise else salted_NCHW
+
+
+def fit_batch(most: int, shape: torch.Size, budget: int = BATCH_BYTES) -> int:
+    """Return how many images of `shape` [N, H, W, C] to prepare at once: at most `most`, and `budget` bytes as floats."""
+    return max(1, min(most, budget // (4 * shape[1:].numel())))

@@ -1,0 +1,105 @@
+"""Define what the trainer asks of a phase: the batch of a step, the loss, and the settings of the loss at that step."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from detaux.config import Config
+from detaux.config.schema import PhaseConfig
+from detaux.data.draws import draw_columns
+from detaux.data.prepare import prepare_images
+from detaux.data.stream import SampleStream
+from detaux.disentangle.edges import GraphReader
+from detaux.disentangle.mixes import Mixes
+from detaux.runtime.engines import Compute, Parts
+from detaux.runtime.ranks import world_size
+
+NOISE_STREAM, MIX_STREAM = 2, 3  # keep the random draws of different uses apart
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Hold the first arguments of the loss function, on the device, and facts of the batch for the log."""
+
+    arguments: tuple[Any, ...]
+    facts: Parts
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        inside = (one for argument in self.arguments if isinstance(argument, Mixes) for one in argument.tensors)
+        return (*(argument for argument in self.arguments if isinstance(argument, Tensor)), *inside)
+
+
+class Phase(ABC):
+    """One phase of training. Its steps count from its own begin.
+
+    A step's batch is cut into equal parts, one for each micro-batch and rank.
+    """
+
+    name: ClassVar[str]
+    is_observed: ClassVar[bool]  # whether the observer of a training sees its steps
+    images_per_sample: ClassVar[int]  # what one sample of `batch_size` holds
+    uses_ground_truth = False
+    reader: GraphReader | None = None  # reads the mined graph between steps; without a graph there is none
+
+    def __init__(self, config: Config, stream: SampleStream, device: torch.device) -> None:
+        self.config, self.stream, self.device = config, stream, device
+        self.schedule = self.read_schedule(config)
+
+    @staticmethod
+    @abstractmethod
+    def read_schedule(config: Config) -> PhaseConfig:
+        """Return the phase's own settings: steps, batch size, learning rate."""
+
+    @property
+    @abstractmethod
+    def loss(self) -> Compute:
+        """The function of the loss."""
+
+    @abstractmethod
+    def draw_batch(self, step: int, part: int) -> MicroBatch:
+        """Make part `part` of a step's batch: a pure function of both and of what the oracle read last."""
+
+    @abstractmethod
+    def list_settings(self, step: int) -> dict[str, Any]:
+        """Return what the loss function takes at a step, beside a batch."""
+
+    @abstractmethod
+    def compute_progress(self, done: int) -> float:
+        """Return the training progress t in [0, 1] after `done` steps of the phase.
+
+        The warm-up ends at `warmup_fraction`, whatever its number of steps.
+        """
+
+    @abstractmethod
+    def compute_betas(self, done: int) -> tuple[float, float, float]:
+        """Return the betas of the step that ends with `done` steps of the phase."""
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        return torch.bfloat16 if self.config.disentangle.precision == "bf16" else None
+
+    @property
+    def parts(self) -> int:
+        """How many parts a step's batch is cut into: the micro-batches of all ranks."""
+        return self.config.disentangle.micro_batches * world_size()
+
+    def prepare(self, images: Tensor, step: int, wanted: range, total: int) -> Tensor:
+        """Turn uint8 [M, H, W, C] into float [M, C, H, W] on the device, channels last, with the noise of a step.
+
+        The images are the columns `wanted` of `total`, row by row: the images of chains, or one row of them.
+        """
+        rows, (height, width) = len(images) // len(wanted), images.shape[1:3]
+
+        def draw_block(block: range, generator: torch.Generator) -> Tensor:
+            return torch.rand(rows, len(block), height, width, generator=generator).permute(0, 2, 3, 1)
+
+        def draw() -> Tensor:
+            drawn = draw_columns(draw_block, total, wanted, self.config.run.seed, NOISE_STREAM, step)
+            return drawn.permute(0, 3, 1, 2).reshape(-1, height, width)
+
+        data = self.config.data
+        return prepare_images(images, self.device, noise=data.noise, draw=draw, denoise=data.denoise)

@@ -1,0 +1,45 @@
+"""The warm-up: reconstruct single images, and nothing else (paper, section 3.2)."""
+
+from typing import Any
+
+import torch
+
+from detaux.config import Config
+from detaux.config.schema import PhaseConfig
+from detaux.data.plan import split_batch
+from detaux.disentangle.objective import compute_reconstruction
+from detaux.disentangle.phases.base import MicroBatch, Phase
+from detaux.runtime.engines import Compute
+
+NO_BETAS = (0.0, 0.0, 0.0)
+
+
+class WarmupPhase(Phase):
+    """Learn to reconstruct single images before the losses on pairs begin."""
+
+    name = "warmup"
+    is_observed = False
+    images_per_sample = 1
+
+    @staticmethod
+    def read_schedule(config: Config) -> PhaseConfig:
+        return config.disentangle.warmup
+
+    @property
+    def loss(self) -> Compute:
+        return compute_reconstruction
+
+    def draw_batch(self, step: int, part: int) -> MicroBatch:
+        size = min(self.schedule.batch_size, self.stream.samples)
+        wanted = split_batch(size, part, self.parts, "images")
+        window = self.stream.window(step * size + wanted.start, len(wanted))
+        return MicroBatch((self.prepare(window.images(torch.arange(len(wanted))), step, wanted, size),), {})
+
+    def list_settings(self, step: int) -> dict[str, Any]:
+        return {"losses": self.config.losses, "autocast": self.autocast}
+
+    def compute_progress(self, done: int) -> float:
+        return self.config.losses.schedule.warmup_fraction * done / self.schedule.steps
+
+    def compute_betas(self, done: int) -> tuple[float, float, float]:
+        return NO_BETAS

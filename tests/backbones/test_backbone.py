@@ -1,0 +1,46 @@
+from functools import cache
+
+import pytest
+import torch
+
+from detaux.backbones import BACKBONES, build_backbone
+
+SIDES = {"small_cnn": (16, 28, 64), "vgg16": (32, 64), "vgg16_bn": (32,), "resnet18": (32, 64)}
+CASES = [(name, side) for name in BACKBONES for side in SIDES[name]]
+
+
+def draw_images(side, count=2):
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+@cache  # VGG16 takes a second to draw
+def build(name, side):
+    return build_backbone(name, side).eval()
+
+
+@pytest.mark.parametrize(("name", "side"), CASES)
+def test_stages_have_the_stated_channels_and_strides(name, side):
+    backbone = build(name, side)
+    maps = list(backbone.iterate_maps(draw_images(side)))
+    assert len(maps) == len(backbone.stages) == len(backbone.channels) == len(backbone.strides)
+    for each, channels, stride in zip(maps, backbone.channels, backbone.strides, strict=True):
+        # VGG's poolings round down, padded convolutions up
+        expected = side // stride if name.startswith("vgg") else -(-side // stride)
+        assert each.shape == (2, channels, expected, expected)
+
+
+@pytest.mark.parametrize(("name", "side"), CASES)
+def test_features_are_what_the_whole_body_gives(name, side):
+    backbone = build(name, side)
+    images = draw_images(side)
+    with torch.no_grad():
+        assert torch.equal(backbone(images), backbone.body(images))
+    assert backbone(images).shape == (2, backbone.features)
+
+
+@pytest.mark.parametrize(("name", "side"), CASES)
+def test_stages_hold_every_weight_once(name, side):
+    backbone = build(name, side)
+    inside = [parameter for stage in backbone.stages for parameter in stage.parameters()]
+    assert {id(parameter) for parameter in inside} == {id(parameter) for parameter in backbone.parameters()}
+    assert len(inside) == len(list(backbone.parameters()))
