@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from detaux.data.neighbours import ROWS, describe_images, find_nearest
-from detaux.runtime.ranks import gather_objects, rank, world_size
+from detaux.runtime.collectives import gather_objects
+from detaux.runtime.ranks import rank, world_size
 
 
 def mine_nearest(images: Tensor, nearest: int, noise: float = 0.0, seed: int = 0) -> Tensor:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from detaux.data.augment import add_noise, remove_noise, to_float
-from detaux.runtime.ranks import gather_objects, rank, world_size
+from detaux.runtime.collectives import gather_objects
+from detaux.runtime.ranks import rank, world_size
 
 COMPONENTS = 128  # principal components that stand for the pixels
 FITTED_IMAGES = 4096  # of which they are those

@@ -9,8 +9,9 @@ from detaux.data.augment import remove_noise, salt_images, to_float
 from detaux.data.draws import draw_columns
 from detaux.disentangle.model import Disentangler
 from detaux.errors import UserError
+from detaux.runtime.agreement import run_each
+from detaux.runtime.collectives import collect_parts, take_part
 from detaux.runtime.progress import track
-from detaux.runtime.ranks import collect_parts, run_each, take_part
 
 BATCH = 512
 

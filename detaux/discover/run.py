@@ -27,10 +27,10 @@ from detaux.discover.scores import count_live, score_agreement, score_candidates
 from detaux.disentangle.model import Disentangler, load_disentangler
 from detaux.disentangle.restarts import AUTOENCODER_FILE, list_models, list_restarts
 from detaux.errors import NothingFoundError
+from detaux.runtime.agreement import run_each, run_first
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.progress import say, track
-from detaux.runtime.ranks import run_each, run_first
 from detaux.runtime.record import RECORD_NAME, hash_inputs, read_stage_config, write_record
 from detaux.runtime.tracker import read_metrics
 

@@ -9,7 +9,8 @@ from detaux.data.neighbours import NeighbourGraph
 from detaux.data.pairs import PairStream
 from detaux.disentangle.model import Disentangler
 from detaux.losses.oracle import compute_normalizer, weigh_subspaces
-from detaux.runtime.ranks import alone, gather_rows, rank, world_size
+from detaux.runtime.collectives import gather_rows
+from detaux.runtime.ranks import alone, rank, world_size
 
 READ_BATCH = 1024
 NORMALIZER_SAMPLES = 512  # of the pool; a mean over pairs of all of it would cost P x P

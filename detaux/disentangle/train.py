@@ -21,14 +21,16 @@ from detaux.disentangle.phases import PHASES, MainPhase
 from detaux.disentangle.restarts import AUTOENCODER_FILE, MODEL_FILE, list_restarts, seed_restart
 from detaux.disentangle.trainer import Observe, Trainer
 from detaux.losses.pair_measures import choose_backend
+from detaux.runtime.agreement import run_first
 from detaux.runtime.checkpoint import load_checkpoint
+from detaux.runtime.collectives import compute_on_first
 from detaux.runtime.device import select_device
 from detaux.runtime.engines import choose_engine
 from detaux.runtime.files import write_json
 from detaux.runtime.loop import run_loop
 from detaux.runtime.mirrors import open_mirrors
 from detaux.runtime.progress import say
-from detaux.runtime.ranks import alone, is_first, run_first, share_object, world_size
+from detaux.runtime.ranks import alone, is_first, world_size
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 from detaux.runtime.tracker import METRICS_NAME, MetricsLog
 
@@ -44,7 +46,7 @@ def run_disentangle(config: Config, shards: Path, folder: Path, observe: Observe
     is_upper_bound = config.pairs.partner == "one_factor"
     if is_upper_bound:
         say("disentangle: pairs.partner=one_factor uses ground truth; every number of this run is an upper bound")
-    hashes = share_object(hash_inputs({"manifest": shards / MANIFEST_NAME}) if is_first() else None)
+    hashes = compute_on_first(lambda: hash_inputs({"manifest": shards / MANIFEST_NAME}))
     device = select_device(config.run)
     engine, backend = choose_engine(config.engine), choose_backend(config.losses.backend, device)
     say(f"disentangle: device {device}, ranks {world_size()}, engine {engine}, losses {backend}")

@@ -9,7 +9,7 @@ PROGRAM = """
 import sys, time
 import torch
 from detaux.errors import DetauxError
-from detaux.runtime import ranks, signals, watch
+from detaux.runtime import agreement, ranks, signals, watch
 
 watch.SILENT_SECONDS, watch.GRACE_SECONDS, watch.BEAT_SECONDS = 2.0, 1.0, 0.2
 try:
@@ -65,7 +65,7 @@ def test_rank_that_ends_on_purpose_is_not_lost(start_ranks, first):
 
 
 def test_word_of_the_first_rank_reaches_the_others_though_it_ends_at_once(start_ranks):
-    processes = start(start_ranks, PROGRAM.replace("STEPS", "30").replace("{end}", "ranks.run_first(lambda: 1)"))
+    processes = start(start_ranks, PROGRAM.replace("STEPS", "30").replace("{end}", "agreement.run_first(lambda: 1)"))
     assert [process.wait(timeout=LIMIT) for process in processes] == [0, 0]
 
 
