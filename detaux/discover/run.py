@@ -30,9 +30,9 @@ from detaux.errors import NothingFoundError
 from detaux.runtime.agreement import run_each, run_first
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
+from detaux.runtime.metrics import read_metrics
 from detaux.runtime.progress import say, track
 from detaux.runtime.record import RECORD_NAME, hash_inputs, read_stage_config, write_record
-from detaux.runtime.tracker import read_metrics
 
 DISCOVERY_NAME, GALLERY_NAME = "discovery.json", "gallery.npz"
 OUTPUTS = (LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME)

@@ -20,9 +20,9 @@ from detaux.runtime.compile import compile_or_fall_back
 from detaux.runtime.device import read_peak_bytes
 from detaux.runtime.engines import EngineState, Parts, build_engine
 from detaux.runtime.lr import compute_lr
+from detaux.runtime.metrics import MetricsLog
 from detaux.runtime.prefetch import Prefetcher
 from detaux.runtime.ranks import rank, world_size
-from detaux.runtime.tracker import MetricsLog
 
 Observe = Callable[[int, Disentangler], None]
 

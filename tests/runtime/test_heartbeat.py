@@ -9,11 +9,11 @@ PROGRAM = """
 import sys, time
 import torch
 from detaux.errors import DetauxError
-from detaux.runtime import agreement, ranks, signals, watch
+from detaux.runtime import agreement, heartbeat, ranks, signals
 
-watch.SILENT_SECONDS, watch.GRACE_SECONDS, watch.BEAT_SECONDS = 2.0, 1.0, 0.2
+heartbeat.SILENT_SECONDS, heartbeat.GRACE_SECONDS, heartbeat.BEAT_SECONDS = 2.0, 1.0, 0.2
 try:
-    with signals.raise_signals(), ranks.join_ranks(torch.device("cpu")), watch.watch_ranks():
+    with signals.raise_signals(), ranks.join_ranks(torch.device("cpu")), heartbeat.watch_ranks():
         for step in range(STEPS):
             torch.distributed.all_reduce(torch.ones(1))
             time.sleep(0.01)
