@@ -1,4 +1,4 @@
-"""The oracle's reading of the mined graph: which subspace each edge changes most (Eq. 3)."""
+"""Let the oracle read the mined graph: which subspace each edge changes most (Eq. 3)."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ NORMALIZER_SAMPLES = 512  # of the pool; a mean over pairs of all of it would co
 
 
 class GraphReader:
-    """Asks the oracle, at the steps where that is due, which subspace each mined edge changes, and marks the edges.
+    """Ask the oracle, at the steps when that is due, which subspace each mined edge changes, and mark the edges.
 
     prepare  makes the model's input of images, as Phase.prepare.
     """
