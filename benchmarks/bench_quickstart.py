@@ -17,7 +17,7 @@ from study import build_set, run_once
 
 from detaux.config import load_config
 from detaux.runtime.device import select_device
-from detaux.runtime.tracker import read_metrics
+from detaux.runtime.metrics import read_metrics
 
 
 def main() -> None:

@@ -23,12 +23,12 @@ from results import append_row
 
 from detaux.config import load_config
 from detaux.data.stream import SampleStream
-from detaux.disentangle.panels import list_lines
 from detaux.disentangle.phases import MainPhase
 from detaux.disentangle.trainer import Trainer
 from detaux.runtime.loop import run_loop
-from detaux.runtime.mirrors import open_mirrors
-from detaux.runtime.tracker import MetricsLog, Mirror, read_metrics
+from detaux.runtime.metrics import MetricsLog, Mirror, read_metrics
+from detaux.tracking.mirrors import open_mirrors
+from detaux.tracking.panels import list_lines
 from shards.build import build_shards
 
 SIDE = 32

@@ -355,11 +355,11 @@ def _run_cluster(parsed: argparse.Namespace) -> int:
 
 def _run_watch(parsed: argparse.Namespace) -> int:
     if parsed.workspace:
-        from detaux.workspace import save_workspace
+        from detaux.tracking.workspace import save_workspace
 
         print(f"watch: made {save_workspace(Path(parsed.run))}")
         return 0
-    from detaux.dashboard import watch_run
+    from detaux.watch import watch_run
 
     watch_run(Path(parsed.run), is_once=parsed.once)
     return 0

@@ -14,13 +14,13 @@ from detaux.data.schema import MANIFEST_NAME, SPLITS, read_manifest
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.restarts import list_models
 from detaux.errors import NothingFoundError, UserError
-from detaux.lineage import log_stage
+from detaux.runtime.agreement import run_each, run_first
 from detaux.runtime.device import select_device
 from detaux.runtime.engines import choose_engine
 from detaux.runtime.files import lock_folder
-from detaux.runtime.mirrors import check_mirrors
+from detaux.runtime.heartbeat import watch_ranks
 from detaux.runtime.progress import say
-from detaux.runtime.ranks import join_ranks, run_each, run_first
+from detaux.runtime.ranks import join_ranks
 from detaux.runtime.readers import read_json
 from detaux.runtime.record import (
     CONFIG_NAME,
@@ -33,7 +33,8 @@ from detaux.runtime.record import (
     read_record,
 )
 from detaux.runtime.signals import raise_signals
-from detaux.runtime.watch import watch_ranks
+from detaux.tracking.lineage import log_stage
+from detaux.tracking.mirrors import check_mirrors
 
 SHARED_STAGES = ("disentangle", "discover", "multitask")  # all ranks take part
 EDITABLE = {"discover": LABELS_NAME}  # what a person may change between two stages

@@ -163,6 +163,7 @@ def free_port():
 
 start_ranks = pytest.fixture(start_processes, name="start_ranks")
 start_ranks_for_module = pytest.fixture(start_processes, scope="module", name="start_ranks_for_module")
+start_ranks_for_session = pytest.fixture(start_processes, scope="session", name="start_ranks_for_session")
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from detaux.data.image_rows import Images
 from detaux.data.neighbours import ROWS, describe_images, find_k_nearest
-from detaux.runtime.ranks import gather_objects, rank, world_size
+from detaux.runtime.collectives import gather_objects
+from detaux.runtime.ranks import rank, world_size
 
 
 def mine_nearest(images: Images, nearest: int, noise: float = 0.0, seed: int = 0) -> Tensor:

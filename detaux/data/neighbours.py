@@ -21,7 +21,8 @@ from torch import Tensor
 from detaux.data.components import fit_components
 from detaux.data.image_rows import Images
 from detaux.data.prepare import fit_batch, prepare_images
-from detaux.runtime.ranks import gather_objects, rank, world_size
+from detaux.runtime.collectives import gather_objects
+from detaux.runtime.ranks import rank, world_size
 
 COMPONENTS = 128  # principal components that stand for the pixels
 FITTED_IMAGES = 4096  # of which they are those

@@ -28,8 +28,9 @@ from detaux.data.plan import BlockPlace, find_stand_ins, list_blocks
 from detaux.data.sample_table import SampleTable
 from detaux.data.schema import Manifest, Shard, read_manifest
 from detaux.errors import UserError
+from detaux.runtime.collectives import gather_objects
 from detaux.runtime.files import hash_file
-from detaux.runtime.ranks import gather_objects, is_first, rank, world_size
+from detaux.runtime.ranks import is_first, rank, world_size
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from detaux.data.draws import draw_columns
 from detaux.data.prepare import fit_batch, prepare_images
 from detaux.disentangle.model import Disentangler
 from detaux.errors import UserError
+from detaux.runtime.agreement import run_each
+from detaux.runtime.collectives import collect_parts, take_part
 from detaux.runtime.progress import track
-from detaux.runtime.ranks import collect_parts, run_each, take_part
 
 BATCH = 512  # images at most
 

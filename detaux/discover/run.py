@@ -29,12 +29,12 @@ from detaux.discover.search import Findings, embed_images, search
 from detaux.disentangle.model import Disentangler, load_disentangler
 from detaux.disentangle.restarts import AUTOENCODER_FILE, list_models, list_restarts
 from detaux.errors import NothingFoundError
+from detaux.runtime.agreement import run_each, run_first
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
+from detaux.runtime.metrics import read_metrics
 from detaux.runtime.progress import say
-from detaux.runtime.ranks import run_each, run_first
 from detaux.runtime.record import RECORD_NAME, hash_inputs, read_stage_config, write_record
-from detaux.runtime.tracker import read_metrics
 
 DISCOVERY_NAME, GALLERY_NAME = "discovery.json", "gallery.npz"
 OUTPUTS = (LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME)

@@ -1,4 +1,4 @@
-"""The oracle's reading of the mined graph: which subspace each edge changes most (Eq. 3)."""
+"""Let the oracle read the mined graph: which subspace each edge changes most (Eq. 3)."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -11,7 +11,8 @@ from detaux.data.prepare import BATCH_BYTES, fit_batch
 from detaux.data.relation import relate_labels
 from detaux.disentangle.model import Disentangler
 from detaux.losses.oracle import compute_normalizer, weigh_subspaces
-from detaux.runtime.ranks import alone, gather_rows, rank, world_size
+from detaux.runtime.collectives import gather_rows
+from detaux.runtime.ranks import alone, rank, world_size
 
 READ_BATCH = 1024  # images or edges at most
 READ_BYTES = 2 * BATCH_BYTES
@@ -19,7 +20,7 @@ NORMALIZER_SAMPLES = 512  # of the pool; a mean over pairs of all of it would co
 
 
 class GraphReader:
-    """Asks the oracle, at the steps where that is due, which subspace each mined edge changes, and marks the edges.
+    """Ask the oracle, at the steps when that is due, which subspace each mined edge changes, and mark the edges.
 
     prepare  makes the model's input of images, as Phase.prepare.
     """

@@ -41,7 +41,7 @@ class ProjectedPairs:
 
     @property
     def relation(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The arguments that the oracle and the usage share."""
+        """Return the arguments that the oracle and the usage share."""
         return self.measures.squared_BK, self.measures.normalizer_K, self.is_different_B, self.is_known_B
 
 

@@ -17,21 +17,23 @@ from detaux.data.split import load_split
 from detaux.data.stream import SampleStream
 from detaux.disentangle.batches import check_batches
 from detaux.disentangle.model import Disentangler, load_disentangler, save_disentangler
-from detaux.disentangle.panels import list_lines
 from detaux.disentangle.phases import PHASES, MainPhase
 from detaux.disentangle.restarts import AUTOENCODER_FILE, MODEL_FILE, list_restarts, seed_restart
 from detaux.disentangle.trainer import Observe, Trainer
 from detaux.losses.backends import choose_backend
+from detaux.runtime.agreement import run_first
 from detaux.runtime.checkpoint import load_checkpoint
+from detaux.runtime.collectives import compute_on_first
 from detaux.runtime.device import select_device
 from detaux.runtime.engines import choose_engine
 from detaux.runtime.files import write_json
 from detaux.runtime.loop import run_loop
-from detaux.runtime.mirrors import open_mirrors
+from detaux.runtime.metrics import METRICS_NAME, MetricsLog
 from detaux.runtime.progress import say
-from detaux.runtime.ranks import alone, is_first, run_first, share_object, world_size
+from detaux.runtime.ranks import alone, is_first, world_size
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
-from detaux.runtime.tracker import METRICS_NAME, MetricsLog
+from detaux.tracking.mirrors import open_mirrors
+from detaux.tracking.panels import list_lines
 
 
 def run_disentangle(config: Config, shards: Path, folder: Path, observe: Observe | None = None) -> None:
@@ -47,7 +49,7 @@ def run_disentangle(config: Config, shards: Path, folder: Path, observe: Observe
         say(
             f"disentangle: pairs.partner={config.pairs.partner} uses ground truth; every number of this run is an upper bound"
         )
-    hashes = share_object(hash_inputs({"manifest": shards / MANIFEST_NAME}) if is_first() else None)
+    hashes = compute_on_first(lambda: hash_inputs({"manifest": shards / MANIFEST_NAME}))
     device = select_device(config.run)
     engine, backend = choose_engine(config.engine), choose_backend(config.losses.backend, device)
     say(f"disentangle: device {device}, ranks {world_size()}, engine {engine}, losses {backend}")

@@ -15,13 +15,14 @@ from detaux.disentangle.log_line import LineFacts, build_line
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.phases import MicroBatch, Phase
 from detaux.runtime.checkpoint import save_checkpoint
+from detaux.runtime.collectives import gather_objects
 from detaux.runtime.compile import compile_or_fall_back
 from detaux.runtime.device import read_peak_bytes
 from detaux.runtime.engines import EngineState, Parts, build_engine
 from detaux.runtime.lr import compute_lr
+from detaux.runtime.metrics import MetricsLog
 from detaux.runtime.prefetch import Prefetcher
-from detaux.runtime.ranks import gather_objects, rank, world_size
-from detaux.runtime.tracker import MetricsLog
+from detaux.runtime.ranks import rank, world_size
 
 Observe = Callable[[int, Disentangler], None]
 

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from detaux.losses.numerics import widen
 from detaux.losses.tiles import tile_rows
-from detaux.runtime.ranks import gather_rows, global_mean, rank
+from detaux.runtime.collectives import gather_rows, global_mean
+from detaux.runtime.ranks import rank
 
 
 def neighbour_contrast_loss(space_ND: Tensor, chains: int, is_near_B: Tensor) -> Tensor:

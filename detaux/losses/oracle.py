@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detaux.losses.numerics import safe_sqrt, widen
 from detaux.losses.tiles import tile_rows
-from detaux.runtime.ranks import gather_rows, global_mean
+from detaux.runtime.collectives import gather_rows, global_mean
 
 DistanceForm = Literal["distance", "squared"]
 

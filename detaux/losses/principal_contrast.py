@@ -6,7 +6,8 @@ from torch import Tensor
 
 from detaux.losses.numerics import widen
 from detaux.losses.tiles import tile_rows
-from detaux.runtime.ranks import gather_rows, rank, world_size
+from detaux.runtime.collectives import gather_rows
+from detaux.runtime.ranks import rank, world_size
 
 
 def principal_contrast_loss(principal_ND: Tensor, labels_N: Tensor, margin: float) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from detaux.losses.numerics import widen
 from detaux.losses.oracle import DistanceForm, score_subspaces, weigh_subspaces
-from detaux.runtime.ranks import global_mean
+from detaux.runtime.collectives import global_mean
 
 OFFICIAL_SCALE = 1e2  # factor of the official penalty
 

@@ -18,9 +18,11 @@ from detaux.errors import NonFiniteLossError
 from detaux.multitask.heads import build_head
 from detaux.multitask.labels import ROTATION
 from detaux.multitask.methods import METHODS
+from detaux.runtime.agreement import tell_once
+from detaux.runtime.collectives import gather_objects, take_part
 from detaux.runtime.engines import build_engine
 from detaux.runtime.lr import compute_decay
-from detaux.runtime.ranks import gather_objects, rank, take_part, tell_once, world_size
+from detaux.runtime.ranks import rank, world_size
 
 EVALUATION_BATCH = 512
 WEIGHTING_LR_FACTOR = 10.0  # learned task weights over the networks' learning rate

@@ -21,10 +21,12 @@ from detaux.multitask.answers import count_answers, describe_task, thin_out
 from detaux.multitask.labels import ROTATION, build_control, load_labels
 from detaux.multitask.network import MultiTaskNetwork, TrainingData, Trial, evaluate, train_trial
 from detaux.multitask.statistics import summarize
+from detaux.runtime.agreement import run_first, tell_once, wait_for_first
+from detaux.runtime.collectives import compute_on_first, gather_objects
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.progress import say, track
-from detaux.runtime.ranks import gather_objects, is_first, run_first, share_object, tell_once
+from detaux.runtime.ranks import is_first
 from detaux.runtime.readers import read_safetensors
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 from detaux.runtime.signals import catch_signals
@@ -112,7 +114,7 @@ def train_trials(
     Their weights lie in `folder`/states. All ranks call it together; raises InterruptedRunError where a signal stops it.
     """
     states = folder / STATES_NAME
-    rows = share_object(_take_up(folder, inputs_hash) if is_first() else None)
+    rows = compute_on_first(lambda: _take_up(folder, inputs_hash))
     finished = {row["name"] for row in rows}
     with (
         catch_signals() as request,
@@ -144,7 +146,7 @@ def train_trials(
                     log.write(json.dumps(rows[-1]) + "\n")
                     log.flush()
             advance(note=trial.name)
-    run_first(lambda: None)  # all states are on disk
+    wait_for_first()  # all states are on disk
     return rows
 
 
@@ -172,7 +174,7 @@ def list_seeds(config: Config) -> list[int]:
 
 def _hash(shards: Path, labels_path: Path) -> dict[str, str]:
     inputs = {"manifest": shards / MANIFEST_NAME, "labels": labels_path}
-    return share_object(hash_inputs(inputs) if is_first() else None)
+    return compute_on_first(lambda: hash_inputs(inputs))
 
 
 def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) -> None:

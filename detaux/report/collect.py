@@ -14,9 +14,9 @@ from detaux.data.labels_file import LABELS_NAME, read_labels
 from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file
+from detaux.runtime.metrics import read_metrics
 from detaux.runtime.readers import read_json, read_npz
 from detaux.runtime.record import RECORD_NAME, is_edited, read_stage_config
-from detaux.runtime.tracker import read_metrics
 
 STAGES = ("shards", "disentangle", "discover", "multitask")
 # stage -> the input, and where an earlier stage leaves it, that its numbers must have been made from

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from detaux.errors import UserError
+from detaux.runtime.collectives import gather_objects
 from detaux.runtime.files import atomic_path, write_json
-from detaux.runtime.ranks import gather_objects, is_first
+from detaux.runtime.ranks import is_first
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from detaux.errors import InterruptedRunError, NonFiniteLossError
+from detaux.runtime.agreement import Vote, tell_once, wait_for_first
+from detaux.runtime.collectives import gather_objects
 from detaux.runtime.progress import track
-from detaux.runtime.ranks import Vote, gather_objects, run_first, tell_once
 from detaux.runtime.signals import catch_signals
 
 Step = Callable[[int], dict[str, Tensor]]
@@ -91,7 +92,7 @@ def run_loop(
             advance(1)
             if stop:
                 # the first rank may still write the checkpoint, and the end of another would end it too
-                run_first(lambda: None)
+                wait_for_first()
                 raise tell_once(InterruptedRunError(stop, f"step {done} of {description}"))
         if stop := max(gather_objects(request.received or 0)):  # too late for a vote
             raise tell_once(InterruptedRunError(stop, f"step {steps} of {description}"))

@@ -20,10 +20,11 @@ from detaux.discover.run import DISCOVERY_NAME
 from detaux.disentangle.model import Disentangler
 from detaux.errors import NonFiniteLossError, NothingFoundError, UserError
 from detaux.pipeline import Job, join_job, run_stages
+from detaux.runtime.agreement import run_first
 from detaux.runtime.files import lock_file, write_json
-from detaux.runtime.ranks import is_first, run_first
+from detaux.runtime.metrics import read_metrics
+from detaux.runtime.ranks import is_first
 from detaux.runtime.readers import read_json
-from detaux.runtime.tracker import read_metrics
 from detaux.sweep.objective import DOWNSTREAM, STABILITY, Finding, Judge, Worth, list_objectives, weigh
 from detaux.sweep.space import ORIGIN
 from detaux.sweep.warmup import SharedWarmup

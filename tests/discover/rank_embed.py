@@ -13,7 +13,9 @@ from detaux.config.schema import DiscoverConfig
 from detaux.discover import embed
 from detaux.discover.cluster import cluster_points
 from detaux.errors import UserError
-from detaux.runtime.ranks import gather_objects, is_first, join_ranks, run_first
+from detaux.runtime.agreement import run_first
+from detaux.runtime.collectives import gather_objects
+from detaux.runtime.ranks import is_first, join_ranks
 
 SAMPLES, SIDE = 2301, 4
 torch.set_num_threads(1)

@@ -24,7 +24,8 @@ from detaux.disentangle.phases import main as main_phase
 from detaux.disentangle.trainer import Trainer
 from detaux.losses import neighbour_contrast, oracle, principal_contrast, regularization, tiles
 from detaux.runtime.checkpoint import load_checkpoint
-from detaux.runtime.ranks import gather_objects, is_first, join_ranks
+from detaux.runtime.collectives import gather_objects
+from detaux.runtime.ranks import is_first, join_ranks
 
 STEPS = 10
 HASH = "of the same inputs"

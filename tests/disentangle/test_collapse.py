@@ -4,7 +4,7 @@ from detaux.config import load_config
 from detaux.disentangle import collapse
 from detaux.disentangle.collapse import find_collapse, warn_of_collapse
 from detaux.disentangle.train import run_disentangle
-from detaux.runtime.tracker import read_metrics
+from detaux.runtime.metrics import read_metrics
 from shards.build import build_shards
 
 LINE = {"step": 700, "beta/1": 1.0, "oracle/share": [0.2, 0.78, 0.02, 0.0]}

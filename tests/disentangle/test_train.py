@@ -23,7 +23,7 @@ from detaux.disentangle.restarts import MODEL_FILE
 from detaux.disentangle.train import run_disentangle
 from detaux.disentangle.trainer import Trainer
 from detaux.errors import InterruptedRunError, NonFiniteLossError, UserError
-from detaux.runtime.tracker import read_metrics
+from detaux.runtime.metrics import read_metrics
 from shards.build import build_shards
 
 CPU = torch.device("cpu")

@@ -3,7 +3,7 @@
 import pytest
 
 from detaux.config import load_config
-from detaux.runtime.tracker import read_metrics
+from detaux.runtime.metrics import read_metrics
 from shards.build import build_shards
 
 KEYS = (

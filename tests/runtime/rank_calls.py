@@ -1,4 +1,4 @@
-"""A program of the tests, one rank of several: call what detaux.runtime.ranks offers and print the results as JSON."""
+"""A program of the tests, one rank of several: call what ranks, collectives and agreement offer and print the results as JSON."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ import time
 import torch
 
 from detaux.errors import NothingFoundError
-from detaux.runtime import ranks
+from detaux.runtime import agreement, collectives, ranks
 from detaux.runtime.loop import Meter, run_loop
 
 torch.set_num_threads(1)
@@ -28,7 +28,7 @@ def differentiate(function, values):
 
 def run_first_fails():
     try:
-        ranks.run_first(fail)
+        agreement.run_first(fail)
     except NothingFoundError as error:
         return [str(error), error.exit_code, error.is_told]
 
@@ -42,7 +42,7 @@ def fail_late():
 
 def run_each_fails():
     try:
-        ranks.run_each(fail_late)
+        agreement.run_each(fail_late)
     except NothingFoundError as error:
         return [str(error), error.exit_code, error.is_told]
 
@@ -74,22 +74,23 @@ with ranks.join_ranks(torch.device("cpu")):
     broken = Meter()
     broken.add({"total": torch.tensor(1.0), "distance": torch.tensor(float("nan") if here == 1 else 1.0)})
     with ranks.alone():
-        by_itself = [ranks.rank(), ranks.world_size(), ranks.gather_objects(here)]
-    vote = ranks.Vote()
+        by_itself = [ranks.rank(), ranks.world_size(), collectives.gather_objects(here)]
+    vote = agreement.Vote()
     found = {
         "rank": [here, ranks.world_size(), ranks.is_first()],
         "alone": by_itself,
-        "mean": differentiate(ranks.global_mean, torch.tensor([1.0, 2.0]) * (here + 1)),
-        "gather": differentiate(ranks.gather_rows, torch.tensor([[1.0, 2.0]]) * (here + 1)),
-        "shared": ranks.share_object({"from": here}),
-        "gathered": ranks.gather_objects([here]),
-        "parts": [[part.start, part.stop] for part in map(ranks.take_part, (1, 4, 5))],
+        "mean": differentiate(collectives.global_mean, torch.tensor([1.0, 2.0]) * (here + 1)),
+        "gather": differentiate(collectives.gather_rows, torch.tensor([[1.0, 2.0]]) * (here + 1)),
+        "shared": collectives.compute_on_first(lambda: {"from": here}),
+        "gathered": collectives.gather_objects([here]),
+        "parts": [[part.start, part.stop] for part in map(collectives.take_part, (1, 4, 5))],
         "collected": [
-            ranks.collect_parts(torch.arange(size)[ranks.take_part(size)], size).tolist() for size in (1, 4, 5)
+            collectives.collect_parts(torch.arange(size)[collectives.take_part(size)], size).tolist()
+            for size in (1, 4, 5)
         ],
-        "first": ranks.run_first(lambda: [here, ranks.world_size()]),
+        "first": agreement.run_first(lambda: [here, ranks.world_size()]),
         "first fails": run_first_fails(),
-        "each": ranks.run_each(lambda: here),
+        "each": agreement.run_each(lambda: here),
         "each fails": run_each_fails(),
         "means": meter.read()[0],
         "not finite": broken.find_non_finite(),

@@ -115,3 +115,19 @@ def test_loop_second_signal_stops_at_once():
             save=saves.append,
         )
     assert saves == []
+
+
+def test_meter_reads_means_over_ranks_of_those_that_have_the_part(calls):
+    assert calls["means"] == [{"total": 1.5, "shares": [0.5, 4.0], "only here": 5.0}] * 2
+
+
+def test_loss_that_is_not_finite_on_one_rank_is_known_to_all(calls):
+    assert calls["not finite"] == [["distance"]] * 2
+
+
+def test_signal_to_one_rank_stops_all_after_the_same_step(calls):
+    assert calls["signal"] == [[[5], 138, False], [[5], 138, True]]
+
+
+def test_signal_in_the_last_step_ends_the_loop_on_all_ranks(calls):
+    assert calls["late signal"] == [[[4], 138, False], [[4], 138, True]]

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from detaux.config import load_config
-from detaux.runtime.tracker import read_metrics
+from detaux.runtime.metrics import read_metrics
 from detaux.sweep.trial import Sweep, run_trial
 
 pytestmark = pytest.mark.slow  # each test starts a cluster

@@ -34,7 +34,7 @@ class MicroBatch:
 
 
 class Phase(ABC):
-    """One phase of training. Its steps count from its own begin.
+    """Give the trainer a phase's batches, loss and settings; steps count from the begin of the phase.
 
     A step's batch is cut into equal parts, one for each micro-batch and rank.
     """
@@ -57,7 +57,7 @@ class Phase(ABC):
     @property
     @abstractmethod
     def loss(self) -> Compute:
-        """The function of the loss."""
+        """Return the function of the loss."""
 
     @abstractmethod
     def draw_batch(self, step: int, part: int) -> MicroBatch:
@@ -84,7 +84,7 @@ class Phase(ABC):
 
     @property
     def parts(self) -> int:
-        """How many parts a step's batch is cut into: the micro-batches of all ranks."""
+        """Return how many parts a step's batch is cut into: the micro-batches of all ranks."""
         return self.config.disentangle.micro_batches * world_size()
 
     def prepare(self, images: Tensor, step: int, wanted: range, total: int) -> Tensor:

@@ -18,7 +18,7 @@ from detaux.losses.kernels.pair_distances import sum_distances, wrap_triton
 from detaux.losses.numerics import safe_sqrt, widen
 from detaux.losses.oracle import EPSILON
 from detaux.losses.pair_measures import PairMeasures
-from detaux.runtime.ranks import gather_rows, global_mean
+from detaux.runtime.collectives import gather_rows, global_mean
 
 TILE = 2048  # values of a tile: 16 a thread, and as many of the image before
 LEAST_TILE = 512  # four a thread

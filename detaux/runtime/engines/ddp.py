@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from detaux.runtime.collectives import share_batch_statistics
 from detaux.runtime.engines.single import Compute, Objective, Parts, SingleEngine
-from detaux.runtime.ranks import share_batch_statistics
 
 SMALL_MIB = 64  # gradients up to this go in one bucket: a second all-reduce would cost more than its overlap saves
 DEFAULT_MIB = 25  # torch's own bucket size

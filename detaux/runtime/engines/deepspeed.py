@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from detaux.config.location import expand_path
 from detaux.config.schema import EngineConfig
 from detaux.errors import UserError
+from detaux.runtime.collectives import share_batch_statistics
 from detaux.runtime.engines.single import Compute, EngineState, Objective, copy_moments, list_moments
-from detaux.runtime.ranks import share_batch_statistics
 
 OURS = {  # keys of DeepSpeed that have one here, or whose place is the stage's config
     "train_batch_size": "disentangle.main.batch_size",

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from detaux.runtime.tracker import flatten
+from detaux.runtime.metrics import flatten
 
 EVENTS_NAME = "tensorboard"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from detaux.config import STAGES, Config, load_config
-from detaux.disentangle.panels import MATRIX_COLUMNS, Panel, list_panels
 from detaux.errors import UserError
-from detaux.runtime.mirrors.wandb import has_key, name_group
+from detaux.tracking.panels import MATRIX_COLUMNS, Panel, list_panels
+from detaux.tracking.wandb import has_key, name_group
 
 MATRIX_CHART = "wandb/confusion_matrix/v1"
 

@@ -5,9 +5,9 @@ import pytest
 
 from detaux.config import load_config
 from detaux.config.schema import WeightsConfig
-from detaux.disentangle.panels import PANELS, WEIGHTS, list_lines, list_panels
 from detaux.disentangle.train import run_disentangle
-from detaux.runtime.tracker import flatten, read_metrics
+from detaux.runtime.metrics import flatten, read_metrics
+from detaux.tracking.panels import PANELS, WEIGHTS, list_lines, list_panels
 from shards.build import build_shards
 
 KEYS = (

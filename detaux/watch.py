@@ -20,11 +20,11 @@ from rich.table import Table
 from rich.text import Text
 
 from detaux.config import STAGES
-from detaux.disentangle.panels import ORACLE_SHARE, PANELS
 from detaux.errors import UserError
+from detaux.runtime.metrics import METRICS_NAME, WARNING, read_metrics
 from detaux.runtime.record import RECORD_NAME
 from detaux.runtime.terminal import Terminal
-from detaux.runtime.tracker import METRICS_NAME, WARNING, read_metrics
+from detaux.tracking.panels import ORACLE_SHARE, PANELS
 
 REFRESH_SECONDS = 1.0
 TREND_LINES = 24  # newest lines that a trend shows

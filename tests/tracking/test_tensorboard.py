@@ -2,9 +2,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from detaux.config import load_config
-from detaux.runtime.mirrors import open_mirrors
-from detaux.runtime.mirrors.tensorboard import EVENTS_NAME
-from detaux.runtime.tracker import MetricsLog, flatten, read_metrics
+from detaux.runtime.metrics import MetricsLog, flatten, read_metrics
+from detaux.tracking.mirrors import open_mirrors
+from detaux.tracking.tensorboard import EVENTS_NAME
 
 CONFIG = load_config(None, ["track.tensorboard=true"])
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from detaux.config import Config
 from detaux.config.schema import TrackConfig
 from detaux.errors import UserError
-from detaux.runtime.mirrors.wandb import WandbMirror, choose_mode
-from detaux.runtime.tracker import Mirror
+from detaux.runtime.metrics import Mirror
+from detaux.tracking.wandb import WandbMirror, choose_mode
 
 
 def check_mirrors(track: TrackConfig) -> None:
@@ -32,7 +32,7 @@ def open_mirrors(config: Config, stage: str, folder: Path, inputs_hash: str, key
     if choose_mode(config.track) is not None:
         mirrors.append(WandbMirror(config, stage, folder, inputs_hash, keys))
     if config.track.tensorboard:
-        from detaux.runtime.mirrors.tensorboard import TensorBoardMirror
+        from detaux.tracking.tensorboard import TensorBoardMirror
 
         mirrors.append(TensorBoardMirror(folder))
     return mirrors

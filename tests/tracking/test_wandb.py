@@ -7,8 +7,8 @@ from detaux.cli import run_command
 from detaux.config import load_config
 from detaux.errors import NonFiniteLossError, UserError
 from detaux.runtime.files import write_json
-from detaux.runtime.mirrors import check_mirrors, open_mirrors
-from detaux.runtime.mirrors.wandb import STATE_NAME, begin_run, choose_mode, make_state
+from detaux.tracking.mirrors import check_mirrors, open_mirrors
+from detaux.tracking.wandb import STATE_NAME, begin_run, choose_mode, make_state
 
 OFFLINE = load_config(None, ["track.wandb=offline", "run.dir=runs/scenes"])
 
@@ -37,7 +37,7 @@ def test_mode_is_that_of_the_config_and_auto_looks_for_a_key(wandb_offline, tmp_
 
 @pytest.mark.parametrize("setting", ["track.wandb=offline", "track.tensorboard=true"])
 def test_missing_package_exits_2_with_the_line_that_installs_it(setting, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("detaux.runtime.mirrors.find_spec", lambda name: None)
+    monkeypatch.setattr("detaux.tracking.mirrors.find_spec", lambda name: None)
     (tmp_path / "config.yaml").write_text("{}")
     keys = [f"run.dir={tmp_path / 'run'}", "run.device=cpu"]
     assert run_command(["disentangle", str(tmp_path / "config.yaml"), *keys, setting]) == 2
@@ -48,7 +48,7 @@ def test_missing_package_exits_2_with_the_line_that_installs_it(setting, tmp_pat
 
 
 def test_run_without_mirrors_needs_no_package(tmp_path, monkeypatch):
-    monkeypatch.setattr("detaux.runtime.mirrors.find_spec", lambda name: None)
+    monkeypatch.setattr("detaux.tracking.mirrors.find_spec", lambda name: None)
     config = load_config(None)
     check_mirrors(config.track)
     assert open_mirrors(config, "disentangle", tmp_path, "inputs", ()) == []

@@ -7,12 +7,12 @@ import pytest
 import wandb
 from wandb_workspaces import workspaces
 
-from detaux import workspace
 from detaux.cli import run_command
 from detaux.config import dump_config, load_config
-from detaux.disentangle.panels import list_panels
 from detaux.disentangle.train import run_disentangle
-from detaux.workspace import build_workspace, read_run_config
+from detaux.tracking import workspace
+from detaux.tracking.panels import list_panels
+from detaux.tracking.workspace import build_workspace, read_run_config
 from shards.build import build_shards
 
 CONFIG = load_config(None, ["run.dir=runs/scenes", "track.project=colours", "model.subspaces=3"])
@@ -109,5 +109,5 @@ def test_what_is_missing_is_one_sentence_and_exit_code_2(started, wandb_offline,
 
 
 def test_making_a_page_imports_no_torch(started):
-    code = "import sys, detaux.workspace; assert not {'torch', 'wandb', 'wandb_workspaces'} & set(sys.modules)"
+    code = "import sys, detaux.tracking.workspace; assert not {'torch', 'wandb', 'wandb_workspaces'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,8 +16,8 @@ from detaux.config.location import expand_path
 from detaux.config.schema import TrackConfig
 from detaux.errors import NonFiniteLossError, UserError
 from detaux.runtime.files import write_json
+from detaux.runtime.metrics import WARNING, flatten
 from detaux.runtime.readers import read_json
-from detaux.runtime.tracker import WARNING, flatten
 
 STATE_NAME = "wandb.json"  # in a stage's folder
 SERVER = "https://api.wandb.ai"

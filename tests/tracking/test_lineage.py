@@ -10,13 +10,15 @@ from functools import partial
 import numpy as np
 import pytest
 
-from detaux import lineage, pipeline
+from detaux import pipeline
 from detaux.cli import run_command
 from detaux.config import load_config
+from detaux.disentangle.restarts import list_models
 from detaux.errors import UserError
-from detaux.lineage import log_stage
-from detaux.runtime.tracker import read_metrics
-from detaux.workspace import build_workspace, read_run_config
+from detaux.runtime.metrics import read_metrics
+from detaux.tracking import lineage
+from detaux.tracking.lineage import log_stage
+from detaux.tracking.workspace import build_workspace, read_run_config
 
 KEYS = (
     "data.source=shapes3d",
@@ -175,13 +177,18 @@ def test_wandb_that_fails_after_a_stage_is_told_and_fails_nothing(tmp_path, monk
 
 @pytest.mark.parametrize("stage", ["disentangle", "discover", "multitask"])
 def test_artefacts_of_a_stage_are_files_that_its_record_lists(stage, tmp_path):
-    config = load_config(None, ["model.restarts=2"])
+    listed = [
+        str(path.relative_to(tmp_path))
+        for path in list_models(tmp_path, load_config(None, ["model.restarts=2"])).values()
+    ]
     outputs = {
         "disentangle": {"checkpoint/model.safetensors", "restart_1/checkpoint/model.safetensors"},
         "discover": {"labels.parquet"},
         "multitask": {"metrics.json", "checkpoint/model.safetensors"},
     }
-    paths = [path for paths in lineage.list_artefacts(config, stage, tmp_path).values() for path in paths]
+    paths = [
+        path for paths in lineage.list_artefacts(stage, tmp_path, ["metrics.jsonl", *listed]).values() for path in paths
+    ]
     assert {str(path.relative_to(tmp_path)) for path in paths} == outputs[stage]
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from detaux.cli import run_command
 from detaux.config import load_config
-from detaux.dashboard import Training, draw_trend, format_value, is_finished, read_trainings
 from detaux.disentangle.train import run_disentangle
-from detaux.runtime.tracker import MetricsLog, read_metrics
+from detaux.runtime.metrics import MetricsLog, read_metrics
+from detaux.watch import Training, draw_trend, format_value, is_finished, read_trainings
 from shards.build import build_shards
 
 LINE = {"steps": 400, "phase": "main", "seconds": 5.0, "loss/total": 0.5, "lr": 0.001, "beta/1": 1.0}

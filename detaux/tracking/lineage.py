@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from detaux.config import Config
-from detaux.disentangle.panels import MATRIX_COLUMNS
-from detaux.disentangle.restarts import list_models
-from detaux.runtime.mirrors.wandb import (
+from detaux.runtime.progress import say
+from detaux.runtime.readers import read_json, read_npz
+from detaux.runtime.record import RECORD_NAME
+from detaux.tracking.panels import MATRIX_COLUMNS
+from detaux.tracking.wandb import (
     begin_run,
     build_artefact,
     choose_mode,
@@ -20,13 +22,11 @@ from detaux.runtime.mirrors.wandb import (
     make_state,
     read_state,
 )
-from detaux.runtime.progress import say
-from detaux.runtime.readers import read_json, read_npz
-from detaux.runtime.record import RECORD_NAME
 
 CANDIDATE_COLUMNS = ("index", "name", "subspaces", "restart", "clusters", "noise_share", "why_not")
 TASK_COLUMNS = ("task", "split", "images", "seeds", "accuracy_mean", "accuracy_low", "accuracy_high")
 FACTS = ("inputs", "inputs_hash", "commit")  # of a record
+MODEL_NAME = "model.safetensors"
 DISCOVERY_NAMES = ("candidates", "baselines", "classes_by_cluster", "chosen", "live_subspaces", "free_subspaces")
 GALLERY_NAMES = ("traversal", "traversal_groups", "pca_subspace", "pca_subspace_labels")
 WAY_ON = "run that stage again"
@@ -54,14 +54,14 @@ def log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path])
 
 
 def _log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]) -> None:
-    record = read_json(folder / RECORD_NAME, WAY_ON, FACTS)
+    record = read_json(folder / RECORD_NAME, WAY_ON, (*FACTS, "outputs"))
     facts = {name: record[name] for name in FACTS}
     state = read_state(folder) if stage == "disentangle" else make_state(record["inputs_hash"])
     run = begin_run(config, stage, folder, state)
     try:
         for name, path in inputs.items():
             log_use(run, build_artefact(config, "shards" if name == "manifest" else name, [path], {}))
-        for name, paths in list_artefacts(config, stage, folder).items():
+        for name, paths in list_artefacts(stage, folder, list(record["outputs"])).items():
             run.log_artifact(build_artefact(config, name, paths, facts))
         if shown := {"discover": show_discovery, "multitask": show_accuracies}.get(stage):
             run.log(shown(folder))
@@ -69,13 +69,17 @@ def _log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]
         end_run(run, folder, state["step"])
 
 
-def list_artefacts(config: Config, stage: str, folder: Path) -> dict[str, list[Path]]:
-    """Name -> files of the artefacts that a stage leaves."""
+def list_artefacts(stage: str, folder: Path, outputs: list[str]) -> dict[str, list[Path]]:
+    """Return the artefacts of a stage, name -> files, of the outputs that its record lists.
+
+    Training leaves a model for each restart, which the record lists in their order: `model`, `model_1`, ...
+    """
     if stage == "disentangle":
-        return {name: [path] for name, path in list_models(folder, config).items()}
+        models = [folder / name for name in outputs if Path(name).name == MODEL_NAME]
+        return {f"model_{number}" if number else "model": [path] for number, path in enumerate(models)}
     return {
         "discover": {"labels": [folder / "labels.parquet"]},
-        "multitask": {"classifier": [folder / "metrics.json", folder / "checkpoint" / "model.safetensors"]},
+        "multitask": {"classifier": [folder / "metrics.json", folder / "checkpoint" / MODEL_NAME]},
     }[stage]
 
 

@@ -9,11 +9,11 @@ PROGRAM = """
 import sys, time
 import torch
 from detaux.errors import DetauxError
-from detaux.runtime import ranks, signals, watch
+from detaux.runtime import agreement, heartbeat, ranks, signals
 
-watch.SILENT_SECONDS, watch.GRACE_SECONDS, watch.BEAT_SECONDS = 2.0, 1.0, 0.2
+heartbeat.SILENT_SECONDS, heartbeat.GRACE_SECONDS, heartbeat.BEAT_SECONDS = 2.0, 1.0, 0.2
 try:
-    with signals.raise_signals(), ranks.join_ranks(torch.device("cpu")), watch.watch_ranks():
+    with signals.raise_signals(), ranks.join_ranks(torch.device("cpu")), heartbeat.watch_ranks():
         for step in range(STEPS):
             torch.distributed.all_reduce(torch.ones(1))
             time.sleep(0.01)
@@ -65,7 +65,7 @@ def test_rank_that_ends_on_purpose_is_not_lost(start_ranks, first):
 
 
 def test_word_of_the_first_rank_reaches_the_others_though_it_ends_at_once(start_ranks):
-    processes = start(start_ranks, PROGRAM.replace("STEPS", "30").replace("{end}", "ranks.run_first(lambda: 1)"))
+    processes = start(start_ranks, PROGRAM.replace("STEPS", "30").replace("{end}", "agreement.run_first(lambda: 1)"))
     assert [process.wait(timeout=LIMIT) for process in processes] == [0, 0]
 
 

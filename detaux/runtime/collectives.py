@@ -1,0 +1,116 @@
+"""Collectives: what the ranks compute together or give each other.
+
+A loss that is a mean over the samples of its rank needs no reduction: engines average the gradients of all ranks. A
+statistic that enters a loss before its mean is taken does, both ways: the objective of N ranks is the mean of their losses,
+so the gradient of a statistic is the mean, or for gathered rows the sum, of what the ranks send back.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+
+from detaux.errors import UserError
+from detaux.runtime.ranks import is_first, rank, world_size
+
+T = TypeVar("T")
+
+
+def _mean(values: Tensor) -> Tensor:
+    total = values.detach().clone(memory_format=torch.contiguous_format)
+    distributed.all_reduce(total)
+    return total / world_size()
+
+
+class _GlobalMean(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        return _mean(values)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return _mean(gradient)
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        context.rows = len(values)
+        parts = [torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(world_size())]
+        distributed.all_gather(parts, values.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total.narrow(0, rank() * context.rows, context.rows)
+
+
+def global_mean(values: Tensor) -> Tensor:
+    """Average the ranks' `values`, of one shape on all of them, with its gradient."""
+    return values if world_size() == 1 else _GlobalMean.apply(values)
+
+
+def gather_rows(values: Tensor) -> Tensor:
+    """Stack the ranks' `values` [n, ...] in the order of ranks, [world size x n, ...], with its gradient."""
+    return values if world_size() == 1 else _GatherRows.apply(values)
+
+
+def take_part(size: int) -> slice:
+    """Return this rank's part of `size` rows; parts lie one after the other and differ by one at most."""
+    begin, end = (size * place // world_size() for place in (rank(), rank() + 1))
+    return slice(begin, end)
+
+
+def collect_parts(part: Tensor, size: int) -> Tensor:
+    """Gather all `size` rows on the first rank, in rank order. Other ranks keep their own part, as take_part cut it."""
+    if world_size() == 1:
+        return part
+    longest = -(-size // world_size())
+    # gloo gathers only equal sizes
+    padded = torch.cat([part, part.new_zeros(longest - len(part), *part.shape[1:])])
+    parts = [torch.empty_like(padded) for _ in range(world_size())] if is_first() else None
+    distributed.gather(padded, parts)
+    if parts is None:
+        return part
+    sizes = (size * (place + 1) // world_size() - size * place // world_size() for place in range(world_size()))
+    return torch.cat([rows[:count] for rows, count in zip(parts, sizes, strict=True)])
+
+
+def compute_on_first(function: Callable[[], T]) -> T:
+    """Return on every rank what `function` returns on the first, which is the only one to call it.
+
+    For what is quick and does not fail: while the first computes, the others wait in a collective. See run_first for the rest.
+    """
+    if world_size() == 1:
+        return function()
+    box: list[Any] = [function() if is_first() else None]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """Return on every rank what each of them holds, in rank order."""
+    if world_size() == 1:
+        return [value]
+    box: list[Any] = [None] * world_size()
+    distributed.all_gather_object(box, value)
+    return box
+
+
+def share_batch_statistics(model: nn.Module, device: torch.device) -> None:
+    """Make every batch normalisation of a model normalise over the images of all ranks.
+
+    Raises UserError on CPUs, where torch has no such layer.
+    """
+    layers = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    if world_size() == 1 or not any(isinstance(module, layers) for module in model.modules()):
+        return
+    if device.type != "cuda":
+        raise UserError(
+            f"the network normalises over its batch, which torch cannot do over {world_size()} ranks on CPUs; use one rank, "
+            "GPUs, or an architecture without batch normalisation."
+        )
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -1,0 +1,1 @@
+"""Show a run elsewhere: mirrors of metrics.jsonl, panels, and what finished stages leave at W&B."""
