@@ -297,6 +297,12 @@ class DiscoverConfig:
 
 
 @dataclass(frozen=True)
+class UncertaintyConfig:
+    init: float = key(0.0, "log variance s of each task at the start; its loss has weight exp(-s)", -6.0, 6.0)
+    lr_factor: float = key(10.0, "learning rate of the log variances, as a multiple of multitask.lr", 0.0)
+
+
+@dataclass(frozen=True)
 class MultitaskConfig:
     backbone: Literal["small_cnn", "vgg16", "vgg16_bn", "resnet18"] = key("small_cnn", "shared feature extractor")
     methods: list[str] = key(["stl", "hard_sharing"], "methods to run", choices=("stl", "hard_sharing", "uncertainty"))
@@ -320,6 +326,7 @@ class MultitaskConfig:
     dropout: float = key(0.1, "dropout of each head", 0.0, 0.99)
     head_hidden: int = key(512, "hidden units of each head", 1)
     pretrained: str | None = key(None, "safetensors file with backbone weights")
+    uncertainty: UncertaintyConfig = field(default_factory=UncertaintyConfig)
 
 
 @dataclass(frozen=True)
