@@ -273,7 +273,7 @@ def _discover(job: Job, folder: Path) -> None:
 
 
 def _multitask(job: Job, folder: Path) -> None:
-    from detaux.multitask.train import run_multitask
+    from detaux.multitask.run import run_multitask
 
     run_multitask(job.config, job.shards, job.root / "discover", folder)
 

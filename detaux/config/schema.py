@@ -299,6 +299,12 @@ class DiscoverConfig:
 
 
 @dataclass(frozen=True)
+class UncertaintyConfig:
+    init: float = key(0.0, "log variance s of each task at the start; its loss has weight exp(-s)", -6.0, 6.0)
+    lr_factor: float = key(10.0, "learning rate of the log variances, as a multiple of multitask.lr", 0.0)
+
+
+@dataclass(frozen=True)
 class MultitaskConfig:
     backbone: Literal["small_cnn", "vgg16", "vgg16_bn", "resnet18"] = key("small_cnn", "shared feature extractor")
     methods: list[str] = key(["stl", "hard_sharing"], "methods to run", choices=("stl", "hard_sharing", "uncertainty"))
@@ -321,11 +327,16 @@ class MultitaskConfig:
     decay: Literal["none", "cosine"] = key("cosine", "learning-rate schedule")
     dropout: float = key(0.1, "dropout of each head", 0.0, 0.99)
     head_hidden: int = key(512, "hidden units of each head", 1)
+    crop: int = key(
+        0, "training images move by up to this many pixels, up, down and sideways, black coming in; 0: none", 0, 64
+    )
+    flip: bool = key(False, "half of the training images, drawn anew each time, change left and right")
     pretrained: str | None = key(
         None,
         "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them; images are then normalised "
         "by ImageNet's mean and standard deviation, except for small_cnn",
     )
+    uncertainty: UncertaintyConfig = field(default_factory=UncertaintyConfig)
 
 
 @dataclass(frozen=True)

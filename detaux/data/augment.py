@@ -56,6 +56,8 @@ def move_images(images_NHWC: Tensor, moves_N3: Tensor) -> Tensor:
 
 def turn_images(images_NCHW: Tensor, turns_N: Tensor) -> Tensor:
     """Turn each square image [C, S, S] by its number of quarter turns [N]."""
+    if len(images_NCHW) == 0:  # a rank's part of a batch of fewer images than ranks
+        return images_NCHW
     turned = torch.empty(images_NCHW.shape, dtype=images_NCHW.dtype, device=images_NCHW.device)
     for turns in range(4):
         rows = (turns_N == turns).nonzero().squeeze(1).to(images_NCHW.device)

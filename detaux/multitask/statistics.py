@@ -6,13 +6,16 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from detaux.multitask.trial import NO_LABELS, STL
+
 CONFIDENCE = 0.95
-SAME = 1e-9  # accuracies that lie closer differ by rounding alone
+SAME = 1e-9  # accuracies that lie closer differ only by rounding
+SELECTED = "selected"  # in place of the method, in rows that repeat the chosen setting
 
 
 def compute_interval(values: list[float]) -> tuple[float, float | None, float | None]:
-    """Mean and t-interval of CONFIDENCE over seeds; (None, None) for a single value and for values that are all equal,
-    whose spread is unknown rather than none."""
+    """Return mean and t-interval of CONFIDENCE over seeds; the interval is (None, None) for a single value and for values that
+    are all equal, whose spread is unknown rather than none."""
     mean = float(np.mean(values))
     if len(values) < 2 or np.ptp(values) < SAME:
         return mean, None, None
@@ -21,14 +24,14 @@ def compute_interval(values: list[float]) -> tuple[float, float | None, float | 
 
 
 def compute_paired_p(differences: list[float]) -> float | None:
-    """Two-sided paired t-test of differences against 0; None for a single value and for differences that are all equal."""
+    """Test differences against 0 by a two-sided paired t-test; None for a single value and for differences that are all equal."""
     if len(differences) < 2 or np.ptp(differences) < SAME:
         return None
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
 def adjust_holm(p_values: list[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment; None stays None."""
+    """Adjust p-values by Holm's step-down rule; None stays None."""
     known = sorted((value, index) for index, value in enumerate(p_values) if value is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     largest = 0.0
@@ -39,22 +42,23 @@ def adjust_holm(p_values: list[float | None]) -> list[float | None]:
 
 
 def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One line per (method, labels, weight, split): accuracy over seeds and the paired gain over STL of the same seeds.
+    """Make one line per (method, labels, weight, split): accuracy over seeds and the paired gain over STL of the same seeds.
 
-    `rows` hold method, labels, weight, seed, split and accuracy. `gain_p` is Holm-adjusted over the lines of a split;
+    `rows` hold kind, method, labels, weight, seed, split and accuracy. `gain_p` is Holm-adjusted over the lines of a split;
     STL and the selected repetition of a line have none.
     """
-    groups: dict[tuple[str, str, float, str], dict[int, float]] = defaultdict(dict)
+    groups: dict[tuple[str, str, str, float, str], dict[int, float]] = defaultdict(dict)
     for row in rows:
-        groups[row["method"], row["labels"], row["weight"], row["split"]][row["seed"]] = row["accuracy"]
+        groups[row["kind"], row["method"], row["labels"], row["weight"], row["split"]][row["seed"]] = row["accuracy"]
     summary: list[dict[str, Any]] = []
-    for (method, labels, weight, split), by_seed in groups.items():
-        baseline = groups["stl", "none", 0.0, split]
+    for (kind, method, labels, weight, split), by_seed in groups.items():
+        baseline = groups["stl", STL, NO_LABELS, 0.0, split]
         differences = [accuracy - baseline[seed] for seed, accuracy in by_seed.items()]
         mean, low, high = compute_interval(list(by_seed.values()))
         gain, gain_low, gain_high = compute_interval(differences)
         summary.append(
             {
+                "kind": kind,
                 "method": method,
                 "labels": labels,
                 "weight": weight,
@@ -66,7 +70,7 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "gain_mean": gain,
                 "gain_low": gain_low,
                 "gain_high": gain_high,
-                "gain_p": None if method in ("stl", "selected") else compute_paired_p(differences),
+                "gain_p": None if method in (STL, SELECTED) else compute_paired_p(differences),
             }
         )
     for name in {line["split"] for line in summary}:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-CONTROLS = ("random", "permuted", "within_class", "rotation")
 WITHIN_CLASS = "within_class"  # the control that keeps the labels' tie to the principal label, and nothing else
 SELECTED = "selected"  # summary rows that repeat the choice's numbers; here the choice is marked instead
 Summary = dict[str, Any]
@@ -13,6 +12,7 @@ Summary = dict[str, Any]
 class Effect:
     """Paired difference to STL on the reported split, in percentage points, with its 95% interval."""
 
+    kind: str
     method: str
     labels: str
     weight: float
@@ -33,11 +33,11 @@ class Effect:
 
 
 def is_stl(row: Summary) -> bool:
-    return row["method"] == "stl"
+    return row["kind"] == "stl"
 
 
 def is_control(row: Summary) -> bool:
-    return row.get("labels") in CONTROLS
+    return row["kind"] == "control"
 
 
 def find_split(multitask: dict[str, Any]) -> str:
@@ -52,12 +52,8 @@ def select_rows(multitask: dict[str, Any], split: str) -> list[Summary]:
 
 
 def is_choice(multitask: dict[str, Any], row: Summary) -> bool:
-    """Whether validation chose this row's method, labels and weight."""
-    chosen = multitask["chosen"]
-    if row["method"] != chosen["method"]:
-        return False
-    has_labels = row["labels"] == chosen["labels"] if "labels" in chosen else not is_control(row)
-    return is_stl(row) or (has_labels and row["weight"] == chosen["weight"])
+    """Return whether validation chose this row's method, labels and weight."""
+    return all(row[name] == multitask["chosen"][name] for name in ("method", "labels", "weight"))
 
 
 def _read_effect(row: Summary) -> Effect | None:
@@ -66,7 +62,7 @@ def _read_effect(row: Summary) -> Effect | None:
     )
     if is_stl(row) or mean is None:
         return None
-    return Effect(row["method"], row["labels"], row["weight"], row["seeds"], mean, low, high)
+    return Effect(row["kind"], row["method"], row["labels"], row["weight"], row["seeds"], mean, low, high)
 
 
 def find_choice(multitask: dict[str, Any], split: str) -> Summary | None:

@@ -2,7 +2,6 @@
 
 from detaux.report.collect import Run, name_candidate
 from detaux.report.effect import (
-    CONTROLS,
     WITHIN_CLASS,
     Effect,
     find_choice,
@@ -113,7 +112,7 @@ def describe_factor(run: Run) -> str | None:
 
 def describe_setting(effect: Effect) -> str:
     """Method, labels and weight in words."""
-    labels = f"{effect.labels.replace('_', ' ')} control" if effect.labels in CONTROLS else "discovered"
+    labels = f"{effect.labels.replace('_', ' ')} control" if effect.kind == "control" else "discovered"
     return f"{name_method(effect.method)} with the {labels} labels at weight {effect.weight:g}"
 
 

@@ -5,7 +5,8 @@ Each reader takes the way on, a sentence's end such as "run `detaux discover` ag
 
 import json
 import zipfile
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,11 +64,28 @@ def read_rows(path: Path, way_on: str, names: Iterable[str] = ()) -> list[dict[s
 
 def read_safetensors(path: Path, way_on: str) -> "dict[str, Tensor]":
     """The tensors of a .safetensors file by name. Raises UserError when it is damaged or a pickle."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    with _name_damage(path, way_on):
+        tensors = load_file(path)
+    return tensors
+
+
+def check_safetensors(path: Path, way_on: str) -> None:
+    """Raise UserError if a .safetensors file is cut short or no such file; reads only its header, which gives the size."""
+    from safetensors import safe_open
+
+    with _name_damage(path, way_on), safe_open(path, "pt"):
+        pass
+
+
+@contextmanager
+def _name_damage(path: Path, way_on: str) -> Iterator[None]:
+    """Have what safetensors refuses end in a sentence that names the file."""
+    from safetensors import SafetensorError
+
     try:
-        return load_file(path)
+        yield
     except (SafetensorError, OSError, ValueError) as error:
         if isinstance(error, OSError) and not path.is_file():
             raise

@@ -200,7 +200,7 @@ def _measure_gain(job: Job) -> float:
     """Validation accuracy that the labels bring, 0 where no objective asks for it or there are none; all ranks take part."""
     if DOWNSTREAM not in list_objectives(job.config.sweep) or _read_discovery(job)["chosen"] < 0:
         return 0.0
-    from detaux.multitask.train import measure_gain
+    from detaux.multitask.gain import measure_gain
 
     labels_path = job.root / "discover" / "labels.parquet"
     with join_job(job):

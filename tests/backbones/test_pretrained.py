@@ -10,7 +10,7 @@ from detaux.backbones import build_backbone
 from detaux.backbones.pretrained import load_pretrained
 from detaux.config.schema import MultitaskConfig
 from detaux.errors import UserError
-from detaux.multitask.network import MultiTaskNetwork
+from detaux.multitask.networks.hard_sharing import HardSharingNetwork
 
 KEY = "multitask.pretrained"
 
@@ -164,7 +164,7 @@ def test_pickle_of_anything_but_tensors_is_refused_and_not_run(tmp_path):
 
 def test_network_keeps_the_normalisation_in_its_weights_and_only_when_pretrained(tmp_path):
     file = save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "weights.pth")
-    plain = MultiTaskNetwork(MultitaskConfig(backbone="resnet18"), 32, [2]).state_dict()
-    pretrained = MultiTaskNetwork(MultitaskConfig(backbone="resnet18", pretrained=file), 32, [2]).state_dict()
+    plain = HardSharingNetwork(MultitaskConfig(backbone="resnet18"), 32, [2]).state_dict()
+    pretrained = HardSharingNetwork(MultitaskConfig(backbone="resnet18", pretrained=file), 32, [2]).state_dict()
     assert set(pretrained) - set(plain) == {"backbone.mean", "backbone.std"}
     assert pretrained["backbone.mean"].flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])

@@ -12,7 +12,7 @@ from detaux.config.stages import READS, STAGE_SECTIONS, reads
 from detaux.discover.run import run_discover
 from detaux.disentangle.train import run_disentangle
 from detaux.errors import NothingFoundError
-from detaux.multitask.train import run_multitask
+from detaux.multitask.run import run_multitask
 from shards.build import build_shards
 
 KEYS = (

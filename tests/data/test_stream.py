@@ -142,7 +142,7 @@ def test_window_that_is_too_large_to_hold_is_read_where_it_lies(build_shards, mo
     window.hold(window.all_images.shape.numel() - 1)
     assert read == []
     assert torch.equal(window.all_images[torch.tensor([19, 2])], window.images(torch.tensor([19, 2])))
-    assert [len(rows) for rows in read] == [2, 2]
+    assert sum(map(len, read)) == 4
 
 
 @pytest.mark.parametrize("config", WAYS[:2])

@@ -9,7 +9,9 @@ import sys
 import torch
 
 from detaux.config.schema import EngineConfig, MultitaskConfig
-from detaux.multitask.network import TrainingData, Trial, train_trial
+from detaux.multitask.batches import TrainingData
+from detaux.multitask.fit import train_trial
+from detaux.multitask.trial import Trial
 from detaux.runtime.ranks import is_first, join_ranks
 
 # batches of 19: 47 labelled images leave one of 9, which does not divide over two ranks, and all 96 one of a single image
@@ -27,7 +29,7 @@ def build_data(trial):
     principal = torch.where(torch.arange(96) < 47, torch.arange(96) % 2, -1)
     auxiliary = torch.arange(96) % 3 if trial.labels == "discovered" else None
     classes = {"none": [2], "discovered": [2, 3], "rotation": [2, 4]}[trial.labels]
-    return TrainingData(images, principal, auxiliary, classes)
+    return TrainingData(images, principal, auxiliary, classes, noise=0.1)
 
 
 def train_all(engine):
@@ -36,9 +38,7 @@ def train_all(engine):
     for trial in TRIALS:
         data = build_data(trial)
         held_out = (data.images.flip(0).repeat(6, 1, 1, 1), (torch.arange(96) % 2).repeat(6))
-        _, _, curves[trial.name] = train_trial(
-            trial, CONFIG, data, held_out, 0.1, engine_config=EngineConfig(name=engine)
-        )
+        _, _, curves[trial.name] = train_trial(trial, CONFIG, data, held_out, engine_config=EngineConfig(name=engine))
     return curves
 
 

@@ -6,7 +6,8 @@ from detaux.multitask.statistics import adjust_holm, compute_interval, compute_p
 
 
 def row(method, labels, weight, seed, accuracy, split="test"):
-    return {"method": method, "labels": labels, "weight": weight, "seed": seed, "split": split, "accuracy": accuracy}
+    setting = {"kind": "stl" if method == "stl" else "method", "method": method, "labels": labels, "weight": weight}
+    return {**setting, "seed": seed, "split": split, "accuracy": accuracy}
 
 
 def test_interval_matches_hand_computed_t():

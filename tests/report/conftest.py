@@ -136,6 +136,7 @@ def make_summary(
 ) -> list[dict[str, Any]]:
     return [
         {
+            "kind": "stl" if method == "stl" else "control" if labels == "random" else "method",
             "method": method,
             "labels": labels,
             "weight": weight,
@@ -163,7 +164,7 @@ def make_multitask() -> dict[str, Any]:
         *make_summary("selected", "discovered", 0.2, 0.8437, 0.0125, 0.0078),
     ]
     facts = {"train_images": 2700, "labelled_images": 270, "validation_images": 300, "test_images": 1000, "classes": 4}
-    chosen = {"method": "hard_sharing", "weight": 0.2, "by": "mean validation accuracy"}
+    chosen = {"method": "hard_sharing", "labels": "discovered", "weight": 0.2, "by": "mean validation accuracy"}
     return {"rows": [], "summary": summary, "chosen": chosen, "facts": {**facts, "aux_classes": 5}}
 
 

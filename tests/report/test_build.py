@@ -177,7 +177,7 @@ def test_headline_verdict_follows_the_interval(run_folder, edit_json, gain, verd
 
 @pytest.mark.usefixtures("unrendered")
 def test_headline_says_so_where_validation_chose_stl(run_folder, edit_json):
-    chosen = {"method": "stl", "weight": 0.0, "by": "mean validation accuracy"}
+    chosen = {"method": "stl", "labels": "none", "weight": 0.0, "by": "mean validation accuracy"}
 
     def change(multitask):
         multitask["chosen"] = chosen

@@ -16,14 +16,18 @@ SETTINGS = {  # accuracies on validation and test, and the gain on test
 
 def make_multitask(chosen):
     """A metrics.json whose validation chose a setting; each gain's interval reaches a point to both sides."""
+    kinds = {"stl": "stl", "random": "control"}
     names = ("method", "labels", "weight", "split", "accuracy_mean", "gain_mean", "gain_low", "gain_high")
     summary = [
-        {**dict(zip(names, (*setting, split, accuracy, gain, gain - 0.01, gain + 0.01), strict=True)), "seeds": 3}
+        {
+            **dict(zip(names, (*setting, split, accuracy, gain, gain - 0.01, gain + 0.01), strict=True)),
+            "kind": next((kinds[name] for name in setting[:2] if name in kinds), "method"),
+            "seeds": 3,
+        }
         for setting, (validation, test, gain) in SETTINGS.items()
         for split, accuracy in (("validation", validation), ("test", test))
     ]
-    method, _, weight = chosen
-    return {"summary": summary, "chosen": {"method": method, "weight": weight}}
+    return {"summary": summary, "chosen": dict(zip(names, chosen, strict=False))}
 
 
 @pytest.mark.parametrize("chosen", [one for one in SETTINGS if "random" not in one])
@@ -34,7 +38,7 @@ def test_choice_is_that_of_validation_whatever_the_test_split_says(chosen):
 
 def test_effect_of_a_chosen_setting_is_its_own_on_the_test_split():
     effect = find_effect(make_multitask(("uncertainty", "discovered", 0.5)))
-    expected = Effect("uncertainty", "discovered", 0.5, 3, *(pytest.approx(gain) for gain in (-10, -11, -9)))
+    expected = Effect("method", "uncertainty", "discovered", 0.5, 3, *(pytest.approx(gain) for gain in (-10, -11, -9)))
     assert effect == expected
     assert effect.verdict == "a loss"
 
@@ -42,7 +46,9 @@ def test_effect_of_a_chosen_setting_is_its_own_on_the_test_split():
 def test_effect_beside_a_chosen_stl_is_of_the_setting_that_validation_ranks_first():
     """Neither of the control, which is best on both splits, nor of the setting that is best on the test split."""
     effect = find_effect(make_multitask(STL))
-    assert effect == Effect("hard_sharing", "discovered", 0.2, 3, *(pytest.approx(gain) for gain in (2, 1, 3)))
+    assert effect == Effect(
+        "method", "hard_sharing", "discovered", 0.2, 3, *(pytest.approx(gain) for gain in (2, 1, 3))
+    )
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

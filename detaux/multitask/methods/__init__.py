@@ -1,18 +1,26 @@
-"""How task losses become one loss, by the name `multitask.methods` gives it.
+"""The methods by the name that `multitask.methods` gives them, which is the name of their file.
 
-A method is a function (config, tasks) -> Weighting; the network is the same for all: one backbone, one head per task.
+A method in a file of your own is added by `register` before the stage is called from Python.
 """
 
-from collections.abc import Callable
+from detaux.multitask.methods.base import Method, Problem
+from detaux.multitask.methods.hard_sharing import HardSharing
+from detaux.multitask.methods.stl import SingleTask
+from detaux.multitask.methods.uncertainty import UncertaintyWeighting
 
-from detaux.multitask.methods.hard_sharing import FixedWeights
-from detaux.multitask.methods.uncertainty import UncertaintyWeights
-
-Weighting = FixedWeights | UncertaintyWeights
-
-# stl is hard sharing with one task; `weight` is that of the auxiliary losses
-METHODS: dict[str, Callable[[int, float], Weighting]] = {
-    "stl": FixedWeights,
-    "hard_sharing": FixedWeights,
-    "uncertainty": UncertaintyWeights,
+METHODS: dict[str, type[Method]] = {
+    "stl": SingleTask,
+    "hard_sharing": HardSharing,
+    "uncertainty": UncertaintyWeighting,
 }
+
+
+def register(name: str, method: type[Method]) -> None:
+    """Add a method under a name; raises ValueError if another one has it."""
+    if METHODS.setdefault(name, method) is not method:
+        raise ValueError(f"a method called {name!r} is registered already")
+
+
+def build_method(name: str, problem: Problem) -> Method:
+    """Build the method `name` for a problem, its weights drawn from torch's global generator."""
+    return METHODS[name](problem)

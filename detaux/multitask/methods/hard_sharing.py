@@ -1,15 +1,37 @@
-"""Hard parameter sharing (Caruana, 1997): one backbone, a head per task, a fixed weight per loss."""
+"""Hard parameter sharing: one network, whose task losses are added up by fixed weights."""
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from detaux.multitask.batches import TaskBatch
+from detaux.multitask.methods.base import Method, Problem
+from detaux.multitask.networks.hard_sharing import HardSharingNetwork
+from detaux.multitask.weightings.fixed import FixedWeights
 
 
-class FixedWeights(nn.Module):
-    """L = L_0 + weight * (L_1 + ... + L_{T-1}); single-task learning is T = 1."""
+class HardSharing(Method):
+    """Train one backbone with a head for each task."""
 
-    def __init__(self, tasks: int, weight: float) -> None:
-        super().__init__()
-        self.weights = [1.0, *([weight] * (tasks - 1))]
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.network = HardSharingNetwork(problem.config, problem.side, problem.classes)
+        self.weighting = self.build_weighting()
 
-    def forward(self, losses: list[Tensor]) -> Tensor:
-        return torch.stack([weight * loss for weight, loss in zip(self.weights, losses, strict=True)]).sum()
+    def build_weighting(self) -> nn.Module:
+        return FixedWeights(len(self.problem.classes), self.problem.weight)
+
+    def compute_losses(self, batches: list[TaskBatch]) -> list[Tensor]:
+        """Return the cross-entropy of each task on its batch; all images pass the backbone together."""
+        logits = self.network(torch.cat([batch.images for batch in batches]))
+        losses, begin = [], 0
+        for batch in batches:
+            end = begin + len(batch.images)
+            for task, labels in batch.labels.items():
+                total = functional.cross_entropy(logits[task][begin:end], labels, reduction="sum")
+                losses.append(total / batch.mean_size)
+            begin = end
+        return losses
+
+    def compute_loss(self, batches: list[TaskBatch]) -> Tensor:
+        return self.weighting(self.compute_losses(batches))

@@ -1,23 +1,20 @@
-"""Uncertainty weighting (Cipolla, Gal and Kendall, CVPR 2018), in its approximation for classification."""
+"""Hard sharing whose weights of the task losses are learned."""
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-LIMIT = 6.0  # |s| at most: a loss near 0 must not get an unbounded weight
+from detaux.multitask.methods.base import Group
+from detaux.multitask.methods.hard_sharing import HardSharing
+from detaux.multitask.weightings.uncertainty import UncertaintyWeights
 
 
-class UncertaintyWeights(nn.Module):
-    """L = sum_t weight_t (e^{-s_t} L_t + s_t / 2) with learned s_t = log sigma_t^2, 0 at the start.
+class UncertaintyWeighting(HardSharing):
+    """Train hard sharing's network and, at a rate of their own, the uncertainty of each task."""
 
-    Minimal at s_t = log 2 L_t. `weight` multiplies the auxiliary tasks' terms.
-    """
+    def build_weighting(self) -> nn.Module:
+        settings = self.problem.config.uncertainty
+        return UncertaintyWeights(len(self.problem.classes), self.problem.weight, settings.init)
 
-    def __init__(self, tasks: int, weight: float) -> None:
-        super().__init__()
-        self.log_variance = nn.Parameter(torch.zeros(tasks))
-        self.weights = [1.0, *([weight] * (tasks - 1))]
-
-    def forward(self, losses: list[Tensor]) -> Tensor:
-        log_variance = self.log_variance.clamp(-LIMIT, LIMIT)
-        terms = torch.exp(-log_variance) * torch.stack(losses) + log_variance / 2
-        return (torch.tensor(self.weights, device=terms.device) * terms).sum()
+    def list_groups(self) -> list[Group]:
+        # decay would pull a learned weight towards 1; at the network's rate it would hardly leave its start
+        learned = Group(list(self.weighting.parameters()), self.problem.config.uncertainty.lr_factor, weight_decay=0.0)
+        return [Group(list(self.network.parameters())), learned]

@@ -8,7 +8,7 @@ from detaux.runtime.engines.ddp import DistributedDataParallelEngine
 from detaux.runtime.engines.single import Compute, Engine, EngineState, Parts, SingleEngine
 from detaux.runtime.ranks import world_size
 
-__all__ = ["Compute", "Engine", "EngineState", "Parts", "build_engine", "choose_engine"]
+__all__ = ["Compute", "Engine", "EngineState", "Parts", "SingleEngine", "build_engine", "choose_engine"]
 
 
 def choose_engine(config: EngineConfig) -> str:
@@ -24,15 +24,19 @@ def choose_engine(config: EngineConfig) -> str:
     return config.name
 
 
-def build_engine(config: EngineConfig, device: torch.device) -> Engine:
-    """A new engine of the config's kind; each wraps one model."""
+def build_engine(config: EngineConfig, device: torch.device, *, shares_batch_statistics: bool = True) -> Engine:
+    """Build an engine of the config's kind; each wraps one model.
+
+    Batch normalisation is over the images of all ranks, unless `shares_batch_statistics` is false: then each rank normalises
+    over its own, which several ranks do not compute as one.
+    """
     name = choose_engine(config)
     if name == "single":
         return SingleEngine()
     if name == "ddp":
-        return DistributedDataParallelEngine(device)
+        return DistributedDataParallelEngine(device, shares_batch_statistics=shares_batch_statistics)
     if name == "deepspeed":
         from detaux.runtime.engines.deepspeed import DeepSpeedEngine
 
-        return DeepSpeedEngine(config, device)
+        return DeepSpeedEngine(config, device, shares_batch_statistics=shares_batch_statistics)
     raise AssertionError(name)

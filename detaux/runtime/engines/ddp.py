@@ -16,14 +16,15 @@ DEFAULT_MIB = 25  # torch's own bucket size
 class DistributedDataParallelEngine(SingleEngine):
     """A copy of the model on every rank; gradients are averaged while backward still runs."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, *, shares_batch_statistics: bool = True) -> None:
+        self.device, self.shares_batch_statistics = device, shares_batch_statistics
         self.calls = 0
 
     def wrap(
         self, model: nn.Module, compute: Compute, optimizer: torch.optim.Optimizer, *, clip: float, micro_batches: int
     ) -> Compute:
-        share_batch_statistics(model, self.device)
+        if self.shares_batch_statistics:
+            share_batch_statistics(model, self.device)
         super().wrap(model, compute, optimizer, clip=clip, micro_batches=micro_batches)
         mebibytes = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()) / 2**20
         self.parallel = DistributedDataParallel(

@@ -58,14 +58,16 @@ def read_knobs(path: str | None) -> dict[str, Any]:
 class DeepSpeedEngine:
     """ZeRO: each rank updates its part of the weights (1), and keeps the gradients of that part alone (2)."""
 
-    def __init__(self, config: EngineConfig, device: torch.device) -> None:
+    def __init__(self, config: EngineConfig, device: torch.device, *, shares_batch_statistics: bool = True) -> None:
+        self.shares_batch_statistics = shares_batch_statistics
         self.knobs, self.device, self.path = read_knobs(config.deepspeed), device, config.deepspeed
 
     def wrap(
         self, model: nn.Module, compute: Compute, optimizer: torch.optim.Optimizer, *, clip: float, micro_batches: int
     ) -> Compute:
         deepspeed = _import_deepspeed(self.device)
-        share_batch_statistics(model, self.device)
+        if self.shares_batch_statistics:
+            share_batch_statistics(model, self.device)
         model.to(memory_format=torch.contiguous_format)  # DeepSpeed cannot broadcast weights of another layout
         self.model, self.optimizer = model, optimizer
         self.micro_batches, self.calls = micro_batches, 0

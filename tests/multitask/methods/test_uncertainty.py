@@ -1,25 +1,27 @@
-import math
+import dataclasses
 
+import pytest
 import torch
 
-from detaux.multitask.methods.uncertainty import LIMIT, UncertaintyWeights
+from detaux.config.schema import MultitaskConfig, UncertaintyConfig
+from detaux.multitask.methods.base import Problem
+from detaux.multitask.methods.uncertainty import UncertaintyWeighting
+
+CONFIG = MultitaskConfig(lr=0.5, weight_decay=0.3, head_hidden=8)
 
 
-def test_uncertainty_is_stationary_at_log_two_losses():
-    weighting = UncertaintyWeights(2, 1.0)
-    losses = [torch.tensor(0.7), torch.tensor(2.5)]
-    with torch.no_grad():
-        weighting.log_variance.copy_(torch.tensor([math.log(2 * 0.7), math.log(2 * 2.5)]))
-    weighting(losses).backward()
-    assert weighting.log_variance.grad.abs().max() < 1e-6
+def test_log_variances_have_a_rate_of_their_own_and_no_decay():
+    settings = UncertaintyConfig(init=-0.25, lr_factor=3.0)
+    method = UncertaintyWeighting(Problem(dataclasses.replace(CONFIG, uncertainty=settings), 16, [2, 3], 0.5))
+    assert method.weighting.log_variance.tolist() == [-0.25, -0.25]
+    (player,) = method.list_players()
+    network, learned = player.optimizer.param_groups
+    assert (network["lr"], network["weight_decay"]) == (0.5, 0.3)
+    assert (learned["lr"], learned["weight_decay"]) == (pytest.approx(1.5), 0.0)
+    assert [id(parameter) for parameter in learned["params"]] == [id(method.weighting.log_variance)]
 
 
-def test_uncertainty_at_start_is_the_plain_sum():
-    assert UncertaintyWeights(2, 0.5)([torch.tensor(1.0), torch.tensor(3.0)]).item() == 2.5
-
-
-def test_uncertainty_weight_stays_bounded_for_a_vanishing_loss():
-    weighting = UncertaintyWeights(1, 1.0)
-    with torch.no_grad():
-        weighting.log_variance.fill_(-50.0)
-    assert weighting([torch.tensor(1.0)]).item() <= math.exp(LIMIT)
+def test_rate_and_start_of_the_log_variances_are_ten_and_zero_by_default():
+    method = UncertaintyWeighting(Problem(CONFIG, 16, [2, 3], 0.5))
+    assert method.list_players()[0].optimizer.param_groups[1]["lr"] == 5.0
+    assert torch.equal(method.weighting.log_variance, torch.zeros(2))

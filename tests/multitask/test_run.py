@@ -1,7 +1,5 @@
-import dataclasses
 import json
 import os
-import shutil
 import signal
 
 import pyarrow as pa
@@ -10,54 +8,10 @@ import pytest
 import torch
 
 from detaux.config import load_config
-from detaux.data.split import load_split
 from detaux.errors import InterruptedRunError
-from detaux.multitask import train
-from detaux.multitask.methods import METHODS
-from detaux.multitask.network import Trial
-from detaux.multitask.train import Material, list_trials, measure_gain, run_multitask, select_trial
-from shards.build import build_shards
-
-KEYS = (
-    "data.source=shapes3d",
-    "data.principal=scale",
-    "data.grid=[3,3,3,2,2,1]",
-    "data.side=16",
-    "data.labelled_fraction=0.5",
-    "multitask.epochs=2",
-    "multitask.seeds=2",
-    "multitask.weights=[0.5]",
-    "multitask.methods=[stl, hard_sharing, uncertainty]",
-    "multitask.controls=[random, rotation]",
-    "multitask.head_hidden=16",
-    "run.threads=1",
-    "run.device=cpu",
-)
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    """Shards of a small grid and labels.parquet with the floor hue as the discovered task."""
-    root = tmp_path_factory.mktemp("inputs")
-    config = load_config(None, KEYS)
-    build_shards(config, root / "shards")
-    split = load_split(root / "shards", "train", config.data, train.select_device(config.run))
-    (root / "discover").mkdir()
-    labels = split.factors[:, 0].tolist()
-    table = pa.table({"key": split.keys, "aux_0": labels, "probability_0": [1.0] * len(labels)})
-    parquet.write_table(table, root / "discover" / "labels.parquet")
-    return root
-
-
-def run(inputs, folder, *keys):
-    run_multitask(load_config(None, [*KEYS, *keys]), inputs / "shards", inputs / "discover", folder)
-    return json.loads((folder / "metrics.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def finished(inputs, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    return folder, run(inputs, folder)
+from detaux.multitask import material, train
+from detaux.multitask import run as stage
+from detaux.multitask.run import run_multitask
 
 
 @pytest.fixture
@@ -130,10 +84,8 @@ def test_selected_rows_repeat_the_choice_of_validation(finished):
             assert {**row, "method": chosen["method"]} in metrics["rows"]
 
 
-def test_tasks_are_those_of_the_chosen_classifiers(inputs, tmp_path):
-    metrics = run(
-        inputs, tmp_path, "multitask.select=fixed", "multitask.controls=[]", "multitask.methods=[hard_sharing]"
-    )
+def test_tasks_are_those_of_the_chosen_classifiers(run, tmp_path):
+    metrics = run(tmp_path, "multitask.select=fixed", "multitask.controls=[]", "multitask.methods=[hard_sharing]")
     principal, discovered = metrics["tasks"]
     (line,) = (line for line in metrics["summary"] if line["method"] == "selected" and line["split"] == "test")
     for name in ("accuracy_mean", "accuracy_low", "accuracy_high"):
@@ -144,18 +96,21 @@ def test_tasks_are_those_of_the_chosen_classifiers(inputs, tmp_path):
     assert len(discovered["counts"]) == metrics["facts"]["aux_classes"] == 3
 
 
-def test_reported_split_is_read_once_after_every_choice(inputs, tmp_path, monkeypatch):
+def test_reported_split_is_read_once_after_every_choice(run, tmp_path, monkeypatch):
     events = []
-    original_load, original_select = train.load_split, train.select_trial
-    monkeypatch.setattr(
-        train, "load_split", lambda folder, split, *rest: events.append(split) or original_load(folder, split, *rest)
-    )
-    monkeypatch.setattr(train, "select_trial", lambda *given: events.append("choice") or original_select(*given))
-    run(inputs, tmp_path, "multitask.seeds=1", "multitask.controls=[]")
+    original_load, original_select = stage.load_split, stage.select_setting
+    for module in (material, stage):
+        monkeypatch.setattr(
+            module,
+            "load_split",
+            lambda folder, split, *rest: events.append(split) or original_load(folder, split, *rest),
+        )
+    monkeypatch.setattr(stage, "select_setting", lambda *given: events.append("choice") or original_select(*given))
+    run(tmp_path, "multitask.seeds=1", "multitask.controls=[]")
     assert events == ["train", "validation", "choice", "test"]
 
 
-def test_interrupted_run_ends_like_an_uninterrupted_one(inputs, finished, tmp_path, monkeypatch):
+def test_interrupted_run_ends_like_an_uninterrupted_one(run, finished, tmp_path, monkeypatch):
     original = train.train_trial
     calls = []
 
@@ -167,98 +122,38 @@ def test_interrupted_run_ends_like_an_uninterrupted_one(inputs, finished, tmp_pa
 
     monkeypatch.setattr(train, "train_trial", stop_after_three)
     with pytest.raises(KeyboardInterrupt):
-        run(inputs, tmp_path)
+        run(tmp_path)
     again = []
     monkeypatch.setattr(train, "train_trial", lambda *given: again.append(given[0]) or original(*given))
-    metrics = run(inputs, tmp_path)
+    metrics = run(tmp_path)
     assert not set(calls) & set(again)
     assert metrics["rows"] == finished[1]["rows"]
 
 
 @pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-9], lambda content: b"\xff" * 20])
 def test_trial_whose_weights_are_damaged_is_told_and_trained_once_more(
-    inputs, finished, tmp_path, monkeypatch, capsys, damage
+    run, finished, tmp_path, monkeypatch, capsys, damage
 ):
     def fail(*given):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "evaluate", fail)
+        patch.setattr(stage, "evaluate", fail)
         with pytest.raises(KeyboardInterrupt):
-            run(inputs, tmp_path)
+            run(tmp_path)
     path = sorted((tmp_path / "states").glob("*.safetensors"))[1]
     path.write_bytes(damage(path.read_bytes()))
     with (tmp_path / "rows.jsonl").open("a") as stream:
         stream.write('[1]\n{"inputs_hash": 1}\n')
     again, original = [], train.train_trial
     monkeypatch.setattr(train, "train_trial", lambda *given: again.append(given[0].name) or original(*given))
-    assert run(inputs, tmp_path)["summary"] == finished[1]["summary"]
+    assert run(tmp_path)["summary"] == finished[1]["summary"]
     assert again == [path.stem]
     assert f"multitask: {path} is" in (said := capsys.readouterr().out.replace("\n", " "))
     assert "its trial is trained once more" in said
 
 
-def test_gain_is_that_of_the_validation_rows_and_the_test_split_is_not_read(inputs, finished, tmp_path):
-    shutil.copytree(inputs / "shards", tmp_path / "shards")
-    for path in (tmp_path / "shards").glob("test-*.tar"):
-        path.unlink()
-    config = load_config(None, [*KEYS, "multitask.controls=[]"])
-    gain = measure_gain(config, tmp_path / "shards", inputs / "discover" / "labels.parquet", tmp_path / "gain")
-    _, metrics = finished
-    chosen, alone = (
-        [row["accuracy"] for row in metrics["rows"] if row["method"] == method and row["split"] == "validation"]
-        for method in ("selected", "stl")
-    )
-    assert gain == pytest.approx(sum(chosen) / 2 - sum(alone) / 2, abs=1e-9)
-    assert gain >= 0
-
-
-def make_rows(*settings):
-    """Validation rows of two seeds for each (method, labels, weight, accuracy)."""
-    names = ("method", "labels", "weight", "accuracy")
-    return [{**dict(zip(names, setting, strict=True)), "seed": seed} for setting in settings for seed in (0, 1)]
-
-
-def test_useless_task_costs_nothing_when_selected():
-    config = load_config(None, []).multitask
-    rows = make_rows(
-        ("stl", "none", 0.0, 0.8), ("hard_sharing", "discovered", 1.0, 0.7), ("hard_sharing", "random", 1.0, 0.95)
-    )
-    assert select_trial(rows, config) == ("stl", 0.0)
-    assert select_trial(rows, dataclasses.replace(config, select="fixed")) == ("hard_sharing", 1.0)
-
-
-@pytest.mark.parametrize(("alone", "expected"), [(0.8, ("stl", 0.0)), (0.7, ("hard_sharing", 0.2))])
-def test_equal_accuracies_choose_stl_and_then_the_smaller_weight(alone, expected):
-    shared = [("hard_sharing", "discovered", weight, 0.8) for weight in (1.0, 0.2, 0.5)]
-    rows = make_rows(*shared, ("stl", "none", 0.0, alone))
-    assert select_trial(rows, load_config(None).multitask) == expected
-
-
-def test_trials_hold_stl_every_method_and_every_control():
-    config = load_config(None, ["multitask.weights=[0.1,1]", "multitask.controls=[random,permuted]"]).multitask
-    trials = list_trials(config, [0])
-    assert trials[0] == Trial("stl", "none", 0.0, 0)
-    assert len(trials) == 1 + 2 + 2 * 2
-    assert len(set(trials)) == len(trials)
-
-
-@pytest.mark.parametrize("method", ["hard_sharing", "uncertainty"])
-def test_every_method_of_the_config_is_known(method):
-    assert method in METHODS
-
-
-def test_random_labels_differ_from_seed_to_seed(inputs):
-    config = load_config(None, KEYS)
-    split = load_split(inputs / "shards", "train", config.data, train.select_device(config.run))
-    labels = split.factors[:, 0]
-    one, two = (
-        Material(split, labels, 2).build_data(Trial("hard_sharing", "random", 0.5, seed)).auxiliary for seed in (0, 1)
-    )
-    assert not torch.equal(one, two)
-
-
-def test_terminated_run_keeps_its_finished_trials(inputs, finished, tmp_path, monkeypatch):
+def test_terminated_run_keeps_its_finished_trials(run, finished, tmp_path, monkeypatch):
     original = train.train_trial
 
     def stop_in_the_third(trial, *given):
@@ -268,9 +163,9 @@ def test_terminated_run_keeps_its_finished_trials(inputs, finished, tmp_path, mo
 
     monkeypatch.setattr(train, "train_trial", stop_in_the_third)
     with pytest.raises(InterruptedRunError, match="after 3 of 10 trials; the same command goes on"):
-        run(inputs, tmp_path)
+        run(tmp_path)
     monkeypatch.setattr(train, "train_trial", original)
-    assert run(inputs, tmp_path)["rows"] == finished[1]["rows"]
+    assert run(tmp_path)["rows"] == finished[1]["rows"]
 
 
 def test_finished_run_leaves_no_states_behind(finished):

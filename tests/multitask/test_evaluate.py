@@ -3,13 +3,13 @@ import torch
 from torch import nn
 
 from detaux.config.schema import MultitaskConfig
-from detaux.multitask.answers import MOST_IMAGES, count_answers, describe_task, thin_out
-from detaux.multitask.network import MultiTaskNetwork, evaluate
+from detaux.multitask.evaluate import MOST_IMAGES, count_answers, describe_task, evaluate, thin_out
+from detaux.multitask.networks.hard_sharing import HardSharingNetwork
 
 
 def build_network():
     torch.manual_seed(0)
-    return MultiTaskNetwork(MultitaskConfig(head_hidden=8), 16, [3, 4])
+    return HardSharingNetwork(MultitaskConfig(head_hidden=8), 16, [3, 4])
 
 
 def draw_images(count):
@@ -21,7 +21,7 @@ def draw_images(count):
 @pytest.mark.parametrize("noise", [0.0, 0.15])
 def test_answers_on_the_diagonal_are_the_accuracy(noise):
     network, (images, targets) = build_network(), draw_images(600)  # more than a batch
-    counts = count_answers(network, 0, images, targets, noise)
+    counts = count_answers(network, 0, 3, images, targets, noise)
     assert counts.sum(1).tolist() == [int((targets == label).sum()) for label in range(3)]
     assert counts.diagonal().sum() / 600 == pytest.approx(evaluate(network, images, targets, noise)["accuracy"])
 
@@ -32,7 +32,7 @@ def test_answers_are_those_of_the_task():
     nn.init.zeros_(last.weight)
     with torch.no_grad():
         last.bias.copy_(torch.tensor([0.0, 0.0, 1.0, 0.0]))  # always answers 2
-    counts = count_answers(network, 1, images, targets, 0.0)
+    counts = count_answers(network, 1, 4, images, targets, 0.0)
     assert counts[:, 2].tolist() == [int((targets == label).sum()) for label in range(4)]
     assert counts.sum() == 8
 

@@ -1,8 +1,8 @@
-"""One classifier head per task."""
+"""The classifier head of one task."""
 
 from torch import nn
 
 
 def build_head(features: int, hidden: int, dropout: float, classes: int) -> nn.Module:
-    """Linear, ReLU, dropout, linear: features [B, F] to logits [B, classes]."""
+    """Build linear, ReLU, dropout, linear: features [B, F] to logits [B, classes]."""
     return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, classes))

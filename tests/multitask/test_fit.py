@@ -8,17 +8,10 @@ import torch
 
 from detaux.config.schema import MultitaskConfig
 from detaux.errors import NonFiniteLossError
-from detaux.multitask.methods.hard_sharing import FixedWeights
-from detaux.multitask.network import (
-    Batch,
-    MultiTaskNetwork,
-    TrainingData,
-    Trial,
-    compute_losses,
-    iterate_batches,
-    train_trial,
-    turn_images,
-)
+from detaux.multitask.batches import TrainingData
+from detaux.multitask.fit import train_trial
+from detaux.multitask.networks.hard_sharing import HardSharingNetwork
+from detaux.multitask.trial import Trial
 
 PROGRAM = Path(__file__).with_name("rank_trials.py")
 CONFIG = MultitaskConfig(epochs=4, batch_size=16, dropout=0.1, head_hidden=32)
@@ -32,11 +25,11 @@ def build_data(auxiliary=None, count=96, seed=0):
     images[:, :8] += (principal * 90)[:, None, None, None]
     classes = [2] if auxiliary is None else [2, int(auxiliary.max()) + 1]
     known = torch.where(torch.arange(count) % 2 == 0, principal, -1)
-    return TrainingData(images.to(torch.uint8), known, auxiliary, classes)
+    return TrainingData(images.to(torch.uint8), known, auxiliary, classes, noise=0.0)
 
 
 def train(trial, data, config=CONFIG):
-    return train_trial(trial, config, data, hold_out(), 0.0)
+    return train_trial(trial, config, data, hold_out())
 
 
 def hold_out():
@@ -48,21 +41,6 @@ def test_hard_sharing_of_one_task_equals_stl_bitwise():
     one, _, _ = train(Trial("stl", "none", 0.0, 3), build_data())
     two, _, _ = train(Trial("hard_sharing", "none", 0.7, 3), build_data())
     assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
-
-
-def test_zero_weight_gives_the_backbone_the_gradient_of_stl():
-    data = build_data(auxiliary=torch.arange(96) % 3)
-    gradients = []
-    for classes, auxiliary in (([2], None), ([2, 3], True)):
-        torch.manual_seed(0)
-        network = MultiTaskNetwork(dataclasses.replace(CONFIG, dropout=0.0), 16, classes)
-        images = data.images[:8].permute(0, 3, 1, 2).float() / 255
-        batches = [Batch(images, torch.arange(8) % 2, 8)]
-        batches += [Batch(images.flip(0), data.auxiliary[:8], 8)] if auxiliary else []
-        FixedWeights(len(classes), 0.0)(compute_losses(network, batches)).backward()
-        gradients.append([parameter.grad for parameter in network.backbone.parameters()])
-    for one, two in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, two, rtol=0, atol=1e-7)
 
 
 def test_training_learns_the_principal_task():
@@ -86,7 +64,7 @@ def test_kept_epoch_has_the_highest_accuracy_and_of_those_the_lowest_loss(monkey
         states.append(copy.deepcopy(network.state_dict()))
         return dict(zip(("accuracy", "loss"), scores[len(states) - 1], strict=True))
 
-    monkeypatch.setattr("detaux.multitask.network.evaluate", score)
+    monkeypatch.setattr("detaux.multitask.fit.evaluate", score)
     kept, best, curve = train(Trial("stl", "none", 0.0, 0), build_data(), dataclasses.replace(CONFIG, epochs=5))
     assert best == {"epoch": 3, "accuracy": 0.8, "loss": 0.3}
     assert [(row["accuracy"], row["loss"]) for row in curve] == scores
@@ -114,23 +92,9 @@ def test_uncertainty_weights_leave_their_start():
 def test_every_method_moves_the_auxiliary_head(method, labels):
     auxiliary = torch.arange(96) % 4
     torch.manual_seed(5)
-    before = MultiTaskNetwork(CONFIG, 16, [2, 4]).heads[1][3].weight.clone()
+    before = HardSharingNetwork(CONFIG, 16, [2, 4]).heads[1][3].weight.clone()
     network, _, _ = train(Trial(method, labels, 1.0, 5), build_data(auxiliary=auxiliary))
     assert not torch.equal(network.heads[1][3].weight, before)
-
-
-def test_batches_cover_every_index_each_pass_in_another_order():
-    batches = iterate_batches(torch.arange(10), 4, torch.Generator().manual_seed(0))
-    first, second = (torch.cat([next(batches) for _ in range(3)]).tolist() for _ in range(2))
-    assert sorted(first) == sorted(second) == list(range(10))
-    assert first != second
-
-
-def test_turned_images_match_their_label():
-    images = torch.rand(6, 3, 8, 8)
-    turns = torch.arange(6) % 4
-    for image, result, turn in zip(images, turn_images(images, turns), turns.tolist(), strict=True):
-        assert torch.equal(torch.rot90(image, turn, (1, 2)), result)
 
 
 @pytest.fixture(scope="module")

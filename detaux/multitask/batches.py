@@ -1,0 +1,108 @@
+"""Batches of training and evaluation: seeded passes over images, each batch parted over the ranks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from detaux.data.prepare import fit_batch
+from detaux.multitask.images.stored import prepare
+from detaux.multitask.images.turned import draw_turned
+from detaux.runtime.collectives import take_part
+from detaux.runtime.ranks import world_size
+
+EVALUATION_BATCH = 512  # images at most
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a trial trains on.
+
+    images uint8 [N, H, W, C]; principal labels [N], -1 where none; auxiliary labels [N], None if there are none or if they
+    are the quarter turns of the images; number of classes of each task, the principal one first; share of noisy pixels; how
+    far images move at random, in pixels, and whether they flip.
+    """
+
+    images: Tensor
+    principal: Tensor
+    auxiliary: Tensor | None
+    classes: list[int]
+    noise: float
+    crop: int = 0
+    flip: bool = False
+
+    @property
+    def everything(self) -> Tensor:
+        """Indices of all images."""
+        return torch.arange(len(self.images))
+
+    @property
+    def labelled(self) -> Tensor:
+        """Indices of the images with a principal label."""
+        return torch.nonzero(self.principal.cpu() >= 0).squeeze(1)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Batches that a method asks for: the tasks whose labels they carry (0 is the principal one), and the indices of the
+    images that they are drawn from."""
+
+    tasks: tuple[int, ...]
+    indices: Tensor
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """A rank's part of a batch: images [b, C, S, S], and for each task their labels [b].
+
+    A sum over the part is divided by `mean_size`, the size of the whole batch over the number of ranks: then the mean over
+    ranks is the mean over the whole batch.
+    """
+
+    images: Tensor
+    labels: dict[int, Tensor]
+    mean_size: float
+
+
+def iterate_passes(indices: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield endless seeded passes over `indices` in batches; the last batch of a pass may be smaller."""
+    while True:
+        yield from indices[torch.randperm(len(indices), generator=generator)].split(batch_size)
+
+
+def iterate_stream(data: TrainingData, stream: Stream, batch_size: int, seed: int) -> Iterator[TaskBatch]:
+    """Yield endless batches of a stream. Every rank draws the order, the noise and the turns of whole batches."""
+    generator = torch.Generator().manual_seed(seed)
+    for index in iterate_passes(stream.indices, batch_size, generator):
+        yield _draw_batch(data, stream.tasks, index, generator)
+
+
+def _draw_batch(data: TrainingData, tasks: tuple[int, ...], index: Tensor, generator: torch.Generator) -> TaskBatch:
+    part = take_part(len(index))
+    images = prepare(data.images[index], data.noise, generator, part, crop=data.crop, flip=data.flip)
+    labels = {}
+    for task in tasks:
+        if task == 0:
+            labels[task] = data.principal[index[part]]
+        elif data.auxiliary is not None:
+            labels[task] = data.auxiliary[index[part]]
+        else:
+            images, labels[task] = draw_turned(images, len(index), part, generator)
+    return TaskBatch(images, labels, len(index) / world_size())
+
+
+def iterate_evaluation(
+    images: Tensor, targets: Tensor, noise: float, part: int = 0, parts: int = 1
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield (number, prepared images, targets) of every batch whose number is `part` modulo `parts`.
+
+    The noise of a batch is the same each time, whoever takes the others. No image is moved.
+    """
+    generator, size = torch.Generator().manual_seed(0), fit_batch(EVALUATION_BATCH, images.shape)
+    batches = zip(images.split(size), targets.split(size), strict=True)
+    for number, (batch, labels) in enumerate(batches):
+        is_wanted = number % parts == part
+        prepared = prepare(batch, noise, generator, slice(None if is_wanted else 0))
+        if is_wanted:
+            yield number, prepared, labels

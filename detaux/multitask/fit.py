@@ -1,0 +1,73 @@
+"""Train one trial by any method, and keep its best epoch."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detaux.config.schema import EngineConfig, MultitaskConfig
+from detaux.errors import NonFiniteLossError
+from detaux.multitask.batches import TrainingData, iterate_stream
+from detaux.multitask.evaluate import evaluate
+from detaux.multitask.methods import build_method
+from detaux.multitask.methods.base import Method, Player, Problem
+from detaux.multitask.trial import Trial
+from detaux.runtime.agreement import tell_once
+from detaux.runtime.collectives import gather_objects
+from detaux.runtime.lr import compute_decay
+
+
+def train_trial(
+    trial: Trial,
+    config: MultitaskConfig,
+    data: TrainingData,
+    validation: tuple[Tensor, Tensor],
+    check_stop: Callable[[], None] = lambda: None,
+    engine_config: EngineConfig | None = None,
+) -> tuple[nn.Module, dict[str, Any], list[dict[str, Any]]]:
+    """Train one trial; returns the network of its best epoch by validation accuracy (ties: lower loss), that epoch's
+    validation row and the curve of all epochs.
+
+    All ranks call it together and share every batch. `check_stop` is called after every epoch and may raise. Raises
+    NonFiniteLossError if training diverges.
+    """
+    torch.manual_seed(trial.seed)
+    device, side = data.images.device, data.images.shape[1]
+    method = build_method(trial.method, Problem(config, side, data.classes, trial.weight)).to(device)
+    method = method.to(memory_format=torch.channels_last)
+    steps = int(np.ceil(len(data.labelled) / config.batch_size))
+    epochs = max(config.epochs, -(-config.least_steps // steps))
+    players = _start_players(method, epochs * steps, engine_config or EngineConfig(), device)
+    streams = [
+        iterate_stream(data, stream, config.batch_size, trial.seed + number)
+        for number, stream in enumerate(method.list_streams(data))
+    ]
+    network, best, best_state, curve = method.network, dict[str, Any](), dict[str, Tensor](), []
+    method.train()
+    for epoch in range(epochs):
+        loss = method.train_epoch(players, streams, steps)
+        check_stop()
+        row = {"epoch": epoch + 1, **evaluate(network, *validation, data.noise)}
+        if not (all(gather_objects(bool(torch.isfinite(loss)))) and np.isfinite(row["loss"])):
+            raise tell_once(NonFiniteLossError((epoch + 1) * steps, [trial.name], "multitask.lr"))
+        curve.append(row)
+        if not best or (row["accuracy"], -row["loss"]) > (best["accuracy"], -best["loss"]):
+            best, best_state = row, copy.deepcopy(network.state_dict())
+    network.load_state_dict(best_state)
+    return network, best, curve
+
+
+def _start_players(method: Method, total: int, engine_config: EngineConfig, device: torch.device) -> list[Player]:
+    """Start the players of a method for `total` steps each, with the config's decay of the learning rate."""
+    shape, players = method.problem.config.decay, method.list_players()
+    for player in players:
+        player.start(
+            engine_config,
+            device,
+            lambda step: compute_decay(shape, step, total),
+            shares_batch_statistics=method.shares_batch_statistics,
+        )
+    return players

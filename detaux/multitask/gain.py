@@ -1,0 +1,34 @@
+"""What the discovered labels are worth on the validation split, for sweeps."""
+
+import math
+from pathlib import Path
+
+from detaux.config import Config
+from detaux.data.split import load_split
+from detaux.multitask.kept import KeptTrials
+from detaux.multitask.material import hash_material, load_material
+from detaux.multitask.train import train_trials
+from detaux.multitask.trial import NO_LABELS, STL
+from detaux.multitask.trials import list_seeds, list_trials, select_setting
+from detaux.runtime.agreement import run_first
+from detaux.runtime.device import select_device
+from detaux.runtime.record import compute_inputs_hash
+
+
+def measure_gain(config: Config, shards: Path, labels_path: Path, folder: Path) -> float:
+    """Return the mean validation accuracy of what `multitask.select` chooses, less that of the principal task alone.
+
+    The test split is not read. Leaves the rows of its trials in `folder`.
+    """
+    trials = list_trials(config.multitask, list_seeds(config))
+    inputs_hash = compute_inputs_hash("multitask", config, hash_material(shards, labels_path))
+    held_out = load_split(shards, "validation", config.data, select_device(config.run))
+    material = load_material(config, shards, labels_path)
+    kept = KeptTrials(folder, inputs_hash)
+    train_trials(config, trials, material, held_out, kept)
+    chosen, alone = (
+        [row["accuracy"] for row in kept.rows if (row["method"], row["labels"], row["weight"]) == setting]
+        for setting in (select_setting(kept.rows, config.multitask), (STL, NO_LABELS, 0.0))
+    )
+    run_first(kept.remove_states)
+    return math.fsum(chosen) / len(chosen) - math.fsum(alone) / len(alone)

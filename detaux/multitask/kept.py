@@ -1,0 +1,83 @@
+"""Keep the trials that have ended, a row and a file of weights each, so that an interrupted run goes on with the next one."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from detaux.errors import UserError
+from detaux.multitask.classifier import save_classifier
+from detaux.multitask.trial import Trial
+from detaux.runtime.collectives import compute_on_first
+from detaux.runtime.files import atomic_path
+from detaux.runtime.progress import say
+from detaux.runtime.ranks import is_first
+from detaux.runtime.readers import check_safetensors
+
+ROWS_NAME, STATES_NAME = "rows.jsonl", "states"
+
+Row = dict[str, Any]
+
+
+class KeptTrials:
+    """The trials of a folder that have ended with the same inputs; the first rank reads and writes the files."""
+
+    def __init__(self, folder: Path, inputs_hash: str) -> None:
+        """Take up what an interrupted run has left, and tidy up its files; all ranks call it together."""
+        self._states, self._rows_path, self._inputs_hash = folder / STATES_NAME, folder / ROWS_NAME, inputs_hash
+        self.rows: list[Row] = compute_on_first(lambda: self._take_up())
+        self.names = {row["name"] for row in self.rows}
+
+    def locate(self, trial: Trial) -> Path:
+        """Return the file of a trial's weights."""
+        return self._states / f"{trial.name}.safetensors"
+
+    def add(self, trial: Trial, row: Row, network: nn.Module) -> None:
+        """Keep a trial that has ended: its weights, and then its row."""
+        self.rows.append({**row, "name": trial.name, "inputs_hash": self._inputs_hash})
+        self.names.add(trial.name)
+        if is_first():
+            save_classifier(network, self.locate(trial))
+            with self._rows_path.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(self.rows[-1]) + "\n")
+
+    def remove_states(self) -> None:
+        """Delete the weights; the rows stay."""
+        shutil.rmtree(self._states)
+
+    def remove(self) -> None:
+        """Delete weights and rows."""
+        self.remove_states()
+        self._rows_path.unlink()
+
+    def _take_up(self) -> list[Row]:
+        self._states.mkdir(parents=True, exist_ok=True)
+        rows = [row for row in self._read_rows() if self._has_state(row["name"])]
+        with atomic_path(self._rows_path) as partial:
+            partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return rows
+
+    def _read_rows(self) -> list[Row]:
+        if not self._rows_path.is_file():
+            return []
+        rows = []
+        for line in self._rows_path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break  # cut off by a kill
+        own = (row for row in rows if isinstance(row, dict) and row.get("inputs_hash") == self._inputs_hash)
+        return [row for row in own if "name" in row]
+
+    def _has_state(self, name: str) -> bool:
+        """Return whether a trial's weights are there and whole; those that are damaged are reported."""
+        path = self._states / f"{name}.safetensors"
+        try:
+            if path.is_file():
+                check_safetensors(path, "its trial is trained once more")
+            return path.is_file()
+        except UserError as error:
+            say(f"multitask: {error}")
+            return False

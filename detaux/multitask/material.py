@@ -1,0 +1,67 @@
+"""What all trials of the stage train on, and each trial's part of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from detaux.config import Config
+from detaux.data.schema import MANIFEST_NAME, read_manifest
+from detaux.data.split import Split, load_split
+from detaux.multitask.batches import TrainingData
+from detaux.multitask.controls import ROTATION, build_control
+from detaux.multitask.labels import load_labels
+from detaux.multitask.trial import DISCOVERED, NO_LABELS, Trial
+from detaux.runtime.collectives import compute_on_first
+from detaux.runtime.device import select_device
+from detaux.runtime.record import hash_inputs
+
+TURNS = 4  # classes of the rotation control
+
+
+@dataclass(frozen=True)
+class Material:
+    """The training split, its discovered labels [N], the number of principal classes, the share of noisy pixels, and how
+    far images move at random, in pixels, and whether they flip."""
+
+    split: Split
+    labels: Tensor
+    classes: int
+    noise: float
+    crop: int = 0
+    flip: bool = False
+
+    @property
+    def auxiliary_classes(self) -> int:
+        return int(self.labels.max()) + 1
+
+    def count_classes(self, trial: Trial) -> list[int]:
+        """Return the number of classes of each task that a trial trains on, the principal one first."""
+        if trial.labels == NO_LABELS:
+            return [self.classes]
+        return [self.classes, TURNS if trial.labels == ROTATION else self.auxiliary_classes]
+
+    def build_data(self, trial: Trial) -> TrainingData:
+        """Return a trial's training data; the labels of a control are drawn by the trial's seed."""
+        split, auxiliary = self.split, None
+        if trial.labels not in (NO_LABELS, ROTATION):
+            auxiliary = self.labels
+            if trial.labels != DISCOVERED:
+                auxiliary = build_control(trial.labels, self.labels, split.labels.cpu(), trial.seed)
+            auxiliary = auxiliary.to(split.images.device)
+        classes = self.count_classes(trial)
+        return TrainingData(split.images, split.labels, auxiliary, classes, self.noise, self.crop, self.flip)
+
+
+def load_material(config: Config, shards: Path, labels_path: Path) -> Material:
+    """Load what trials train on; raises UserError if the labels are not those of the shards."""
+    split = load_split(shards, "train", config.data, select_device(config.run))
+    classes = len(read_manifest(shards).classes)
+    noise, settings = config.data.noise, config.multitask
+    return Material(split, load_labels(labels_path, split.keys), classes, noise, settings.crop, settings.flip)
+
+
+def hash_material(shards: Path, labels_path: Path) -> dict[str, str]:
+    """Return the hashes of the stage's input files, the same on all ranks."""
+    inputs = {"manifest": shards / MANIFEST_NAME, "labels": labels_path}
+    return compute_on_first(lambda: hash_inputs(inputs))

@@ -1,0 +1,148 @@
+"""What a method is: a network with a loss and a step of its own, which fit.py trains without knowing which one it is.
+
+A method that has one optimiser gives `network` and `compute_loss`; everything else has a default.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from detaux.config.schema import EngineConfig, MultitaskConfig
+from detaux.multitask.batches import Stream, TaskBatch, TrainingData
+from detaux.runtime.engines import Engine, SingleEngine, build_engine
+
+Streams = list[Iterator[TaskBatch]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a method is built for: the settings, the side of the images in pixels, the number of classes of each task (the
+    principal one first), and the weight of the auxiliary losses."""
+
+    config: MultitaskConfig
+    side: int
+    classes: list[int]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a learning rate, a multiple of `multitask.lr`, and a weight decay, None for that of the config."""
+
+    parameters: list[nn.Parameter]
+    lr_factor: float = 1.0
+    weight_decay: float | None = None
+
+
+class Player:
+    """A module with its optimiser and, if it has one, its loss; an engine keeps it equal on all ranks.
+
+    Without a loss the method writes the gradients of the module itself, equal on all ranks, and calls `step`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Callable[..., Tensor] | None = None,
+        *,
+        clip: float = 0.0,
+    ) -> None:
+        self.module, self.optimizer, self.loss, self.clip = module, optimizer, loss, clip
+
+    def start(
+        self,
+        config: EngineConfig,
+        device: torch.device,
+        decay: Callable[[int], float],
+        *,
+        shares_batch_statistics: bool,
+    ) -> None:
+        """Hand module and optimiser to an engine; `decay` gives the share of the learning rate after a number of steps."""
+        loss = self.loss
+        if loss is None:  # the gradients that the method writes are equal on all ranks already
+            self.engine: Engine = SingleEngine()
+        else:
+            self.engine = build_engine(config, device, shares_batch_statistics=shares_batch_statistics)
+        self._compute = self.engine.wrap(
+            self.module,
+            lambda _, *given: (loss(*given), {}),  # type: ignore[misc]
+            self.optimizer,
+            clip=self.clip,
+            micro_batches=1,
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, decay)
+
+    def descend(self, *given: list[TaskBatch]) -> Tensor:
+        """Take a step down the gradient of the loss, which gets what is `given`; returns the loss of this rank."""
+        loss, _ = self._compute(*given)
+        self.engine.backward(loss)
+        self.step()
+        return loss
+
+    def step(self) -> None:
+        """Update the module by the gradients it has, and the learning rate."""
+        self.engine.step()
+        self.schedule.step()
+
+
+class Method(nn.Module):
+    """All that a trial trains. `network` maps images to the logits of each task that it answers, the principal one first; it
+    is what is evaluated and kept."""
+
+    network: nn.Module
+    reads_labels: ClassVar[bool] = True  # without auxiliary labels a method has one trial for each seed
+    shares_batch_statistics: ClassVar[bool] = True  # batch normalisation over the images of all ranks
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        self.problem = problem
+
+    def list_streams(self, data: TrainingData) -> list[Stream]:
+        """Return the streams of batches that `step` draws from: by default one for each task.
+
+        Stream i is shuffled by the trial's seed + i.
+        """
+        is_everywhere = self.problem.config.auxiliary_on == "all"
+        auxiliary = data.everything if is_everywhere else data.labelled
+        rest = [Stream((task,), auxiliary) for task in range(1, len(data.classes))]
+        return [Stream((0,), data.labelled), *rest]
+
+    def list_groups(self) -> list[Group]:
+        """Return the groups of all parameters of the default player."""
+        return [Group(list(self.parameters()))]
+
+    def list_players(self) -> list[Player]:
+        """Return the parts of the method that have an optimiser each: by default one, for all of it."""
+        return [Player(self, self.build_adamw(self.list_groups()), self.compute_loss)]
+
+    def build_adamw(self, groups: list[Group]) -> torch.optim.Optimizer:
+        """Build AdamW with the config's learning rate and weight decay, changed as the groups say."""
+        config = self.problem.config
+        entries = [
+            {
+                "params": group.parameters,
+                "lr": group.lr_factor * config.lr,
+                "weight_decay": config.weight_decay if group.weight_decay is None else group.weight_decay,
+            }
+            for group in groups
+        ]
+        return torch.optim.AdamW(entries, config.lr, weight_decay=config.weight_decay)
+
+    def compute_loss(self, batches: list[TaskBatch]) -> Tensor:
+        """Return the loss of a batch of each stream; its mean over ranks must be that of the whole batches."""
+        raise NotImplementedError(f"{type(self).__name__} has neither a compute_loss nor a list_players of its own")
+
+    def step(self, players: list[Player], streams: Streams) -> Tensor:
+        """Draw batches and take a step; returns the loss of this rank, which says whether training has diverged."""
+        (player,) = players
+        return player.descend([next(stream) for stream in streams])
+
+    def train_epoch(self, players: list[Player], streams: Streams, steps: int) -> Tensor:
+        """Take the steps of one pass over the labelled images; returns the last loss of this rank."""
+        for _ in range(steps):
+            loss = self.step(players, streams)
+        return loss

@@ -1,0 +1,132 @@
+"""The multitask stage: shards + labels -> accuracies with intervals, every choice made on the validation split."""
+
+import json
+import shutil
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from detaux.config import Config
+from detaux.data.labels_file import LABELS_NAME, uses_ground_truth
+from detaux.data.schema import read_manifest
+from detaux.data.split import Split, load_split
+from detaux.multitask.classifier import load_classifier
+from detaux.multitask.evaluate import count_answers, describe_task, evaluate, thin_out
+from detaux.multitask.kept import KeptTrials
+from detaux.multitask.material import Material, hash_material, load_material
+from detaux.multitask.methods.base import Problem
+from detaux.multitask.statistics import SELECTED, summarize
+from detaux.multitask.train import train_trials
+from detaux.multitask.trial import COLUMNS, DISCOVERED, Setting, Trial
+from detaux.multitask.trials import list_seeds, list_trials, select_setting
+from detaux.runtime.device import select_device
+from detaux.runtime.files import atomic_path, write_json
+from detaux.runtime.progress import say
+from detaux.runtime.ranks import is_first
+from detaux.runtime.record import compute_inputs_hash, write_record
+
+STATE_WAY_ON = "run the same command again, which trains that trial once more"
+SELECTION = {"validation": "mean validation accuracy", "fixed": "the config: the first method and weight"}
+CHECKPOINT_NAME = "checkpoint/model.safetensors"
+
+Row = dict[str, Any]
+Answers = dict[int, list[Tensor]]  # task -> counts of its classes and answers, a matrix for each seed
+
+
+def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) -> None:
+    """Train every trial, choose by validation accuracy, then read the test split once.
+
+    Leaves metrics.json, curves.jsonl and checkpoint/model.safetensors. An interrupted run keeps its finished trials until
+    the same command ends. All ranks call it together and share every batch; the first writes the files.
+    """
+    started = time.time()
+    labels_path = discover / LABELS_NAME
+    hashes = hash_material(shards, labels_path)
+    device = select_device(config.run)
+    trials = list_trials(config.multitask, list_seeds(config))
+    material = load_material(config, shards, labels_path)
+    held_out = load_split(shards, "validation", config.data, device)
+    kept = KeptTrials(folder, compute_inputs_hash("multitask", config, hashes))
+    train_trials(config, trials, material, held_out, kept)
+    chosen = select_setting(kept.rows, config.multitask)
+    # every choice is made: only now is the reported split read
+    reported = load_split(shards, "test", config.data, device)
+    tests, answers = _test_trials(config, trials, chosen, material, reported, kept)
+    if not is_first():
+        return
+    with atomic_path(folder / CHECKPOINT_NAME) as partial:
+        shutil.copyfile(kept.locate(Trial(*chosen, config.run.seed)), partial)
+    _write_curves(folder, kept.rows)
+    rows = _list_rows(kept.rows, tests, chosen)
+    method, labels, weight = chosen
+    write_json(
+        folder / "metrics.json",
+        {
+            "rows": rows,
+            "summary": summarize(rows),
+            "tasks": _describe_tasks(answers, read_manifest(shards).classes),
+            "chosen": {
+                "method": method,
+                "labels": labels,
+                "weight": weight,
+                "by": SELECTION[config.multitask.select],
+            },
+            "facts": {
+                "train_images": len(material.split.keys),
+                "labelled_images": int((material.split.labels >= 0).sum()),
+                "validation_images": len(held_out.keys),
+                "test_images": len(reported.keys),
+                "classes": material.classes,
+                "aux_classes": material.auxiliary_classes,
+                "uses_ground_truth": uses_ground_truth(labels_path),
+            },
+        },
+    )
+    say(f"multitask: validation chose {method} with weight {weight:g}")
+    write_record(folder, "multitask", config, hashes, ["metrics.json", "curves.jsonl", CHECKPOINT_NAME], started)
+    kept.remove()
+
+
+def _test_trials(
+    config: Config, trials: list[Trial], chosen: Setting, material: Material, reported: Split, kept: KeptTrials
+) -> tuple[list[Row], Answers]:
+    """Evaluate every trial on the reported split; returns its row and, on the first rank, the answers of the chosen
+    classifiers: to the principal task on that split, to the discovered one on training images, which have its labels."""
+    rows, answers, noise = [], defaultdict[int, list[Tensor]](list), material.noise
+    images, targets = reported.images, reported.labels
+    for trial in trials:
+        classes = material.count_classes(trial)
+        problem = Problem(config.multitask, images.shape[1], classes, trial.weight)
+        network = load_classifier(kept.locate(trial), trial.method, problem, images.device, STATE_WAY_ON)
+        rows.append({**trial.describe("test"), **evaluate(network, images, targets, noise)})
+        if is_first() and trial.setting == chosen:
+            answers[0].append(count_answers(network, 0, classes[0], images, targets, noise))
+            if trial.labels == DISCOVERED:
+                some = thin_out(material.split.images, material.labels.to(images.device))
+                answers[1].append(count_answers(network, 1, classes[1], *some, noise))
+    return rows, answers
+
+
+def _list_rows(validations: list[Row], tests: list[Row], chosen: Setting) -> list[Row]:
+    """Return the rows of both splits, and those of the choice once more, as `selected`."""
+    rows = [{key: row[key] for key in (*COLUMNS, "accuracy", "loss", "examples")} for row in validations] + tests
+    repeated = [row for row in rows if (row["method"], row["labels"], row["weight"]) == chosen]
+    return rows + [{**row, "method": SELECTED} for row in repeated]
+
+
+def _describe_tasks(answers: Answers, classes: list[str]) -> list[Row]:
+    """Return a line for each task that the chosen classifiers answer."""
+    lines = [describe_task("principal", "test", classes, answers[0])]
+    if discovered := answers.get(1):
+        names = [str(label) for label in range(len(discovered[0]))]
+        lines.append(describe_task(DISCOVERED, "train", names, discovered))
+    return lines
+
+
+def _write_curves(folder: Path, rows: list[Row]) -> None:
+    with atomic_path(folder / "curves.jsonl") as partial:
+        lines = ({**{key: row[key] for key in COLUMNS}, "curve": row["curve"]} for row in rows)
+        partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

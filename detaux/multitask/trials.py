@@ -1,0 +1,46 @@
+"""Which trials the stage runs, and which setting validation chooses among them."""
+
+import math
+from typing import Any
+
+from detaux.config import Config
+from detaux.config.schema import MultitaskConfig
+from detaux.multitask.methods import METHODS
+from detaux.multitask.trial import DISCOVERED, NO_LABELS, STL, Setting, Trial
+
+CONTROL_METHOD = "hard_sharing"  # trains on the labels of every control
+
+
+def list_seeds(config: Config) -> list[int]:
+    return [config.run.seed + offset for offset in range(config.multitask.seeds)]
+
+
+def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
+    """Return for each seed STL, every method and weight on the discovered labels, and hard sharing on every control.
+
+    A method that reads no labels has no weights either, and one trial.
+    """
+    trials = []
+    for seed in seeds:
+        trials.append(Trial(STL, NO_LABELS, 0.0, seed))
+        for method in config.methods:
+            if METHODS[method].reads_labels:
+                trials += [Trial(method, DISCOVERED, weight, seed) for weight in config.weights]
+            elif method != STL:
+                trials.append(Trial(method, NO_LABELS, 0.0, seed))
+        trials += [
+            Trial(CONTROL_METHOD, control, weight, seed) for control in config.controls for weight in config.weights
+        ]
+    return trials
+
+
+def select_setting(rows: list[dict[str, Any]], config: MultitaskConfig) -> Setting:
+    """Return the method, labels and weight to use: the best mean validation accuracy among all but the controls, STL and
+    then the smaller weight where equal; with multitask.select=fixed the first method that is not STL."""
+    means: dict[Setting, list[float]] = {}
+    for row in rows:
+        if row["kind"] != "control":
+            means.setdefault((row["method"], row["labels"], row["weight"]), []).append(row["accuracy"])
+    if config.select == "fixed":
+        return next(iter([setting for setting in means if setting[0] != STL] or means))
+    return max(means, key=lambda one: (math.fsum(means[one]) / len(means[one]), one[0] == STL, -one[2]))

@@ -1,0 +1,35 @@
+import torch
+
+from detaux.multitask.batches import Stream, TrainingData, iterate_passes, iterate_stream
+
+
+def test_batches_cover_every_index_each_pass_in_another_order():
+    batches = iterate_passes(torch.arange(10), 4, torch.Generator().manual_seed(0))
+    first, second = (torch.cat([next(batches) for _ in range(3)]).tolist() for _ in range(2))
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+
+
+def build_data(auxiliary):
+    images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 4, 4, 3).contiguous()
+    return TrainingData(images, torch.arange(10) % 2, auxiliary, [2, 5], noise=0.0)
+
+
+def test_stream_gives_each_image_the_labels_of_its_tasks():
+    data = build_data(torch.arange(10) % 5)
+    stream = iterate_stream(data, Stream((0, 1), torch.tensor([2, 3, 9])), 2, 0)
+    first, second = next(stream), next(stream)
+    numbers = torch.cat([first.images, second.images])[:, 0, 0, 0].mul(255).round().long()
+    assert sorted(numbers.tolist()) == [2, 3, 9]
+    assert torch.equal(torch.cat([first.labels[0], second.labels[0]]), numbers % 2)
+    assert torch.equal(torch.cat([first.labels[1], second.labels[1]]), numbers % 5)
+    assert (first.mean_size, second.mean_size) == (2, 1)
+
+
+def test_auxiliary_task_without_labels_is_the_turns_of_the_images():
+    data = build_data(None)
+    data.images[:, 0] = 255  # the first row, which turns move
+    batch = next(iterate_stream(data, Stream((1,), data.everything), 10, 0))
+    assert batch.labels[1].unique().tolist() == [0, 1, 2, 3]
+    for image, turn in zip(batch.images, batch.labels[1].tolist(), strict=True):
+        assert image.rot90(-turn, (1, 2))[:, 0].eq(1).all()

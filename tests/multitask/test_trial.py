@@ -1,0 +1,17 @@
+import pytest
+
+from detaux.multitask.trial import Trial
+
+
+@pytest.mark.parametrize(
+    ("method", "labels", "kind"),
+    [
+        ("stl", "none", "stl"),
+        ("hard_sharing", "discovered", "method"),
+        ("own_labels", "none", "method"),
+        ("hard_sharing", "random", "control"),
+        ("hard_sharing", "rotation", "control"),
+    ],
+)
+def test_kind_says_what_a_trial_is_run_for(method, labels, kind):
+    assert Trial(method, labels, 0.5, 0).kind == kind
