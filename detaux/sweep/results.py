@@ -30,7 +30,7 @@ FEWEST_FOR_IMPORTANCE = 8  # trials that trained to the end
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialResult:
     """A trial's name, what its folder tells, and how it ended: finished, stopped (by ASHA), diverged or failed."""
 
     name: str
@@ -64,18 +64,18 @@ class Trial:
         }
 
 
-def collect_trials(root: Path, errors: Mapping[str, str]) -> list[Trial]:
+def collect_trials(root: Path, errors: Mapping[str, str]) -> list[TrialResult]:
     """The trials of a sweep by name, with what ended those that failed ("" for the others), in the order of `errors`."""
     trials = []
     for name, error in errors.items():
         account = Account.load(root / "trials" / name)
         status = account.status if account.is_final else "failed" if error else "stopped"
         account.error = account.error or (error.strip().splitlines() or [""])[-1]
-        trials.append(Trial(name, account, status))
+        trials.append(TrialResult(name, account, status))
     return trials
 
 
-def write_results(sweep: Sweep, space: Sequence[Dimension], trials: Sequence[Trial]) -> None:
+def write_results(sweep: Sweep, space: Sequence[Dimension], trials: Sequence[TrialResult]) -> None:
     """Leave best.yaml, trials.parquet and sweep.json; raises, the table being written, where no trial finished: UserError, or
     DetauxError where trainings diverged."""
     ranked = sorted(trials, key=lambda trial: trial.rank_key)
@@ -111,7 +111,7 @@ def mark_front(rows: Sequence[dict[str, Any]], objectives: Sequence[str]) -> lis
     return [{**row, "on_front": row in whole and not any(beats(other, row) for other in whole)} for row in rows]
 
 
-def measure_importance(space: Sequence[Dimension], trials: Sequence[Trial]) -> dict[str, float]:
+def measure_importance(space: Sequence[Dimension], trials: Sequence[TrialResult]) -> dict[str, float]:
     """Share of the objective's variance over the trials that trained to the end that each key alone explains (functional ANOVA
     on a random forest, Hutter et al. 2014, by Optuna), the largest first; empty below FEWEST_FOR_IMPORTANCE such trials or where
     nothing varies. Keys with a `when` are left out, since they have no value in some trials, and those of one value."""
@@ -157,7 +157,7 @@ def build_table(rows: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
     return pyarrow.table(columns)
 
 
-def _format_best(sweep: Sweep, best: Trial, is_upper_bound: bool) -> str:
+def _format_best(sweep: Sweep, best: TrialResult, is_upper_bound: bool) -> str:
     config = make_best_config(sweep, best)
     mark = "; the sweep used ground truth: an upper bound" if is_upper_bound else ""
     header = (
@@ -166,7 +166,7 @@ def _format_best(sweep: Sweep, best: Trial, is_upper_bound: bool) -> str:
     return header + format_config(config)
 
 
-def make_best_config(sweep: Sweep, best: Trial) -> Config:
+def make_best_config(sweep: Sweep, best: TrialResult) -> Config:
     """The config of a trial, as a run of its own beside the sweep's folder of trials, on the sweep's shards."""
     config = sweep.make_config(best.account.values)
     root = sweep.config.run.dir
@@ -178,7 +178,7 @@ def make_best_config(sweep: Sweep, best: Trial) -> Config:
     )
 
 
-def summarize(sweep: Sweep, ranked: Sequence[Trial], is_upper_bound: bool) -> dict[str, Any]:
+def summarize(sweep: Sweep, ranked: Sequence[TrialResult], is_upper_bound: bool) -> dict[str, Any]:
     """The contents of sweep.json. Steps are of both phases, a shared warm-up counted once; the rank correlation is Spearman's,
     between the objective and the V-measure with a known factor, over the trials that have both."""
     settings = sweep.config.sweep

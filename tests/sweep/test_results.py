@@ -10,7 +10,7 @@ from detaux.config.load import get_value
 from detaux.errors import DetauxError, NothingFoundError, UserError
 from detaux.sweep.objective import Worth
 from detaux.sweep.results import (
-    Trial,
+    TrialResult,
     build_table,
     collect_trials,
     mark_front,
@@ -45,7 +45,7 @@ def make_trial(
         attempts=1,
         is_warm=is_warm,
     )
-    return Trial(name, account, status)
+    return TrialResult(name, account, status)
 
 
 TRIALS = [
