@@ -1,35 +1,8 @@
-"""Which keys each stage reads, and which keys never change a number."""
+"""Answer which keys the numbers of a stage depend on."""
 
-# Keys that change where or how fast a run works, never its numbers: a change of one neither repeats a stage nor refuses a
-# checkpoint.
-NEUTRAL_KEYS = (
-    "run.dir",
-    "data.shards",
-    "data.remote_cache",
-    "data.remote_timeout",
-    "data.workers",
-    "data.worker_timeout",
-    "data.cache",
-    "data.cache_bytes",
-    "engine.name",
-    "engine.deepspeed",
-    "losses.backend",
-    "disentangle.compile",
-    "disentangle.log_interval",
-    "disentangle.checkpoint_interval",
-    "disentangle.keep_checkpoints",
-    "report.title",
-    "track.wandb",
-    "track.tensorboard",
-    "track.project",
-    "track.group",
-    "sweep.concurrent",
-    "sweep.ranks",
-    "sweep.cpus",
-    "sweep.gpus",
-    "sweep.retries",
-    "sweep.share_warmups",
-)
+import functools
+
+from detaux.config.load import iterate_fields
 
 STAGES = ("shards", "disentangle", "discover", "multitask", "report")  # in the order they run
 
@@ -74,8 +47,14 @@ READS: dict[str, tuple[str, ...]] = {
 NOT_BUILT = ("data.noise", "data.denoise", "data.window")
 
 
+@functools.cache
+def list_neutral() -> frozenset[str]:
+    """Return the keys that are declared neutral: they change where or how fast a run works, never its numbers."""
+    return frozenset(dotted for dotted, entry, _ in iterate_fields() if entry.metadata["neutral"])
+
+
 def reads(stage: str, dotted: str) -> bool:
     """Whether the numbers of a stage depend on a key."""
-    if dotted in NEUTRAL_KEYS or (stage == "shards" and dotted in NOT_BUILT):
+    if dotted in list_neutral() or (stage == "shards" and dotted in NOT_BUILT):
         return False
     return any(dotted == name or dotted.startswith(f"{name}.") for name in READS[stage])

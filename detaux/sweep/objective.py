@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from detaux.config import Config
-from detaux.config.sweep import SweepConfig
+from detaux.config.schema import SweepConfig
 from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import load_split
 from detaux.discover.candidate import build_candidates

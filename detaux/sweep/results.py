@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from detaux.config import Config
 from detaux.config.frozen import format_config
-from detaux.config.sweep import SweepConfig
+from detaux.config.schema import SweepConfig
 from detaux.errors import DetauxError, NothingFoundError, UserError
 from detaux.report.sweep import OBJECTIVE, SUMMARY_NAME, TRIALS_NAME, describe_best, describe_cost, read_results
 from detaux.runtime.files import atomic_path, write_json

@@ -6,7 +6,7 @@ import typing
 
 import pytest
 
-from detaux.config import NEUTRAL_KEYS, Config, load_config
+from detaux.config import Config, list_neutral, load_config
 from detaux.config.load import iterate_fields
 from detaux.config.stages import READS, STAGE_SECTIONS, reads
 from detaux.discover.run import run_discover
@@ -91,7 +91,7 @@ def test_stage_reads_no_key_but_those_of_its_row(watch, tmp_path, variant):
         watch.clear()
         run()
         assert watch, stage
-        assert {dotted for dotted in watch if not reads(stage, dotted)} <= set(NEUTRAL_KEYS), stage
+        assert {dotted for dotted in watch if not reads(stage, dotted)} <= list_neutral(), stage
 
 
 def test_rows_name_sections_and_keys_that_exist():
@@ -104,4 +104,4 @@ def test_rows_name_sections_and_keys_that_exist():
 
 def test_every_key_is_read_by_some_stage_or_neutral():
     unread = {dotted for dotted, _, _ in iterate_fields() if not any(reads(stage, dotted) for stage in READS)}
-    assert unread <= set(NEUTRAL_KEYS)
+    assert unread <= list_neutral()
