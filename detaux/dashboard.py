@@ -19,12 +19,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from detaux.config import STAGES
+from detaux.artefacts import METRICS_NAME, RECORD_NAME
 from detaux.disentangle.panels import ORACLE_SHARE, PANELS
 from detaux.errors import UserError
-from detaux.runtime.record import RECORD_NAME
 from detaux.runtime.terminal import Terminal
-from detaux.runtime.tracker import METRICS_NAME, WARNING, read_metrics
+from detaux.runtime.tracker import WARNING, read_metrics
+from detaux.stages import STAGES
 
 REFRESH_SECONDS = 1.0
 TREND_LINES = 24  # newest lines that a trend shows

@@ -3,11 +3,13 @@
 import colorsys
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from detaux.artefacts import ACCURACIES_NAME, DISCOVERY_NAME, GALLERY_NAME, RECORD_NAME
 from detaux.config import Config
 from detaux.disentangle.panels import MATRIX_COLUMNS
 from detaux.disentangle.restarts import list_models
@@ -22,7 +24,7 @@ from detaux.runtime.mirrors.wandb import (
 )
 from detaux.runtime.progress import say
 from detaux.runtime.readers import read_json, read_npz
-from detaux.runtime.record import RECORD_NAME
+from detaux.stages import LABELS, MANIFEST, MODEL, STAGES
 
 CANDIDATE_COLUMNS = ("index", "name", "subspaces", "restart", "clusters", "noise_share", "why_not")
 TASK_COLUMNS = ("task", "split", "images", "seeds", "accuracy_mean", "accuracy_low", "accuracy_high")
@@ -56,27 +58,26 @@ def log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path])
 def _log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]) -> None:
     record = read_json(folder / RECORD_NAME, WAY_ON, FACTS)
     facts = {name: record[name] for name in FACTS}
-    state = read_state(folder) if stage == "disentangle" else make_state(record["inputs_hash"])
+    state = read_state(folder) if MODEL.maker == stage else make_state(record["inputs_hash"])
     run = begin_run(config, stage, folder, state)
     try:
         for name, path in inputs.items():
-            log_use(run, build_artefact(config, "shards" if name == "manifest" else name, [path], {}))
+            log_use(run, build_artefact(config, MANIFEST.maker if name == MANIFEST.name else name, [path], {}))
         for name, paths in list_artefacts(config, stage, folder).items():
             run.log_artifact(build_artefact(config, name, paths, facts))
-        if shown := {"discover": show_discovery, "multitask": show_accuracies}.get(stage):
-            run.log(shown(folder))
+            if name in SHOWN:
+                run.log(SHOWN[name](folder))
     finally:
         end_run(run, folder, state["step"])
 
 
 def list_artefacts(config: Config, stage: str, folder: Path) -> dict[str, list[Path]]:
-    """Name -> files of the artefacts that a stage leaves."""
-    if stage == "disentangle":
-        return {name: [path] for name, path in list_models(folder, config).items()}
-    return {
-        "discover": {"labels": [folder / "labels.parquet"]},
-        "multitask": {"classifier": [folder / "metrics.json", folder / "checkpoint" / "model.safetensors"]},
-    }[stage]
+    """Return the artefacts that a stage leaves, name -> files; training leaves a model for each restart."""
+    found: dict[str, list[Path]] = {}
+    for name, files in STAGES[stage].artefacts.items():
+        models = list_models(folder, config) if name == MODEL.name else {}
+        found |= {model: [path] for model, path in models.items()} or {name: [folder / file for file in files]}
+    return found
 
 
 def show_discovery(folder: Path) -> dict[str, Any]:
@@ -84,8 +85,8 @@ def show_discovery(folder: Path) -> dict[str, Any]:
     cluster, and how many subspaces live."""
     import wandb
 
-    found = read_json(folder / "discovery.json", WAY_ON, DISCOVERY_NAMES)
-    gallery = read_npz(folder / "gallery.npz", WAY_ON, GALLERY_NAMES)
+    found = read_json(folder / DISCOVERY_NAME, WAY_ON, DISCOVERY_NAMES)
+    gallery = read_npz(folder / GALLERY_NAME, WAY_ON, GALLERY_NAMES)
     pictures, groups = gallery["traversal"], gallery["traversal_groups"].tolist()
     points, labels = gallery["pca_subspace"], gallery["pca_subspace_labels"]
     rows, columns, height, width, channels = pictures.shape
@@ -111,7 +112,7 @@ def show_accuracies(folder: Path) -> dict[str, Any]:
     """Tables of accuracies with their intervals, by method and by task, and what the chosen classifier answers to each class."""
     import wandb
 
-    metrics = read_json(folder / "metrics.json", WAY_ON, ("summary", "tasks"))
+    metrics = read_json(folder / ACCURACIES_NAME, WAY_ON, ("summary", "tasks"))
     summary, tasks = metrics["summary"], metrics["tasks"]
     principal = tasks[0]
     columns = list(summary[0])
@@ -121,6 +122,10 @@ def show_accuracies(folder: Path) -> dict[str, Any]:
         "confusion": build_matrix(principal["classes"], principal["classes"], principal["counts"]),
         "accuracy": principal["accuracy_mean"],
     }
+
+
+# artefact -> what W&B shows of the stage that leaves it
+SHOWN: dict[str, Callable[[Path], dict[str, Any]]] = {LABELS.name: show_discovery, "classifier": show_accuracies}
 
 
 def build_matrix(rows: list[str], columns: list[str], counts: list[list[int]]) -> Any:

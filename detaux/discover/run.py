@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from detaux.artefacts import AUTOENCODER_FILE, DISCOVERY_NAME, GALLERY_NAME, LABELS_NAME, MANIFEST_NAME, RECORD_NAME
 from detaux.config import Config
-from detaux.data.labels_file import LABELS_NAME, write_labels
-from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
+from detaux.data.labels_file import write_labels
+from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.discover.backends import select_backend
 from detaux.discover.baselines import build_baselines
@@ -25,16 +26,15 @@ from detaux.discover.gallery import build_gallery
 from detaux.discover.judging_pairs import draw_judging_pairs
 from detaux.discover.scores import count_live, score_agreement, score_candidates, score_clusters
 from detaux.disentangle.model import Disentangler, load_disentangler
-from detaux.disentangle.restarts import AUTOENCODER_FILE, list_models, list_restarts
+from detaux.disentangle.restarts import list_models, list_restarts
 from detaux.errors import NothingFoundError
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.progress import say, track
 from detaux.runtime.ranks import run_each, run_first
-from detaux.runtime.record import RECORD_NAME, hash_inputs, read_stage_config, write_record
+from detaux.runtime.record import hash_inputs, read_stage_config, write_record
 from detaux.runtime.tracker import read_metrics
 
-DISCOVERY_NAME, GALLERY_NAME = "discovery.json", "gallery.npz"
 OUTPUTS = (LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME)
 ONE_FACTOR_SHARE = "pairs/one_factor_share"
 

@@ -13,13 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detaux.artefacts import (
+    AUTOENCODER_FILE,
+    CHECKPOINT_NAME,
+    CONFIG_NAME,
+    MANIFEST_NAME,
+    METRICS_NAME,
+    MODEL_FILE,
+    SCORES_NAME,
+)
 from detaux.config import Config, dump_config
 from detaux.config.schema import DisentangleConfig, PhaseConfig
 from detaux.data.augment import remove_noise, salt_images, to_float
 from detaux.data.draws import draw_columns
 from detaux.data.pairs import PairStream, compute_one_factor_share
 from detaux.data.plan import split_batch
-from detaux.data.schema import MANIFEST_NAME, read_manifest
+from detaux.data.schema import read_manifest
 from detaux.data.split import load_split
 from detaux.data.stream import SampleStream
 from detaux.disentangle.batches import check_batches
@@ -29,7 +38,7 @@ from detaux.disentangle.mixes import Mixes, draw_mixes
 from detaux.disentangle.model import Disentangler, load_disentangler, save_disentangler
 from detaux.disentangle.objective import compute_objective, compute_reconstruction
 from detaux.disentangle.panels import list_lines
-from detaux.disentangle.restarts import AUTOENCODER_FILE, MODEL_FILE, list_restarts, seed_restart
+from detaux.disentangle.restarts import list_restarts, seed_restart
 from detaux.losses.pair_measures import choose_backend
 from detaux.losses.schedule import compute_betas
 from detaux.runtime.checkpoint import load_checkpoint, save_checkpoint
@@ -43,7 +52,7 @@ from detaux.runtime.prefetch import Prefetcher
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import alone, gather_objects, is_first, rank, run_first, share_object, world_size
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
-from detaux.runtime.tracker import METRICS_NAME, MetricsLog
+from detaux.runtime.tracker import MetricsLog
 
 Observe = Callable[[int, Disentangler], None]
 
@@ -309,7 +318,7 @@ def run_disentangle(config: Config, shards: Path, folder: Path, observe: Observe
         return
     for stale in set(folder.glob("restart_*")) - set(places):
         shutil.rmtree(stale)
-    names = (str(MODEL_FILE), str(AUTOENCODER_FILE), METRICS_NAME, "scores.json")
+    names = (str(MODEL_FILE), str(AUTOENCODER_FILE), METRICS_NAME, SCORES_NAME)
     write_record(
         folder,
         "disentangle",
@@ -340,7 +349,7 @@ def train_disentangler(
     torch.manual_seed(config.run.seed)
     weights = Disentangler(config.model, manifest.side).state_dict()
 
-    checkpoints = folder / "checkpoint"
+    checkpoints = folder / CHECKPOINT_NAME
     found = load_checkpoint(checkpoints, inputs_hash)
     start, weights, training = found or (0, weights, {})
     if found is not None:
@@ -349,7 +358,7 @@ def train_disentangler(
         shutil.rmtree(checkpoints, ignore_errors=True)
     if is_first():
         checkpoints.mkdir(parents=True, exist_ok=True)
-        dump_config(config, checkpoints / "config.yaml")
+        dump_config(config, checkpoints / CONFIG_NAME)
 
     begin = 0
     with MetricsLog(folder, start) if is_first() else nullcontext() as metrics:
@@ -386,5 +395,5 @@ def train_disentangler(
             with alone():
                 split = load_split(shards, "train", config.data, device)
                 scores = score_factors(load_disentangler(folder, device), split, manifest)
-        write_json(folder / "scores.json", scores)
+        write_json(folder / SCORES_NAME, scores)
     return stream.bad

@@ -11,10 +11,19 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from detaux.artefacts import (
+    ACCURACIES_NAME,
+    CURVES_NAME,
+    LABELS_NAME,
+    MANIFEST_NAME,
+    MODEL_FILE,
+    ROWS_NAME,
+    STATES_NAME,
+)
 from detaux.config import Config
 from detaux.config.schema import MultitaskConfig
-from detaux.data.labels_file import LABELS_NAME, uses_ground_truth
-from detaux.data.schema import MANIFEST_NAME, read_manifest
+from detaux.data.labels_file import uses_ground_truth
+from detaux.data.schema import read_manifest
 from detaux.data.split import Split, load_split
 from detaux.errors import InterruptedRunError, UserError
 from detaux.multitask.answers import count_answers, describe_task, thin_out
@@ -29,7 +38,6 @@ from detaux.runtime.readers import read_safetensors
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 from detaux.runtime.signals import catch_signals
 
-ROWS_NAME, STATES_NAME = "rows.jsonl", "states"
 STATE_WAY_ON = "run the same command again, which trains that trial once more"
 NO_LABELS, DISCOVERED = "none", "discovered"
 SELECTED = "selected"
@@ -219,16 +227,16 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     ]
     labels_name = NO_LABELS if method == "stl" else DISCOVERED
     best = states / f"{Trial(method, labels_name, weight, config.run.seed).name}.safetensors"
-    with atomic_path(folder / "checkpoint" / "model.safetensors") as partial:
+    with atomic_path(folder / MODEL_FILE) as partial:
         save_file(read_safetensors(best, STATE_WAY_ON), partial)
-    with atomic_path(folder / "curves.jsonl") as partial:
+    with atomic_path(folder / CURVES_NAME) as partial:
         lines = ({**{key: row[key] for key in describe(trials[0], "")}, "curve": row["curve"]} for row in rows)
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     tasks = [describe_task("principal", "test", manifest.classes, principal)]
     if auxiliary:  # which has labels on the training images alone
         tasks.append(describe_task(DISCOVERED, "train", [str(label) for label in range(len(auxiliary[0]))], auxiliary))
     write_json(
-        folder / "metrics.json",
+        folder / ACCURACIES_NAME,
         {
             "rows": everything,
             "summary": summarize(everything),
@@ -246,7 +254,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
         },
     )
     say(f"multitask: validation chose {method} with weight {weight:g}")
-    outputs = ["metrics.json", "curves.jsonl", "checkpoint/model.safetensors"]
+    outputs = [ACCURACIES_NAME, CURVES_NAME, str(MODEL_FILE)]
     write_record(folder, "multitask", config, hashes, outputs, started)
     shutil.rmtree(states)
     (folder / ROWS_NAME).unlink()

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from detaux.artefacts import DISCOVERY_NAME, LABELS_NAME
 from detaux.config import Config
 from detaux.config.load import change_config, check_together
 from detaux.data.schema import read_manifest
-from detaux.discover.run import DISCOVERY_NAME
 from detaux.disentangle.model import Disentangler
 from detaux.errors import NonFiniteLossError, NothingFoundError, UserError
 from detaux.pipeline import Job, join_job, run_stages
@@ -201,7 +201,7 @@ def _measure_gain(job: Job) -> float:
         return 0.0
     from detaux.multitask.train import measure_gain
 
-    labels_path = job.root / "discover" / "labels.parquet"
+    labels_path = job.root / "discover" / LABELS_NAME
     with join_job(job):
         return measure_gain(job.config, job.shards, labels_path, job.root / DOWNSTREAM)
 

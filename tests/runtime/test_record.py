@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 
+from detaux.artefacts import RECORD_NAME
 from detaux.config import list_neutral, load_config, reads
 from detaux.config.load import get_value, iterate_fields
 from detaux.runtime.files import write_json
 from detaux.runtime.record import (
-    RECORD_NAME,
     compute_inputs_hash,
     hash_inputs,
     is_done,
