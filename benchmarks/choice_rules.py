@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from detaux.config.choice_rules import CHOICE_RULES
 from detaux.data.schema import read_manifest
-from detaux.discover.choose import RULES, rank_scores
+from detaux.discover.choose import rank_scores
 from detaux.runtime.files import read_json
 from detaux.runtime.record import read_stage_config
 
@@ -55,7 +56,7 @@ def main() -> None:
             continue
         fields.append((candidates, read_manifest(Path(shards)).principal))
     print(f"| {' | '.join(COLUMNS)} |\n{'| --- ' * len(COLUMNS)}|")
-    for rule in RULES:
+    for rule in CHOICE_RULES:
         picks = [pick(candidates, rule) for candidates, _ in fields]
         found = zip(picks, fields, strict=True)
         print(describe(f"`{rule}`", picks, [measure_match(one, principal) for one, (_, principal) in found]))

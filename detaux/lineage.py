@@ -26,7 +26,7 @@ from detaux.runtime.progress import say
 from detaux.runtime.readers import read_json, read_npz
 from detaux.stages import LABELS, MANIFEST, MODEL, STAGES
 
-CANDIDATE_COLUMNS = ("index", "name", "subspaces", "restart", "clusters", "noise_share", "why_not")
+CANDIDATE_COLUMNS = ("index", "name", "subspaces", "restart", "clusters", "noise_share", "fault")
 TASK_COLUMNS = ("task", "split", "images", "seeds", "accuracy_mean", "accuracy_low", "accuracy_high")
 FACTS = ("inputs", "inputs_hash", "commit")  # of a record
 DISCOVERY_NAMES = ("candidates", "baselines", "classes_by_cluster", "chosen", "live_subspaces", "free_subspaces")
@@ -94,7 +94,9 @@ def show_discovery(folder: Path) -> dict[str, Any]:
     candidates = found["candidates"] + found["baselines"]
     scores = list(dict.fromkeys(name for row in candidates for name in row["scores"]))
     table = [
-        [_to_cell(row.get(name)) for name in CANDIDATE_COLUMNS] + [row["scores"].get(name) for name in scores]
+        [_to_cell(row.get(name)) for name in CANDIDATE_COLUMNS[:-1]]
+        + [row["fault"] and row["fault"]["text"]]
+        + [row["scores"].get(name) for name in scores]
         for row in candidates
     ]
     matrix = found["classes_by_cluster"]

@@ -12,12 +12,13 @@ import torch
 
 from detaux.artefacts import AUTOENCODER_FILE, DISCOVERY_NAME, GALLERY_NAME, LABELS_NAME, MANIFEST_NAME, RECORD_NAME
 from detaux.config import Config
+from detaux.config.choice_rules import CHOICE_RULES
 from detaux.data.labels_file import write_labels
 from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.discover.backends import select_backend
 from detaux.discover.baselines import build_baselines
-from detaux.discover.candidate import Candidate, build_candidates, cluster_subspaces
+from detaux.discover.candidate import Candidate, Fault, build_candidates, cluster_subspaces
 from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, rank_candidates
 from detaux.discover.cluster import complete_labels
 from detaux.discover.dependence import count_together
@@ -111,7 +112,7 @@ def _find_tasks(
     with track("discover: score", len(candidates) + len(baselines)) as advance:
         for one in [*candidates, *baselines]:
             score_clusters(one, split, manifest, config)
-            one.why_not = find_fault(one, config.discover)
+            one.fault = find_fault(one, config.discover)
             advance(note=f"{one.title}: {one.clusters.count} clusters")
     pool = candidates + baselines if config.discover.include_baselines else candidates
     tasks = choose_tasks(pool, config.discover)
@@ -130,7 +131,7 @@ def _find_tasks(
         folder / DISCOVERY_NAME,
         {
             "chosen": tasks[0] if tasks else -1,
-            "rule": config.discover.choose,
+            "rule": CHOICE_RULES[config.discover.choose].to_row(),
             "tasks": tasks,
             "ranking": rank_candidates(pool, config.discover.choose),
             "free_subspaces": len(shown.list_free()),
@@ -176,7 +177,7 @@ def _describe_principal(restart: Restart, split: Split, manifest: Manifest, conf
     """The principal subspace of one disentangler, clustered and scored as the candidates are."""
     (principal,) = cluster_subspaces(restart.embeddings, [restart.model.alpha], config)
     score_clusters(principal, split, manifest, config)
-    principal.restart, principal.why_not = restart.number, "carries the principal task"
+    principal.restart, principal.fault = restart.number, Fault("principal", "carries the principal task")
     return principal
 
 

@@ -18,6 +18,7 @@ from detaux.artefacts import (
     RECORD_NAME,
     SCORES_NAME,
 )
+from detaux.config.choice_rules import CHOICE_RULES, ChoiceRule
 from detaux.config.location import find_folder
 from detaux.data.labels_file import read_labels
 from detaux.data.schema import Manifest, read_manifest
@@ -133,6 +134,22 @@ def _read_json(path: Path, missing: Any, names: Sequence[str] = ()) -> Any:
     return read_json(path, f"run the stage {path.parent.name} again", names)
 
 
+def _read_discovery(path: Path) -> dict[str, Any] | None:
+    """Read discovery.json, None if there is none.
+
+    An older release wrote the rule's name and the text of a fault, where a name and its facts, a code and its text stand now. A
+    discovery whose inputs are unchanged is not made anew, so such a file is read as well.
+    """
+    found: dict[str, Any] | None = _read_json(path, None, ("chosen", "rule", "candidates", "samples"))
+    if found is None or isinstance(found["rule"], dict):
+        return found
+    rule = CHOICE_RULES.get(name := str(found["rule"]), ChoiceRule(name, "", "higher", ""))
+    for one in filter(None, [*found["candidates"], *found.get("baselines", []), found.get("principal_subspace")]):
+        reason = one.pop("why_not", None)
+        one["fault"] = reason and {"code": reason, "text": reason}
+    return {**found, "rule": rule.to_row()}
+
+
 def _read_scores(path: Path) -> dict[str, Any]:
     """scores.json, which is empty where no factor is known."""
     return _read_json(path, {}) and _read_json(path, {}, ("factors", "variance_share"))
@@ -170,7 +187,7 @@ def _count_labels(path: Path) -> dict[int, int]:
 def load_run(folder: Path, name: str, key: str = "") -> Run:
     """Read RUN; raises UserError where discovery has not run or a file cannot be read."""
     discovery_path = folder / "discover" / DISCOVERY_NAME
-    discovery = _read_json(discovery_path, None, ("chosen", "rule", "candidates", "samples"))
+    discovery = _read_discovery(discovery_path)
     if discovery is None:
         raise UserError(f"{discovery_path} does not exist: a report needs a run folder whose discover stage has ended.")
     gallery = discovery_path.with_name(GALLERY_NAME)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from detaux.config import Config
+from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.schema import SweepConfig
 from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import load_split
@@ -135,11 +136,16 @@ def weigh(finding: Finding, settings: SweepConfig, *, is_end: bool) -> Worth:
     )
 
 
+def chooses_by_stability(config: Config) -> bool:
+    """Decide whether the choice rule reads the stability of clusters, which costs many clusterings."""
+    return "stability" in dict(CHOICE_RULES[config.discover.choose].scores)
+
+
 class Judge:
     """Computes the objective of a model as it is; the data it judges on are read once."""
 
     def __init__(self, config: Config, shards: Path) -> None:
-        if config.discover.choose != STABILITY:  # costly, and no objective has it at a rung
+        if not chooses_by_stability(config):  # costly, and no objective has it at a rung
             config = replace(config, discover=replace(config.discover, stability_samples=0))
         self.config = config
         self.manifest, self.device = read_manifest(shards), select_device(config.run)
@@ -159,7 +165,7 @@ class Judge:
         score_candidates(candidates, embeddings, self.pairs, self.split, config, model.alpha)
         for one in candidates:
             score_clusters(one, self.split, self.manifest, config)
-            one.why_not = find_fault(one, config.discover)
+            one.fault = find_fault(one, config.discover)
         tasks = choose_tasks(candidates, config.discover)
         rows = [one.to_row(index) for index, one in enumerate(candidates)]
         return weigh(Finding(rows, tasks[0] if tasks else -1, self.manifest), config.sweep, is_end=False)

@@ -24,7 +24,16 @@ from detaux.runtime.files import lock_file, write_json
 from detaux.runtime.ranks import is_first, run_first
 from detaux.runtime.readers import read_json
 from detaux.runtime.tracker import read_metrics
-from detaux.sweep.objective import DOWNSTREAM, STABILITY, Finding, Judge, Worth, list_objectives, weigh
+from detaux.sweep.objective import (
+    DOWNSTREAM,
+    STABILITY,
+    Finding,
+    Judge,
+    Worth,
+    chooses_by_stability,
+    list_objectives,
+    weigh,
+)
 from detaux.sweep.space import ORIGIN
 from detaux.sweep.warmup import SharedWarmup
 
@@ -61,7 +70,7 @@ class Sweep:
         config = self.make_config(values)
         check_together(config)
         discover, multitask = config.discover, replace(config.multitask, controls=[])
-        if STABILITY not in (discover.choose, *list_objectives(config.sweep)):
+        if not chooses_by_stability(config) and STABILITY not in list_objectives(config.sweep):
             discover = replace(discover, stability_samples=0)
         run, data = replace(config.run, dir=str(folder)), replace(config.data, shards=self.shards)
         track = replace(config.track, group=config.track.group or self.root.resolve().name)

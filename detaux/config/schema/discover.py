@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.key import key
 
 
@@ -35,20 +36,10 @@ class DiscoverConfig:
     bandwidth_quantile: float = key(0.1, "meanshift: quantile of pair distances used as bandwidth", 0.0, 1.0)
     merge: bool = key(True, "join free subspaces whose clusters depend on each other before choosing")
     merge_threshold: float = key(0.012, "subspaces join above this mutual information over smaller entropy", 0.0, 1.0)
-    choose: Literal[
+    choose: str = key(
         "separation",
-        "paper",
-        "official",
-        "invariance",
-        "least_noise",
-        "silhouette",
-        "validity",
-        "stability",
-        "agreement",
-    ] = key(
-        "separation",
-        "rule that picks the auxiliary task; separation = silhouette x ln(clusters) x (1 - noise share) x "
-        "((1 + validity) / 2)^2",
+        f"rule that picks the auxiliary task; separation = {CHOICE_RULES['separation'].meaning}",
+        choices=tuple(CHOICE_RULES),
     )
     include_baselines: bool = key(False, "let the choice rule also pick a plain baseline clustering")
     max_noise_share: float = key(0.3, "a candidate with more noise is not chosen", 0.0, 1.0)
