@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from detaux.config.choice_rules import CHOICE_RULES
 from detaux.data.schema import read_manifest
-from detaux.discover.choose import RULES, rank_scores
-from detaux.runtime.files import read_json
+from detaux.discover.choose import rank_scores
+from detaux.runtime.readers import read_json
 from detaux.runtime.record import read_stage_config
 
 GOOD_V, GOOD_NMI, FAIR_V = 0.95, 0.02, 0.9
@@ -48,14 +49,18 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     fields = []
     for run in parser.parse_args().runs:
-        candidates = [one for one in read_json(run / "discover" / "discovery.json")["candidates"] if one["eligible"]]
+        candidates = [
+            one
+            for one in read_json(run / "discover" / "discovery.json", "run discovery again")["candidates"]
+            if one["eligible"]
+        ]
         shards = read_stage_config(run / "discover")["data"]["shards"] or run / "shards"
         if not candidates:
             print(f"{run}: no candidate may be chosen, left out")
             continue
         fields.append((candidates, read_manifest(Path(shards)).principal))
     print(f"| {' | '.join(COLUMNS)} |\n{'| --- ' * len(COLUMNS)}|")
-    for rule in RULES:
+    for rule in CHOICE_RULES:
         picks = [pick(candidates, rule) for candidates, _ in fields]
         found = zip(picks, fields, strict=True)
         print(describe(f"`{rule}`", picks, [measure_match(one, principal) for one, (_, principal) in found]))

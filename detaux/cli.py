@@ -12,168 +12,31 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
-import detaux
-from detaux.config import STAGE_SECTIONS, STAGES, Config, load_config
-from detaux.config.load import change_config, check_together, format_help
+from detaux.arguments import CLUSTER_KEYS, OWN_PARSERS, REMOTE_KEYS, parse_arguments
+from detaux.config import Config, load_config
+from detaux.config.load import change_config, check_together
 from detaux.config.location import expand_path, find_folder
 from detaux.crash import describe_crash
 from detaux.errors import MACHINE_ERRORS, DetauxError, UnforeseenError, UserError
 from detaux.interrupts import received
 from detaux.launch import TARGETS, explain_ranks, find_template, parse_launch, render_launch, start_launch
 from detaux.runtime.text import show_text
+from detaux.stages import RUN, STAGES, SWEEP
 
-EXAMPLES = """\
-examples:
-  detaux run configs/quickstart.yaml
-  detaux run configs/quickstart.yaml data.source=folder data.path=~/photos data.principal=class
-  detaux shards build digits --out shards/digits
-  detaux report runs/default
-  detaux watch runs/default
-  detaux cluster embeddings.npy --out labels.parquet
-  detaux launch --dry-run slurm configs/paper/shapes3d.yaml nodes=4 gpus=8 > job.sbatch
-"""
-STAGE_HELP = {
-    "run": "all five stages: shards, disentangle, discover, multitask, report",
-    "disentangle": "shards -> disentangler",
-    "discover": "disentangler + shards -> auxiliary labels",
-    "multitask": "shards + auxiliary labels -> classifiers and their accuracies",
-    "sweep": "many short trainings over sweep.space -> best.yaml and a table of trials",
-}
-LAUNCH_HELP = """\
-The file of launch/ that starts `detaux disentangle CONFIG.yaml key=value ...` with a rank on each GPU, filled in. With --dry-run
-it is printed, to be kept, edited and handed to its scheduler. Without, torchrun with nodes=1 starts here and now.
-"""
-SAFE_HELP = (
-    "refuse a config that would start a command (pipe:) or read the environment (${...}); for one from a stranger"
-)
 ACTION_SPLITS = {  # what is fetched of a shard set that lies elsewhere
     "info": (),
     "order": ("train",),
     "verify": ("train", "validation", "test"),
     "repack": ("train", "validation", "test"),
 }
-REMOTE_KEYS = ("data.remote_cache", "data.remote_timeout")
-CLUSTER_KEYS = (
-    "run.seed",
-    "run.device",
-    "run.threads",
-    "discover.clusterer",
-    "discover.backend",
-    "discover.selection",
-    "discover.min_cluster_fraction",
-    "discover.min_cluster_size",
-    "discover.min_samples",
-    "discover.noise",
-    "discover.clusters",
-    "discover.bandwidth_quantile",
-    "discover.max_seconds",
-    "discover.max_memory",
-)
 # of an OSError: what the machine or its limits refuse
 SYSTEM_ERRORS = (
     *MACHINE_ERRORS,
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG),
     *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP),
 )
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one sentence and exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see `{self.prog} --help`.")
-
-    def print_help(self, file: Any = None) -> None:
-        print(self.format_help(), end="", file=file)  # argparse says nothing where the reader has gone
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog="detaux", description=detaux.__doc__, epilog=EXAMPLES, formatter_class=raw)
-    parser.add_argument("--version", action="version", version=f"detaux {detaux.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    for stage, meaning in STAGE_HELP.items():
-        keys = f"keys:\n{format_help(STAGE_SECTIONS[stage])}"
-        command = commands.add_parser(stage, help=meaning, description=meaning, epilog=keys, formatter_class=raw)
-        command.add_argument("config", metavar="CONFIG.yaml")
-        command.add_argument("--safe", action="store_true", help=SAFE_HELP)
-        command.add_argument("overrides", nargs="*", default=[], metavar="key=value")
-    shards = commands.add_parser("shards", help="build, verify, describe or repack a shard set")
-    actions = shards.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
-    keys = f"keys:\n{format_help(STAGE_SECTIONS['shards'])}"
-    build = actions.add_parser("build", help="dataset -> tars and manifest.json", epilog=keys, formatter_class=raw)
-    build.add_argument("source", metavar="SOURCE", help="a data.source such as digits, or a CONFIG.yaml that names one")
-    build.add_argument("--out", required=True, metavar="DIR")
-    build.add_argument("--safe", action="store_true", help=SAFE_HELP)
-    build.add_argument("overrides", nargs="*", default=[], metavar="key=value")
-    for action, meaning, keys in (
-        ("verify", "read a shard set again and name what is wrong", ""),
-        ("info", "describe a shard set", ""),
-        (
-            "order",
-            "the sample keys that a rank will see, one a line",
-            "world rank workers epoch start batch seed window; ",
-        ),
-        ("repack", "standard layout -> packed layout", ""),
-    ):
-        one = actions.add_parser(action, help=meaning, description=meaning)
-        one.add_argument("folder", metavar="DIR", help="a folder or a URL")
-        one.add_argument(
-            "overrides", nargs="*", default=[], metavar="key=value", help=f"{keys}for a URL {' '.join(REMOTE_KEYS)}"
-        )
-        if action == "repack":
-            one.add_argument("--out", required=True, metavar="DIR2")
-    keys = f"keys:\n{format_help(['report'])}"
-    report = commands.add_parser("report", help="run folders -> report.html", epilog=keys, formatter_class=raw)
-    report.add_argument("runs", nargs="+", metavar="RUN", help="run folders; report.KEY=VALUE may follow them")
-    report.add_argument(
-        "--out", metavar="DIR", help="default: RUN/report, or `report` beside the first of several runs"
-    )
-    keys = f"keys:\n{format_help(CLUSTER_KEYS)}"
-    meaning = "embeddings of any origin -> clusters"
-    cluster = commands.add_parser("cluster", help=meaning, description=meaning, epilog=keys, formatter_class=raw)
-    cluster.add_argument("embeddings", metavar="EMBEDDINGS", help="a .npy or .safetensors file of numbers [N, D]")
-    cluster.add_argument("--out", required=True, metavar="LABELS.parquet")
-    cluster.add_argument("--tensor", metavar="NAME", help="which tensor, where a .safetensors file holds several")
-    cluster.add_argument("overrides", nargs="*", default=[], metavar="key=value")
-    meaning = "the newest training of a run, live in the terminal, until its stage is finished or Ctrl-C"
-    watch = commands.add_parser("watch", help=meaning, description=meaning, formatter_class=raw)
-    watch.add_argument("run", metavar="RUN", help="the run.dir of a run that has started")
-    shown = watch.add_mutually_exclusive_group()
-    shown.add_argument("--once", action="store_true", help="one frame and no more, as where the output is piped")
-    shown.add_argument(
-        "--workspace", action="store_true", help="make a page of panels at W&B, online, and print its address"
-    )
-    meaning = "a filled launch file for several GPUs or machines"
-    keys = f"keys:\n{format_help(STAGE_SECTIONS['disentangle'])}"
-    launch = commands.add_parser("launch", help=meaning, description=LAUNCH_HELP, epilog=keys, formatter_class=raw)
-    launch.add_argument("--dry-run", action="store_true", help="print the file and start nothing")
-    launch.add_argument("--safe", action="store_true", help=SAFE_HELP)
-    launch.add_argument("target", metavar="TARGET", help=" ".join(TARGETS))
-    launch.add_argument("config", metavar="CONFIG.yaml")
-    launch.add_argument(
-        "overrides",
-        nargs="*",
-        default=[],
-        metavar="key=value",
-        help="nodes=N gpus=N (of each node), both 1 by default, and keys of the config",
-    )
-    commands.add_parser("doctor", help="what is installed, and which backends will be used and why")
-    return parser
-
-
-def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse a command; key=value may stand before or after options. Raises UserError for what is not understood."""
-    parsed, extra = build_parser().parse_known_args(arguments)
-    overrides = [text for text in extra if "=" in text and not text.startswith("-")]
-    if extra and (overrides != extra or not hasattr(parsed, "overrides")):
-        raise UserError(f"unrecognized arguments: {shlex.join(extra)}; see `detaux {parsed.command} --help`.")
-    if overrides:
-        parsed.overrides = [*parsed.overrides, *overrides]
-    return parsed
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -241,7 +104,7 @@ def _run_pipeline(parsed: argparse.Namespace) -> int:
     config = load_config(parsed.config, parsed.overrides, is_safe=parsed.safe)
     parsed.folder = expand_path(config.run.dir, "run.dir")
     check_together(config)
-    if parsed.command == "sweep":
+    if parsed.command == SWEEP.name:
         from detaux.sweep.space import parse_space
 
         space = parse_space(config)
@@ -251,7 +114,7 @@ def _run_pipeline(parsed: argparse.Namespace) -> int:
         return 0
     from detaux.pipeline import Job, run_stages
 
-    stages = STAGES if parsed.command == "run" else (parsed.command,)
+    stages = tuple(STAGES) if parsed.command == RUN.name else (parsed.command,)
     run_stages(stages, Job(config, shlex.join([parsed.config, *parsed.overrides])))
     return 0
 
@@ -334,7 +197,8 @@ def _run_report(parsed: argparse.Namespace) -> int:
 
 def _read_report_keys(run: Path) -> dict[str, Any]:
     """The report keys that a run was made with, by their dotted names."""
-    from detaux.runtime.record import CONFIG_NAME, read_stage_config
+    from detaux.artefacts import CONFIG_NAME
+    from detaux.runtime.record import read_stage_config
 
     folders = (run / stage for stage in reversed(STAGES))
     found = next((folder for folder in folders if (folder / CONFIG_NAME).is_file()), None)
@@ -383,7 +247,7 @@ def _run_doctor(parsed: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    **dict.fromkeys(STAGE_HELP, _run_pipeline),
+    **{name: _run_pipeline for name in (RUN.name, *STAGES, SWEEP.name) if name not in OWN_PARSERS},
     "shards": _run_shards,
     "report": _run_report,
     "cluster": _run_cluster,

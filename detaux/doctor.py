@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from detaux.artefacts import METRICS_NAME
 from detaux.runtime.terminal import Terminal
 
 REQUIRED = (
@@ -64,7 +65,7 @@ def list_packages() -> list[Row]:
 
 def list_backends() -> list[Row]:
     """(what, choice, why) of each choice that depends on the machine; torch may be absent or broken."""
-    tracker = ("tracker", "metrics.jsonl", "always written")
+    tracker = ("tracker", METRICS_NAME, "always written")
     try:
         import torch
     except (ImportError, OSError) as error:

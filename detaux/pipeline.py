@@ -4,13 +4,14 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
-from detaux.config import STAGES, Config, reads
+from detaux.artefacts import CONFIG_NAME, DISCOVERY_NAME, MANIFEST_NAME, REPORT_NAME
+from detaux.config import Config, reads
 from detaux.config.load import get_value, iterate_fields
 from detaux.config.location import expand_path, find_folder
-from detaux.data.labels_file import LABELS_NAME
-from detaux.data.schema import MANIFEST_NAME, SPLITS, read_manifest
+from detaux.data.schema import read_manifest
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.restarts import list_models
 from detaux.errors import NothingFoundError, UserError
@@ -23,7 +24,6 @@ from detaux.runtime.progress import say
 from detaux.runtime.ranks import join_ranks
 from detaux.runtime.readers import read_json
 from detaux.runtime.record import (
-    CONFIG_NAME,
     compute_inputs_hash,
     hash_inputs,
     is_done,
@@ -33,21 +33,12 @@ from detaux.runtime.record import (
     read_record,
 )
 from detaux.runtime.signals import raise_signals
+from detaux.stages import LABELS, MANIFEST, MODEL, STAGES, Input, Stage
 from detaux.tracking.lineage import log_stage
 from detaux.tracking.mirrors import check_mirrors
 
-SHARED_STAGES = ("disentangle", "discover", "multitask")  # all ranks take part
-EDITABLE = {"discover": LABELS_NAME}  # what a person may change between two stages
-READ_SPLITS = {"disentangle": ("train",), "discover": ("train",), "multitask": SPLITS}
-SHARD_FILES = ("manifest.json", "config.yaml", "record.json")
 # hidden names that may go with the folder they lie in: the lock of our own commands, and how the Finder of macOS shows a folder
 WORTHLESS = (".lock", ".DS_Store")
-# what a stage leaves in its folder: one that holds none of these is somebody else's
-LEFT_BY = {
-    "disentangle": ("checkpoint", "metrics.jsonl", "config.yaml"),
-    "discover": (LABELS_NAME, "discovery.json", "gallery.npz", "config.yaml"),
-    "multitask": ("rows.jsonl", "states", "metrics.json", "config.yaml"),
-}
 SHOWN_FILES = 20  # quarantined files printed by name; the manifest names all
 
 
@@ -74,24 +65,22 @@ class Job:
         return self.fetched or (find_folder(given) if given else None) or self.root / "shards"
 
     def list_inputs(self, stage: str) -> dict[str, Path]:
-        """The files a stage reads, by the names its record hashes them under."""
-        manifest = self.shards / "manifest.json"
-        models = list_models(self.root / "disentangle", self.config)
-        labels = self.root / "discover" / LABELS_NAME
-        inputs = {
-            "disentangle": {"manifest": manifest},
-            "discover": {"manifest": manifest, **models},
-            "multitask": {"manifest": manifest, "labels": labels},
-        }
-        return inputs.get(stage, {})
+        """Return the files a stage reads, by the names its record hashes them under."""
+        return {name: path for one in STAGES[stage].inputs for name, path in self.list_files(one).items()}
+
+    def list_files(self, one: Input) -> dict[str, Path]:
+        """Return the files of one input by their names: a model for each restart, a single file of anything else."""
+        folder = self.locate(one.maker)
+        return list_models(folder, self.config) if one == MODEL else {one.name: folder / one.file}
+
+    def locate(self, stage: str) -> Path:
+        """Return the folder of a stage, for shards the set that the run reads."""
+        return self.shards if stage == MANIFEST.maker else self.root / stage
 
     def make_command(self, stage: str) -> str:
-        """The command that runs one stage of this job."""
-        if stage == "shards":
-            return f"detaux shards build {self.arguments} --out {shlex.quote(str(self.shards))}"
-        if stage == "report":
-            return f"detaux report {shlex.quote(str(self.root))}"
-        return f"detaux {stage} {self.arguments}"
+        """Return the command that runs one stage of this job."""
+        root, shards = (shlex.quote(str(folder)) for folder in (self.root, self.shards))
+        return STAGES[stage].command.format(stage=stage, arguments=self.arguments, root=root, shards=shards)
 
 
 def run_stages(stages: Sequence[str], job: Job) -> None:
@@ -128,10 +117,11 @@ def _fetch_manifest(job: Job) -> Job:
 
 def _fetch_tars(stage: str, job: Job) -> None:
     """Have the tars that a stage reads in the cache of this machine, where the set lies elsewhere."""
-    if job.fetched is not None and stage in READ_SPLITS:
+    splits = STAGES[stage].splits
+    if job.fetched is not None and splits:
         from detaux.data.remote import fetch_tars
 
-        fetch_tars(job.config.data, job.fetched, READ_SPLITS[stage])
+        fetch_tars(job.config.data, job.fetched, splits)
 
 
 @contextmanager
@@ -146,22 +136,28 @@ def _hold_folder(root: Path) -> Iterator[None]:
 
 
 def check_run_folder(root: Path) -> None:
-    """Raise UserError when a stage's folder in `root` holds files, and none that a stage leaves there."""
-    for stage, names in LEFT_BY.items():
-        folder = root / stage
+    """Raise UserError when a stage's folder in `root` holds files, and none that the stage leaves there.
+
+    Shards and the report check their folders themselves, before they replace anything.
+    """
+    for stage in STAGES.values():
+        if not stage.inputs:
+            continue
+        folder = root / stage.name
         if folder.exists() and not folder.is_dir():
-            raise UserError(f"run.dir={root} holds a file called {stage}; set another run.dir.")
+            raise UserError(f"run.dir={root} holds a file called {stage.name}; set another run.dir.")
         found = [path.name for path in folder.iterdir()] if folder.exists() else []
-        if found and not set(names) & set(found):
+        if found and not set(stage.leaves) & set(found):
             raise UserError(
-                f"run.dir={root}: its folder {stage} holds {sorted(found)[0]} and nothing of a run; set another run.dir."
+                f"run.dir={root}: its folder {stage.name} holds {sorted(found)[0]} and nothing of a run; set another run.dir."
             )
 
 
 def _chain(stages: Sequence[str], job: Job) -> None:
     nothing: NothingFoundError | None = None
     for stage in stages:
-        if len(stages) > 1 and ((stage == "shards" and job.config.data.shards) or (stage == "multitask" and nothing)):
+        is_given = stage == MANIFEST.maker and job.config.data.shards
+        if len(stages) > 1 and (is_given or (nothing and LABELS in STAGES[stage].inputs)):
             continue
         try:
             run_stage(stage, job)
@@ -171,29 +167,35 @@ def _chain(stages: Sequence[str], job: Job) -> None:
         raise nothing
 
 
-def run_stage(stage: str, job: Job) -> None:
-    """Run one stage of a job, unless its inputs and its outputs are what its record says: on all ranks where it is shared, any
-    other on the first, while the rest wait.
+def run_stage(name: str, job: Job) -> None:
+    """Run one stage of a job, unless its inputs and its outputs are what its record says.
 
-    Raises UserError, naming the file and the command that makes it, where an earlier stage has not run.
+    All ranks run a stage that is shared; the first runs any other while the rest wait. Raises UserError, naming the file and the
+    command that makes it, when an earlier stage has not run.
     """
-    folder = job.root / stage
-    if stage == "shards":
-        run_first(lambda: make_shards(job.config, job.shards, job.make_command("disentangle")))
+    stage, folder = STAGES[name], job.locate(name)
+    following = next((later for earlier, later in pairwise(STAGES) if earlier == name), None)
+    if name == MANIFEST.maker:
+        run_first(lambda: make_shards(job.config, folder, job.make_command(following or name)))
         return
-    if run_first(lambda: is_kept(stage, job)):
+    if run_first(lambda: is_kept(name, job)):
         return
-    if stage in EDITABLE:
-        run_first(lambda: keep_edit(folder, EDITABLE[stage]))
-    if stage in SHARED_STAGES:
-        run_each(lambda: _fetch_tars(stage, job))
-        RUNNERS[stage](job, folder)
-        run_first(lambda: log_stage(job.config, stage, folder, job.list_inputs(stage)))
+    if editable := stage.editable:
+        run_first(lambda: keep_edit(folder, editable))
+    if stage.is_shared:
+        run_each(lambda: _fetch_tars(name, job))
+        call_runner(stage, job, folder)
+        run_first(lambda: log_stage(job.config, name, folder, job.list_inputs(name)))
     else:
         run_first(lambda: _run_alone(stage, job, folder))
-    following = STAGES[STAGES.index(stage) + 1 :]
-    left = folder if following else folder / "report.html"
-    say(f"{stage}: wrote {left}. Next: {job.make_command(following[0]) if following else 'open it in a browser.'}")
+    left = folder if following else folder / REPORT_NAME
+    say(f"{name}: wrote {left}. Next: {job.make_command(following) if following else 'open it in a browser.'}")
+
+
+def call_runner(stage: Stage, job: Job, folder: Path) -> None:
+    """Call the function that runs a stage with the config, the folders of what it reads, and its own."""
+    observed = {"observe": job.observe} if stage.is_observed else {}
+    stage.load_runner()(job.config, *(job.locate(one.maker) for one in stage.inputs), folder, **observed)
 
 
 def keep_edit(folder: Path, name: str) -> None:
@@ -205,36 +207,38 @@ def keep_edit(folder: Path, name: str) -> None:
         )
 
 
-def _run_alone(stage: str, job: Job, folder: Path) -> None:
-    _fetch_tars(stage, job)
-    RUNNERS[stage](job, folder)
+def _run_alone(stage: Stage, job: Job, folder: Path) -> None:
+    _fetch_tars(stage.name, job)
+    call_runner(stage, job, folder)
 
 
 def is_kept(stage: str, job: Job) -> bool:
-    """Whether what a stage left still stands, so that it need not run.
+    """Decide whether what a stage left still stands, so that it need not run.
 
-    Raises UserError where the files it reads are not there, or are not those of its config.
+    Raises UserError when the files it reads are not there, or are not those of its config.
     """
-    inputs = job.list_inputs(stage)
-    makers = {"manifest": "shards", "model": "disentangle", "labels": "discover"}
-    for name, path in inputs.items():
-        if not path.is_file():
-            if name == "labels" and _found_nothing(path.with_name("discovery.json")):
-                raise UserError(
-                    f"discovery found no task, so there is no {path}; see {path.with_name('discovery.json')}."
-                )
-            raise UserError(
-                f"{path} does not exist, and {stage} reads it; run `{job.make_command(makers[name])}` first."
-            )
+    for one in STAGES[stage].inputs:
+        _check_input(one, stage, job)
+    inputs, folder, editable = job.list_inputs(stage), job.root / stage, STAGES[stage].editable
     if inputs and not job.config.data.shards:
         _check_own_shards(job)
-    folder, editable = job.root / stage, EDITABLE.get(stage)
     if inputs and is_done(folder, compute_inputs_hash(stage, job.config, hash_inputs(inputs)), editable):
         say(f"{stage}: unchanged, {folder} is kept.")
         if editable and is_edited(folder, editable):
             say(f"{stage}: {folder / editable} was edited; the stages after it use it as it is.")
         return True
     return False
+
+
+def _check_input(one: Input, stage: str, job: Job) -> None:
+    """Raise UserError when a file of an input does not exist, and name the command that makes it."""
+    for path in job.list_files(one).values():
+        if path.is_file():
+            continue
+        discovery = path.with_name(DISCOVERY_NAME)
+        if one == LABELS and _found_nothing(discovery):
+            raise UserError(f"discovery found no task, so there is no {path}; see {discovery}.")
+        raise UserError(f"{path} does not exist, and {stage} reads it; run `{job.make_command(one.maker)}` first.")
 
 
 def _found_nothing(discovery: Path) -> bool:
@@ -250,53 +254,21 @@ def _check_own_shards(job: Job) -> None:
         return
     built = load_stage_config(job.shards)
     for dotted, _, _ in iterate_fields():
-        if not reads("shards", dotted):
+        if not reads(MANIFEST.maker, dotted):
             continue
         had, wanted = get_value(built, dotted), get_value(job.config, dotted)
         if had != wanted:
             raise UserError(
                 f"{job.shards} was built with {dotted}={had} and the config says {wanted}; run "
-                f"`{job.make_command('shards')}` again, or name another set by data.shards."
+                f"`{job.make_command(MANIFEST.maker)}` again, or name another set by data.shards."
             )
-
-
-def _disentangle(job: Job, folder: Path) -> None:
-    from detaux.disentangle.train import run_disentangle
-
-    run_disentangle(job.config, job.shards, folder, job.observe)
-
-
-def _discover(job: Job, folder: Path) -> None:
-    from detaux.discover.run import run_discover
-
-    run_discover(job.config, job.shards, job.root / "disentangle", folder)
-
-
-def _multitask(job: Job, folder: Path) -> None:
-    from detaux.multitask.run import run_multitask
-
-    run_multitask(job.config, job.shards, job.root / "discover", folder)
-
-
-def _report(job: Job, folder: Path) -> None:
-    from detaux.report.build import build_report
-
-    build_report([job.root], folder, job.config.report)
-
-
-RUNNERS: dict[str, Callable[[Job, Path], None]] = {
-    "disentangle": _disentangle,
-    "discover": _discover,
-    "multitask": _multitask,
-    "report": _report,
-}
 
 
 def make_shards(config: Config, folder: Path, following: str) -> None:
     """Build a shard set unless it stands already, and name the files that were left out."""
     from shards.build import build_shards, list_inputs
 
-    if is_done(folder, compute_inputs_hash("shards", config, hash_inputs(list_inputs(config)))):
+    if is_done(folder, compute_inputs_hash(MANIFEST.maker, config, hash_inputs(list_inputs(config)))):
         say(f"shards: unchanged, {folder} is kept.")
     else:
         _check_replaceable(folder, config)
@@ -336,7 +308,7 @@ def _check_replaceable(folder: Path, config: Config) -> None:
 def _list_set_files(folder: Path) -> set[str]:
     """The files of the shard set in a folder, by its manifest or its record; empty when it holds none."""
     record = read_record(folder)
-    names = set(record.get("outputs", {})) if record.get("stage") == "shards" else set()
+    names = set(record.get("outputs", {})) if record.get("stage") == MANIFEST.maker else set()
     with suppress(UserError):  # there is no manifest, or a damaged one: then the record tells
         names |= {shard.name for shard in read_manifest(folder).shards} | {MANIFEST_NAME}
-    return names | set(SHARD_FILES) if names else names
+    return names | set(STAGES[MANIFEST.maker].leaves) if names else names

@@ -19,11 +19,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from detaux.config import STAGES
+from detaux.artefacts import METRICS_NAME, RECORD_NAME
 from detaux.errors import UserError
-from detaux.runtime.metrics import METRICS_NAME, WARNING, read_metrics
-from detaux.runtime.record import RECORD_NAME
+from detaux.runtime.metrics import WARNING, read_metrics
 from detaux.runtime.terminal import Terminal
+from detaux.stages import STAGES
 from detaux.tracking.panels import ORACLE_SHARE, PANELS
 
 REFRESH_SECONDS = 1.0

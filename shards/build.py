@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from detaux.artefacts import MANIFEST_NAME
 from detaux.config import Config
 from detaux.config.location import expand_path
-from detaux.data.schema import MANIFEST_NAME, SPLITS, Manifest, Shard, write_manifest
+from detaux.data.schema import SPLITS, Manifest, Shard, write_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
 from detaux.runtime.progress import track

@@ -6,9 +6,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from detaux.artefacts import CONFIG_NAME, MANIFEST_NAME
 from detaux.config import load_config
 from detaux.data.decode import BadSampleError, decode_group, iterate_groups
-from detaux.data.schema import MANIFEST_NAME, Manifest, Shard, read_manifest, write_manifest
+from detaux.data.schema import Manifest, Shard, read_manifest, write_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path, hash_file
 from detaux.runtime.record import hash_inputs, write_record
@@ -27,7 +28,7 @@ def repack_shards(folder: Path, out: Path) -> Manifest:
         raise UserError(f"{folder / MANIFEST_NAME}: the layout is packed already; nothing to repack.")
     if out.exists():
         raise UserError(f"{out} exists; give --out a new folder.")
-    frozen = folder / "config.yaml"
+    frozen = folder / CONFIG_NAME
     config = load_config(frozen if frozen.is_file() else None)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, layout="packed"))
     with atomic_path(out) as partial:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from detaux.artefacts import MANIFEST_NAME
 from detaux.data.decode import PACKED_FIELDS, STANDARD_FIELDS, BadSampleError, decode_group, iterate_groups
-from detaux.data.schema import MANIFEST_NAME, SPLITS, Manifest, Shard, read_manifest
+from detaux.data.schema import SPLITS, Manifest, Shard, read_manifest
 from detaux.runtime.files import hash_file
 
 

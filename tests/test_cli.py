@@ -9,11 +9,11 @@ import pytest
 from detaux import __version__, pipeline
 from detaux.__main__ import main
 from detaux.cli import run_command
-from detaux.config import STAGE_SECTIONS
 from detaux.config.load import iterate_fields
 from detaux.config.schema import DataConfig
 from detaux.data.schema import Manifest, write_manifest
 from detaux.errors import InterruptedRunError, NonFiniteLossError, NothingFoundError, UnforeseenError
+from detaux.stages import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -168,7 +168,7 @@ def test_help_lists_every_key_of_the_stage(command, stage, capsys):
     assert run_command([*command.split(), "--help"]) == 0
     text = capsys.readouterr().out
     for dotted, entry, _ in iterate_fields():
-        if dotted.split(".")[0] in STAGE_SECTIONS[stage]:
+        if dotted.split(".")[0] in COMMANDS[stage].sections:
             assert re.search(
                 rf"^  {re.escape(dotted)}=.*\n +{re.escape(entry.metadata['meaning'])} \(.+\)$", text, re.M
             )
@@ -211,7 +211,7 @@ def test_each_early_end_has_its_exit_code_and_one_sentence(error, exit_code, mon
     def fail(*_):
         raise error
 
-    monkeypatch.setitem(pipeline.RUNNERS, "disentangle", fail)
+    monkeypatch.setattr(pipeline, "call_runner", fail)
     arguments = ["disentangle", f"{folder}/good.yaml", f"data.shards={folder}/set", f"run.dir={folder}/r"]
     assert run_command(arguments) == exit_code
     assert capsys.readouterr().err.count("\n") == 1
@@ -224,7 +224,7 @@ def test_error_that_nobody_foresaw_is_one_sentence_and_its_traceback_a_file_of_t
     def fail(*_):
         raise error
 
-    monkeypatch.setitem(pipeline.RUNNERS, "disentangle", fail)
+    monkeypatch.setattr(pipeline, "call_runner", fail)
     arguments = ["disentangle", f"{folder}/good.yaml", f"data.shards={folder}/set", f"run.dir={folder}/r"]
     (folder / "r" / "shards").mkdir(parents=True)
     assert run_command(arguments) == 70

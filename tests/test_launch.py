@@ -17,7 +17,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 import detaux.launch
-from detaux.cli import parse_arguments, run_command
+from detaux.arguments import parse_arguments
+from detaux.cli import run_command
 from detaux.config import load_config
 from detaux.errors import UserError
 from detaux.launch import PLACES, TARGETS, Launch, find_template, render_launch

@@ -50,8 +50,7 @@ def chain(monkeypatch, tmp_path):
         return run
 
     monkeypatch.setattr(shards.build, "build_shards", build)
-    for stage in outputs:
-        monkeypatch.setitem(pipeline.RUNNERS, stage, make_runner(stage))
+    monkeypatch.setattr(pipeline, "call_runner", lambda stage, job, folder: make_runner(stage.name)(job, folder))
     (tmp_path / "photos").mkdir()
     (tmp_path / "good.yaml").write_text(f"data: {{source: folder, path: {tmp_path}/photos}}\n")
 
@@ -200,6 +199,14 @@ def test_run_with_given_shards_builds_none(chain, tmp_path):
     assert not (tmp_path / "demo" / "shards").exists()
 
 
+def test_missing_model_of_a_restart_is_named_with_the_command_that_makes_it(chain, tmp_path, capsys):
+    chain()
+    assert chain("discover", "model.restarts=2") == (2, [])
+    sentence = capsys.readouterr().err
+    assert f"{tmp_path}/demo/disentangle/restart_1/checkpoint/model.safetensors does not exist" in sentence
+    assert "run `detaux disentangle " in sentence
+
+
 def test_one_stage_runs_alone_from_files(chain):
     chain()
     assert chain("discover", "discover.tasks=3") == (0, ["discover"])
@@ -207,10 +214,14 @@ def test_one_stage_runs_alone_from_files(chain):
 
 
 def test_run_that_finds_nothing_reports_and_exits_3(chain, monkeypatch, capsys):
-    def find_nothing(job, folder):
-        raise NothingFoundError("no task found: one cluster.")
+    call_runner = pipeline.call_runner
 
-    monkeypatch.setitem(pipeline.RUNNERS, "discover", find_nothing)
+    def find_nothing(stage, job, folder):
+        if stage.name == "discover":
+            raise NothingFoundError("no task found: one cluster.")
+        call_runner(stage, job, folder)
+
+    monkeypatch.setattr(pipeline, "call_runner", find_nothing)
     assert chain() == (3, ["shards", "disentangle", "report"])
     assert capsys.readouterr().err == "detaux: no task found: one cluster.\n"
     assert chain("discover") == (3, [])

@@ -1,8 +1,8 @@
 """Typed configuration: the dataclasses, and the loader that checks what a user wrote."""
 
 from detaux.config.frozen import dump_config
+from detaux.config.influence import list_neutral, reads
 from detaux.config.load import load_config
 from detaux.config.schema import Config
-from detaux.config.stages import NEUTRAL_KEYS, STAGE_SECTIONS, STAGES, reads
 
-__all__ = ["NEUTRAL_KEYS", "STAGES", "STAGE_SECTIONS", "Config", "dump_config", "load_config", "reads"]
+__all__ = ["Config", "dump_config", "list_neutral", "load_config", "reads"]

@@ -1,4 +1,4 @@
-"""What a field of the config says of itself."""
+"""Declare a field of the config: its default, its meaning, and what it may be."""
 
 import copy
 from dataclasses import field
@@ -15,12 +15,22 @@ def key(
     choices: tuple[str, ...] | None = None,
     *,
     is_text: bool = False,
+    neutral: bool = False,
 ) -> T:
-    """A config field: default, one line of meaning, and the closed range or the choices that it may take.
+    """Declare a config field: default, one line of meaning, and the closed range or the choices that it may take.
 
     `is_text`: whatever tree it holds is one of names, which are kept as they were typed.
+    `neutral`: it changes where or how fast a run works and never its numbers, so a change of it neither repeats a stage nor
+    refuses a checkpoint.
     """
-    metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices, "is_text": is_text}
+    metadata = {
+        "meaning": meaning,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "is_text": is_text,
+        "neutral": neutral,
+    }
     if isinstance(default, list):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from detaux.artefacts import DISCOVERY_NAME
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
 from detaux.runtime.readers import describe_damage, read_json
 
-LABELS_NAME = "labels.parquet"
 WAY_ON = "mend it, or remove it and run `detaux discover` again"
 MARK = b"uses_ground_truth"
 
@@ -62,7 +62,7 @@ def uses_ground_truth(path: Path) -> bool:
     """Whether known factors entered the training behind the labels: the file says so or, when a tool that edited it left its
     metadata out, the discovery.json beside it."""
     mark = (pyarrow.parquet.read_schema(path).metadata or {}).get(MARK)
-    beside = path.with_name("discovery.json")
+    beside = path.with_name(DISCOVERY_NAME)
     if mark is None and beside.is_file():
         return bool(read_json(beside, WAY_ON).get("pairs", {}).get("uses_ground_truth", False))
     return mark == b"true"

@@ -16,9 +16,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from detaux.artefacts import MANIFEST_NAME
 from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
-from detaux.data.schema import MANIFEST_NAME, Manifest, Shard, parse_manifest, read_manifest
+from detaux.data.schema import Manifest, Shard, parse_manifest, read_manifest
 from detaux.data.source import POLL_SECONDS, RemoteSource, SourceError
 from detaux.data.split import check_shard, find_damaged
 from detaux.errors import UserError

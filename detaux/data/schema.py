@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from detaux.artefacts import MANIFEST_NAME
 from detaux.errors import UserError
 from detaux.runtime.files import write_json
 
-MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 SPLITS = ("train", "validation", "test")
 IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "webp")

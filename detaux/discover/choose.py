@@ -5,44 +5,37 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score
 
+from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.schema import DiscoverConfig
-from detaux.discover.candidates.candidate import Candidate, Scores
+from detaux.discover.candidates.candidate import Candidate, Fault, Scores
 
-SMALLEST, LARGEST = 1, -1
 SAME_TASK_AMI = 0.5  # two tasks that tell more of each other are one task
 
-# rule -> scores it compares, the first first, and the end that wins
-RULES: dict[str, tuple[tuple[str, int], ...]] = {
-    "separation": (("separation", LARGEST),),
-    "paper": (("distance", SMALLEST),),
-    "official": (("dot", SMALLEST),),
-    "invariance": (("invariance", SMALLEST),),
-    "least_noise": (("noise_share", SMALLEST), ("silhouette", LARGEST)),
-    "silhouette": (("silhouette", LARGEST),),
-    "validity": (("validity", LARGEST),),
-    "stability": (("stability", LARGEST),),
-    "agreement": (("agreement", LARGEST), ("separation", LARGEST)),
-}
+SIGNS = {"lower": 1, "higher": -1}  # which sorts the better score first
 
 
-def find_fault(candidate: Candidate, config: DiscoverConfig) -> str | None:
-    """What forbids to choose a candidate, in words; None where nothing does. A score that does not apply forbids nothing."""
+def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
+    """Return what forbids to choose a candidate, None if nothing does. A score that does not apply forbids nothing.
+
+    A report counts faults by their codes, and shows a code as words.
+    """
     spread, share = candidate.scores.get("spread"), candidate.scores.get("oracle_share")
-    nmi, noise = candidate.principal.get("nmi"), candidate.clusters.noise_share
+    nmi, noise, clusters = candidate.principal.get("nmi"), candidate.clusters.noise_share, candidate.clusters.count
     if spread is not None and spread < config.min_variance_share:
-        return (
-            f"dead: {spread:.2g} of the variance, less than discover.min_variance_share={config.min_variance_share:g}"
-        )
-    if candidate.clusters.count < 2:
-        return "one cluster" if candidate.clusters.count else "no cluster: all points are noise"
+        limit = f"discover.min_variance_share={config.min_variance_share:g}"
+        return Fault("dead", f"dead: {spread:.2g} of the variance, less than {limit}")
+    if clusters == 0:
+        return Fault("without_clusters", "no cluster: all points are noise")
+    if clusters == 1:
+        return Fault("with_one_cluster", "one cluster")
     if noise > config.max_noise_share:
-        return f"{noise:.1%} noise, more than discover.max_noise_share={config.max_noise_share:g}"
+        return Fault("too_noisy", f"{noise:.1%} noise, more than discover.max_noise_share={config.max_noise_share:g}")
     if share is not None and share < config.min_oracle_share:
-        return f"oracle share {share:.3f}, less than discover.min_oracle_share={config.min_oracle_share:g}"
+        limit = f"discover.min_oracle_share={config.min_oracle_share:g}"
+        return Fault("unused_by_oracle", f"oracle share {share:.3f}, less than {limit}")
     if nmi is not None and nmi > config.max_principal_nmi:
-        return (
-            f"NMI {nmi:.3f} with the principal label, more than discover.max_principal_nmi={config.max_principal_nmi:g}"
-        )
+        limit = f"discover.max_principal_nmi={config.max_principal_nmi:g}"
+        return Fault("tied_to_principal", f"NMI {nmi:.3f} with the principal label, more than {limit}")
     return None
 
 
@@ -51,7 +44,7 @@ def rank_scores(scores: Sequence[Scores], rule: str) -> list[int]:
     keep their order."""
 
     def sort_key(position: int) -> tuple[float, ...]:
-        values = ((scores[position].get(name), sign) for name, sign in RULES[rule])
+        values = ((scores[position].get(name), SIGNS[better]) for name, better in CHOICE_RULES[rule].scores)
         return tuple(float("inf") if value is None else sign * value for value, sign in values)
 
     return sorted(range(len(scores)), key=sort_key)
@@ -59,7 +52,7 @@ def rank_scores(scores: Sequence[Scores], rule: str) -> list[int]:
 
 def rank_candidates(candidates: Sequence[Candidate], rule: str) -> list[int]:
     """Positions of the candidates without a fault, in the order of rank_scores."""
-    eligible = [position for position, one in enumerate(candidates) if one.why_not is None]
+    eligible = [position for position, one in enumerate(candidates) if one.fault is None]
     scores = [{**candidates[i].scores, "noise_share": candidates[i].clusters.noise_share} for i in eligible]
     return [eligible[place] for place in rank_scores(scores, rule)]
 
@@ -84,8 +77,9 @@ def describe_nothing(candidates: Sequence[Candidate], config: DiscoverConfig) ->
     """Why nothing was found, candidate by candidate with its scores, and what to try."""
     lines = [f"no hidden task was found: none of {len(candidates)} candidates may be chosen."]
     for candidate in candidates:
+        reason = candidate.fault.text if candidate.fault else "eligible"
         scores = ", ".join(f"{name} {value:.3g}" for name, value in candidate.scores.items() if value is not None)
-        lines.append(f"  {candidate.title}: {candidate.why_not} ({candidate.clusters.count} clusters, {scores})")
+        lines.append(f"  {candidate.title}: {reason} ({candidate.clusters.count} clusters, {scores})")
     is_small = config.min_cluster_fraction * len(candidates[0].clusters.labels) < config.min_cluster_size
     smallest = "discover.min_cluster_size, or take more images" if is_small else "discover.min_cluster_fraction"
     advice = ["train longer (disentangle.main.steps)", f"lower {smallest}"]

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from detaux.artefacts import AUTOENCODER_FILE, DISCOVERY_NAME, GALLERY_NAME, LABELS_NAME, MANIFEST_NAME, RECORD_NAME
 from detaux.config import Config
-from detaux.data.labels_file import LABELS_NAME, write_labels
+from detaux.config.choice_rules import CHOICE_RULES
+from detaux.data.labels_file import write_labels
 from detaux.data.partners.registry import PARTNER_RULES
-from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
+from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.discover.backends import select_backend
-from detaux.discover.candidates.candidate import Candidate
+from detaux.discover.candidates.candidate import Candidate, Fault
 from detaux.discover.candidates.material import Material
 from detaux.discover.candidates.subspace import cluster_subspaces
 from detaux.discover.choose import describe_nothing, rank_candidates
@@ -27,16 +29,15 @@ from detaux.discover.judging_pairs import draw_judging_pairs
 from detaux.discover.scores import count_live, score_clusters
 from detaux.discover.search import Findings, embed_images, search
 from detaux.disentangle.model import Disentangler, load_disentangler
-from detaux.disentangle.restarts import AUTOENCODER_FILE, list_models, list_restarts
+from detaux.disentangle.restarts import list_models, list_restarts
 from detaux.errors import NothingFoundError
 from detaux.runtime.agreement import run_each, run_first
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.metrics import read_metrics
 from detaux.runtime.progress import say
-from detaux.runtime.record import RECORD_NAME, hash_inputs, read_stage_config, write_record
+from detaux.runtime.record import hash_inputs, read_stage_config, write_record
 
-DISCOVERY_NAME, GALLERY_NAME = "discovery.json", "gallery.npz"
 OUTPUTS = (LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME)
 ONE_FACTOR_SHARE = "pairs/one_factor_share"
 
@@ -126,7 +127,7 @@ def _describe_choice(findings: Findings, shown: Restart, config: Config) -> dict
     free, embeddings = shown.material.list_free(), shown.material.embeddings
     return {
         "chosen": tasks[0] if tasks else -1,
-        "rule": config.discover.choose,
+        "rule": CHOICE_RULES[config.discover.choose].to_row(),
         "tasks": tasks,
         "ranking": rank_candidates(findings.pool, config.discover.choose),
         "free_subspaces": len(free),
@@ -150,7 +151,7 @@ def _describe_principal(restart: Restart, split: Split, manifest: Manifest, conf
     """Cluster and score the principal subspace of one disentangler as the candidates are."""
     (principal,) = cluster_subspaces(restart.material.embeddings, [restart.material.alpha], config)
     score_clusters(principal, split, manifest, config)
-    principal.restart, principal.why_not = restart.material.restart, "carries the principal task"
+    principal.restart, principal.fault = restart.material.restart, Fault("principal", "carries the principal task")
     return principal
 
 

@@ -66,7 +66,7 @@ def search(
     with track("discover: score", len(candidates) + len(baselines)) as advance:
         for one in [*candidates, *baselines]:
             score_clusters(one, split, manifest, config)
-            one.why_not = find_fault(one, config.discover)
+            one.fault = find_fault(one, config.discover)
             advance(note=f"{one.title}: {one.clusters.count} clusters")
     pool = candidates + baselines if config.discover.include_baselines else candidates
     return Findings(candidates, baselines, pool, choose_tasks(pool, config.discover))

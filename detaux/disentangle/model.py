@@ -6,11 +6,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from detaux.artefacts import CHECKPOINT_NAME, CONFIG_NAME, MODEL_FILE
 from detaux.config import load_config
 from detaux.config.schema import ModelConfig
 from detaux.disentangle.networks import ARCHITECTURES, initialize
 from detaux.disentangle.projectors import StackedProjectors
-from detaux.disentangle.restarts import MODEL_FILE
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
 from detaux.runtime.readers import read_safetensors
@@ -64,7 +64,7 @@ def load_disentangler(folder: Path, device: torch.device, file: Path = MODEL_FIL
     path = folder / file
     if not path.is_file():
         raise UserError(f"{path} does not exist: run `detaux disentangle` first, or let it finish.")
-    config = load_config(folder / "checkpoint" / "config.yaml")
+    config = load_config(folder / CHECKPOINT_NAME / CONFIG_NAME)
     way_on = f"delete {folder} and run `detaux disentangle` again"
     weights = read_safetensors(path, way_on)
     try:

@@ -3,11 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from detaux.artefacts import MODEL_FILE
 from detaux.config import Config
 
-# in the folder of a restart
-MODEL_FILE = Path("checkpoint") / "model.safetensors"
-AUTOENCODER_FILE = Path("checkpoint") / "autoencoder.safetensors"  # the same network at the end of its warm-up
 SEED_STEP = 1_000_003  # between the seeds of two restarts; runs with neighbouring seeds share none
 
 

@@ -10,15 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detaux.artefacts import (
+    AUTOENCODER_FILE,
+    CHECKPOINT_NAME,
+    CONFIG_NAME,
+    MANIFEST_NAME,
+    METRICS_NAME,
+    MODEL_FILE,
+    SCORES_NAME,
+)
 from detaux.config import Config, dump_config
 from detaux.data.partners.registry import PARTNER_RULES
-from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
+from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import load_split
 from detaux.data.stream import SampleStream
 from detaux.disentangle.batches import check_batches
 from detaux.disentangle.model import Disentangler, load_disentangler, save_disentangler
 from detaux.disentangle.phases import PHASES, MainPhase
-from detaux.disentangle.restarts import AUTOENCODER_FILE, MODEL_FILE, list_restarts, seed_restart
+from detaux.disentangle.restarts import list_restarts, seed_restart
 from detaux.disentangle.trainer import Observe, Trainer
 from detaux.losses.backends import choose_backend
 from detaux.runtime.agreement import run_first
@@ -28,7 +37,7 @@ from detaux.runtime.device import select_device
 from detaux.runtime.engines import choose_engine
 from detaux.runtime.files import write_json
 from detaux.runtime.loop import run_loop
-from detaux.runtime.metrics import METRICS_NAME, MetricsLog
+from detaux.runtime.metrics import MetricsLog
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import alone, is_first, world_size
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
@@ -62,7 +71,7 @@ def run_disentangle(config: Config, shards: Path, folder: Path, observe: Observe
         return
     for stale in set(folder.glob("restart_*")) - set(places):
         shutil.rmtree(stale)
-    names = (str(MODEL_FILE), str(AUTOENCODER_FILE), METRICS_NAME, "scores.json")
+    names = (str(MODEL_FILE), str(AUTOENCODER_FILE), METRICS_NAME, SCORES_NAME)
     write_record(
         folder,
         "disentangle",
@@ -92,7 +101,7 @@ def train_disentangler(
     run_first(lambda: check_batches(config, stream.samples, shares))
     torch.manual_seed(config.run.seed)
     fresh = Disentangler(config.model, manifest.side).state_dict()
-    checkpoints, begin = folder / "checkpoint", 0
+    checkpoints, begin = folder / CHECKPOINT_NAME, 0
     start, weights, training = _find_start(config, checkpoints, inputs_hash) or (0, fresh, {})
     with MetricsLog(folder, start) if is_first() else nullcontext() as metrics:
         if metrics is not None:
@@ -119,7 +128,7 @@ def train_disentangler(
             begin = end
     if is_first():
         save_disentangler(weights, manifest.side, folder / MODEL_FILE)
-        write_json(folder / "scores.json", _score(config, shards, folder, manifest, device))
+        write_json(folder / SCORES_NAME, _score(config, shards, folder, manifest, device))
     return stream.bad
 
 
@@ -137,7 +146,7 @@ def _find_start(
         shutil.rmtree(checkpoints, ignore_errors=True)
     if is_first():
         checkpoints.mkdir(parents=True, exist_ok=True)
-        dump_config(config, checkpoints / "config.yaml")
+        dump_config(config, checkpoints / CONFIG_NAME)
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from detaux.artefacts import ROWS_NAME, STATES_NAME
 from detaux.errors import UserError
 from detaux.multitask.classifier import save_classifier
 from detaux.multitask.trial import Trial
@@ -15,8 +16,6 @@ from detaux.runtime.files import atomic_path
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import is_first
 from detaux.runtime.readers import check_safetensors
-
-ROWS_NAME, STATES_NAME = "rows.jsonl", "states"
 
 Row = dict[str, Any]
 

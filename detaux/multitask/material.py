@@ -5,8 +5,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from detaux.artefacts import MANIFEST_NAME
 from detaux.config import Config
-from detaux.data.schema import MANIFEST_NAME, read_manifest
+from detaux.data.schema import read_manifest
 from detaux.data.split import Split, load_split
 from detaux.multitask.batches import TrainingData
 from detaux.multitask.controls import ROTATION, build_control

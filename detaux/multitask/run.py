@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from detaux.artefacts import ACCURACIES_NAME, CURVES_NAME, LABELS_NAME, MODEL_FILE
 from detaux.config import Config
-from detaux.data.labels_file import LABELS_NAME, uses_ground_truth
+from detaux.data.labels_file import uses_ground_truth
 from detaux.data.schema import read_manifest
 from detaux.data.split import Split, load_split
 from detaux.multitask.classifier import load_classifier
@@ -63,7 +64,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     rows = _list_rows(kept.rows, tests, chosen)
     method, labels, weight = chosen
     write_json(
-        folder / "metrics.json",
+        folder / ACCURACIES_NAME,
         {
             "rows": rows,
             "summary": summarize(rows),
@@ -86,7 +87,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
         },
     )
     say(f"multitask: validation chose {method} with weight {weight:g}")
-    write_record(folder, "multitask", config, hashes, ["metrics.json", "curves.jsonl", CHECKPOINT_NAME], started)
+    write_record(folder, "multitask", config, hashes, [ACCURACIES_NAME, CURVES_NAME, str(MODEL_FILE)], started)
     kept.remove()
 
 
@@ -127,6 +128,6 @@ def _describe_tasks(answers: Answers, classes: list[str]) -> list[Row]:
 
 
 def _write_curves(folder: Path, rows: list[Row]) -> None:
-    with atomic_path(folder / "curves.jsonl") as partial:
+    with atomic_path(folder / CURVES_NAME) as partial:
         lines = ({**{key: row[key] for key in COLUMNS}, "curve": row["curve"]} for row in rows)
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

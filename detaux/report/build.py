@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from detaux.config.schema import ReportConfig
+from detaux.config.schema import Config, ReportConfig
 from detaux.errors import UserError
 from detaux.report.choice import build_choice, build_factors, describe_choice
 from detaux.report.collect import Run, load_runs
@@ -103,6 +103,11 @@ def _build_section(run: Run, config: ReportConfig) -> tuple[dict[str, Any], dict
         "versions": _collect_versions(run),
     }
     return section, files
+
+
+def report_run(config: Config, folder: Path) -> None:
+    """Make the report of the run that `folder` lies in: the last stage of the chain."""
+    build_report([folder.parent], folder, config.report)
 
 
 def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:

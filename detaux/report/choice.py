@@ -4,19 +4,8 @@ from collections import Counter
 from typing import Any
 
 from detaux.report.collect import Candidate, Run, name_candidate
-from detaux.report.sentences import RULES
 from detaux.report.table import Table, number_column, text_column
-from detaux.report.tables import SCORE_TITLES
-
-# what discovery's reason names -> what it means of one or several clusterings
-FAULTS = {
-    "min_variance_share": "dead",
-    "no cluster": "without any cluster",
-    "one cluster": "of one cluster alone",
-    "max_noise_share": "too noisy",
-    "min_oracle_share": "hardly used by the oracle",
-    "max_principal_nmi": "too dependent on the principal label",
-}
+from detaux.report.tables import title_score
 
 
 def find_runner_up(run: Run) -> Candidate | None:
@@ -31,10 +20,10 @@ def _get_score(candidate: Candidate, name: str) -> Any:
 
 def describe_choice(run: Run) -> str:
     """The rule's score of the chosen clustering and of the runner-up, and how many of the others failed which guard."""
-    score = RULES.get(run.discovery["rule"], ("", "", ""))[0]
+    score = run.discovery["rule"]["score"]
     chosen, second, parts = run.chosen, find_runner_up(run), []
     if chosen is not None and _get_score(chosen, score) is not None:
-        title = SCORE_TITLES.get(score, score.replace("_", " ")).lower()
+        title = title_score(score).lower()
         text = f"Chosen: {name_candidate(chosen)}, {title} {_get_score(chosen, score):.3f}"
         if second is None:
             text += "; nothing else was eligible"
@@ -45,13 +34,12 @@ def describe_choice(run: Run) -> str:
 
 
 def describe_rejected(run: Run) -> str | None:
-    """How many candidates failed which guard; None where none did."""
-    reasons = [one["why_not"] for one in run.discovery["candidates"] if one["why_not"]]
-    if not reasons:
+    """Count the candidates that failed each guard, by the codes of their faults; return None if none did."""
+    faults = [one["fault"]["code"] for one in run.discovery["candidates"] if one["fault"]]
+    if not faults:
         return None
-    counts = Counter(next((fault for mark, fault in FAULTS.items() if mark in reason), reason) for reason in reasons)
-    groups = ", ".join(f"{count} {fault}" for fault, count in counts.most_common())
-    return f"Not eligible: {len(reasons)} of {len(run.discovery['candidates'])} candidates ({groups})."
+    groups = ", ".join(f"{count} {code.replace('_', ' ')}" for code, count in Counter(faults).most_common())
+    return f"Not eligible: {len(faults)} of {len(run.discovery['candidates'])} candidates ({groups})."
 
 
 def describe_dependence(run: Run) -> str | None:
@@ -81,7 +69,7 @@ def build_choice(run: Run) -> Table | None:
     if run.chosen is None:
         return None
     pair = [run.chosen, *filter(None, [find_runner_up(run)])]
-    score = RULES.get(run.discovery["rule"], ("", "", ""))[0]
+    score = run.discovery["rule"]["score"]
     names = [name for name in dict.fromkeys((score, "validity", "stability")) if name and name != "noise_share"]
     rows = [
         {
@@ -96,7 +84,7 @@ def build_choice(run: Run) -> Table | None:
     ]
     columns = [
         text_column("Clustering", "clustering"),
-        *(number_column(SCORE_TITLES[name] + (" (rule)" if name == score else ""), name) for name in names),
+        *(number_column(title_score(name) + (" (rule)" if name == score else ""), name) for name in names),
         number_column("Clusters", "clusters", "d"),
         number_column("Noise %" + (" (rule)" if score == "noise_share" else ""), "noise_share", ".1f", 100),
         number_column(f"NMI with {run.principal_name}", "principal_nmi"),

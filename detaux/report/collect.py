@@ -8,22 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from detaux.config import STAGE_SECTIONS
+from detaux.artefacts import (
+    ACCURACIES_NAME,
+    CONFIG_NAME,
+    DISCOVERY_NAME,
+    GALLERY_NAME,
+    LABELS_NAME,
+    MANIFEST_NAME,
+    RECORD_NAME,
+    SCORES_NAME,
+)
+from detaux.config.choice_rules import CHOICE_RULES, ChoiceRule
 from detaux.config.location import find_folder
-from detaux.data.labels_file import LABELS_NAME, read_labels
-from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
+from detaux.data.labels_file import read_labels
+from detaux.data.schema import Manifest, read_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file
 from detaux.runtime.metrics import read_metrics
 from detaux.runtime.readers import read_json, read_npz
-from detaux.runtime.record import RECORD_NAME, is_edited, read_stage_config
+from detaux.runtime.record import is_edited, read_stage_config
+from detaux.stages import MANIFEST, STAGES, Input
 
-STAGES = ("shards", "disentangle", "discover", "multitask")
-# stage -> the input, and where an earlier stage leaves it, that its numbers must have been made from
-MADE_FROM = {
-    "discover": ("model", "disentangle/checkpoint/model.safetensors"),
-    "multitask": ("labels", "discover/labels.parquet"),
-}
+RECORDED = tuple(name for name, stage in STAGES.items() if stage.is_recorded)
+# stage -> the input, left by an earlier stage of the run, that its numbers must have been made from
+MADE_FROM: dict[str, Input] = {name: one for name, stage in STAGES.items() for one in stage.inputs if one != MANIFEST}
 # arrays of gallery.npz, and those where a task was chosen
 GALLERY_NAMES = ("traversal", "traversal_subspaces", "pca_encoder", "pca_encoder_labels")
 CHOSEN_NAMES = ("examples", "example_labels", "pca_subspace", "pca_subspace_labels")
@@ -95,8 +103,8 @@ class Run:
 
     def get_section(self, section: str) -> dict[str, Any]:
         """A config section as the first stage that reads it had it, `run` and `report` as the newest stage had them."""
-        stages = [stage for stage in STAGES if stage in self.configs]
-        readers = [stage for stage in stages if section in STAGE_SECTIONS[stage]]
+        stages = [stage for stage in RECORDED if stage in self.configs]
+        readers = [stage for stage in stages if section in STAGES[stage].sections]
         if section in ("run", "report") or not readers:
             readers = stages[-1:]
         return self.configs[readers[0]].get(section, {}) if readers else {}
@@ -126,6 +134,22 @@ def _read_json(path: Path, missing: Any, names: Sequence[str] = ()) -> Any:
     return read_json(path, f"run the stage {path.parent.name} again", names)
 
 
+def _read_discovery(path: Path) -> dict[str, Any] | None:
+    """Read discovery.json, None if there is none.
+
+    An older release wrote the rule's name and the text of a fault, where a name and its facts, a code and its text stand now. A
+    discovery whose inputs are unchanged is not made anew, so such a file is read as well.
+    """
+    found: dict[str, Any] | None = _read_json(path, None, ("chosen", "rule", "candidates", "samples"))
+    if found is None or isinstance(found["rule"], dict):
+        return found
+    rule = CHOICE_RULES.get(name := str(found["rule"]), ChoiceRule(name, "", "higher", ""))
+    for one in filter(None, [*found["candidates"], *found.get("baselines", []), found.get("principal_subspace")]):
+        reason = one.pop("why_not", None)
+        one["fault"] = reason and {"code": reason, "text": reason}
+    return {**found, "rule": rule.to_row()}
+
+
 def _read_scores(path: Path) -> dict[str, Any]:
     """scores.json, which is empty where no factor is known."""
     return _read_json(path, {}) and _read_json(path, {}, ("factors", "variance_share"))
@@ -135,23 +159,23 @@ def _is_stale(folder: Path, stage: str, records: dict[str, dict[str, Any]]) -> b
     """Whether the file a stage read has changed since; a record that names no inputs is believed."""
     if stage not in records:
         return False
-    name, path = MADE_FROM[stage]
-    digest = records[stage].get("inputs", {}).get(name)
-    return digest is not None and (folder / path).is_file() and hash_file(folder / path) != digest
+    made_from = MADE_FROM[stage]
+    path, digest = folder / made_from.maker / made_from.file, records[stage].get("inputs", {}).get(made_from.name)
+    return digest is not None and path.is_file() and hash_file(path) != digest
 
 
 def _read_manifest(
     folder: Path, configs: dict[str, dict[str, Any]], records: dict[str, dict[str, Any]]
 ) -> Manifest | None:
     """The manifest of the shards that the newest stage read, None where it is gone."""
-    newest = next((stage for stage in reversed(STAGES) if stage in configs), "")
+    newest = next((stage for stage in reversed(RECORDED) if stage in configs), "")
     data = configs.get(newest, {}).get("data", {})
     given = data.get("shards")
     shards = find_folder(given) if given else folder / "shards"
     if shards is None:
         from detaux.data.remote import locate_set  # it imports torch, which a report needs for nothing else
 
-        digest = records[newest].get("inputs", {}).get("manifest", "")
+        digest = records[newest].get("inputs", {}).get(MANIFEST.name, "")
         shards = locate_set(digest, data.get("remote_cache"))
     return read_manifest(shards) if (shards / MANIFEST_NAME).is_file() else None
 
@@ -162,22 +186,20 @@ def _count_labels(path: Path) -> dict[int, int]:
 
 def load_run(folder: Path, name: str, key: str = "") -> Run:
     """Read RUN; raises UserError where discovery has not run or a file cannot be read."""
-    discovery_path = folder / "discover" / "discovery.json"
-    discovery = _read_json(discovery_path, None, ("chosen", "rule", "candidates", "samples"))
+    discovery_path = folder / "discover" / DISCOVERY_NAME
+    discovery = _read_discovery(discovery_path)
     if discovery is None:
         raise UserError(f"{discovery_path} does not exist: a report needs a run folder whose discover stage has ended.")
-    gallery = discovery_path.with_name("gallery.npz")
+    gallery = discovery_path.with_name(GALLERY_NAME)
     arrays = GALLERY_NAMES + (CHOSEN_NAMES if discovery["chosen"] >= 0 else ())
-    stages = {stage: folder / stage for stage in STAGES}
+    stages = {stage: folder / stage for stage in RECORDED}
     records = {stage: _read_json(path / RECORD_NAME, {}) for stage, path in stages.items()}
     records = {stage: record for stage, record in records.items() if record}
     # A stage that has not ended has no record, and a config in its folder is of an earlier attempt.
-    configs = {
-        stage: read_stage_config(stages[stage]) for stage in records if (stages[stage] / "config.yaml").is_file()
-    }
+    configs = {stage: read_stage_config(stages[stage]) for stage in records if (stages[stage] / CONFIG_NAME).is_file()}
     stale = [stage for stage in MADE_FROM if _is_stale(folder, stage, records)]
     # Without a task there is nothing multitask could have trained on: a file there is of an earlier discovery.
-    multitask = _read_json(stages["multitask"] / "metrics.json", None, ("summary", "chosen"))
+    multitask = _read_json(stages["multitask"] / ACCURACIES_NAME, None, ("summary", "chosen"))
     if discovery["chosen"] < 0 or "multitask" in stale:
         multitask = None
         configs.pop("multitask", None)
@@ -189,7 +211,7 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
         key=key,
         manifest=_read_manifest(folder, configs, records),
         metrics=read_metrics(disentangle),
-        factor_scores=_read_scores(disentangle / "scores.json"),
+        factor_scores=_read_scores(disentangle / SCORES_NAME),
         discovery=discovery,
         gallery=read_npz(gallery, "run `detaux discover` again", arrays) if gallery.is_file() else {},
         label_counts=_count_labels(stages["discover"] / LABELS_NAME),

@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from detaux.artefacts import REPORT_NAME
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
 
-REPORT_NAME = "report.html"
 LIST_MARK = "detaux-files"  # the meta element of the page whose content is that list
 OLDER_MARK = "<p>Made by detaux."  # of releases whose pages had no list
 HEAD_BYTES = 2**16

@@ -12,26 +12,6 @@ from detaux.report.effect import (
     is_stl,
 )
 
-# rule -> the score it reads, which end of it wins, and what it means
-RULES: dict[str, tuple[str, str, str]] = {
-    "separation": ("separation", "largest", "silhouette x ln(clusters) x (1 - noise share) x ((1 + validity) / 2)^2"),
-    "paper": ("distance", "smallest", "the subspace's own distance loss, as the paper says"),
-    "official": (
-        "dot",
-        "smallest",
-        "absolute value of the mean over images of <s_alpha, s_j>, as in the authors' official code",
-    ),
-    "invariance": ("invariance", "smallest", "how little the subspace moves when the oracle points elsewhere"),
-    "least_noise": ("noise_share", "smallest", "share of images that fit no cluster; ties go to the larger silhouette"),
-    "silhouette": ("silhouette", "largest", "how compact and apart the clusters are"),
-    "validity": ("validity", "largest", "how much denser the clusters are inside than between (DBCV)"),
-    "stability": ("stability", "largest", "how well clusterings of resampled images agree"),
-    "agreement": (
-        "agreement",
-        "largest",
-        "how well other restarts found the same clusters; ties go to the larger separation",
-    ),
-}
 SMALL_P = 0.05
 
 
@@ -216,12 +196,12 @@ def describe_scarcity(run: Run) -> str | None:
 
 
 def describe_rule(run: Run) -> str:
-    """The choice rule in words."""
+    """Say in words what the choice rule takes."""
     rule = run.discovery["rule"]
-    if rule not in RULES:
-        return f"Choice rule: {rule}."
-    _, end, meaning = RULES[rule]
-    return f"The rule {rule} takes, among the eligible candidates, the {end} of: {meaning}."
+    if not rule["meaning"]:  # an older release wrote no more than its name
+        return f"Choice rule: {rule['name']}."
+    end = "largest" if rule["better"] == "higher" else "smallest"
+    return f"The rule {rule['name']} takes, among the eligible candidates, the {end} of: {rule['meaning']}."
 
 
 def advise(run: Run) -> list[str]:

@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from detaux.artefacts import SUMMARY_NAME, TRIALS_NAME
 from detaux.report.figures import FAINT, INK, LINE, SERIES, STYLE, WIDTH, Drawing, render
 from detaux.report.table import NONE, Column, Table, number_column, text_column
 from detaux.runtime.readers import read_json, read_rows
 from detaux.runtime.record import read_stage_config
 
-SUMMARY_NAME, TRIALS_NAME = "sweep.json", "trials.parquet"
 OBJECTIVE = "objective"
 MEASURES = {  # what the objectives of sweep.objective and sweep.tradeoffs are
     "discovery": "separation x (1 - NMI with the principal label)",

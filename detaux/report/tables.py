@@ -17,7 +17,7 @@ from detaux.report.effect import (
     judge_effect,
     select_rows,
 )
-from detaux.report.sentences import RULES, format_interval, format_p, format_points, name_method
+from detaux.report.sentences import format_interval, format_p, format_points, name_method
 from detaux.report.table import NONE, Column, Row, Table, number_column, text_column
 
 SCORE_TITLES = {
@@ -32,6 +32,11 @@ SCORE_TITLES = {
     "validity": "Validity",
     "agreement": "Agreement",
 }
+
+
+def title_score(name: str) -> str:
+    """Return the heading of a score's column."""
+    return SCORE_TITLES.get(name, name.replace("_", " "))
 
 
 def show_p(p: float | None) -> str:
@@ -52,8 +57,9 @@ def _explain(candidate: Candidate) -> str:
     """Why a clustering was not chosen; empty for the chosen one."""
     if candidate["is_chosen"]:
         return ""
-    other = {"principal": "carries the principal task", "baseline": "shown for comparison"}
-    return candidate.get("why_not") or other.get(candidate["kind"], "eligible, ranks lower by the rule")
+    if candidate["fault"]:
+        return str(candidate["fault"]["text"])
+    return "shown for comparison" if candidate["kind"] == "baseline" else "eligible, ranks lower by the rule"
 
 
 def mark_bound(run: Run, table: Table) -> Table:
@@ -68,7 +74,7 @@ def mark_bound(run: Run, table: Table) -> Table:
 def build_candidates(run: Run) -> Table:
     """Every clustering with its scores and the reason it was passed over."""
     scores = list(dict.fromkeys(name for one in run.clusterings for name in one.get("scores") or {}))
-    ruling = RULES.get(run.discovery["rule"], ("", "", ""))[0]
+    ruling = run.discovery["rule"]["score"]
     rows = []
     for one in run.clusterings:
         rows.append(
@@ -91,7 +97,7 @@ def build_candidates(run: Run) -> Table:
         number_column("Noise %" + (" (rule)" if ruling == "noise_share" else ""), "noise_share", ".1f", 100),
     ]
     columns += [
-        number_column(SCORE_TITLES.get(name, name.replace("_", " ")) + (" (rule)" if name == ruling else ""), name)
+        number_column(title_score(name) + (" (rule)" if name == ruling else ""), name)
         for name in sorted(scores, key=lambda name: name != ruling)
         if name != "principal_ami"
     ]
@@ -217,7 +223,7 @@ def build_comparison(runs: list[Run]) -> Table:
                 "upper_bound": "true" if run.is_upper_bound else None,
                 "dataset": run.manifest.dataset if run.manifest else None,
                 "pairs": run.discovery.get("pairs", {}).get("rule"),
-                "rule": run.discovery["rule"],
+                "rule": run.discovery["rule"]["name"],
                 "chosen": name_candidate(chosen) if chosen else "nothing found",
                 "clusters": chosen["clusters"] if chosen else None,
                 "principal_nmi": chosen["principal"]["nmi"] if chosen else None,

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from detaux.artefacts import WEIGHTS_NAME
 from detaux.errors import UserError
 from detaux.runtime.collectives import gather_objects
 from detaux.runtime.files import atomic_path, write_json
@@ -34,7 +35,7 @@ def save_checkpoint(
         return
     with atomic_path(folder / f"step-{step:08d}") as partial:
         partial.mkdir(parents=True)
-        save_file({name: tensor.contiguous() for name, tensor in model.items()}, partial / "model.safetensors")
+        save_file({name: tensor.contiguous() for name, tensor in model.items()}, partial / WEIGHTS_NAME)
         torch.save(training, partial / "training.pt")
         write_json(partial / "state.json", {"format": FORMAT, "step": step, "inputs_hash": inputs_hash})
     for old in list_checkpoints(folder)[:-keep]:
@@ -71,7 +72,7 @@ def _read_newest(folder: Path, inputs_hash: str) -> tuple[int, dict[str, Tensor]
                 log.warning("checkpoint %s was written by another version and is passed over", path)
             elif state["inputs_hash"] == inputs_hash:
                 training = torch.load(path / "training.pt", weights_only=True, map_location="cpu")
-                return state["step"], load_file(path / "model.safetensors"), training
+                return state["step"], load_file(path / WEIGHTS_NAME), training
         except Exception as error:  # a damaged file makes torch, pickle and safetensors raise nearly anything
             log.warning("checkpoint %s cannot be read and is passed over: %s", path, error)
     return None

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from detaux.artefacts import METRICS_NAME
 from detaux.runtime.files import atomic_path
 
 log = logging.getLogger(__name__)
 
-METRICS_NAME = "metrics.jsonl"
 WARNING = "warning"  # key of a sentence that a line may hold, told on the terminal too
 
 

@@ -13,13 +13,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from detaux.artefacts import CONFIG_NAME, RECORD_NAME
 from detaux.config import Config, dump_config, load_config, reads
 from detaux.config.frozen import read_config_tree
 from detaux.config.load import get_value, iterate_fields
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file, hash_listing, hash_path, write_json
 
-RECORD_NAME, CONFIG_NAME = "record.json", "config.yaml"
 VERSIONED = ("detaux", "torch", "torchvision", "webdataset", "omegaconf", "numpy", "scikit-learn", "hdbscan")
 
 

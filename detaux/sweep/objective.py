@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from detaux.config import Config
-from detaux.config.sweep import SweepConfig
+from detaux.config.choice_rules import CHOICE_RULES
+from detaux.config.schema import SweepConfig
 from detaux.data.partners.registry import PARTNER_RULES
 from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import load_split
@@ -134,11 +135,16 @@ def weigh(finding: Finding, settings: SweepConfig, *, is_end: bool) -> Worth:
     )
 
 
+def chooses_by_stability(config: Config) -> bool:
+    """Decide whether the choice rule reads the stability of clusters, which costs many clusterings."""
+    return "stability" in dict(CHOICE_RULES[config.discover.choose].scores)
+
+
 class Judge:
     """Computes the objective of a model as it is; the data it judges on are read once."""
 
     def __init__(self, config: Config, shards: Path) -> None:
-        if config.discover.choose != STABILITY:  # costly, and no objective has it at a rung
+        if not chooses_by_stability(config):  # costly, and no objective has it at a rung
             config = replace(config, discover=replace(config.discover, stability_samples=0))
         self.config = config
         self.manifest = read_manifest(shards)

@@ -4,7 +4,7 @@ import math
 import os
 from typing import Any
 
-from detaux.config.sweep import SweepConfig
+from detaux.config.schema import SweepConfig
 from detaux.errors import UserError
 
 LONGEST_TEMPORARY = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.12")

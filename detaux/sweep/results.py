@@ -10,11 +10,12 @@ import pyarrow.parquet
 from rich.table import Table
 from scipy.stats import spearmanr
 
+from detaux.artefacts import BEST_NAME, SUMMARY_NAME, TRIALS_NAME
 from detaux.config import Config
 from detaux.config.frozen import format_config
-from detaux.config.sweep import SweepConfig
+from detaux.config.schema import SweepConfig
 from detaux.errors import DetauxError, NothingFoundError, UserError
-from detaux.report.sweep import OBJECTIVE, SUMMARY_NAME, TRIALS_NAME, describe_best, describe_cost, read_results
+from detaux.report.sweep import OBJECTIVE, describe_best, describe_cost, read_results
 from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.progress import say
 from detaux.runtime.terminal import Terminal
@@ -22,7 +23,6 @@ from detaux.sweep.objective import Worth, gives_upper_bound, list_objectives
 from detaux.sweep.space import Dimension, make_distributions
 from detaux.sweep.trial import LOG_NAME, Account, Sweep
 
-BEST_NAME = "best.yaml"
 OUTPUTS = (BEST_NAME, TRIALS_NAME, SUMMARY_NAME)
 SHOWN_TRIALS = 10
 FEWEST_RANKED = 3  # trials, below which a rank correlation says nothing

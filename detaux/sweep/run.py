@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from detaux.config import STAGES, Config, dump_config, load_config, reads
+from detaux.artefacts import BEST_NAME, CONFIG_NAME, MANIFEST_NAME, RECORD_NAME
+from detaux.config import Config, dump_config, load_config, reads
 from detaux.config.load import get_value, iterate_fields
 from detaux.config.location import find_folder
 from detaux.config.schema import MultitaskConfig
-from detaux.data.schema import MANIFEST_NAME, read_manifest
+from detaux.data.schema import read_manifest
 from detaux.disentangle.batches import check_batches
 from detaux.errors import InterruptedRunError, UserError
 from detaux.pipeline import Job, keep_edit, make_shards
@@ -25,8 +26,9 @@ from detaux.runtime.files import lock_folder, write_json
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import read_place
 from detaux.runtime.readers import read_json
-from detaux.runtime.record import RECORD_NAME, compute_inputs_hash, hash_inputs, is_done, write_record
+from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done, write_record
 from detaux.runtime.signals import interrupt_by_signals
+from detaux.stages import STAGES, SWEEP
 from detaux.sweep.objective import (
     DOWNSTREAM,
     GROUND_TRUTH,
@@ -38,7 +40,7 @@ from detaux.sweep.objective import (
 )
 from detaux.sweep.ranks import WAITING, free_ranks, run_on_ranks
 from detaux.sweep.ray_start import start_ray
-from detaux.sweep.results import BEST_NAME, OUTPUTS, collect_trials, print_results, write_results
+from detaux.sweep.results import OUTPUTS, collect_trials, print_results, write_results
 from detaux.sweep.space import Dimension
 from detaux.sweep.trial import TRIAL_NAME, Account, Sweep, run_trial
 
@@ -48,7 +50,7 @@ BATCH_KEYS = (
     "disentangle.micro_batches",
     "pairs.reuse",
 )
-CONFIG_NAME, INPUTS_NAME, TUNE_NAME = "config.yaml", "inputs.json", "tune"
+INPUTS_NAME, TUNE_NAME = "inputs.json", "tune"
 FEWEST_BY_CHANCE, MOST_BY_CHANCE = 3, 10  # trials that TPE draws by chance before it models
 # read when Ray is imported: no notebook tables, no copies of what trial.json holds, no working folder of its own
 SETTINGS = {
@@ -77,7 +79,7 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
         _check_folder(config, root)
         shards = _make_shards(job)
         hashes = hash_inputs({"manifest": Path(shards) / MANIFEST_NAME})
-        if is_done(root, compute_inputs_hash("sweep", _strip_config(config), hashes), BEST_NAME):
+        if is_done(root, compute_inputs_hash(SWEEP.name, _strip_config(config), hashes), BEST_NAME):
             say(f"sweep: unchanged, {root} is kept.")
         else:
             _check_inputs(root / INPUTS_NAME, shards, hashes)
@@ -92,7 +94,7 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
             # the record is of an earlier config, and the report would hold this one against it
             (root / RECORD_NAME).unlink(missing_ok=True)
             say(f"sweep: wrote {build_report([root], root / 'report', config.report)}")
-            write_record(root, "sweep", _strip_config(config), hashes, list(OUTPUTS), started)
+            write_record(root, SWEEP.name, _strip_config(config), hashes, list(OUTPUTS), started)
         print_results(root, shlex.quote(str(job.root / BEST_NAME)))
 
 
@@ -160,14 +162,16 @@ def _check_folder(config: Config, root: Path) -> None:
     """Refuse a folder that holds anything but this sweep."""
     path = root / CONFIG_NAME
     if not path.is_file():
-        foreign = [name for name in (*STAGES[1:], "trials", "warmups", TUNE_NAME, *OUTPUTS) if (root / name).exists()]
+        foreign = [
+            name for name in (*list(STAGES)[1:], "trials", "warmups", TUNE_NAME, *OUTPUTS) if (root / name).exists()
+        ]
         if foreign:
             raise UserError(f"run.dir={root} holds {foreign[0]} and is no folder of a sweep; set another run.dir.")
         return
     had, config = _strip_config(load_config(path)), _strip_config(config)
     for dotted, _, _ in iterate_fields():
         old, new = get_value(had, dotted), get_value(config, dotted)
-        if old != new and reads("sweep", dotted):
+        if old != new and reads(SWEEP.name, dotted):
             raise UserError(
                 f"run.dir={root} holds a sweep with {dotted}={old}, and the config says {new}; set another run.dir."
             )

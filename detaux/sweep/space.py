@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detaux.config import NEUTRAL_KEYS, Config
+from detaux.config import Config, list_neutral
 from detaux.config.load import change_config, iterate_fields
 from detaux.errors import UserError
 
@@ -76,7 +76,7 @@ def _parse_dimension(dotted: str, entry: Any, config: Config) -> Dimension:
 def _check_effect(dotted: str) -> None:
     """Refuse a key that no trial is judged by, or that all trials share."""
     section = dotted.split(".")[0]
-    if dotted in NEUTRAL_KEYS or (section not in SWEPT and dotted not in SWEPT_KEYS):
+    if dotted in list_neutral() or (section not in SWEPT and dotted not in SWEPT_KEYS):
         reason = REASONS.get(section, "the objective does not depend on it")
         raise UserError(f"{ORIGIN}: {dotted} cannot vary; {reason}.")
 

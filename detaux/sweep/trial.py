@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from detaux.artefacts import DISCOVERY_NAME, LABELS_NAME
 from detaux.config import Config
 from detaux.config.load import change_config, check_together
 from detaux.data.schema import read_manifest
-from detaux.discover.run import DISCOVERY_NAME
 from detaux.disentangle.model import Disentangler
 from detaux.errors import NonFiniteLossError, NothingFoundError, UserError
 from detaux.pipeline import Job, join_job, run_stages
@@ -25,7 +25,16 @@ from detaux.runtime.files import lock_file, write_json
 from detaux.runtime.metrics import read_metrics
 from detaux.runtime.ranks import is_first
 from detaux.runtime.readers import read_json
-from detaux.sweep.objective import DOWNSTREAM, STABILITY, Finding, Judge, Worth, list_objectives, weigh
+from detaux.sweep.objective import (
+    DOWNSTREAM,
+    STABILITY,
+    Finding,
+    Judge,
+    Worth,
+    chooses_by_stability,
+    list_objectives,
+    weigh,
+)
 from detaux.sweep.space import ORIGIN
 from detaux.sweep.warmup import SharedWarmup
 
@@ -62,7 +71,7 @@ class Sweep:
         config = self.make_config(values)
         check_together(config)
         discover, multitask = config.discover, replace(config.multitask, controls=[])
-        if STABILITY not in (discover.choose, *list_objectives(config.sweep)):
+        if not chooses_by_stability(config) and STABILITY not in list_objectives(config.sweep):
             discover = replace(discover, stability_samples=0)
         run, data = replace(config.run, dir=str(folder)), replace(config.data, shards=self.shards)
         track = replace(config.track, group=config.track.group or self.root.resolve().name)
@@ -202,7 +211,7 @@ def _measure_gain(job: Job) -> float:
         return 0.0
     from detaux.multitask.gain import measure_gain
 
-    labels_path = job.root / "discover" / "labels.parquet"
+    labels_path = job.root / "discover" / LABELS_NAME
     with join_job(job):
         return measure_gain(job.config, job.shards, labels_path, job.root / DOWNSTREAM)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from detaux.artefacts import CHECKPOINT_NAME, MANIFEST_NAME
 from detaux.config import Config
 from detaux.config.schema import LossesConfig, PairsConfig, PhaseConfig, WeightsConfig
-from detaux.data.schema import MANIFEST_NAME
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.restarts import seed_restart
 from detaux.errors import UserError
@@ -55,7 +55,7 @@ class SharedWarmup:
     def take(self) -> bool:
         """Give the trial a checkpoint at the end of its warm-up where another has trained it, after waiting for one that is about
         to; else hold it until `keep` or `release`. Whether it was given."""
-        checkpoints = self.job.root / "disentangle" / "checkpoint"
+        checkpoints = self.job.root / "disentangle" / CHECKPOINT_NAME
         if self.path is None or list_checkpoints(checkpoints):
             return False
         self.held.enter_context(lock_file(self.path.with_suffix(".lock"), lambda: time.sleep(POLL_SECONDS)))

@@ -3,15 +3,17 @@
 import colorsys
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from detaux.artefacts import ACCURACIES_NAME, DISCOVERY_NAME, GALLERY_NAME, RECORD_NAME, WEIGHTS_NAME
 from detaux.config import Config
 from detaux.runtime.progress import say
 from detaux.runtime.readers import read_json, read_npz
-from detaux.runtime.record import RECORD_NAME
+from detaux.stages import LABELS, MANIFEST, MODEL, STAGES
 from detaux.tracking.panels import MATRIX_COLUMNS
 from detaux.tracking.wandb import (
     begin_run,
@@ -23,10 +25,9 @@ from detaux.tracking.wandb import (
     read_state,
 )
 
-CANDIDATE_COLUMNS = ("index", "name", "subspaces", "restart", "clusters", "noise_share", "why_not")
+CANDIDATE_COLUMNS = ("index", "name", "subspaces", "restart", "clusters", "noise_share", "fault")
 TASK_COLUMNS = ("task", "split", "images", "seeds", "accuracy_mean", "accuracy_low", "accuracy_high")
 FACTS = ("inputs", "inputs_hash", "commit")  # of a record
-MODEL_NAME = "model.safetensors"
 DISCOVERY_NAMES = ("candidates", "baselines", "classes_by_cluster", "chosen", "live_subspaces", "free_subspaces")
 GALLERY_NAMES = ("traversal", "traversal_groups", "pca_subspace", "pca_subspace_labels")
 WAY_ON = "run that stage again"
@@ -56,15 +57,15 @@ def log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path])
 def _log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]) -> None:
     record = read_json(folder / RECORD_NAME, WAY_ON, (*FACTS, "outputs"))
     facts = {name: record[name] for name in FACTS}
-    state = read_state(folder) if stage == "disentangle" else make_state(record["inputs_hash"])
+    state = read_state(folder) if MODEL.maker == stage else make_state(record["inputs_hash"])
     run = begin_run(config, stage, folder, state)
     try:
         for name, path in inputs.items():
-            log_use(run, build_artefact(config, "shards" if name == "manifest" else name, [path], {}))
+            log_use(run, build_artefact(config, MANIFEST.maker if name == MANIFEST.name else name, [path], {}))
         for name, paths in list_artefacts(stage, folder, list(record["outputs"])).items():
             run.log_artifact(build_artefact(config, name, paths, facts))
-        if shown := {"discover": show_discovery, "multitask": show_accuracies}.get(stage):
-            run.log(shown(folder))
+            if name in SHOWN:
+                run.log(SHOWN[name](folder))
     finally:
         end_run(run, folder, state["step"])
 
@@ -74,13 +75,14 @@ def list_artefacts(stage: str, folder: Path, outputs: list[str]) -> dict[str, li
 
     Training leaves a model for each restart, which the record lists in their order: `model`, `model_1`, ...
     """
-    if stage == "disentangle":
-        models = [folder / name for name in outputs if Path(name).name == MODEL_NAME]
-        return {f"model_{number}" if number else "model": [path] for number, path in enumerate(models)}
-    return {
-        "discover": {"labels": [folder / "labels.parquet"]},
-        "multitask": {"classifier": [folder / "metrics.json", folder / "checkpoint" / MODEL_NAME]},
-    }[stage]
+    found: dict[str, list[Path]] = {}
+    for name, files in STAGES[stage].artefacts.items():
+        if name == MODEL.name:
+            models = [folder / output for output in outputs if Path(output).name == WEIGHTS_NAME]
+            found |= {f"{name}_{number}" if number else name: [path] for number, path in enumerate(models)}
+        else:
+            found[name] = [folder / file for file in files]
+    return found
 
 
 def show_discovery(folder: Path) -> dict[str, Any]:
@@ -88,8 +90,8 @@ def show_discovery(folder: Path) -> dict[str, Any]:
     cluster, and how many subspaces live."""
     import wandb
 
-    found = read_json(folder / "discovery.json", WAY_ON, DISCOVERY_NAMES)
-    gallery = read_npz(folder / "gallery.npz", WAY_ON, GALLERY_NAMES)
+    found = read_json(folder / DISCOVERY_NAME, WAY_ON, DISCOVERY_NAMES)
+    gallery = read_npz(folder / GALLERY_NAME, WAY_ON, GALLERY_NAMES)
     pictures, groups = gallery["traversal"], gallery["traversal_groups"].tolist()
     points, labels = gallery["pca_subspace"], gallery["pca_subspace_labels"]
     rows, columns, height, width, channels = pictures.shape
@@ -97,7 +99,9 @@ def show_discovery(folder: Path) -> dict[str, Any]:
     candidates = found["candidates"] + found["baselines"]
     scores = list(dict.fromkeys(name for row in candidates for name in row["scores"]))
     table = [
-        [_to_cell(row.get(name)) for name in CANDIDATE_COLUMNS] + [row["scores"].get(name) for name in scores]
+        [_to_cell(row.get(name)) for name in CANDIDATE_COLUMNS[:-1]]
+        + [row["fault"] and row["fault"]["text"]]
+        + [row["scores"].get(name) for name in scores]
         for row in candidates
     ]
     matrix = found["classes_by_cluster"]
@@ -115,7 +119,7 @@ def show_accuracies(folder: Path) -> dict[str, Any]:
     """Tables of accuracies with their intervals, by method and by task, and what the chosen classifier answers to each class."""
     import wandb
 
-    metrics = read_json(folder / "metrics.json", WAY_ON, ("summary", "tasks"))
+    metrics = read_json(folder / ACCURACIES_NAME, WAY_ON, ("summary", "tasks"))
     summary, tasks = metrics["summary"], metrics["tasks"]
     principal = tasks[0]
     columns = list(summary[0])
@@ -125,6 +129,10 @@ def show_accuracies(folder: Path) -> dict[str, Any]:
         "confusion": build_matrix(principal["classes"], principal["classes"], principal["counts"]),
         "accuracy": principal["accuracy_mean"],
     }
+
+
+# artefact -> what W&B shows of the stage that leaves it
+SHOWN: dict[str, Callable[[Path], dict[str, Any]]] = {LABELS.name: show_discovery, "classifier": show_accuracies}
 
 
 def build_matrix(rows: list[str], columns: list[str], counts: list[list[int]]) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from detaux.artefacts import WANDB_NAME
 from detaux.config import Config
 from detaux.config.frozen import config_to_dict
 from detaux.config.location import expand_path
@@ -19,7 +20,6 @@ from detaux.runtime.files import write_json
 from detaux.runtime.metrics import WARNING, flatten
 from detaux.runtime.readers import read_json
 
-STATE_NAME = "wandb.json"  # in a stage's folder
 SERVER = "https://api.wandb.ai"
 
 
@@ -63,7 +63,7 @@ def make_state(inputs_hash: str) -> dict[str, Any]:
 
 def read_state(folder: Path) -> dict[str, Any]:
     """What wandb.json says, which is none of a W&B run where there is no such file."""
-    path = folder / STATE_NAME
+    path = folder / WANDB_NAME
     names = ("inputs_hash", "id", "step", "open")
     return read_json(path, f"delete {path}, and W&B begins another run", names) if path.is_file() else {}
 
@@ -97,14 +97,14 @@ def begin_run(config: Config, stage: str, folder: Path, state: dict[str, Any]) -
             f"track.wandb={config.track.wandb}: W&B begins no run: {error}; offline needs no network."
         ) from None
     files = os.path.relpath(Path(run.dir).parent, folder) if run.offline else None
-    write_json(folder / STATE_NAME, {**state, "open": files})
+    write_json(folder / WANDB_NAME, {**state, "open": files})
     return run
 
 
 def end_run(run: Any, folder: Path, step: int, exit_code: int = 0) -> None:
     """Let W&B write what it has, the lines up to `step` among it."""
     run.finish(exit_code=exit_code)
-    write_json(folder / STATE_NAME, {**read_state(folder), "step": step, "open": None})
+    write_json(folder / WANDB_NAME, {**read_state(folder), "step": step, "open": None})
 
 
 class WandbMirror:

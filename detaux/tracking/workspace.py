@@ -9,8 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from detaux.config import STAGES, Config, load_config
+from detaux.artefacts import CONFIG_NAME
+from detaux.config import Config, load_config
 from detaux.errors import UserError
+from detaux.stages import STAGES
 from detaux.tracking.panels import MATRIX_COLUMNS, Panel, list_panels
 from detaux.tracking.wandb import has_key, name_group
 
@@ -38,7 +40,7 @@ def save_workspace(run: Path) -> str:
 
 def read_run_config(run: Path) -> Config:
     """The newest config that a stage of a run has left, be it at work; raises UserError where there is none."""
-    found = [path for stage in STAGES for path in (run / stage).glob("**/config.yaml") if stage != "shards"]
+    found = [path for stage in STAGES.values() if stage.inputs for path in (run / stage.name).glob(f"**/{CONFIG_NAME}")]
     paths = [path for path in found if "wandb" not in path.relative_to(run).parts]  # W&B keeps a file of this name too
     if not paths:
         raise UserError(f"{run} holds no training; give the run.dir of a run that has started.")

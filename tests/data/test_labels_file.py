@@ -4,7 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from detaux.data.labels_file import LABELS_NAME, read_labels, uses_ground_truth, write_labels
+from detaux.artefacts import LABELS_NAME
+from detaux.data.labels_file import read_labels, uses_ground_truth, write_labels
 from detaux.errors import UserError
 
 KEYS = ["a", "b", "c"]

@@ -351,7 +351,7 @@ RANK_PROGRAM = """
 import sys
 from detaux import pipeline
 from detaux.config import load_config
-pipeline.RUNNERS["disentangle"] = lambda job, folder: print(sorted(path.name for path in job.shards.glob("*.tar")))
+pipeline.call_runner = lambda stage, job, folder: print(sorted(path.name for path in job.shards.glob("*.tar")))
 pipeline.run_stages(["disentangle"], pipeline.Job(load_config(None, sys.argv[1:]), ""))
 """
 

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
 
+from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.schema import DiscoverConfig
-from detaux.discover.choose import RULES, choose_tasks, describe_nothing, find_fault, rank_candidates
+from detaux.discover.candidates.candidate import Fault
+from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, rank_candidates
 
 TWO = [0, 1] * 50
+ONE_CLUSTER = Fault("with_one_cluster", "one cluster")
 
 
 def make_field(make_candidate):
@@ -63,7 +66,7 @@ def test_rule_picks_the_best_by_its_score(rule, winner, make_candidate):
 
 
 def test_every_rule_the_config_allows_is_tested():
-    assert set(DiscoverConfig.__annotations__["choose"].__args__) == set(RULES) == set(WINNERS)
+    assert set(CHOICE_RULES) == set(WINNERS)
 
 
 def test_least_noise_prefers_less_noise_to_silhouette(make_candidate):
@@ -73,7 +76,7 @@ def test_least_noise_prefers_less_noise_to_silhouette(make_candidate):
 
 def test_rule_passes_over_a_candidate_with_a_fault(make_candidate):
     field = make_field(make_candidate)
-    field[0].why_not = "one cluster"
+    field[0].fault = ONE_CLUSTER
     assert choose_tasks(field, DiscoverConfig()) == [2]
 
 
@@ -83,23 +86,23 @@ def test_candidate_without_the_score_comes_last(make_candidate):
 
 
 @pytest.mark.parametrize(
-    ("labels", "scores", "nmi", "fault"),
+    ("labels", "scores", "nmi", "code", "text"),
     [
-        ([0] * 100, {}, 0.0, "one cluster"),
-        ([-1] * 100, {}, 0.0, "no cluster"),
-        ([0, 1, -1, -1] * 25, {}, 0.0, "max_noise_share"),
-        (TWO, {"spread": 1e-6}, 0.0, "dead"),
-        (TWO, {"oracle_share": 0.01}, 0.0, "min_oracle_share"),
-        (TWO, {}, 0.9, "max_principal_nmi"),
-        (TWO, {"spread": 0.2, "oracle_share": 0.2}, 0.0, None),
-        (TWO, {"spread": None, "oracle_share": None}, None, None),
+        ([0] * 100, {}, 0.0, "with_one_cluster", "one cluster"),
+        ([-1] * 100, {}, 0.0, "without_clusters", "no cluster"),
+        ([0, 1, -1, -1] * 25, {}, 0.0, "too_noisy", "max_noise_share"),
+        (TWO, {"spread": 1e-6}, 0.0, "dead", "min_variance_share"),
+        (TWO, {"oracle_share": 0.01}, 0.0, "unused_by_oracle", "min_oracle_share"),
+        (TWO, {}, 0.9, "tied_to_principal", "max_principal_nmi"),
+        (TWO, {"spread": 0.2, "oracle_share": 0.2}, 0.0, None, None),
+        (TWO, {"spread": None, "oracle_share": None}, None, None, None),
     ],
 )
-def test_guard_names_its_fault(labels, scores, nmi, fault, make_candidate):
+def test_guard_names_its_fault(labels, scores, nmi, code, text, make_candidate):
     candidate = make_candidate(labels, **scores)
     candidate.principal = {"nmi": nmi}
     found = find_fault(candidate, DiscoverConfig(max_principal_nmi=0.5))
-    assert found is None if fault is None else fault in found
+    assert found is None if code is None else (found.code == code and text in found.text)
 
 
 def test_tasks_leave_out_repeats_of_a_better_one(make_candidate):
@@ -116,7 +119,7 @@ def test_tasks_leave_out_repeats_of_a_better_one(make_candidate):
 def test_nothing_eligible_chooses_nothing_and_says_what_to_try(make_candidate):
     field = make_field(make_candidate)
     for candidate in field:
-        candidate.why_not = "one cluster"
+        candidate.fault = ONE_CLUSTER
     assert choose_tasks(field, DiscoverConfig()) == []
     text = describe_nothing(field, DiscoverConfig())
     assert "subspace 1: one cluster" in text

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from scipy.spatial.distance import pdist
 from sklearn.metrics import adjusted_rand_score
 
-from detaux.cli import CLUSTER_KEYS, run_command
+from detaux.arguments import CLUSTER_KEYS
+from detaux.cli import run_command
 from detaux.config.load import iterate_fields
 from detaux.discover.backends import CLUSTERERS
 from detaux.discover.embedding_file import centre, read_embeddings

@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import v_measure_score
 
 from detaux.config import Config, dump_config
+from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.schema import DiscoverConfig, ModelConfig, PairsConfig
 from detaux.discover import run
 from detaux.disentangle.restarts import list_models, list_restarts
@@ -102,7 +103,9 @@ def test_discovery_scores_every_candidate_and_baseline(finished):
     assert indices == list(range(len(indices)))
     dead = found["candidates"][2]
     assert not dead["eligible"]
-    assert "dead" in dead["why_not"]
+    assert dead["fault"]["code"] == "dead"
+    assert "min_variance_share" in dead["fault"]["text"]
+    assert found["rule"] == CHOICE_RULES["separation"].to_row()
     assert found["principal_subspace"]["subspaces"] == [0]
     assert found["principal_subspace"]["principal"]["nmi"] > 0.99
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from detaux.artefacts import MODEL_FILE
 from detaux.config import load_config
-from detaux.disentangle.restarts import MODEL_FILE, list_models, list_restarts, seed_restart
+from detaux.disentangle.restarts import list_models, list_restarts, seed_restart
 from detaux.disentangle.train import run_disentangle
 from shards.build import build_shards
 

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestCentroid
 
+from detaux.artefacts import MODEL_FILE
 from detaux.config import load_config
 from detaux.data.augment import to_float
 from detaux.data.split import load_split
 from detaux.data.stream import SampleStream
 from detaux.disentangle.model import load_disentangler
 from detaux.disentangle.phases import MainPhase, WarmupPhase
-from detaux.disentangle.restarts import MODEL_FILE
 from detaux.disentangle.train import run_disentangle
 from detaux.disentangle.trainer import Trainer
 from detaux.errors import InterruptedRunError, NonFiniteLossError, UserError

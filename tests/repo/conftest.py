@@ -2,7 +2,7 @@
 
 import pytest
 
-from detaux.cli import parse_arguments
+from detaux.arguments import parse_arguments
 from detaux.config import load_config
 from detaux.launch import parse_launch
 

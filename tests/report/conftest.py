@@ -59,7 +59,7 @@ def make_candidate(
         "clusters": clusters,
         "noise_share": 0.031,
         "eligible": True,
-        "why_not": None,
+        "fault": None,
         "scores": scores,
         "principal": {"nmi": 0.0042, "ami": 0.0013, "chi2_p": 0.413, "cramers_v": 0.036},
         "factors": factors,
@@ -67,15 +67,23 @@ def make_candidate(
     return {**candidate, **changes}
 
 
+ONE_CLUSTER = {"code": "with_one_cluster", "text": "one cluster"}
+
+
 def make_discovery() -> dict[str, Any]:
     none_eligible = {
         "eligible": False,
-        "why_not": "42.0% noise, more than discover.max_noise_share",
+        "fault": {"code": "too_noisy", "text": "42.0% noise, more than discover.max_noise_share"},
         "noise_share": 0.42,
     }
     return {
         "chosen": 0,
-        "rule": "separation",
+        "rule": {
+            "name": "separation",
+            "score": "separation",
+            "better": "higher",
+            "meaning": "silhouette x ln(clusters) x (1 - noise share) x ((1 + validity) / 2)^2",
+        },
         "tasks": [0],
         "ranking": [0, 1],
         "free_subspaces": SUBSPACES - 1,
@@ -84,7 +92,7 @@ def make_discovery() -> dict[str, Any]:
             make_candidate(0, [2, 4], CLUSTERS, 1.31),
             make_candidate(1, [1], 5, 0.92),
             make_candidate(2, [3], 2, 0.21, **none_eligible),
-            make_candidate(3, [5], 1, 0.0, eligible=False, why_not="one cluster"),
+            make_candidate(3, [5], 1, 0.0, eligible=False, fault=ONE_CLUSTER),
         ],
         "baselines": [
             make_candidate(4, [], 7, 0.55, name="latents"),
@@ -97,7 +105,13 @@ def make_discovery() -> dict[str, Any]:
             "one_factor_share": 0.96,
         },
         "principal_subspace": make_candidate(
-            0, [0], 4, 1.2, principal={"nmi": 0.991, "ami": 0.99, "chi2_p": 0.0, "cramers_v": 0.995}
+            0,
+            [0],
+            4,
+            1.2,
+            principal={"nmi": 0.991, "ami": 0.99, "chi2_p": 0.0, "cramers_v": 0.995},
+            eligible=False,
+            fault={"code": "principal", "text": "carries the principal task"},
         ),
         "source": "subspace",
         "clusterer": "hdbscan",
@@ -281,7 +295,7 @@ def nothing_page(written_run, tmp_path_factory) -> Path:
     def empty(discovery: dict[str, Any]) -> None:
         discovery.update(chosen=-1, tasks=[])
         for candidate in discovery["candidates"]:
-            candidate.update(eligible=False, why_not="one cluster", clusters=1)
+            candidate.update(eligible=False, fault=ONE_CLUSTER, clusters=1)
 
     change_json(folder / "discover" / "discovery.json", empty)
     shutil.rmtree(folder / "multitask")

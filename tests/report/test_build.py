@@ -311,9 +311,9 @@ def test_hostile_names_are_shown_as_text(run_folder, edit_json):
         manifest["quarantined"] = [{"file": HOSTILE, "reason": HOSTILE}]
 
     def poison_discovery(discovery):
-        discovery["rule"] = HOSTILE
+        discovery["rule"] = dict.fromkeys(("name", "score", "better", "meaning"), HOSTILE)
         for candidate in discovery["candidates"]:
-            candidate.update(why_not=HOSTILE, factors={HOSTILE: {"v_measure": 0.5}})
+            candidate.update(fault={"code": HOSTILE, "text": HOSTILE}, factors={HOSTILE: {"v_measure": 0.5}})
 
     edit_json(run_folder / "shards" / "manifest.json", poison)
     edit_json(run_folder / "discover" / "discovery.json", poison_discovery)

@@ -1,16 +1,10 @@
 """Why the chosen clustering was chosen, in words and in a table, against the run's discovery.json."""
 
-import numpy as np
 import pytest
 
-from detaux.config.schema import DiscoverConfig
-from detaux.discover.candidates.candidate import Candidate
-from detaux.discover.choose import find_fault
-from detaux.discover.cluster import Clusters
-from detaux.report.choice import FAULTS, build_choice, build_factors, describe_choice, describe_live
+from detaux.config.choice_rules import CHOICE_RULES
+from detaux.report.choice import build_choice, build_factors, describe_choice, describe_live, describe_rejected
 from detaux.report.collect import load_run
-
-TWO = [0, 1] * 50
 
 
 def change(run_folder, edit_json, **values):
@@ -21,7 +15,7 @@ def change(run_folder, edit_json, **values):
 def test_choice_is_told_in_one_paragraph(run_folder):
     assert describe_choice(load_run(run_folder, "demo")) == (
         "Chosen: subspaces 2 + 4, separation 1.310; next: subspace 1, 0.920. Not eligible: 2 of 4 candidates "
-        "(1 too noisy, 1 of one cluster alone). Largest dependence on the principal label: subspaces 2 + 4, NMI 0.004. "
+        "(1 too noisy, 1 with one cluster). Largest dependence on the principal label: subspaces 2 + 4, NMI 0.004. "
         "4 of 5 free subspaces are live."
     )
 
@@ -42,7 +36,7 @@ def test_lone_choice_has_no_next(run_folder, edit_json):
 
 
 def test_rule_of_least_noise_names_the_share_of_noise(run_folder, edit_json):
-    run = change(run_folder, edit_json, rule="least_noise")
+    run = change(run_folder, edit_json, rule=CHOICE_RULES["least_noise"].to_row())
     assert "Chosen: subspaces 2 + 4, noise share 0.031; next: subspace 1, 0.031." in describe_choice(run)
     assert "Noise % (rule)" in [column.title for column in build_choice(run).columns]
 
@@ -70,22 +64,11 @@ def test_more_subspaces_are_advised_where_all_live_and_none_joins_another(run_fo
     assert "raise model.subspaces" in describe_live(run)
 
 
-@pytest.mark.parametrize(
-    ("fault", "labels", "scores", "nmi"),
-    [
-        ("min_variance_share", TWO, {"spread": 0.0}, 0.0),
-        ("no cluster", [-1] * 10, {}, 0.0),
-        ("one cluster", [0] * 10, {}, 0.0),
-        ("max_noise_share", [0, 1, -1, -1], {}, 0.0),
-        ("min_oracle_share", TWO, {"oracle_share": 0.0}, 0.0),
-        ("max_principal_nmi", TWO, {}, 0.9),
-    ],
-)
-def test_every_fault_that_discovery_finds_has_a_group(fault, labels, scores, nmi):
-    clusters = Clusters(np.array(labels), np.ones(len(labels), np.float32), "by hand")
-    candidate = Candidate(None, clusters, (1,), scores=scores, principal={"nmi": nmi})
-    reason = find_fault(candidate, DiscoverConfig(max_principal_nmi=0.5))
-    assert [mark for mark in FAULTS if mark in reason] == [fault]
+def test_faults_are_counted_by_their_codes(run_folder):
+    run = load_run(run_folder, "demo")
+    for one, code in zip(run.discovery["candidates"], ("dead", "dead", "too_noisy", "dead"), strict=True):
+        one["fault"] = {"code": code, "text": f"{code} by some number"}
+    assert describe_rejected(run) == "Not eligible: 4 of 4 candidates (3 dead, 1 too noisy)."
 
 
 def test_factors_of_the_chosen_clusters_are_scored(run_folder):

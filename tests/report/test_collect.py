@@ -215,3 +215,20 @@ def test_gallery_that_holds_a_program_is_refused_unread(run_folder, trap):
     with pytest.raises(UserError, match=r"gallery\.npz"):
         load_run(run_folder, "demo")
     assert not trap.mark.exists()
+
+
+def test_discovery_of_an_older_release_reads_as_one_of_today(run_folder, edit_json):
+    path, before = run_folder / "discover" / "discovery.json", load_run(run_folder, "demo").discovery
+
+    def age(discovery):
+        discovery["rule"] = discovery["rule"]["name"]
+        for one in [*discovery["candidates"], *discovery["baselines"], discovery["principal_subspace"]]:
+            fault = one.pop("fault")
+            one["why_not"] = fault and fault["text"]
+
+    edit_json(path, age)
+    now = load_run(run_folder, "demo").discovery
+    assert now["rule"] == before["rule"]
+    for name in ("candidates", "baselines"):
+        texts = [[one["fault"] and one["fault"]["text"] for one in found[name]] for found in (now, before)]
+        assert texts[0] == texts[1]

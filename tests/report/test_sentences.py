@@ -2,6 +2,7 @@
 
 import pytest
 
+from detaux.config.choice_rules import CHOICE_RULES
 from detaux.report.collect import load_run
 from detaux.report.sentences import describe_effect, describe_rule, describe_scarcity
 from detaux.report.tables import build_candidates, build_comparison
@@ -20,7 +21,10 @@ def test_scarce_labels_are_counted(run_folder, edit_json):
 
 
 def test_official_rule_is_described_as_computed(run_folder, edit_json):
-    edit_json(run_folder / "discover" / "discovery.json", lambda discovery: discovery.update(rule="official"))
+    edit_json(
+        run_folder / "discover" / "discovery.json",
+        lambda discovery: discovery.update(rule=CHOICE_RULES["official"].to_row()),
+    )
     run = load_run(run_folder, "demo")
     assert "the smallest of: absolute value of the mean over images of <s_alpha, s_j>" in describe_rule(run)
     assert "|mean dot| (rule)" in [column.title for column in build_candidates(run).columns]

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from detaux.runtime.metrics import METRICS_NAME, MetricsLog, flatten, read_metrics
+from detaux.artefacts import METRICS_NAME
+from detaux.runtime.metrics import MetricsLog, flatten, read_metrics
 
 
 def test_metrics_reopened_at_a_step_drop_later_lines(tmp_path):

@@ -122,7 +122,7 @@ def test_every_objective_of_the_config_is_computed_by_a_function_and_told_in_wor
     from typing import get_args, get_type_hints
 
     from detaux.config.load import iterate_fields
-    from detaux.config.sweep import SweepConfig
+    from detaux.config.schema import SweepConfig
     from detaux.report.sweep import MEASURES
 
     (tradeoffs,) = (entry for name, entry, _ in iterate_fields() if name == "sweep.tradeoffs")

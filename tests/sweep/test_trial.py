@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from detaux.artefacts import MODEL_FILE
 from detaux.config import load_config
 from detaux.disentangle.model import load_disentangler
-from detaux.disentangle.restarts import MODEL_FILE
 from detaux.errors import NonFiniteLossError, UserError
 from detaux.pipeline import run_stages
 from detaux.sweep import trial

@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 import pytest
 
-from detaux import pipeline
 from detaux.cli import run_command
 from detaux.config import load_config
 from detaux.disentangle.restarts import list_models
@@ -62,7 +61,7 @@ def list_files(records):
 def test_run_leaves_artefacts_pictures_tables_and_every_key_of_its_workspace(
     tmp_path, wandb_offline, read_history, list_workspace_keys, capsys, monkeypatch
 ):
-    monkeypatch.setitem(pipeline.RUNNERS, "report", lambda job, folder: None)  # it has no run of W&B
+    monkeypatch.setattr("detaux.report.build.report_run", lambda config, folder: None)  # it has no run of W&B
     assert run("run", tmp_path, "track.wandb=offline") == 0
     output = capsys.readouterr().out
     assert output.count("`wandb sync ") == 3

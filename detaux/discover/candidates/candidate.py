@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -15,13 +15,20 @@ Scores = dict[str, float | None]
 Recluster = Callable[[np.ndarray, int], Clusters]  # (rows, seed) -> clusters of these rows alone
 
 
+class Fault(NamedTuple):
+    """Say what forbids to choose a candidate: a code, by which faults are counted, and a text with the numbers."""
+
+    code: str
+    text: str
+
+
 @dataclass
 class Candidate:
     """Hold points float32 [N, D] on their device, their clusters, and what is known of these.
 
     `subspaces` is empty if the points are no subspace's; `restart` counts the disentangler that the subspaces are of.
     `recluster` clusters some rows in the same way; None clusters them plainly by the config. A score that does not apply is
-    None. `why_not` says what forbids the choice, None if nothing does.
+    None. `fault` says what forbids the choice, None if nothing does.
     """
 
     points_ND: Tensor
@@ -33,7 +40,7 @@ class Candidate:
     scores: Scores = field(default_factory=dict)
     principal: Scores = field(default_factory=dict)
     factors: dict[str, Scores] = field(default_factory=dict)
-    why_not: str | None = None
+    fault: Fault | None = None
 
     @property
     def title(self) -> str:
@@ -54,8 +61,8 @@ class Candidate:
             "clusters": self.clusters.count,
             "noise_share": round(self.clusters.noise_share, 6),
             "cost": self.clusters.cost and self.clusters.cost.to_row(),
-            "eligible": self.why_not is None,
-            "why_not": self.why_not,
+            "eligible": self.fault is None,
+            "fault": self.fault and self.fault._asdict(),
             "scores": _round(self.scores),
             "principal": self.principal,
             "factors": {factor: _round(measures) for factor, measures in self.factors.items()},

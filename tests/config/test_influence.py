@@ -6,13 +6,14 @@ import typing
 
 import pytest
 
-from detaux.config import NEUTRAL_KEYS, Config, load_config
+from detaux.config import Config, list_neutral, load_config
+from detaux.config.influence import reads
 from detaux.config.load import iterate_fields
-from detaux.config.stages import READS, STAGE_SECTIONS, reads
 from detaux.discover.run import run_discover
 from detaux.disentangle.train import run_disentangle
 from detaux.errors import NothingFoundError
 from detaux.multitask.run import run_multitask
+from detaux.stages import COMMANDS
 from shards.build import build_shards
 
 KEYS = (
@@ -91,17 +92,18 @@ def test_stage_reads_no_key_but_those_of_its_row(watch, tmp_path, variant):
         watch.clear()
         run()
         assert watch, stage
-        assert {dotted for dotted in watch if not reads(stage, dotted)} <= set(NEUTRAL_KEYS), stage
+        assert {dotted for dotted in watch if not reads(stage, dotted)} <= list_neutral(), stage
 
 
 def test_rows_name_sections_and_keys_that_exist():
     known = {dotted for dotted, _, _ in iterate_fields()}
-    for stage, names in READS.items():
-        for name in names:
+    for command in COMMANDS.values():
+        assert set(command.ignores) <= known
+        for name in command.reads:
             assert any(dotted == name or dotted.startswith(f"{name}.") for dotted in known), name
-            assert name.split(".")[0] in STAGE_SECTIONS[stage], name
+            assert name.split(".")[0] in command.sections, name
 
 
 def test_every_key_is_read_by_some_stage_or_neutral():
-    unread = {dotted for dotted, _, _ in iterate_fields() if not any(reads(stage, dotted) for stage in READS)}
-    assert unread <= set(NEUTRAL_KEYS)
+    unread = {dotted for dotted, _, _ in iterate_fields() if not any(reads(stage, dotted) for stage in COMMANDS)}
+    assert unread <= list_neutral()

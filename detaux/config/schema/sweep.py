@@ -32,13 +32,23 @@ class SweepConfig:
         500, "asha: steps of the main phase after which trials are first compared; further rungs at x reduction each", 1
     )
     reduction: int = key(3, "asha: one trial in so many goes on beyond a rung", 2, 100)
-    concurrent: int = key(2, "trials at a time", 1, 10_000)
-    ranks: int = key(1, "processes that train a trial together, on one machine or several of the cluster", 1, 1024)
-    cpus: float = key(1.0, "CPUs of a rank", 0.0, 1024.0)
-    gpus: float = key(
-        0.0, "GPUs of a rank; 0 trains on the CPU, and a trial of one rank may share a GPU by a fraction", 0.0, 64.0
+    concurrent: int = key(2, "trials at a time", 1, 10_000, neutral=True)
+    ranks: int = key(
+        1, "processes that train a trial together, on one machine or several of the cluster", 1, 1024, neutral=True
     )
-    retries: int = key(1, "times a trial that failed goes on from its checkpoint before it is marked as failed", 0, 100)
+    cpus: float = key(1.0, "CPUs of a rank", 0.0, 1024.0, neutral=True)
+    gpus: float = key(
+        0.0,
+        "GPUs of a rank; 0 trains on the CPU, and a trial of one rank may share a GPU by a fraction",
+        0.0,
+        64.0,
+        neutral=True,
+    )
+    retries: int = key(
+        1, "times a trial that failed goes on from its checkpoint before it is marked as failed", 0, 100, neutral=True
+    )
     share_warmups: bool = key(
-        True, "train a warm-up once for all trials whose keys give it the same weights; false: each trains its own"
+        True,
+        "train a warm-up once for all trials whose keys give it the same weights; false: each trains its own",
+        neutral=True,
     )

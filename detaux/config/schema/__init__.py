@@ -1,0 +1,76 @@
+"""Every key a user can set: frozen dataclasses, a file for each section of the YAML.
+
+A field's metadata holds the line that ``detaux STAGE --help`` prints and, for numbers, the allowed closed range; that of a
+list holds for each element. `neutral` marks a key that changes where or how fast a run works and never its numbers.
+Nothing here imports torch or the rest of detaux.
+"""
+
+from dataclasses import dataclass, field
+
+from detaux.config.schema.data import DataConfig
+from detaux.config.schema.discover import DiscoverConfig
+from detaux.config.schema.disentangle import DisentangleConfig, PhaseConfig
+from detaux.config.schema.engine import EngineConfig
+from detaux.config.schema.losses import (
+    BetaConfig,
+    ConsistencyConfig,
+    DistanceConfig,
+    LossesConfig,
+    OracleConfig,
+    ReconstructionConfig,
+    RegularizationConfig,
+    ScheduleConfig,
+    SparsityConfig,
+    WeightsConfig,
+)
+from detaux.config.schema.model import ModelConfig
+from detaux.config.schema.multitask import VGG_MIN_SIDE, MultitaskConfig, UncertaintyConfig
+from detaux.config.schema.pairs import PairsConfig
+from detaux.config.schema.report import ReportConfig
+from detaux.config.schema.run import RunConfig
+from detaux.config.schema.sweep import SweepConfig
+from detaux.config.schema.track import TrackConfig
+
+__all__ = [
+    "VGG_MIN_SIDE",
+    "BetaConfig",
+    "Config",
+    "ConsistencyConfig",
+    "DataConfig",
+    "DiscoverConfig",
+    "DisentangleConfig",
+    "DistanceConfig",
+    "EngineConfig",
+    "LossesConfig",
+    "ModelConfig",
+    "MultitaskConfig",
+    "OracleConfig",
+    "PairsConfig",
+    "PhaseConfig",
+    "ReconstructionConfig",
+    "RegularizationConfig",
+    "ReportConfig",
+    "RunConfig",
+    "ScheduleConfig",
+    "SparsityConfig",
+    "SweepConfig",
+    "TrackConfig",
+    "UncertaintyConfig",
+    "WeightsConfig",
+]
+
+
+@dataclass(frozen=True)
+class Config:
+    run: RunConfig = field(default_factory=RunConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    pairs: PairsConfig = field(default_factory=PairsConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    losses: LossesConfig = field(default_factory=LossesConfig)
+    disentangle: DisentangleConfig = field(default_factory=DisentangleConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    discover: DiscoverConfig = field(default_factory=DiscoverConfig)
+    multitask: MultitaskConfig = field(default_factory=MultitaskConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)

@@ -1,0 +1,56 @@
+"""Declare the keys of discovery: what is clustered and how, and which candidate is chosen."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from detaux.config.choice_rules import CHOICE_RULES
+from detaux.config.key import key
+
+
+@dataclass(frozen=True)
+class DiscoverConfig:
+    source: Literal["subspace", "encoder"] = key(
+        "subspace", "cluster subspaces, or the plain autoencoder (entangled ablation)"
+    )
+    clusterer: Literal["hdbscan", "kmeans", "kmeans++", "meanshift"] = key("hdbscan", "clustering algorithm")
+    backend: Literal["auto", "cuml", "torch", "cpu"] = key(
+        "auto",
+        "what clusters: cuml, NVIDIA's on a GPU; torch, our own on any device, its hdbscan the same for any order of the "
+        "images; cpu, hdbscan and scikit-learn; auto: cuml or else torch on a GPU, cpu on a CPU, where it is faster",
+    )
+    selection: Literal["excess_of_mass", "leaf"] = key(
+        "excess_of_mass", "hdbscan: the most stable clusters of its hierarchy, or the finest"
+    )
+    min_cluster_fraction: float = key(0.02, "hdbscan: smallest cluster as a share of the training images", 0.0, 1.0)
+    min_cluster_size: int = key(
+        15, "hdbscan: images that the smallest cluster has, however few there are; two of them lie near by chance", 2
+    )
+    min_samples: int = key(
+        64, "hdbscan: neighbours that make a core point; 0, or more than the smallest cluster size, means that size", 0
+    )
+    noise: Literal["class", "nearest"] = key(
+        "class",
+        "hdbscan: noise is a class of its own, or each point of it joins the cluster of the nearest point in one",
+    )
+    clusters: int = key(10, "kmeans: number of clusters", 2)
+    bandwidth_quantile: float = key(0.1, "meanshift: quantile of pair distances used as bandwidth", 0.0, 1.0)
+    merge: bool = key(True, "join free subspaces whose clusters depend on each other before choosing")
+    merge_threshold: float = key(0.012, "subspaces join above this mutual information over smaller entropy", 0.0, 1.0)
+    choose: str = key(
+        "separation",
+        f"rule that picks the auxiliary task; separation = {CHOICE_RULES['separation'].meaning}",
+        choices=tuple(CHOICE_RULES),
+    )
+    include_baselines: bool = key(False, "let the choice rule also pick a plain baseline clustering")
+    max_noise_share: float = key(0.3, "a candidate with more noise is not chosen", 0.0, 1.0)
+    min_oracle_share: float = key(0.03, "a candidate that the oracle uses less is not chosen", 0.0, 1.0)
+    min_variance_share: float = key(1e-3, "a candidate with a smaller share of the variance is dead", 0.0, 1.0)
+    max_principal_nmi: float = key(1.0, "a candidate that tells more of the principal label is not chosen", 0.0, 1.0)
+    max_seconds: float = key(
+        3600.0, "a clustering planned to take longer clusters a subsample and predicts the rest; 0: no limit", 0.0
+    )
+    max_memory: float = key(
+        16.0, "GiB; a clustering planned to need more clusters a subsample and predicts the rest; 0: no limit", 0.0
+    )
+    tasks: int = key(1, "auxiliary tasks written to labels.parquet, best first; multitask trains on the first", 1, 64)
+    stability_samples: int = key(5, "bootstrap reclusterings behind the stability score; 0 skips it", 0, 100)

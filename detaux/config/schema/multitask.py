@@ -1,0 +1,49 @@
+"""Declare the keys of multi-task training: the backbone, the methods, the controls and the training."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from detaux.config.key import key
+
+VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
+
+
+@dataclass(frozen=True)
+class UncertaintyConfig:
+    init: float = key(0.0, "log variance s of each task at the start; its loss has weight exp(-s)", -6.0, 6.0)
+    lr_factor: float = key(10.0, "learning rate of the log variances, as a multiple of multitask.lr", 0.0)
+
+
+@dataclass(frozen=True)
+class MultitaskConfig:
+    backbone: Literal["small_cnn", "vgg16", "vgg16_bn", "resnet18"] = key("small_cnn", "shared feature extractor")
+    methods: list[str] = key(["stl", "hard_sharing"], "methods to run", choices=("stl", "hard_sharing", "uncertainty"))
+    weights: list[float] = key([0.2, 1.0], "auxiliary weights tried; 0 (STL) is always a candidate", 0.0)
+    controls: list[str] = key(
+        ["random", "within_class"],
+        "label controls run beside ours",
+        choices=("random", "permuted", "within_class", "rotation"),
+    )
+    auxiliary_on: Literal["all", "labelled"] = key("all", "images that carry the auxiliary loss")
+    seeds: int = key(3, "training seeds", 1, 100)
+    select: Literal["validation", "fixed"] = key(
+        "validation", "choose STL or an auxiliary weight by validation accuracy, or report the first weight"
+    )
+    epochs: int = key(15, "passes over the labelled training images", 1)
+    least_steps: int = key(0, "more passes, where there are few labelled images, until there are this many steps", 0)
+    batch_size: int = key(32, "labelled images a step", 1)
+    lr: float = key(1e-3, "peak learning rate", 0.0)
+    weight_decay: float = key(5e-3, "weight decay", 0.0)
+    decay: Literal["none", "cosine"] = key("cosine", "learning-rate schedule")
+    dropout: float = key(0.1, "dropout of each head", 0.0, 0.99)
+    head_hidden: int = key(512, "hidden units of each head", 1)
+    crop: int = key(
+        0, "training images move by up to this many pixels, up, down and sideways, black coming in; 0: none", 0, 64
+    )
+    flip: bool = key(False, "half of the training images, drawn anew each time, change left and right")
+    pretrained: str | None = key(
+        None,
+        "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them; images are then normalised "
+        "by ImageNet's mean and standard deviation, except for small_cnn",
+    )
+    uncertainty: UncertaintyConfig = field(default_factory=UncertaintyConfig)

@@ -1,0 +1,11 @@
+"""Declare the keys of the report."""
+
+from dataclasses import dataclass
+
+from detaux.config.key import key
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    title: str = key("Detaux report", "heading of the page", neutral=True)
+    examples: int = key(8, "example images shown per cluster", 1, 16)

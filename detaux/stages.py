@@ -1,0 +1,177 @@
+"""Declare every stage once: what it reads, what it leaves, on which ranks it runs, and which function runs it.
+
+The command line, the chain of stages, the hash of inputs, the report and W&B read this table. It imports no stage: a runner is
+text, and is imported when it runs.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from detaux.artefacts import (
+    ACCURACIES_NAME,
+    CHECKPOINT_NAME,
+    CONFIG_NAME,
+    CURVES_NAME,
+    DISCOVERY_NAME,
+    GALLERY_NAME,
+    LABELS_NAME,
+    MANIFEST_NAME,
+    METRICS_NAME,
+    MODEL_FILE,
+    RECORD_NAME,
+    REPORT_NAME,
+    ROWS_NAME,
+    SCORES_NAME,
+    STATES_NAME,
+)
+
+TRAINING = ("run", "data", "pairs", "model", "losses", "disentangle", "engine")
+SHARED = ("run.seed", "run.device", "run.threads", "data.max_bad_fraction")  # of all stages that read shards
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file that a stage reads: its name in the record, the stage that leaves it, and where in that stage's folder it lies."""
+
+    name: str
+    maker: str
+    file: str
+
+
+MANIFEST = Input("manifest", "shards", MANIFEST_NAME)
+MODEL = Input("model", "disentangle", str(MODEL_FILE))  # of several restarts one each: model, model_1, ...
+LABELS = Input("labels", "discover", LABELS_NAME)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command that takes a config.
+
+    `sections` are listed by its help. `reads` are the sections and single keys that its numbers depend on, except `ignores`: a
+    change of any other key leaves what it made as it is.
+    """
+
+    name: str
+    meaning: str
+    sections: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    ignores: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Command):
+    """A stage of a run.
+
+    `runner` is MODULE:FUNCTION, called with the config, the folder of each input's maker, and the stage's own folder; if
+    `is_observed`, also with `observe`, which sees training step by step. `leaves` are the names in the stage's folder, `editable`
+    the one that a person may change. `artefacts` are what W&B gets of them, by name. Tars of `splits` are fetched before it runs.
+    All ranks run a stage that `is_shared`, only the first any other. `command` runs the stage alone.
+    """
+
+    runner: str
+    inputs: tuple[Input, ...] = ()
+    leaves: tuple[str, ...]
+    artefacts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    splits: tuple[str, ...] = ()
+    is_shared: bool = True
+    is_observed: bool = False
+    editable: str | None = None
+    command: str = "detaux {stage} {arguments}"
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the stage ends by writing a record of what it read and left."""
+        return RECORD_NAME in self.leaves
+
+    def load_runner(self) -> Callable[..., None]:
+        """Import the function that runs the stage, and with it the packages that it needs."""
+        module, _, function = self.runner.partition(":")
+        runner: Callable[..., None] = getattr(importlib.import_module(module), function)
+        return runner
+
+
+TABLE = (  # in the order they run
+    Stage(
+        name="shards",
+        meaning="dataset -> tars and manifest.json",
+        sections=("data",),
+        # what the shards are made of reaches the later stages through the manifest
+        reads=("data",),
+        ignores=("data.noise", "data.denoise", "data.window"),  # no builder reads them
+        runner="shards.build:build_shards",
+        leaves=(MANIFEST_NAME, CONFIG_NAME, RECORD_NAME),
+        is_shared=False,
+        command="detaux shards build {arguments} --out {shards}",
+    ),
+    Stage(
+        name="disentangle",
+        meaning="shards -> disentangler",
+        sections=(*TRAINING, "track"),
+        reads=(*SHARED, "data.noise", "data.denoise", "data.window", "pairs", "model", "losses", "disentangle"),
+        runner="detaux.disentangle.train:run_disentangle",
+        inputs=(MANIFEST,),
+        leaves=(CHECKPOINT_NAME, METRICS_NAME, SCORES_NAME, CONFIG_NAME, RECORD_NAME),
+        artefacts={MODEL.name: (MODEL.file,)},
+        splits=("train",),
+        is_observed=True,
+    ),
+    Stage(
+        name="discover",
+        meaning="disentangler + shards -> auxiliary labels",
+        sections=("run", "data", "pairs", "model", "losses", "discover", "report", "track"),
+        reads=(  # a model's own keys reach the stage through the model's file
+            *SHARED,
+            "data.noise",
+            "data.denoise",
+            "pairs.partner",
+            "pairs.pool",
+            "pairs.nearest",
+            "model.restarts",
+            "losses.distance",
+            "losses.oracle",
+            "discover",
+        ),
+        runner="detaux.discover.run:run_discover",
+        inputs=(MANIFEST, MODEL),
+        leaves=(LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME, CONFIG_NAME, RECORD_NAME),
+        artefacts={LABELS.name: (LABELS.file,)},
+        splits=("train",),
+        editable=LABELS_NAME,
+    ),
+    Stage(
+        name="multitask",
+        meaning="shards + auxiliary labels -> classifiers and their accuracies",
+        sections=("run", "data", "multitask", "engine", "track"),
+        reads=(*SHARED, "data.noise", "multitask"),
+        runner="detaux.multitask.run:run_multitask",
+        inputs=(MANIFEST, LABELS),
+        leaves=(ROWS_NAME, STATES_NAME, ACCURACIES_NAME, CURVES_NAME, CHECKPOINT_NAME, CONFIG_NAME, RECORD_NAME),
+        artefacts={"classifier": (ACCURACIES_NAME, str(MODEL_FILE))},
+        splits=("train", "validation", "test"),
+    ),
+    Stage(
+        name="report",
+        meaning="run folders -> report.html",
+        sections=("run", "report"),
+        reads=("report",),
+        runner="detaux.report.build:report_run",
+        leaves=(REPORT_NAME,),
+        is_shared=False,
+        command="detaux report {root}",
+    ),
+)
+STAGES: dict[str, Stage] = {stage.name: stage for stage in TABLE}
+
+RUN = Command(
+    name="run",
+    meaning=f"all stages: {', '.join(STAGES)}",
+    sections=tuple(dict.fromkeys(section for stage in TABLE for section in stage.sections)),
+)
+SWEEP = Command(
+    name="sweep",
+    meaning="many short trainings over sweep.space -> best.yaml and a table of trials",
+    sections=(*RUN.sections, "sweep"),
+    reads=(*TRAINING, "discover", "multitask", "sweep"),
+)
+COMMANDS: dict[str, Command] = {**STAGES, RUN.name: RUN, SWEEP.name: SWEEP}

@@ -1,0 +1,33 @@
+"""The names of the files that stages leave, against the source: each stands once."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from detaux import artefacts
+
+ROOT = Path(__file__).parents[1]
+NAMES = {value for name, value in vars(artefacts).items() if name.endswith("_NAME")}
+FILES = {str(value) for name, value in vars(artefacts).items() if name.endswith("_FILE")}
+WORDS = {artefacts.CHECKPOINT_NAME, artefacts.STATES_NAME}  # which mean other things too
+
+
+def list_texts(path):
+    """The string constants of a source file, without docstrings and the pieces of f-strings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for top in ("detaux", "shards") for path in sorted((ROOT / top).rglob("*.py")) if path.stem != "artefacts"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_source_names_no_artefact_by_itself(path):
+    assert list_texts(path) & ((NAMES | FILES) - WORDS) == set()
+
+
+def test_names_differ():
+    names = [value for name, value in vars(artefacts).items() if name.endswith(("_NAME", "_FILE"))]
+    assert len(set(map(str, names))) == len(names)

@@ -1,0 +1,37 @@
+"""The table of stages, against the functions and the folders that it names."""
+
+import inspect
+
+import pytest
+
+from detaux.artefacts import RECORD_NAME
+from detaux.stages import RUN, STAGES, SWEEP
+
+STAGE_ROWS = [pytest.param(stage, id=name) for name, stage in STAGES.items()]
+
+
+@pytest.mark.parametrize("stage", STAGE_ROWS)
+def test_runner_takes_the_config_a_folder_for_each_input_and_its_own(stage):
+    parameters = list(inspect.signature(stage.load_runner()).parameters.values())
+    assert len([one for one in parameters if one.default is one.empty]) == len(stage.inputs) + 2
+    assert ("observe" in [one.name for one in parameters]) == stage.is_observed
+
+
+@pytest.mark.parametrize("stage", STAGE_ROWS)
+def test_stage_reads_what_an_earlier_one_leaves(stage):
+    order = list(STAGES)
+    for one in stage.inputs:
+        assert order.index(one.maker) < order.index(stage.name)
+        assert one.file.split("/")[0] in STAGES[one.maker].leaves
+
+
+@pytest.mark.parametrize("stage", STAGE_ROWS)
+def test_names_of_a_stage_are_among_those_it_leaves(stage):
+    files = [file for names in stage.artefacts.values() for file in names]
+    assert {file.split("/")[0] for file in [*files, *filter(None, [stage.editable])]} <= set(stage.leaves)
+    assert stage.is_recorded == (stage.name != "report") == (RECORD_NAME in stage.leaves)
+
+
+def test_run_has_the_sections_of_every_stage_and_a_sweep_its_own_too():
+    assert set(RUN.sections) == {section for stage in STAGES.values() for section in stage.sections}
+    assert set(SWEEP.sections) == {*RUN.sections, "sweep"}
