@@ -82,7 +82,8 @@ $(LOWEST)/.installed: pyproject.toml .ci/lowest.py
 	touch $@
 
 # Run the tests of all that reads pictures and computes, which fail if a package is too old. `make test` has the newest
-# versions. Tests of commands, sweeps, launchers and reports are left out: they take long and use these packages little.
+# versions. Tests of commands, sweeps, launchers and reports are left out: they take long and use these packages
+# little.
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest $(addprefix tests/,config data disentangle discover losses multitask runtime shards)
 

@@ -1,6 +1,6 @@
 """Draw the picture of README.md from a finished run: the classes it found, and what each group of subspaces changes.
 
-    python benchmarks/readme_picture.py runs/demo [--out docs/picture.png]
+python benchmarks/readme_picture.py runs/demo [--out docs/picture.png]
 """
 
 import argparse
@@ -87,7 +87,14 @@ def draw_picture(run: Run) -> Figure:
     height = 1.5 + 0.75 * rows
     figure = Figure(figsize=(9, height), facecolor="white")
     outer = figure.add_gridspec(
-        2, 1, height_ratios=[1, 0.72 * rows], left=0.02, right=0.98, top=1 - 0.25 / height, bottom=0.01, hspace=0.4 / rows
+        2,
+        1,
+        height_ratios=[1, 0.72 * rows],
+        left=0.02,
+        right=0.98,
+        top=1 - 0.25 / height,
+        bottom=0.01,
+        hspace=0.4 / rows,
     )
     _draw_classes(figure, outer[0], run)
     _draw_traversal(figure, outer[1], run)
