@@ -16,7 +16,7 @@ from detaux.report.images import EDGES, is_noise
 
 EXAMPLES = 8  # pictures of each class, in two rows
 MOST_CLASSES = 6
-MOST_ROWS = 6  # groups of subspaces, the principal and the chosen one always among them
+MOST_ROWS = 4  # groups of subspaces, the principal and the chosen one always among them
 DPI = 110
 
 
