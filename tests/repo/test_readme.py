@@ -101,7 +101,7 @@ def test_links_between_documents_lead_somewhere(name):
             assert (path.parent / target).is_file(), target
 
 
-@pytest.mark.parametrize("name", (*GUIDES, "detaux/losses/README.md"))
+@pytest.mark.parametrize("name", [*GUIDES, "detaux/losses/README.md"])
 def test_files_in_documents_exist(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     files = r"\b((?:detaux|shards|tests|docs|benchmarks|launch|configs)/[\w./-]+\.(?:py|md|yaml|sh|sbatch|csv))\b"
