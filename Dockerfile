@@ -1,12 +1,13 @@
-# docker build -t detaux .                                           Ray and W&B beside the rest: for one machine, and for Kubernetes
-# docker build -t detaux:gpu --build-arg EXTRAS=gpu,sweep,wandb .    and RAPIDS: clustering on NVIDIA GPUs
-# docker build -t detaux:cpu --build-arg TORCH_INDEX=URL .           smaller, URL an index of torch's wheels for CPUs
+# docker build -t detaux .                                           with Ray and W&B: one machine, and Kubernetes
+# docker build -t detaux:gpu --build-arg EXTRAS=gpu,sweep,wandb .    also RAPIDS: clustering on NVIDIA GPUs
+# docker build -t detaux:cpu --build-arg TORCH_INDEX=URL .           smaller; URL is an index of torch's CPU wheels
 #
-# docker run detaux doctor; with --gpus all on NVIDIA GPUs. The CUDA libraries come with wheels and the driver with the host, so
-# one small base serves all. For amd64: hdbscan has no wheel for arm64, where the first stage would need a compiler.
+# Try it with `docker run detaux doctor`; add --gpus all on NVIDIA GPUs. The wheels bring the CUDA libraries and the
+# host brings the driver, so one small base image serves all. It is for amd64: hdbscan has no wheel for arm64, so the
+# first stage would need a compiler there.
 #
-# Triton builds its driver by a C compiler at first use; without one losses.backend=auto takes plain PyTorch on a GPU too. For the
-# fused kernels add --build-arg COMPILER=1.
+# Triton needs a C compiler at first use to build its driver. Without one, losses.backend=auto takes plain PyTorch on a
+# GPU too. For the fused kernels add --build-arg COMPILER=1.
 
 ARG PYTHON_IMAGE=python:3.13.5-slim-bookworm
 
@@ -24,7 +25,7 @@ RUN /opt/detaux/bin/pip install --no-cache-dir ".${EXTRAS:+[$EXTRAS]}" && /opt/d
 
 FROM ${PYTHON_IMAGE}
 ARG COMPILER
-# KubeRay asks by wget whether a node of Ray is well
+# KubeRay checks the health of a Ray node with wget
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends wget=1.21.* ${COMPILER:+gcc=4:12.* libc6-dev=2.36-*} \
     && rm -rf /var/lib/apt/lists/* \

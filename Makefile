@@ -10,20 +10,23 @@ PARTS ?=
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev browser demo demo-seeds results lint test test-slow test-lowest bench gpu profile
+.PHONY: help setup setup-dev browser demo picture demo-seeds results lint test test-slow test-lowest bench gpu profile
 
 help:
-	@echo "make demo        images -> hidden task -> report, in runs/demo"
-	@echo "make test        lint, types, import contracts and the test suite"
-	@echo "make test-slow   the tests that take minutes: sweeps on Ray, some launchers"
-	@echo "make test-lowest the tests of what computes, with the lowest versions that pyproject.toml allows"
-	@echo "make demo-seeds  the demo's discovery over several seeds (SEEDS='0 1 2 3 4')"
-	@echo "make results     the tables of docs/results.md"
-	@echo "make bench       every benchmark, one after the other; rows go to benchmarks/results.csv"
-	@echo "make gpu         what this machine's GPU does, in seven minutes: a table, and rows in benchmarks/results.csv (PARTS='kernels step' WHEELS=folder)"
-	@echo "make profile     where a training step goes: a table and a trace (CONFIG=configs/quickstart.yaml KEYS='key=value')"
-	@echo "make lint        ruff, mypy, import contracts"
-	@echo "make setup       the virtual environment alone (PYTHON=python3.12 picks the interpreter)"
+	@echo "make demo         images -> hidden task -> report, in runs/demo"
+	@echo "make test         lint, types, import contracts and the test suite"
+	@echo "make test-slow    the tests that take minutes: sweeps on Ray and some launchers"
+	@echo "make test-lowest  the tests of all that computes, with the lowest versions that pyproject.toml allows"
+	@echo "make demo-seeds   the demo's discovery over several seeds (SEEDS='0 1 2 3 4')"
+	@echo "make picture      the picture of README.md, from the demo"
+	@echo "make results      the tables of docs/results.md"
+	@echo "make bench        every benchmark, one after the other; appends rows to benchmarks/results.csv"
+	@echo "make gpu          seven minutes of checks and timings on this machine's GPU: a table, and rows in"
+	@echo "                  benchmarks/results.csv (PARTS='kernels step' WHEELS=folder)"
+	@echo "make profile      how a training step spends its time: a table and a trace"
+	@echo "                  (CONFIG=configs/quickstart.yaml KEYS='key=value')"
+	@echo "make lint         ruff, mypy, import contracts"
+	@echo "make setup        only the virtual environment (PYTHON=python3.12 picks the interpreter)"
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -38,8 +41,8 @@ setup: $(VENV)/.installed
 
 setup-dev: $(VENV)/.installed-dev
 
-# The report is opened in a real browser. Root takes the distribution's, which brings its system libraries along; where
-# none can be had, the tests that need one say so and skip.
+# Tests open the report in a real browser. Root installs the distribution's, which brings its system libraries along.
+# If no browser can be installed, the tests that need one skip and say so.
 browser: $(VENV)/.installed-dev
 	@command -v chromium || command -v chromium-browser || command -v google-chrome \
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get && apt-get update -qq && apt-get install -y -qq chromium; } \
@@ -49,6 +52,9 @@ browser: $(VENV)/.installed-dev
 demo: setup
 	$(BIN)/detaux run configs/quickstart.yaml run.dir=runs/demo
 	@echo "The report: $(CURDIR)/runs/demo/report/report.html"
+
+picture: demo
+	$(BIN)/python benchmarks/readme_picture.py runs/demo
 
 demo-seeds: setup
 	$(BIN)/python benchmarks/demo_seeds.py --seeds $(SEEDS)
@@ -65,7 +71,7 @@ lint: setup-dev
 test: lint browser
 	$(BIN)/python -m pytest
 
-# Ray clusters and some launchers, which would take the default run past a quarter of an hour.
+# Ray clusters and some launchers: with them the default run would take more than a quarter of an hour.
 test-slow: setup-dev
 	$(BIN)/python -m pytest -m slow
 
@@ -75,8 +81,9 @@ $(LOWEST)/.installed: pyproject.toml .ci/lowest.py
 	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/lowest.txt --editable '.[deepspeed,tensorboard,wandb]' pytest hypothesis
 	touch $@
 
-# What reads pictures and computes: a package that is too old shows there. `make test` has the newest versions. Commands, sweeps,
-# launchers and reports are left out, which call these packages little and take long.
+# Run the tests of all that reads pictures and computes, which fail if a package is too old. `make test` has the newest
+# versions. Tests of commands, sweeps, launchers and reports are left out: they take long and use these packages
+# little.
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest $(addprefix tests/,config data disentangle discover losses multitask runtime shards)
 
@@ -92,7 +99,7 @@ bench: setup-dev
 	$(BIN)/python benchmarks/bench_time_to_factor.py
 	$(BIN)/python benchmarks/bench_cluster.py
 
-# The virtual environment where there is one; else python3 as it is, on a machine that has torch and cannot fetch.
+# Use the virtual environment if there is one. Otherwise use python3 as it is: a machine may have torch but no network.
 gpu:
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py $(PARTS) $(if $(WHEELS),--wheels $(WHEELS))
 

@@ -49,11 +49,8 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     fields = []
     for run in parser.parse_args().runs:
-        candidates = [
-            one
-            for one in read_json(run / "discover" / "discovery.json", "run discovery again")["candidates"]
-            if one["eligible"]
-        ]
+        found = read_json(run / "discover" / "discovery.json", "run discovery again")
+        candidates = [one for one in found["candidates"] if one["eligible"]]
         shards = read_stage_config(run / "discover")["data"]["shards"] or run / "shards"
         if not candidates:
             print(f"{run}: no candidate may be chosen, left out")

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# One stage under DeepSpeed's own launcher; its settings are in deepspeed.json beside this file, everything else in the config.
+# Run one stage under DeepSpeed's own launcher. Its settings are in deepspeed.json beside this file; all others are in
+# the config.
 #
 #   launch/deepspeed.sh configs/paper/shapes3d.yaml [key=value ...]
 #
-# Options of the launcher go into OPTIONS, for example OPTIONS="--hostfile hosts --num_nodes 4" or OPTIONS="--num_gpus 8".
-# To keep a job in a file, copy this one and edit two places; `detaux launch --dry-run deepspeed` prints it so. The first
-# machine starts the others by ssh.
+# Put options of the launcher into OPTIONS, for example OPTIONS="--hostfile hosts --num_nodes 4" or
+# OPTIONS="--num_gpus 8". The first machine starts the others by ssh. To keep a job in a file, copy this one and edit two
+# places; `detaux launch --dry-run deepspeed` prints the file with both filled in.
 set -euo pipefail
 
 # 1. CONFIG.yaml key=value ..., before "$@"
 set -- "$@"
-# 2. a hostfile: a line for each machine, its name and its GPUs as in node0 slots=8; none: all GPUs of this machine
+# 2. a hostfile: one line per machine with its name and GPUs, as in node0 slots=8; none: all GPUs of this machine
 hosts=$(cat <<'END'
 END
 )

@@ -1,10 +1,10 @@
-"""One stage on a Ray cluster, or on this machine, a Ray Train worker for each rank.
+"""Run one stage on a Ray cluster, or on this machine, with one Ray Train worker per rank.
 
     python launch/ray_train.py --workers 8 [--gpus] configs/paper/shapes3d.yaml [key=value ...]
 
-Needs `pip install 'detaux[sweep]'`. RAY_ADDRESS names the cluster; without it Ray starts here. The workers run the same command
-as every other launcher's ranks, in the folder this one is started in, so that folder and run.dir must lie where all see them.
---stage names another command than disentangle. The same line goes on from the last checkpoint.
+Needs `pip install 'detaux[sweep]'`. RAY_ADDRESS names the cluster; without it Ray starts here. The workers run the same
+command as the ranks of every other launcher, in the folder in which you start this script. All machines must see that
+folder and run.dir. --stage names another command than disentangle. The same line continues from the last checkpoint.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 
 def run_stage(settings: dict[str, Any]) -> None:
-    """What each worker does; Ray has set the environment of a launcher and joined the ranks."""
+    """Run the command in one worker. Ray has already set the variables of a launcher and joined the ranks."""
     from detaux.cli import run_command
 
     os.chdir(settings["folder"])

@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
-# One stage on one machine or on several, a rank for each GPU.
+# Run one stage on one machine or on several, with one rank per GPU.
 #
 #   launch/torchrun.sh configs/paper/shapes3d.yaml [key=value ...]
 #
-# On several machines start the same line on each, with NNODES, and with HEAD, a host:port of one of them that all can reach:
+# For several machines, start the same line on each. Set NNODES, and set HEAD to a host:port of one of them that all
+# can reach:
 #
 #   NNODES=4 HEAD=node0:29400 launch/torchrun.sh configs/paper/shapes3d.yaml run.dir=/shared/runs/paper
 #
-# run.dir must lie where all machines see it. RANKS (default: the GPUs of this machine, or 1) sets the ranks per machine,
-# STAGE (default: disentangle) the command, LOCAL_ADDR the address of this machine where its name does not lead to it. A rank
-# that dies ends all of them; start the same line again to go on.
+# All machines must see run.dir. RANKS sets the ranks per machine (default: its GPUs, or 1), STAGE the command
+# (default: disentangle), and LOCAL_ADDR the address of this machine if its name does not resolve to it. If a rank
+# dies, all of them end; start the same line again to continue.
 #
-# To keep a job in a file, copy this one and edit three places; `detaux launch --dry-run torchrun` prints it so.
+# To keep a job in a file, copy this one and edit three places; `detaux launch --dry-run torchrun` prints the file with
+# all three filled in.
 set -euo pipefail
 
 # 1. CONFIG.yaml key=value ..., before "$@"
 set -- "$@"
 # 2. machines
 NNODES=${NNODES:-1}
-# 3. ranks on each; gpus: as many as it has
+# 3. ranks on each machine; gpus: as many as it has GPUs
 RANKS=${RANKS:-gpus}
 
 if ((NNODES > 1)) && [[ -z ${HEAD:-} ]]; then
@@ -27,7 +29,7 @@ if ((NNODES > 1)) && [[ -z ${HEAD:-} ]]; then
 fi
 [[ $RANKS != gpus ]] || RANKS=$(python -c "import torch; print(max(1, torch.cuda.device_count()))")
 address=()
-if [[ -n ${LOCAL_ADDR:-} ]]; then # torchrun tells by its name whether a machine is HEAD; here by its address
+if [[ -n ${LOCAL_ADDR:-} ]]; then # torchrun compares names to find HEAD; this compares addresses
   is_host=0
   [[ ${HEAD%:*} != "$LOCAL_ADDR" ]] || is_host=1
   address=(--local-addr "$LOCAL_ADDR" --rdzv-conf "is_host=$is_host")

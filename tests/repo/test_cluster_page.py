@@ -1,4 +1,4 @@
-"""docs/cluster.md: each command on it is run here, on tiny data, or says that it is not; none is neither."""
+"""Run each command of docs/cluster.md on tiny data, unless the page says that it is not run."""
 
 import os
 import re
@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) for line in block.splitlines() if line]
 MARK = "not run here"
 COMMANDS = {line.partition(" # ")[0].strip(): MARK in line for line in LINES}  # -> whether it is marked
-OF_OTHERS = ("sbatch", "kubectl", "docker", "ray", "wandb")  # programs that need what a test has not
+OF_OTHERS = ("sbatch", "kubectl", "docker", "ray", "wandb")  # programs that a test cannot run
 TINY = (
     "data.source=digits data.grid=[] data.side=8 pairs.pool=64 model.subspaces=3 model.latent=4 model.restarts=1 run.threads=1 "
     "disentangle.warmup.steps=10 disentangle.warmup.batch_size=8 disentangle.main.steps=20 disentangle.main.batch_size=8 "
@@ -30,6 +30,7 @@ LEFT = (  # what the commands leave, beside what they printed
     "runs/laptop/report/report.html",
     "runs/ranks/report/report.html",
     "runs/gpus/disentangle/record.json",
+    "runs/launched/disentangle/record.json",
     "runs/deepspeed/disentangle/record.json",
     "runs/ray/disentangle/record.json",
     "runs/sweep/best.yaml",
@@ -39,14 +40,14 @@ LEFT = (  # what the commands leave, beside what they printed
 
 
 def split_command(command):
-    """(variables, words) of a command, without where its output goes."""
+    """Return (variables, words) of a command, without its redirection."""
     words = shlex.split(command.partition(" > ")[0])
     count = next(index for index, word in enumerate(words) if not re.match(r"[A-Z_]+=", word))
     return words[:count], words[count:]
 
 
 def shrink(command):
-    """The command on tiny data, where it trains."""
+    """Return the command, with keys for tiny data if it trains."""
     if "--dry-run" in command or " configs/" not in command:
         return command
     return f"{command} {TINY} {TINY_SWEEP if 'detaux sweep' in command else ''}"
@@ -76,7 +77,9 @@ def test_command_names_files_keys_and_words_that_exist(command, parse, monkeypat
             if not any(word.startswith("runs/") and word.endswith(".yaml") for word in rest):
                 parse(rest)
         else:
-            assert (ROOT / words[places[0]]).is_file()
+            script = ROOT / words[places[0]]
+            assert script.is_file()
+            assert places[0] > 0 or os.access(script, os.X_OK)
             config = next(index for index, word in enumerate(rest) if word.startswith("configs/"))
             load_config(rest[config], rest[config + 1 :])
 
