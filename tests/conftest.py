@@ -19,6 +19,8 @@ import pytest
 import torch
 from forks import ForkServer
 from hypothesis import settings
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from detaux.data.schema import BlockEntry, Manifest, Shard, write_manifest
 from detaux.data.split import Split
@@ -268,3 +270,22 @@ def _find_values(tree, name, value, wanted):
     inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     own = [tree[wanted]] if isinstance(tree, dict) and tree.get(name) == value else []
     return own + [found for one in inner for found in _find_values(one, name, value, wanted)]
+
+
+class LargestFloats(TorchDispatchMode):
+    """Records the bytes of the largest tensor of floats that an operation gives."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        found = function(*arguments, **(options or {}))
+        for value in tree_leaves(found):
+            if isinstance(value, torch.Tensor) and value.is_floating_point():
+                self.bytes = max(self.bytes, value.numel() * value.element_size())
+        return found
+
+
+@pytest.fixture
+def largest_floats():
+    """LargestFloats, to be entered around what is measured."""
+    return LargestFloats()

@@ -33,3 +33,16 @@ def draw_columns(draw: Callable[[range, torch.Generator], Tensor], total: int, w
         values = draw(block, seed_generator(*seed, *([number] if number else [])))
         parts.append(values[..., max(wanted.start - block.start, 0) : wanted.stop - block.start])
     return torch.cat(parts, -1)
+
+
+def keep_block(draw: Callable[[range, torch.Generator], Tensor]) -> Callable[[range, torch.Generator], Tensor]:
+    """Wrap a draw for many calls of draw_columns with one seed, so that batches of one block draw it once."""
+    kept: dict[range, Tensor] = {}
+
+    def draw_once(block: range, generator: torch.Generator) -> Tensor:
+        if block not in kept:
+            kept.clear()
+            kept[block] = draw(block, generator)
+        return kept[block]
+
+    return draw_once

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from detaux.data.draws import draw_columns
+from detaux.data.draws import draw_columns, keep_block
 from detaux.data.prepare import fit_batch, prepare_images
 from detaux.disentangle.model import Disentangler
 from detaux.errors import UserError
@@ -50,6 +50,7 @@ def _embed_part(
 ) -> tuple[Tensor, Tensor]:
     side = images.shape[1:3]
 
+    @keep_block
     def draw_block(block: range, generator: torch.Generator) -> Tensor:
         return torch.rand(*side, len(block), generator=generator)
 

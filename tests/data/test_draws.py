@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from detaux.data import draws
-from detaux.data.draws import draw_columns, seed_generator, split_columns
+from detaux.data.draws import draw_columns, keep_block, seed_generator, split_columns
 
 
 def draw(block, generator):
@@ -36,3 +36,12 @@ def test_generator_is_a_function_of_its_numbers():
     values = torch.rand(4, generator=one)
     assert torch.equal(values, torch.rand(4, generator=two))
     assert not torch.equal(values, torch.rand(4, generator=other))
+
+
+def test_kept_block_is_drawn_once_and_gives_the_same_columns(monkeypatch):
+    monkeypatch.setattr(draws, "BLOCK", 4)
+    drawn = []
+    kept = keep_block(lambda block, generator: drawn.append(block) or draw(block, generator))
+    parts = [draw_columns(kept, 10, range(begin, begin + 2), 3) for begin in range(0, 10, 2)]
+    assert torch.equal(torch.cat(parts, -1), draw_columns(draw, 10, range(10), 3))
+    assert drawn == [range(4), range(4, 8), range(8, 10)]

@@ -6,6 +6,7 @@ import torch
 from detaux.data import neighbours
 from detaux.data.augment import salt_images, to_float
 from detaux.data.neighbours import COMPONENTS, describe_images, find_relative_neighbours, mine_neighbours, mine_pairs
+from detaux.data.prepare import BATCH_BYTES
 
 ALL = 1000  # more than there are images
 
@@ -147,3 +148,12 @@ def test_points_of_images_that_pass_in_batches_have_the_distances_of_those_held_
     assert streamed.shape == held.shape == (300, COMPONENTS)
     streamed, held = streamed.double(), held.double()
     torch.testing.assert_close(torch.cdist(streamed, streamed), torch.cdist(held, held), atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_large_images_are_never_floats_all_at_once(noise, largest_floats, monkeypatch):
+    images = torch.randint(256, (300, 96, 96, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(neighbours, "FITTED_BYTES", 2**20)
+    with largest_floats:
+        describe_images(images, noise)
+    assert largest_floats.bytes <= BATCH_BYTES < 4 * images.numel()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from detaux.data.prepare import BATCH_BYTES
 from detaux.discover import embed
 from detaux.discover.embed import embed_split
 from detaux.errors import UserError
@@ -45,6 +46,14 @@ def test_denoised_embeddings_are_nearly_those_of_clean_images(model, make_split)
     clean = embed_split(model, images, CPU).latents_ND
     noisy, denoised = (embed_split(model, images, CPU, 0.15, denoise=denoise).latents_ND for denoise in (False, True))
     assert (denoised - clean).norm() < (noisy - clean).norm() / 10
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_large_images_are_never_floats_all_at_once(noise, model, largest_floats):
+    images = torch.zeros(300, 96, 96, 3, dtype=torch.uint8)
+    with largest_floats:
+        embed_split(model, images, CPU, noise, denoise=True)
+    assert largest_floats.bytes <= BATCH_BYTES < 4 * images.numel()
 
 
 def test_embeddings_that_are_not_finite_are_refused(model, make_split):

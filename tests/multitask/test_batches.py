@@ -1,6 +1,7 @@
 import torch
 
-from detaux.multitask.batches import Stream, TrainingData, iterate_passes, iterate_stream
+from detaux.data.prepare import BATCH_BYTES
+from detaux.multitask.batches import Stream, TrainingData, iterate_evaluation, iterate_passes, iterate_stream
 
 
 def test_batches_cover_every_index_each_pass_in_another_order():
@@ -33,3 +34,11 @@ def test_auxiliary_task_without_labels_is_the_turns_of_the_images():
     assert batch.labels[1].unique().tolist() == [0, 1, 2, 3]
     for image, turn in zip(batch.images, batch.labels[1].tolist(), strict=True):
         assert image.rot90(-turn, (1, 2))[:, 0].eq(1).all()
+
+
+def test_large_images_are_evaluated_in_batches_that_fit(largest_floats):
+    images = torch.zeros(300, 96, 96, 3, dtype=torch.uint8)
+    with largest_floats:
+        batches = list(iterate_evaluation(images, torch.arange(300), 0.1))
+    assert torch.equal(torch.cat([targets for _, _, targets in batches]), torch.arange(300))
+    assert largest_floats.bytes <= BATCH_BYTES < 4 * images.numel()
