@@ -3,12 +3,13 @@ import json
 import pytest
 import wandb
 
+from detaux.artefacts import WANDB_NAME
 from detaux.cli import run_command
 from detaux.config import load_config
 from detaux.errors import NonFiniteLossError, UserError
 from detaux.runtime.files import write_json
 from detaux.runtime.mirrors import check_mirrors, open_mirrors
-from detaux.runtime.mirrors.wandb import STATE_NAME, begin_run, choose_mode, make_state
+from detaux.runtime.mirrors.wandb import begin_run, choose_mode, make_state
 
 OFFLINE = load_config(None, ["track.wandb=offline", "run.dir=runs/scenes"])
 
@@ -78,7 +79,7 @@ def test_run_that_goes_on_keeps_its_id_and_one_of_other_inputs_gets_another(wand
     assert len({run.run_id for run in records["run"]}) == 1
     assert [row["step"] for row in read_history(records)] == [1, 2, 3, 4]
     state = {"inputs_hash": "inputs", "id": records["run"][0].run_id, "step": 4, "open": None}
-    assert json.loads((tmp_path / STATE_NAME).read_text()) == state
+    assert json.loads((tmp_path / WANDB_NAME).read_text()) == state
     open_one(tmp_path, "others").close(None)
     assert len({run.run_id for run in wandb_offline(tmp_path)["run"]}) == 2
 
@@ -86,11 +87,11 @@ def test_run_that_goes_on_keeps_its_id_and_one_of_other_inputs_gets_another(wand
 def test_run_killed_before_it_had_sent_a_line_begins_again_with_the_same_id(wandb_offline, tmp_path, read_history):
     killed = open_one(tmp_path)
     write_new(killed, (1, 2))
-    state = json.loads((tmp_path / STATE_NAME).read_text())
+    state = json.loads((tmp_path / WANDB_NAME).read_text())
     assert state["step"] == 0
     assert (tmp_path / state["open"]).is_dir()
     killed.close(None)
-    write_json(tmp_path / STATE_NAME, state)  # as the kill would have left it
+    write_json(tmp_path / WANDB_NAME, state)  # as the kill would have left it
     again = open_one(tmp_path)
     write_new(again, (1, 2, 3))
     again.close(None)
