@@ -99,6 +99,17 @@ def read_manifest(path):
     return {**tars, "classes": manifest["classes"], "class_counts": manifest["class_counts"]}
 
 
+def read_discovery(path):
+    """discovery.json in the form of the recorded values: the rule's name, and the text of a fault as `why_not`."""
+    found = prune(json.loads(path.read_text()))
+    if isinstance(found["rule"], dict):
+        found["rule"] = found["rule"]["name"]
+        for one in filter(None, [*found["candidates"], *found["baselines"], found["principal_subspace"]]):
+            fault = one.pop("fault")
+            one["why_not"] = fault and fault["text"]
+    return found
+
+
 def read_tensors(path):
     with safe_open(path, "pt") as file:
         return {name: hash_tensor(file.get_tensor(name)) for name in sorted(file.keys())}
@@ -137,6 +148,7 @@ def read_page(path):
 
 READERS = {
     "manifest.json": read_manifest,
+    "discovery.json": read_discovery,
     "report.html": read_page,
     ".json": lambda path: prune(json.loads(path.read_text())),
     ".jsonl": read_lines,
