@@ -19,7 +19,7 @@ from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.discover.backends import select_backend
 from detaux.discover.candidates.candidate import Candidate, Fault
-from detaux.discover.candidates.material import Material
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.subspace import cluster_subspaces
 from detaux.discover.choose import describe_nothing, rank_candidates
 from detaux.discover.dependence import count_together
@@ -48,7 +48,7 @@ class Restart:
 
     folder: Path
     model: Disentangler
-    material: Material
+    embedded: EmbeddedSplit
 
 
 def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) -> None:
@@ -82,7 +82,7 @@ def _embed_restarts(config: Config, split: Split, disentangle: Path, device: tor
     for number, place in enumerate(list_restarts(disentangle, count)):
         model = run_each(partial(load_disentangler, place, device))
         embeddings = Embeddings(embed_images(model, split, config).subspaces_NKD, latents_ND)
-        restarts.append(Restart(place, model, Material(embeddings, model.alpha, labels_N, number)))
+        restarts.append(Restart(place, model, EmbeddedSplit(embeddings, model.alpha, labels_N, number)))
     return restarts
 
 
@@ -97,7 +97,7 @@ def _find_tasks(
 ) -> None:
     hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, **list_models(disentangle, config)})
     manifest, pairs = read_manifest(shards), draw_judging_pairs(split, config)
-    findings = search([one.material for one in restarts], pairs, split, manifest, config)
+    findings = search([one.embedded for one in restarts], pairs, split, manifest, config)
     chosen = findings.chosen
     shown = restarts[chosen.restart if chosen else 0]  # whose subspaces the pictures and the principal subspace are of
     facts = describe_pairs(disentangle)
@@ -124,7 +124,7 @@ def _find_tasks(
 def _describe_choice(findings: Findings, shown: Restart, config: Config) -> dict[str, Any]:
     """Return what discovery.json says about the candidates and the choice among them."""
     candidates, baselines, tasks = findings.candidates, findings.baselines, findings.tasks
-    free, embeddings = shown.material.list_free(), shown.material.embeddings
+    free, embeddings = shown.embedded.list_free(), shown.embedded.embeddings
     return {
         "chosen": tasks[0] if tasks else -1,
         "rule": CHOICE_RULES[config.discover.choose].to_row(),
@@ -149,21 +149,21 @@ def _describe_clustering(findings: Findings, split: Split, config: Config) -> di
 
 def _describe_principal(restart: Restart, split: Split, manifest: Manifest, config: Config) -> Candidate:
     """Cluster and score the principal subspace of one disentangler as the candidates are."""
-    (principal,) = cluster_subspaces(restart.material.embeddings, [restart.material.alpha], config)
+    (principal,) = cluster_subspaces(restart.embedded.embeddings, [restart.embedded.alpha], config)
     score_clusters(principal, split, manifest, config)
-    principal.restart, principal.fault = restart.material.restart, Fault("principal", "carries the principal task")
+    principal.restart, principal.fault = restart.embedded.restart, Fault("principal", "carries the principal task")
     return principal
 
 
 def _write_gallery(path: Path, findings: Findings, shown: Restart, split: Split, manifest: Manifest, seed: int) -> None:
     """Write the pictures of one disentangler's candidates, or of its single subspaces if it has no candidate."""
-    material = shown.material
-    groups = [one.subspaces for one in findings.candidates if one.subspaces and one.restart == material.restart] or [
-        (index,) for index in material.list_free()
+    embedded = shown.embedded
+    groups = [one.subspaces for one in findings.candidates if one.subspaces and one.restart == embedded.restart] or [
+        (index,) for index in embedded.list_free()
     ]
     plain = findings.baselines[0]
     gallery = build_gallery(
-        shown.model, split, material.embeddings, groups, findings.chosen, plain, manifest.names, seed
+        shown.model, split, embedded.embeddings, groups, findings.chosen, plain, manifest.names, seed
     )
     with atomic_path(path) as beside, beside.open("wb") as stream:
         np.savez_compressed(stream, **gallery)

@@ -12,7 +12,7 @@ from detaux.config import Config
 from detaux.data.schema import Manifest
 from detaux.data.split import Split
 from detaux.discover.candidates.candidate import Candidate
-from detaux.discover.candidates.material import Material
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.registry import propose_baselines, propose_candidates
 from detaux.discover.choose import choose_tasks, find_fault
 from detaux.discover.embed import Embeddings, embed_split
@@ -44,7 +44,7 @@ def embed_images(model: Disentangler, split: Split, config: Config) -> Embedding
 
 
 def search(
-    materials: Sequence[Material],
+    restarts: Sequence[EmbeddedSplit],
     pairs: tuple[np.ndarray, np.ndarray],
     split: Split,
     manifest: Manifest,
@@ -57,12 +57,12 @@ def search(
     The plain baselines are made of the first restart.
     """
     candidates = []
-    for material in materials:
-        found = propose_candidates(material, config)
-        score_candidates(found, material.embeddings, pairs, split, config, material.alpha)
+    for embedded in restarts:
+        found = propose_candidates(embedded, config)
+        score_candidates(found, embedded.embeddings, pairs, split, config, embedded.alpha)
         candidates += found
     score_agreement(candidates)
-    baselines = propose_baselines(materials[0], config) if with_baselines else []
+    baselines = propose_baselines(restarts[0], config) if with_baselines else []
     with track("discover: score", len(candidates) + len(baselines)) as advance:
         for one in [*candidates, *baselines]:
             score_clusters(one, split, manifest, config)

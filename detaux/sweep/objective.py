@@ -11,7 +11,7 @@ from detaux.config.schema import SweepConfig
 from detaux.data.partners.registry import PARTNER_RULES
 from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import load_split
-from detaux.discover.candidates.material import Material
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.judging_pairs import draw_judging_pairs
 from detaux.discover.search import embed_images, search
 from detaux.disentangle.model import Disentangler
@@ -157,8 +157,8 @@ class Judge:
         model.eval()
         embeddings = embed_images(model, self.split, self.config)
         model.train(was_training)
-        material = Material(embeddings, model.alpha, self.split.labels.cpu().numpy())
-        found = search([material], self.pairs, self.split, self.manifest, self.config, with_baselines=False)
+        embedded = EmbeddedSplit(embeddings, model.alpha, self.split.labels.cpu().numpy())
+        found = search([embedded], self.pairs, self.split, self.manifest, self.config, with_baselines=False)
         rows = [one.to_row(index) for index, one in enumerate(found.candidates)]
         return weigh(
             Finding(rows, found.tasks[0] if found.tasks else -1, self.manifest), self.config.sweep, is_end=False

@@ -2,11 +2,11 @@
 
 from detaux.config import Config
 from detaux.discover.candidates.candidate import Candidate
-from detaux.discover.candidates.material import Material
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.cluster import cluster_points
 
 
-def propose_encoder(material: Material, config: Config) -> list[Candidate]:
+def propose_encoder(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
     """Cluster the latents of an autoencoder that no label and no pair has shaped."""
-    latents_ND = material.embeddings.latents_ND
+    latents_ND = embedded.embeddings.latents_ND
     return [Candidate(latents_ND, cluster_points(latents_ND, config.discover, config.run.seed), name="encoder")]

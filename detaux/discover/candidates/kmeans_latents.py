@@ -5,13 +5,13 @@ import torch
 
 from detaux.config import Config
 from detaux.discover.candidates.candidate import Candidate
-from detaux.discover.candidates.material import Material
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.cluster import Clusters, cluster_points
 
 
-def propose_kmeans_latents(material: Material, config: Config) -> list[Candidate]:
+def propose_kmeans_latents(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
     """Cluster the latents by k-means, whatever clusterer the config names."""
-    latents_ND = material.embeddings.latents_ND
+    latents_ND = embedded.embeddings.latents_ND
 
     def by_kmeans(rows: np.ndarray, seed: int) -> Clusters:
         return cluster_points(latents_ND[torch.from_numpy(rows)], config.discover, seed, clusterer="kmeans++")

@@ -2,11 +2,11 @@
 
 from detaux.config import Config
 from detaux.discover.candidates.candidate import Candidate
-from detaux.discover.candidates.material import Material
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.cluster import cluster_points
 
 
-def propose_latents(material: Material, config: Config) -> list[Candidate]:
+def propose_latents(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
     """Cluster the latents by the clusterer of the config."""
-    latents_ND = material.embeddings.latents_ND
+    latents_ND = embedded.embeddings.latents_ND
     return [Candidate(latents_ND, cluster_points(latents_ND, config.discover, config.run.seed), name="latents")]

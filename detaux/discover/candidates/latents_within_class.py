@@ -7,17 +7,17 @@ from torch import Tensor
 from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.candidate import Candidate
-from detaux.discover.candidates.material import Material
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.cluster import Clusters, cluster_points, complete_labels, renumber
 
 
-def propose_latents_within_class(material: Material, config: Config) -> list[Candidate]:
+def propose_latents_within_class(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
     """Cluster the latents class by class.
 
     An image without a label joins the class of the nearest labelled image in the principal subspace.
     """
-    latents_ND, discover = material.embeddings.latents_ND, config.discover
-    labels_N = complete_labels(material.embeddings.subspaces_NKD[:, material.alpha], material.labels_N)
+    latents_ND, discover = embedded.embeddings.latents_ND, config.discover
+    labels_N = complete_labels(embedded.embeddings.subspaces_NKD[:, embedded.alpha], embedded.labels_N)
 
     def within_class(rows: np.ndarray, seed: int) -> Clusters:
         return cluster_within_class(latents_ND[torch.from_numpy(rows)], labels_N[rows], discover, seed)

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from detaux.config import Config
 from detaux.discover.candidates.candidate import Candidate
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.encoder import propose_encoder
 from detaux.discover.candidates.kmeans_latents import propose_kmeans_latents
 from detaux.discover.candidates.latents import propose_latents
 from detaux.discover.candidates.latents_within_class import propose_latents_within_class
-from detaux.discover.candidates.material import Material
 from detaux.discover.candidates.subspace import propose_subspaces
 
-Propose = Callable[[Material, Config], list[Candidate]]
+Propose = Callable[[EmbeddedSplit, Config], list[Candidate]]
 SOURCES: dict[str, Propose] = {"subspace": propose_subspaces, "encoder": propose_encoder}  # `discover.source`
 BASELINES: dict[str, Propose] = {
     "latents": propose_latents,
@@ -24,14 +24,14 @@ BASELINES: dict[str, Propose] = {
 }
 
 
-def propose_candidates(material: Material, config: Config) -> list[Candidate]:
+def propose_candidates(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
     """Make the candidates that `discover.source` asks for of one disentangler."""
-    found = SOURCES[config.discover.source](material, config)
+    found = SOURCES[config.discover.source](embedded, config)
     for one in found:
-        one.restart = material.restart
+        one.restart = embedded.restart
     return found
 
 
-def propose_baselines(material: Material, config: Config) -> list[Candidate]:
+def propose_baselines(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
     """Make the plain baselines, in the order of their table."""
-    return [one for propose in BASELINES.values() for one in propose(material, config)]
+    return [one for propose in BASELINES.values() for one in propose(embedded, config)]

@@ -6,7 +6,7 @@ import torch
 
 from detaux.config import Config
 from detaux.discover.candidates.candidate import Candidate, score_separation
-from detaux.discover.candidates.material import Material
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.cluster import cluster_points
 from detaux.discover.embed import Embeddings
 from detaux.discover.merge import compute_dependence, merge_greedily
@@ -24,10 +24,10 @@ def cluster_subspaces(embeddings: Embeddings, indices: Sequence[int], config: Co
     return found
 
 
-def propose_subspaces(material: Material, config: Config) -> list[Candidate]:
+def propose_subspaces(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
     """Cluster the free subspaces, and join the dependent ones (`discover.merge`)."""
     discover, seed = config.discover, config.run.seed
-    single = cluster_subspaces(material.embeddings, material.list_free(), config)
+    single = cluster_subspaces(embedded.embeddings, embedded.list_free(), config)
     if not discover.merge:
         return single
 

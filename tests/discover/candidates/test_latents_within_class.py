@@ -3,8 +3,8 @@ import torch
 
 from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.latents_within_class import cluster_within_class, propose_latents_within_class
-from detaux.discover.candidates.material import Material
 from detaux.discover.embed import Embeddings
 
 
@@ -28,7 +28,7 @@ def test_image_without_a_label_is_clustered_with_the_class_nearest_in_the_princi
     subspaces_NKD = torch.from_numpy(principal)[:, None, None].float()  # one subspace, which holds the principal label
     hidden = np.where(np.arange(len(points)) % 3, principal, -1)
     found = [
-        propose_latents_within_class(Material(Embeddings(subspaces_NKD, points), 0, labels), Config())[0]
+        propose_latents_within_class(EmbeddedSplit(Embeddings(subspaces_NKD, points), 0, labels), Config())[0]
         for labels in (principal, hidden)
     ]
     np.testing.assert_array_equal(found[0].clusters.labels, found[1].clusters.labels)

@@ -6,14 +6,14 @@ from sklearn.metrics import adjusted_rand_score
 
 from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
-from detaux.discover.candidates.material import Material
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.registry import BASELINES, SOURCES, propose_baselines
 from detaux.discover.embed import Embeddings
 
 
 def propose(points, labels, **keys):
-    material = Material(Embeddings(points[:, None], points), 0, labels)
-    return propose_baselines(material, Config(discover=DiscoverConfig(**keys)))
+    embedded = EmbeddedSplit(Embeddings(points[:, None], points), 0, labels)
+    return propose_baselines(embedded, Config(discover=DiscoverConfig(**keys)))
 
 
 @pytest.mark.parametrize("name", [*SOURCES, *BASELINES])

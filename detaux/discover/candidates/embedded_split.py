@@ -8,7 +8,7 @@ from detaux.discover.embed import Embeddings
 
 
 @dataclass(frozen=True)
-class Material:
+class EmbeddedSplit:
     """Hold the embeddings of a split by one disentangler, whose principal subspace is `alpha`, and the principal labels [N].
 
     `restart` counts the disentanglers. A label is -1 for an image without one.
