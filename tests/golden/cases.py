@@ -126,7 +126,7 @@ CASES = (
     train("simple_conv", *QUICK, *FEW, "model.encoder=simple_conv", "model.projector_hidden=5"),
     train("resnet18", *RESNET, *BATCH, "model.encoder=resnet18"),
     train("resnet18_map", *RESNET, "disentangle.warmup.batch_size=4", "disentangle.main.batch_size=4",
-          "model.encoder=resnet18_map", is_default=True),
+          "model.encoder=resnet18_map"),
     *(train(f"preset_{name}", *keys, *PRESET, config=config, set=images)
       for name, (config, images, keys) in PRESETS.items()),
     train("two_ranks", *QUICK, *FEW, "engine.name=ddp", ranks=2, is_default=True),
@@ -145,7 +145,7 @@ CASES = (
     find("restarts", *FEW, "model.restarts=2", base="disentangle_restarts"),
     Case("discover_digits", "discover", (*COMMON, *DIGITS_RUN, *TINY_CLUSTERS), "digits", "digits", "disentangle_digits"),
     find("two_ranks", ranks=2),
-    *(cluster(clusterer, backend, is_default=True)
+    *(cluster(clusterer, backend, is_default=clusterer == "hdbscan")
       for clusterer in ("hdbscan", "kmeans", "kmeans++", "meanshift") for backend in ("cpu", "torch")),
     *(cluster("hdbscan", backend, *LEAF, name="_leaf") for backend in ("cpu", "torch")),
     classify("small_cnn", is_default=True),
