@@ -9,7 +9,7 @@ from torch import nn
 
 from detaux.errors import UserError
 from detaux.multitask.classifier import save_classifier
-from detaux.multitask.trial import Trial
+from detaux.multitask.trial import COLUMNS, Trial
 from detaux.runtime.files import atomic_path
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import is_first, share_object
@@ -68,7 +68,7 @@ class KeptTrials:
             except ValueError:
                 break  # cut off by a kill
         own = (row for row in rows if isinstance(row, dict) and row.get("inputs_hash") == self._inputs_hash)
-        return [row for row in own if "name" in row]
+        return [row for row in own if row.keys() >= {"name", *COLUMNS}]  # another version may have left fewer columns
 
     def _has_state(self, name: str) -> bool:
         """Return whether a trial's weights are there and whole; those that are damaged are reported."""
