@@ -67,8 +67,16 @@ class KeptTrials:
                 rows.append(json.loads(line))
             except ValueError:
                 break  # cut off by a kill
-        own = (row for row in rows if isinstance(row, dict) and row.get("inputs_hash") == self._inputs_hash)
-        return [row for row in own if row.keys() >= {"name", *COLUMNS}]  # another version may have left fewer columns
+        own = [row for row in rows if isinstance(row, dict) and row.get("inputs_hash") == self._inputs_hash]
+        return [row for row in own if "name" in row and self._is_complete(row)]
+
+    def _is_complete(self, row: Row) -> bool:
+        """Return whether a row has all columns; one of another version may lack some, which is reported."""
+        lacking = [name for name in COLUMNS if name not in row]
+        if lacking:
+            name = row["name"]
+            say(f"multitask: {self._rows_path} lacks {lacking[0]!r} of trial {name}; its trial is trained once more.")
+        return not lacking
 
     def _has_state(self, name: str) -> bool:
         """Return whether a trial's weights are there and whole; those that are damaged are reported."""
