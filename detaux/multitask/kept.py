@@ -10,7 +10,7 @@ from torch import nn
 from detaux.artefacts import ROWS_NAME, STATES_NAME
 from detaux.errors import UserError
 from detaux.multitask.classifier import save_classifier
-from detaux.multitask.trial import Trial
+from detaux.multitask.trial import COLUMNS, Trial
 from detaux.runtime.collectives import compute_on_first
 from detaux.runtime.files import atomic_path
 from detaux.runtime.progress import say
@@ -67,8 +67,16 @@ class KeptTrials:
                 rows.append(json.loads(line))
             except ValueError:
                 break  # cut off by a kill
-        own = (row for row in rows if isinstance(row, dict) and row.get("inputs_hash") == self._inputs_hash)
-        return [row for row in own if "name" in row]
+        own = [row for row in rows if isinstance(row, dict) and row.get("inputs_hash") == self._inputs_hash]
+        return [row for row in own if "name" in row and self._is_complete(row)]
+
+    def _is_complete(self, row: Row) -> bool:
+        """Return whether a row has all columns; one of another version may lack some, which is reported."""
+        lacking = [name for name in COLUMNS if name not in row]
+        if lacking:
+            name = row["name"]
+            say(f"multitask: {self._rows_path} lacks {lacking[0]!r} of trial {name}; its trial is trained once more.")
+        return not lacking
 
     def _has_state(self, name: str) -> bool:
         """Return whether a trial's weights are there and whole; those that are damaged are reported."""
