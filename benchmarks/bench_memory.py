@@ -73,8 +73,8 @@ def main() -> None:
             f"disentangle.main.steps={steps}",
             f"pairs.walk_interval={max(1, steps // 2)}",
             "discover.clusterer=kmeans",  # finds clusters in untrained embeddings too
-            "discover.min_oracle_share=0",
-            "discover.min_variance_share=0",
+            "discover.min_oracle_fraction=0",
+            "discover.min_variance_fraction=0",
             "discover.stability_samples=0",
             "multitask.epochs=1",
             "multitask.seeds=1",

@@ -1,4 +1,4 @@
-"""The disentangle step against the released code's step: same net, 64 px, batch 32, interleaved in one run.
+"""The disentangle step against the official code's step: same net, 64 px, batch 32, interleaved in one run.
 
     python benchmarks/bench_step.py [--pairs 32] [--rounds 7] [--steps 12] [--threads 1] [--device cuda] [--without compile bf16]
 

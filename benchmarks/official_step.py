@@ -1,4 +1,4 @@
-"""The step of the released code, written anew from its description: the baseline of bench_step and the oracle of tests.
+"""The step of the official code, written anew from its description: the baseline of bench_step and the oracle of tests.
 
 K projectors in a list, all K x B mixed codes built and 2 B of them kept, a full distance matrix per subspace, Adam, float32
 in the default memory layout. It reuses nothing of detaux but the autoencoder's layers, so that both do the same work.

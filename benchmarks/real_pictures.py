@@ -55,7 +55,7 @@ def cluster_pixels(name: str, shards: Path) -> dict[str, float]:
     pixels = split.images[:PIXEL_IMAGES].flatten(1).float() / 255
     clusters = cluster_points(pixels, config.discover, 0)
     scores = compare_with_factor(clusters.class_labels, split.factors[:PIXEL_IMAGES, 0].numpy())
-    return {**scores, "noise": clusters.noise_share, "clusters": clusters.count, "chosen": 0.0}
+    return {**scores, "noise": clusters.outlier_fraction, "clusters": clusters.count, "chosen": 0.0}
 
 
 def describe_row(title: str, found: list[dict[str, float]]) -> str:

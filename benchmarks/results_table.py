@@ -3,7 +3,7 @@
     python benchmarks/results_table.py [--seeds 0 1 2] [--rows quickstart label ...]
 
 Every row is one training (`model.restarts=1`) and shares the grid, the split and the network, and all but one the principal
-labels; the presets of the paper and of the released code bring their own losses, pair rule and optimiser. A run that is finished
+labels; the presets of the paper and of the official code bring their own losses, pair rule and optimiser. A run that is finished
 is kept, so the command can be stopped and repeated; it writes the document only when it has run every row.
 """
 

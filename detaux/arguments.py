@@ -39,7 +39,7 @@ CLUSTER_KEYS = (
     "discover.min_cluster_fraction",
     "discover.min_cluster_size",
     "discover.min_samples",
-    "discover.noise",
+    "discover.outliers",
     "discover.clusters",
     "discover.bandwidth_quantile",
     "discover.max_seconds",

@@ -32,14 +32,17 @@ class ChoiceRule:
 
 TABLE = (
     ChoiceRule(
-        "separation", "separation", "higher", "silhouette x ln(clusters) x (1 - noise share) x ((1 + validity) / 2)^2"
+        "separation",
+        "separation",
+        "higher",
+        "silhouette x ln(clusters) x (1 - outlier fraction) x ((1 + validity) / 2)^2",
     ),
     ChoiceRule("paper", "distance", "lower", "the subspace's own distance loss, as the paper says"),
     ChoiceRule(
         "official",
         "dot",
         "lower",
-        "absolute value of the mean over images of <s_alpha, s_j>, as in the authors' released code",
+        "absolute value of the mean over images of <s_alpha, s_j>, as in the authors' official code",
     ),
     ChoiceRule("invariance", "invariance", "lower", "how little the subspace moves when the oracle points elsewhere"),
     ChoiceRule(

@@ -20,18 +20,20 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
     A report counts faults by their codes, and shows a code as words.
     """
     spread, share = candidate.scores.get("spread"), candidate.scores.get("oracle_share")
-    nmi, noise, clusters = candidate.principal.get("nmi"), candidate.clusters.noise_share, candidate.clusters.count
-    if spread is not None and spread < config.min_variance_share:
-        limit = f"discover.min_variance_share={config.min_variance_share:g}"
+    nmi, noise, clusters = candidate.principal.get("nmi"), candidate.clusters.outlier_fraction, candidate.clusters.count
+    if spread is not None and spread < config.min_variance_fraction:
+        limit = f"discover.min_variance_fraction={config.min_variance_fraction:g}"
         return Fault("dead", f"dead: {spread:.2g} of the variance, less than {limit}")
     if clusters == 0:
         return Fault("without_clusters", "no cluster: all points are noise")
     if clusters == 1:
         return Fault("with_one_cluster", "one cluster")
-    if noise > config.max_noise_share:
-        return Fault("too_noisy", f"{noise:.1%} noise, more than discover.max_noise_share={config.max_noise_share:g}")
-    if share is not None and share < config.min_oracle_share:
-        limit = f"discover.min_oracle_share={config.min_oracle_share:g}"
+    if noise > config.max_outlier_fraction:
+        return Fault(
+            "too_noisy", f"{noise:.1%} noise, more than discover.max_outlier_fraction={config.max_outlier_fraction:g}"
+        )
+    if share is not None and share < config.min_oracle_fraction:
+        limit = f"discover.min_oracle_fraction={config.min_oracle_fraction:g}"
         return Fault("unused_by_oracle", f"oracle share {share:.3f}, less than {limit}")
     if nmi is not None and nmi > config.max_principal_nmi:
         limit = f"discover.max_principal_nmi={config.max_principal_nmi:g}"
@@ -53,7 +55,7 @@ def rank_scores(scores: Sequence[Scores], rule: str) -> list[int]:
 def rank_candidates(candidates: Sequence[Candidate], rule: str) -> list[int]:
     """Positions of the candidates without a fault, in the order of rank_scores."""
     eligible = [position for position, one in enumerate(candidates) if one.fault is None]
-    scores = [{**candidates[i].scores, "noise_share": candidates[i].clusters.noise_share} for i in eligible]
+    scores = [{**candidates[i].scores, "noise_share": candidates[i].clusters.outlier_fraction} for i in eligible]
     return [eligible[place] for place in rank_scores(scores, rule)]
 
 
@@ -83,8 +85,8 @@ def describe_nothing(candidates: Sequence[Candidate], config: DiscoverConfig) ->
     is_small = config.min_cluster_fraction * len(candidates[0].clusters.labels) < config.min_cluster_size
     smallest = "discover.min_cluster_size, or take more images" if is_small else "discover.min_cluster_fraction"
     advice = ["train longer (disentangle.main.steps)", f"lower {smallest}"]
-    if any(candidate.clusters.noise_share > config.max_noise_share for candidate in candidates):
-        advice.append("raise discover.max_noise_share")
+    if any(candidate.clusters.outlier_fraction > config.max_outlier_fraction for candidate in candidates):
+        advice.append("raise discover.max_outlier_fraction")
     if not config.include_baselines:
         advice.append("set discover.include_baselines=true")
     if config.clusterer == "hdbscan":

@@ -42,7 +42,7 @@ class Clusters:
         return int(self.labels.max()) + 1
 
     @property
-    def noise_share(self) -> float:
+    def outlier_fraction(self) -> float:
         """Return the fraction of points that are outliers."""
         return float((self.labels < 0).mean())
 
@@ -92,7 +92,7 @@ def cluster_points(points_ND: Tensor, config: DiscoverConfig, seed: int, cluster
 
     Points that all coincide are one cluster. Points that are not finite, or as good as infinitely far from the others, are
     outliers, whatever the algorithm and the unit of the points. If the plan exceeds a limit, a seeded subsample is clustered
-    and predicts the rest. Other outliers may join a cluster (`discover.noise`); their probability stays 0.
+    and predicts the rest. Other outliers may join a cluster (`discover.outliers`); their probability stays 0.
     """
     begun = time.perf_counter()
     points_ND = rescale(points_ND.detach().float()).contiguous()
@@ -103,7 +103,7 @@ def cluster_points(points_ND: Tensor, config: DiscoverConfig, seed: int, cluster
     found, cost = _cluster_finite(finite_ND, config, seed, clusterer or config.clusterer)
     labels[rows], probability[rows], backend = found
     probability = np.where(labels < 0, 0.0, probability).astype(np.float32)
-    if config.noise == "nearest":
+    if config.outliers == "nearest":
         labels[rows] = complete_labels(finite_ND, labels[rows])
     return Clusters(renumber(labels), probability, backend, time.perf_counter() - begun, cost)
 

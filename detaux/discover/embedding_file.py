@@ -132,7 +132,7 @@ def cluster_file(path: Path, out: Path, tensor: str | None, config: Config) -> N
     }
     with atomic_path(out) as partial:
         pyarrow.parquet.write_table(pyarrow.table(columns).replace_schema_metadata(MARK), partial)
-    say(f"cluster: {found.count} clusters, {found.noise_share:.1%} noise, {found.seconds:.1f} s; labels in {out}")
+    say(f"cluster: {found.count} clusters, {found.outlier_fraction:.1%} noise, {found.seconds:.1f} s; labels in {out}")
 
 
 def _is_own(path: Path) -> bool:

@@ -131,7 +131,7 @@ def _describe_choice(findings: Findings, shown: Restart, config: Config) -> dict
         "tasks": tasks,
         "ranking": rank_candidates(findings.pool, config.discover.choose),
         "free_subspaces": len(free),
-        "live_subspaces": count_live(embeddings, free, config.discover.min_variance_share),
+        "live_subspaces": count_live(embeddings, free, config.discover.min_variance_fraction),
         "candidates": [one.to_row(index) for index, one in enumerate(candidates)],
         "baselines": [one.to_row(index) for index, one in enumerate(baselines, start=len(candidates))],
     }

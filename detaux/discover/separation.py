@@ -41,4 +41,6 @@ def compute_separation(silhouette: float, validity: float, clusters: Clusters) -
     (DBCV, in [-1, 1]) falls, since a combination has others nearby that differ in the weaker factor alone. The square is the
     validity to first order where it is near 1, and not negative if outliers that joined clusters makes it so.
     """
-    return silhouette * float(np.log(max(1, clusters.count))) * (1 - clusters.noise_share) * ((1 + validity) / 2) ** 2
+    return (
+        silhouette * float(np.log(max(1, clusters.count))) * (1 - clusters.outlier_fraction) * ((1 + validity) / 2) ** 2
+    )

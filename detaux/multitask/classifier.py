@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from detaux.multitask.methods import build_method
-from detaux.multitask.methods.base import Problem
+from detaux.multitask.methods.base import TaskSpec
 from detaux.runtime.files import atomic_path
 from detaux.runtime.readers import read_safetensors
 
@@ -18,8 +18,8 @@ def save_classifier(network: nn.Module, path: Path) -> None:
         save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
 
 
-def load_classifier(path: Path, method: str, problem: Problem, device: torch.device, way_on: str) -> nn.Module:
+def load_classifier(path: Path, method: str, spec: TaskSpec, device: torch.device, way_on: str) -> nn.Module:
     """Build the network of a method and load its tensors; raises UserError, which ends with `way_on`, if the file is damaged."""
-    network = build_method(method, problem).network.to(device)
+    network = build_method(method, spec).network.to(device)
     network.load_state_dict(read_safetensors(path, way_on))
     return network

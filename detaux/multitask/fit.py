@@ -13,7 +13,7 @@ from detaux.errors import NonFiniteLossError
 from detaux.multitask.batches import TrainingData, iterate_stream
 from detaux.multitask.evaluate import evaluate
 from detaux.multitask.methods import build_method
-from detaux.multitask.methods.base import Method, Player, Problem
+from detaux.multitask.methods.base import Method, Player, TaskSpec
 from detaux.multitask.trial import Trial
 from detaux.runtime.agreement import tell_once
 from detaux.runtime.collectives import gather_objects
@@ -36,7 +36,7 @@ def train_trial(
     """
     torch.manual_seed(trial.seed)
     device, side = data.images.device, data.images.shape[1]
-    method = build_method(trial.method, Problem(config, side, data.classes, trial.weight)).to(device)
+    method = build_method(trial.method, TaskSpec(config, side, data.classes, trial.weight)).to(device)
     method = method.to(memory_format=torch.channels_last)
     steps = int(np.ceil(len(data.labelled) / config.batch_size))
     epochs = max(config.epochs, -(-config.least_steps // steps))
@@ -62,7 +62,7 @@ def train_trial(
 
 def _start_players(method: Method, total: int, engine_config: EngineConfig, device: torch.device) -> list[Player]:
     """Start the players of a method for `total` steps each, with the config's decay of the learning rate."""
-    shape, players = method.problem.config.decay, method.list_players()
+    shape, players = method.spec.config.decay, method.list_players()
     for player in players:
         player.start(
             engine_config,

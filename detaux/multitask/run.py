@@ -18,7 +18,7 @@ from detaux.multitask.classifier import load_classifier
 from detaux.multitask.evaluate import count_answers, describe_task, evaluate, thin_out
 from detaux.multitask.kept import KeptTrials
 from detaux.multitask.material import Material, hash_material, load_material
-from detaux.multitask.methods.base import Problem
+from detaux.multitask.methods.base import TaskSpec
 from detaux.multitask.statistics import SELECTED, summarize
 from detaux.multitask.train import train_trials
 from detaux.multitask.trial import COLUMNS, DISCOVERED, Setting, Trial
@@ -31,7 +31,6 @@ from detaux.runtime.record import compute_inputs_hash, write_record
 
 STATE_WAY_ON = "run the same command again, which trains that trial once more"
 SELECTION = {"validation": "mean validation accuracy", "fixed": "the config: the first method and weight"}
-CHECKPOINT_NAME = "checkpoint/model.safetensors"
 
 Row = dict[str, Any]
 Answers = dict[int, list[Tensor]]  # task -> counts of its classes and answers, a matrix for each seed
@@ -58,7 +57,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     tests, answers = _test_trials(config, trials, chosen, material, reported, kept)
     if not is_first():
         return
-    with atomic_path(folder / CHECKPOINT_NAME) as partial:
+    with atomic_path(folder / MODEL_FILE) as partial:
         shutil.copyfile(kept.locate(Trial(*chosen, config.run.seed)), partial)
     _write_curves(folder, kept.rows)
     rows = _list_rows(kept.rows, tests, chosen)
@@ -100,8 +99,8 @@ def _test_trials(
     images, targets = reported.images, reported.labels
     for trial in trials:
         classes = material.count_classes(trial)
-        problem = Problem(config.multitask, images.shape[1], classes, trial.weight)
-        network = load_classifier(kept.locate(trial), trial.method, problem, images.device, STATE_WAY_ON)
+        spec = TaskSpec(config.multitask, images.shape[1], classes, trial.weight)
+        network = load_classifier(kept.locate(trial), trial.method, spec, images.device, STATE_WAY_ON)
         rows.append({**trial.describe("test"), **evaluate(network, images, targets, noise)})
         if is_first() and trial.setting == chosen:
             answers[0].append(count_answers(network, 0, classes[0], images, targets, noise))

@@ -213,11 +213,11 @@ def advise(run: Run) -> list[str]:
             "Every candidate fell into one cluster or none: lower discover.min_cluster_fraction (with few images "
             "discover.min_cluster_size), or set discover.clusterer=kmeans to force a number of clusters."
         )
-    limit = run.get_setting("discover", "max_noise_share")
+    limit = run.get_setting("discover", "max_outlier_fraction")
     if limit is not None and any((one.get("noise_share") or 0) > limit for one in candidates):
         advice.append(
             f"Some candidates leave more than {limit:.0%} of the images without a cluster: set discover.min_samples "
-            "to a small number such as 5, or raise discover.max_noise_share."
+            "to a small number such as 5, or raise discover.max_outlier_fraction."
         )
     if run.discovery.get("pairs", {}).get("changes_many_factors"):
         advice.append("The pairs differ in many factors at once: set pairs.partner=mined.")

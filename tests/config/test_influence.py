@@ -31,7 +31,7 @@ KEYS = (
     "disentangle.main.batch_size=8",
     "discover.clusterer=kmeans",
     "discover.clusters=2",
-    "discover.min_oracle_share=0",
+    "discover.min_oracle_fraction=0",
     "discover.stability_samples=1",
     "multitask.epochs=1",
     "multitask.seeds=1",
@@ -40,7 +40,7 @@ KEYS = (
 )
 VARIANTS = (
     ("data.noise=0.1", "model.restarts=2"),
-    ("pairs.partner=nearest", "pairs.nearest=4", "pairs.neighbour_contrast=1", "discover.noise=nearest"),
+    ("pairs.partner=nearest", "pairs.nearest=4", "pairs.neighbour_contrast=1", "discover.outliers=nearest"),
     ("pairs.partner=label", "discover.source=encoder", "discover.clusterer=hdbscan", "discover.min_cluster_size=4"),
 )
 # whoever copies, checks, hashes or writes a config reads all of it, and a model is built by the config that lies beside it

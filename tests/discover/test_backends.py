@@ -92,7 +92,7 @@ def test_duplicates_go_together(clusterer):
 
 def test_coinciding_points_are_one_cluster(clusterer):
     found = clusterer(torch.full((30, 3), 7.0))
-    assert (found.count, found.noise_share) == (1, 0.0)
+    assert (found.count, found.outlier_fraction) == (1, 0.0)
     assert (found.probability == 1).all()
 
 

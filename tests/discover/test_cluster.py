@@ -33,7 +33,7 @@ def test_hdbscan_marks_noise_and_doubts_it(make_blobs):
 def test_noise_that_joins_the_nearest_cluster_keeps_the_others_and_its_doubt(make_blobs):
     points, _ = make_blobs(noise=60, spread=0.1)
     points[5] = torch.nan
-    apart, joined = (cluster_points(points, replace(SETTINGS, noise=noise), 0) for noise in ("class", "nearest"))
+    apart, joined = (cluster_points(points, replace(SETTINGS, outliers=noise), 0) for noise in ("class", "nearest"))
     is_noise = apart.labels < 0
     assert is_noise.sum() > 1
     assert np.flatnonzero(joined.labels < 0).tolist() == [5]
@@ -71,7 +71,7 @@ def test_renumber_breaks_ties_by_first_point():
 def test_noise_is_the_highest_class():
     clusters = Clusters(np.array([0, -1, 1, 0]), np.ones(4, np.float32), "by hand")
     assert clusters.class_labels.tolist() == [0, 2, 1, 0]
-    assert (clusters.count, clusters.noise_share) == (2, 0.25)
+    assert (clusters.count, clusters.outlier_fraction) == (2, 0.25)
 
 
 def test_all_noise_has_no_cluster():

@@ -231,7 +231,7 @@ def test_keys_that_clustering_reads_are_all_taken(folder):
         "tasks",
         "stability_samples",
     }
-    after_clustering |= {"max_noise_share", "min_oracle_share", "min_variance_share", "max_principal_nmi"}
+    after_clustering |= {"max_outlier_fraction", "min_oracle_fraction", "min_variance_fraction", "max_principal_nmi"}
     discover = {dotted for dotted, _, _ in iterate_fields() if dotted.startswith("discover.")}
     assert discover - set(CLUSTER_KEYS) == {f"discover.{name}" for name in after_clustering}
     few = 60 + np.concatenate([np.eye(4), -np.eye(4), [[0.5] * 4]])
@@ -239,4 +239,4 @@ def test_keys_that_clustering_reads_are_all_taken(folder):
     assert (cluster(folder, "few.npy")[1][-9:] == 0).all()
     size = ("discover.min_cluster_fraction=0", "discover.min_cluster_size=6", "discover.min_samples=3")
     assert (cluster(folder, "few.npy", *size)[1][-9:] > 0).all()
-    assert cluster(folder, "few.npy", "discover.noise=nearest")[0].max() == 2
+    assert cluster(folder, "few.npy", "discover.outliers=nearest")[0].max() == 2

@@ -104,7 +104,7 @@ def test_discovery_scores_every_candidate_and_baseline(finished):
     dead = found["candidates"][2]
     assert not dead["eligible"]
     assert dead["fault"]["code"] == "dead"
-    assert "min_variance_share" in dead["fault"]["text"]
+    assert "min_variance_fraction" in dead["fault"]["text"]
     assert found["rule"] == CHOICE_RULES["separation"].to_row()
     assert found["principal_subspace"]["subspaces"] == [0]
     assert found["principal_subspace"]["principal"]["nmi"] > 0.99
@@ -162,7 +162,7 @@ def test_encoder_source_clusters_the_entangled_latents(stage):
 
 
 def test_rule_may_pick_a_baseline_where_asked(stage):
-    folder = stage(include_baselines=True, min_variance_share=0.9)
+    folder = stage(include_baselines=True, min_variance_fraction=0.9)
     found = json.loads((folder / "discovery.json").read_text())
     chosen = next(one for one in found["baselines"] if one["index"] == found["chosen"])
     assert read_labels(folder)["aux_0"].to_numpy().max() + 1 >= chosen["clusters"]

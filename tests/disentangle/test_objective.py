@@ -17,7 +17,7 @@ PAIRS = 6
 
 @pytest.fixture(scope="module")
 def official():
-    """The released code's step, written independently for the benchmark."""
+    """The official code's step, written independently for the benchmark."""
     spec = importlib.util.spec_from_file_location("official_step", BENCHMARKS / "official_step.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -25,7 +25,7 @@ DIGITS = ("data.side=8", "data.block_samples=128", "data.test_fraction=0.6", "da
 DIGITS_RUN = (*DIGITS, *SMALL, *MINED, *BATCH, "pairs.nearest=5")
 RESNET = (*GRID, *SMALL, *MINED, "disentangle.warmup.steps=1", "disentangle.main.steps=1")
 DISCOVER = ("discover.min_cluster_size=5", "discover.min_samples=5", "discover.stability_samples=2")
-TINY_CLUSTERS = (*DISCOVER, "discover.min_cluster_fraction=0.02", "discover.max_noise_share=1")
+TINY_CLUSTERS = (*DISCOVER, "discover.min_cluster_fraction=0.02", "discover.max_outlier_fraction=1")
 MULTITASK = (
     "multitask.epochs=2",
     "multitask.least_steps=0",
@@ -97,7 +97,7 @@ def cluster(clusterer: str, backend: str, *keys: str, name: str = "", is_default
     return Case(name, "cluster", (*COMMON, *chosen, "discover.clusters=4", *keys), set=None, is_default=is_default)
 
 
-LEAF = ("discover.selection=leaf", "discover.noise=nearest")
+LEAF = ("discover.selection=leaf", "discover.outliers=nearest")
 PRESETS = {
     "paper": ("paper/quickstart-grid", "grid", ("pairs.pool=128", *GRID)),
     "official": ("official/quickstart-grid", "grid", ("pairs.pool=128", *GRID)),

@@ -23,8 +23,8 @@ KEYS = (
 )
 SWEEP_KEYS = (
     "discover.min_cluster_size=5",
-    "discover.max_noise_share=1",
-    "discover.min_oracle_share=0",
+    "discover.max_outlier_fraction=1",
+    "discover.min_oracle_fraction=0",
     "sweep.space={losses.distance.margin: {log: [0.1, 2]}}",
     "sweep.trials=2",
     "sweep.scheduler=none",

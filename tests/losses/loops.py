@@ -1,4 +1,4 @@
-"""The paper's equations and the released code's variants in Python loops over nested lists of floats: the oracle of the
+"""The paper's equations and the official code's variants in Python loops over nested lists of floats: the oracle of the
 tests of this folder. Written from the equations, one sum per loop; nothing here knows torch or detaux."""
 
 import math

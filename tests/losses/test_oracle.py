@@ -104,7 +104,7 @@ def test_oracle_matches_hand_softmax(form, near, far):
 @pytest.mark.parametrize("sharpness", [0.0, 5.0, 1e6])
 @pytest.mark.parametrize(("form", "normalizer"), [("distance", "mean_norm"), ("squared", "mean_distance")])
 def test_oracle_matches_loop_version(loops, draw_pairs, form, normalizer, sharpness, subspaces):
-    """The paper's form and the released code's, hard and soft."""
+    """The paper's form and the official code's, hard and soft."""
     first, second, is_different = draw_pairs(subspaces)
     expected = loops.compute_weights(
         first.tolist(), second.tolist(), is_different.tolist(), normalizer, form, sharpness, alpha=1

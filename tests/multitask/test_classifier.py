@@ -5,9 +5,9 @@ from detaux.config.schema import MultitaskConfig
 from detaux.errors import UserError
 from detaux.multitask.classifier import load_classifier, save_classifier
 from detaux.multitask.methods import build_method
-from detaux.multitask.methods.base import Problem
+from detaux.multitask.methods.base import TaskSpec
 
-PROBLEM = Problem(MultitaskConfig(head_hidden=8), 16, [2, 3], 0.5)
+PROBLEM = TaskSpec(MultitaskConfig(head_hidden=8), 16, [2, 3], 0.5)
 
 
 def test_loaded_classifier_answers_as_the_saved_one(tmp_path):

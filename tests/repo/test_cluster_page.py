@@ -22,7 +22,7 @@ OF_OTHERS = ("sbatch", "kubectl", "docker", "ray", "wandb")  # programs that a t
 TINY = (
     "data.source=digits data.grid=[] data.side=8 pairs.pool=64 model.subspaces=3 model.latent=4 model.restarts=1 run.threads=1 "
     "disentangle.warmup.steps=10 disentangle.warmup.batch_size=8 disentangle.main.steps=20 disentangle.main.batch_size=8 "
-    "discover.min_cluster_size=5 discover.max_noise_share=1 discover.min_oracle_share=0 discover.stability_samples=1 "
+    "discover.min_cluster_size=5 discover.max_outlier_fraction=1 discover.min_oracle_fraction=0 discover.stability_samples=1 "
     "multitask.epochs=1 multitask.least_steps=0 multitask.seeds=2 multitask.weights=[0.1] multitask.controls=[]"
 )
 TINY_SWEEP = "sweep.trials=2 sweep.scheduler=none 'sweep.space={losses.distance.margin: {log: [0.1, 2]}}'"

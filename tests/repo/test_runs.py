@@ -29,7 +29,7 @@ SCENES = (  # k-means always finds a task, however short the training
     "data.side=16",
     "discover.clusterer=kmeans",
     "discover.clusters=3",
-    "discover.min_oracle_share=0",
+    "discover.min_oracle_fraction=0",
     "model.restarts=2",
 )
 MODES = ("RGB", "L", "P", "RGBA", "CMYK", "LA", "I;16", "1")

@@ -16,7 +16,7 @@ disentangle:
   main: {steps: 60, batch_size: 8}
   log_interval: 10
   checkpoint_interval: 10
-discover: {min_cluster_size: 5, min_samples: 3, max_noise_share: 0.9, min_oracle_share: 0, stability_samples: 1}
+discover: {min_cluster_size: 5, min_samples: 3, max_outlier_fraction: 0.9, min_oracle_fraction: 0, stability_samples: 1}
 sweep:
   trials: 4
   searcher: random

@@ -28,9 +28,9 @@ class DiscoverConfig:
     min_samples: int = key(
         64, "hdbscan: neighbours that make a core point; 0, or more than the smallest cluster size, means that size", 0
     )
-    noise: Literal["class", "nearest"] = key(
+    outliers: Literal["class", "nearest"] = key(
         "class",
-        "hdbscan: noise is a class of its own, or each point of it joins the cluster of the nearest point in one",
+        "hdbscan: outliers are a class of their own, or each joins the cluster of the nearest point in one",
     )
     clusters: int = key(10, "kmeans: number of clusters", 2)
     bandwidth_quantile: float = key(0.1, "meanshift: quantile of pair distances used as bandwidth", 0.0, 1.0)
@@ -42,9 +42,11 @@ class DiscoverConfig:
         choices=tuple(CHOICE_RULES),
     )
     include_baselines: bool = key(False, "let the choice rule also pick a plain baseline clustering")
-    max_noise_share: float = key(0.3, "a candidate with more noise is not chosen", 0.0, 1.0)
-    min_oracle_share: float = key(0.03, "a candidate that the oracle uses less is not chosen", 0.0, 1.0)
-    min_variance_share: float = key(1e-3, "a candidate with a smaller share of the variance is dead", 0.0, 1.0)
+    max_outlier_fraction: float = key(0.3, "a candidate with a larger fraction of outliers is not chosen", 0.0, 1.0)
+    min_oracle_fraction: float = key(
+        0.03, "a candidate that the oracle gives a smaller fraction of pairs is not chosen", 0.0, 1.0
+    )
+    min_variance_fraction: float = key(1e-3, "a candidate with a smaller fraction of the variance is dead", 0.0, 1.0)
     max_principal_nmi: float = key(1.0, "a candidate that tells more of the principal label is not chosen", 0.0, 1.0)
     max_seconds: float = key(
         3600.0, "a clustering planned to take longer clusters a subsample and predicts the rest; 0: no limit", 0.0

@@ -26,7 +26,7 @@ class DisentangleConfig:
         metadata={"meaning": "reconstruction only"},
     )
     main: PhaseConfig = field(default_factory=PhaseConfig, metadata={"meaning": "all terms"})
-    optimizer: Literal["adamw", "adam"] = key("adamw", "optimiser (paper: adamw; released code: adam)")
+    optimizer: Literal["adamw", "adam"] = key("adamw", "optimiser (paper: adamw; official code: adam)")
     weight_decay: float = key(0.01, "weight decay", 0.0)
     micro_batches: int = key(
         1,

@@ -22,26 +22,26 @@ class ReconstructionConfig:
 
 @dataclass(frozen=True)
 class DistanceConfig:
-    form: Literal["paper", "official"] = key("paper", "Eq. (7), or the released code's hinge on squared distances")
+    form: Literal["paper", "official"] = key("paper", "Eq. (7), or the official code's hinge on squared distances")
     margin: float = key(1.0, "margin m of Eq. (7)", 0.0)
 
 
 @dataclass(frozen=True)
 class SparsityConfig:
     form: Literal["paper", "official"] = key(
-        "paper", "Eq. (8): L1 norm summed over K and D, or averaged over D (released code)"
+        "paper", "Eq. (8): L1 norm summed over K and D, or averaged over D (official code)"
     )
 
 
 @dataclass(frozen=True)
 class ConsistencyConfig:
-    form: Literal["paper", "official"] = key("official", "Eq. (9) on projector i only, or on all projectors (released)")
+    form: Literal["paper", "official"] = key("official", "Eq. (9) on projector i only, or on all projectors (official)")
     mixes: float = key(1.0, "mixed codes per pair, drawn from the K possible; 0 takes all K", 0.0, 256.0)
 
 
 @dataclass(frozen=True)
 class RegularizationConfig:
-    form: Literal["paper", "official"] = key("paper", "Eq. (10) with its gradient, or detached (released: no gradient)")
+    form: Literal["paper", "official"] = key("paper", "Eq. (10) with its gradient, or detached (official: no gradient)")
     sharpness: float = key(5.0, "softmax sharpness (1 / temperature) of the soft usage that carries the gradient", 0.01)
 
 

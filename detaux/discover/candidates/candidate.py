@@ -59,7 +59,7 @@ class Candidate:
             "subspaces": list(self.subspaces),
             "restart": self.restart,
             "clusters": self.clusters.count,
-            "noise_share": round(self.clusters.noise_share, 6),
+            "noise_share": round(self.clusters.outlier_fraction, 6),
             "cost": self.clusters.cost and self.clusters.cost.to_row(),
             "eligible": self.fault is None,
             "fault": self.fault and self.fault._asdict(),

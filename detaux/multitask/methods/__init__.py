@@ -3,7 +3,7 @@
 A method in a file of your own is added by `register` before the stage is called from Python.
 """
 
-from detaux.multitask.methods.base import Method, Problem
+from detaux.multitask.methods.base import Method, TaskSpec
 from detaux.multitask.methods.hard_sharing import HardSharing
 from detaux.multitask.methods.stl import SingleTask
 from detaux.multitask.methods.uncertainty import UncertaintyWeighting
@@ -21,6 +21,6 @@ def register(name: str, method: type[Method]) -> None:
         raise ValueError(f"a method called {name!r} is registered already")
 
 
-def build_method(name: str, problem: Problem) -> Method:
-    """Build the method `name` for a problem, its weights drawn from torch's global generator."""
-    return METHODS[name](problem)
+def build_method(name: str, spec: TaskSpec) -> Method:
+    """Build the method `name` for a specification, its weights drawn from torch's global generator."""
+    return METHODS[name](spec)

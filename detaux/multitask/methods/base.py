@@ -18,7 +18,7 @@ Streams = list[Iterator[TaskBatch]]
 
 
 @dataclass(frozen=True)
-class Problem:
+class TaskSpec:
     """What a method is built for: the settings, the side of the images in pixels, the number of classes of each task (the
     principal one first), and the weight of the auxiliary losses."""
 
@@ -29,7 +29,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """Parameters that share a learning rate, a multiple of `multitask.lr`, and a weight decay, None for that of the config."""
 
     parameters: list[nn.Parameter]
@@ -97,31 +97,31 @@ class Method(nn.Module):
     reads_labels: ClassVar[bool] = True  # without auxiliary labels a method has one trial for each seed
     shares_batch_statistics: ClassVar[bool] = True  # batch normalisation over the images of all ranks
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, spec: TaskSpec) -> None:
         super().__init__()
-        self.problem = problem
+        self.spec = spec
 
     def list_streams(self, data: TrainingData) -> list[Stream]:
         """Return the streams of batches that `step` draws from: by default one for each task.
 
         Stream i is shuffled by the trial's seed + i.
         """
-        is_everywhere = self.problem.config.auxiliary_on == "all"
+        is_everywhere = self.spec.config.auxiliary_on == "all"
         auxiliary = data.everything if is_everywhere else data.labelled
         rest = [Stream((task,), auxiliary) for task in range(1, len(data.classes))]
         return [Stream((0,), data.labelled), *rest]
 
-    def list_groups(self) -> list[Group]:
+    def list_groups(self) -> list[ParameterGroup]:
         """Return the groups of all parameters of the default player."""
-        return [Group(list(self.parameters()))]
+        return [ParameterGroup(list(self.parameters()))]
 
     def list_players(self) -> list[Player]:
         """Return the parts of the method that have an optimiser each: by default one, for all of it."""
         return [Player(self, self.build_adamw(self.list_groups()), self.compute_loss)]
 
-    def build_adamw(self, groups: list[Group]) -> torch.optim.Optimizer:
+    def build_adamw(self, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
         """Build AdamW with the config's learning rate and weight decay, changed as the groups say."""
-        config = self.problem.config
+        config = self.spec.config
         entries = [
             {
                 "params": group.parameters,

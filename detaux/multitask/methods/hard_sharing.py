@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detaux.multitask.batches import TaskBatch
-from detaux.multitask.methods.base import Method, Problem
+from detaux.multitask.methods.base import Method, TaskSpec
 from detaux.multitask.networks.hard_sharing import HardSharingNetwork
 from detaux.multitask.weightings.fixed import FixedWeights
 
@@ -13,13 +13,13 @@ from detaux.multitask.weightings.fixed import FixedWeights
 class HardSharing(Method):
     """Train one backbone with a head for each task."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
-        self.network = HardSharingNetwork(problem.config, problem.side, problem.classes)
+    def __init__(self, spec: TaskSpec) -> None:
+        super().__init__(spec)
+        self.network = HardSharingNetwork(spec.config, spec.side, spec.classes)
         self.weighting = self.build_weighting()
 
     def build_weighting(self) -> nn.Module:
-        return FixedWeights(len(self.problem.classes), self.problem.weight)
+        return FixedWeights(len(self.spec.classes), self.spec.weight)
 
     def compute_losses(self, batches: list[TaskBatch]) -> list[Tensor]:
         """Return the cross-entropy of each task on its batch; all images pass the backbone together."""

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from detaux.multitask.methods.base import Group
+from detaux.multitask.methods.base import ParameterGroup
 from detaux.multitask.methods.hard_sharing import HardSharing
 from detaux.multitask.weightings.uncertainty import UncertaintyWeights
 
@@ -11,10 +11,12 @@ class UncertaintyWeighting(HardSharing):
     """Train hard sharing's network and, at a rate of their own, the uncertainty of each task."""
 
     def build_weighting(self) -> nn.Module:
-        settings = self.problem.config.uncertainty
-        return UncertaintyWeights(len(self.problem.classes), self.problem.weight, settings.init)
+        settings = self.spec.config.uncertainty
+        return UncertaintyWeights(len(self.spec.classes), self.spec.weight, settings.init)
 
-    def list_groups(self) -> list[Group]:
+    def list_groups(self) -> list[ParameterGroup]:
         # decay would pull a learned weight towards 1; at the network's rate it would hardly leave its start
-        learned = Group(list(self.weighting.parameters()), self.problem.config.uncertainty.lr_factor, weight_decay=0.0)
-        return [Group(list(self.network.parameters())), learned]
+        learned = ParameterGroup(
+            list(self.weighting.parameters()), self.spec.config.uncertainty.lr_factor, weight_decay=0.0
+        )
+        return [ParameterGroup(list(self.network.parameters())), learned]

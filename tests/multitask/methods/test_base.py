@@ -33,10 +33,10 @@ class Network(nn.Module):
 class Bilevel(Method):
     learned = []
 
-    def __init__(self, problem):
-        super().__init__(problem)
-        self.network = Network(problem.side, problem.classes)
-        self.scale = nn.ParameterList([nn.Parameter(torch.zeros(len(problem.classes)))])
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.network = Network(spec.side, spec.classes)
+        self.scale = nn.ParameterList([nn.Parameter(torch.zeros(len(spec.classes)))])
         self.learned.append(self.scale[0])
 
     def list_streams(self, data):
