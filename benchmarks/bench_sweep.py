@@ -17,7 +17,7 @@ import pyarrow.parquet
 from results import append_row
 from study import build_set
 
-from detaux.runtime.files import read_json
+from detaux.runtime.readers import read_json
 
 CASES = {  # the first is the baseline
     "full grid": ("sweep.scheduler=none", "sweep.share_warmups=false"),
@@ -41,7 +41,7 @@ def run_case(config: str, keys: tuple[str, ...], folder: Path) -> Outcome:
     begun = time.monotonic()
     command = [sys.executable, "-m", "detaux", "sweep", config, f"run.dir={folder}", *keys]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    seconds, summary = time.monotonic() - begun, read_json(folder / "sweep.json")
+    seconds, summary = time.monotonic() - begun, read_json(folder / "sweep.json", "run it again")
     best = pyarrow.parquet.read_table(folder / "trials.parquet").to_pylist()[0]
     return Outcome(seconds, summary["steps"], summary["best_objective"], best["scored_after_v_measure"] or 0.0)
 

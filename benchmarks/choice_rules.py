@@ -14,7 +14,7 @@ import numpy as np
 
 from detaux.data.schema import read_manifest
 from detaux.discover.choose import RULES, rank_scores
-from detaux.runtime.files import read_json
+from detaux.runtime.readers import read_json
 from detaux.runtime.record import read_stage_config
 
 GOOD_V, GOOD_NMI, FAIR_V = 0.95, 0.02, 0.9
@@ -48,7 +48,11 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     fields = []
     for run in parser.parse_args().runs:
-        candidates = [one for one in read_json(run / "discover" / "discovery.json")["candidates"] if one["eligible"]]
+        candidates = [
+            one
+            for one in read_json(run / "discover" / "discovery.json", "discover again")["candidates"]
+            if one["eligible"]
+        ]
         shards = read_stage_config(run / "discover")["data"]["shards"] or run / "shards"
         if not candidates:
             print(f"{run}: no candidate may be chosen, left out")

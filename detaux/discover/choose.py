@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score
 
 from detaux.config.schema import DiscoverConfig
-from detaux.discover.candidate import Candidate, Scores
+from detaux.discover.candidates.candidate import Candidate, Scores
 
 SMALLEST, LARGEST = 1, -1
 SAME_TASK_AMI = 0.5  # two tasks that tell more of each other are one task

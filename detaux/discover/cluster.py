@@ -20,12 +20,15 @@ from detaux.runtime.progress import say
 
 # of the median length of points, as a power of two, up to which their squares are far from float32's ends
 USUAL_EXPONENT = 30
-FARTHEST = 1e15  # of a coordinate, beyond which a point is noise
+FARTHEST = 1e15  # of a coordinate, beyond which a point is an outlier
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """labels int64 [N]: 0 is the largest cluster, -1 noise; probability float32 [N], 0 for noise; cost, where it was planned."""
+    """Hold labels int64 [N] (0 is the largest cluster, -1 an outlier) and probability float32 [N], 0 for an outlier.
+
+    `cost` is None if the clustering was not planned.
+    """
 
     labels: np.ndarray
     probability: np.ndarray
@@ -35,21 +38,22 @@ class Clusters:
 
     @property
     def count(self) -> int:
-        """Clusters, noise not counted."""
+        """Return the number of clusters."""
         return int(self.labels.max()) + 1
 
     @property
     def noise_share(self) -> float:
+        """Return the fraction of points that are outliers."""
         return float((self.labels < 0).mean())
 
     @property
     def class_labels(self) -> np.ndarray:
-        """Labels [N] with noise as a class of its own, above all clusters."""
+        """Return labels [N] with the outliers as a class of their own, above all clusters."""
         return np.where(self.labels < 0, self.count, self.labels)
 
 
 def renumber(labels: np.ndarray) -> np.ndarray:
-    """Labels int64 [N] with clusters numbered from the largest on, equals by their first point; -1 stays noise."""
+    """Number clusters from the largest on, equals by their first point: labels int64 [N]; -1 stays."""
     values, first, inverse, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     is_cluster = values >= 0
     order = np.lexsort((first, -counts))
@@ -86,10 +90,9 @@ def cluster_points(points_ND: Tensor, config: DiscoverConfig, seed: int, cluster
     """Cluster points [N, D] by `discover.clusterer`, or by the one given, on their device. The same seed gives the same
     clusters.
 
-    Points that all coincide are one cluster, and points that are not finite, or as good as infinitely far from the others, are
-    noise, whatever the algorithm and whatever the unit of the points. Where the plan
-    exceeds a limit, a seeded subsample is clustered and predicts the rest. Other noise may join a cluster (`discover.noise`); its
-    probability stays 0.
+    Points that all coincide are one cluster. Points that are not finite, or as good as infinitely far from the others, are
+    outliers, whatever the algorithm and the unit of the points. If the plan exceeds a limit, a seeded subsample is clustered
+    and predicts the rest. Other outliers may join a cluster (`discover.noise`); their probability stays 0.
     """
     begun = time.perf_counter()
     points_ND = rescale(points_ND.detach().float()).contiguous()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from detaux.data.split import Split
-from detaux.discover.candidate import Candidate
+from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.cluster import Clusters
 from detaux.discover.embed import Embeddings
 from detaux.discover.traversal import pick_pair, traverse

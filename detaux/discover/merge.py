@@ -17,7 +17,7 @@ SIGNIFICANCE = 1e-3  # a dependence that chance explains better than this is non
 
 
 def compute_dependence(first_N: np.ndarray, second_N: np.ndarray) -> float:
-    """Mutual information of two labellings over the smaller entropy, in [0, 1]; points that are noise (-1) in either are
+    """Mutual information of two labellings over the smaller entropy, in [0, 1]; points that are outliers (-1) in either are
     left out.
 
     With n points and r x c clusters, independent labels have a mutual information of about (r - 1)(c - 1) / (2 n) by

@@ -16,21 +16,22 @@ from detaux.data.partners.registry import PARTNER_RULES
 from detaux.data.schema import MANIFEST_NAME, Manifest, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.discover.backends import select_backend
-from detaux.discover.baselines import build_baselines
-from detaux.discover.candidate import Candidate, build_candidates, cluster_subspaces
-from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, rank_candidates
-from detaux.discover.cluster import complete_labels
+from detaux.discover.candidates.candidate import Candidate
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
+from detaux.discover.candidates.subspace import cluster_subspaces
+from detaux.discover.choose import describe_nothing, rank_candidates
 from detaux.discover.dependence import count_together
-from detaux.discover.embed import Embeddings, embed_split
+from detaux.discover.embed import Embeddings
 from detaux.discover.gallery import build_gallery
 from detaux.discover.judging_pairs import draw_judging_pairs
-from detaux.discover.scores import count_live, score_agreement, score_candidates, score_clusters
+from detaux.discover.scores import count_live, score_clusters
+from detaux.discover.search import Findings, embed_images, search
 from detaux.disentangle.model import Disentangler, load_disentangler
 from detaux.disentangle.restarts import AUTOENCODER_FILE, list_models, list_restarts
 from detaux.errors import NothingFoundError
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
-from detaux.runtime.progress import say, track
+from detaux.runtime.progress import say
 from detaux.runtime.ranks import run_each, run_first
 from detaux.runtime.record import RECORD_NAME, hash_inputs, read_stage_config, write_record
 from detaux.runtime.tracker import read_metrics
@@ -42,44 +43,23 @@ ONE_FACTOR_SHARE = "pairs/one_factor_share"
 
 @dataclass(frozen=True)
 class Restart:
-    """One of the trained disentanglers, the folder it lies in, and the embeddings of the split by it."""
+    """Hold one of the trained disentanglers, the folder it lies in, and what it gives to make candidates of."""
 
-    number: int
     folder: Path
     model: Disentangler
-    embeddings: Embeddings
-
-    def list_free(self) -> list[int]:
-        """Its subspaces but the principal one."""
-        return [index for index in range(self.model.num_subspaces) if index != self.model.alpha]
+    embedded: EmbeddedSplit
 
 
 def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) -> None:
     """Leave labels.parquet, discovery.json and gallery.npz in `folder`, mined on the training split of `shards`.
 
-    Every rank embeds its part of the split, and the first does the rest. Raises NothingFoundError, discovery.json and
-    gallery.npz being written, where no candidate may be chosen.
+    Every rank embeds its part of the split, and the first does the rest. Raises NothingFoundError, with discovery.json and
+    gallery.npz written, if no candidate may be chosen.
     """
     started, device = time.time(), select_device(config.run)
     run_first(lambda: _prepare(config, device, folder))
     split = load_split(shards, "train", config.data, device)
-    embed = partial(
-        embed_split,
-        images=split.images,
-        device=device,
-        noise=config.data.noise,
-        seed=config.run.seed,
-        denoise=config.data.denoise,
-    )
-    # the entangled space (paper, section 5.3) is that of an autoencoder which no label and no pair has shaped
-    autoencoder = run_each(lambda: load_disentangler(disentangle, device, AUTOENCODER_FILE))
-    latents_ND = embed(autoencoder).latents_ND
-    restarts = []
-    count = config.model.restarts if config.discover.source == "subspace" else 1
-    for number, place in enumerate(list_restarts(disentangle, count)):
-        model = run_each(partial(load_disentangler, place, device))
-        subspaces_NKD = embed(model).subspaces_NKD
-        restarts.append(Restart(number, place, model, Embeddings(subspaces_NKD, latents_ND)))
+    restarts = _embed_restarts(config, split, disentangle, device)
     run_first(lambda: _find_tasks(config, shards, disentangle, folder, started, split, restarts))
 
 
@@ -89,6 +69,20 @@ def _prepare(config: Config, device: torch.device, folder: Path) -> None:
     for name in (RECORD_NAME, *OUTPUTS):  # an older run's labels must not pass for this one's
         (folder / name).unlink(missing_ok=True)
     say(f"discover: {config.discover.clusterer} runs on backend {backend.name}: {backend.reason}.")
+
+
+def _embed_restarts(config: Config, split: Split, disentangle: Path, device: torch.device) -> list[Restart]:
+    """Embed the split by the autoencoder and by each disentangler; every rank takes part."""
+    # the entangled space (paper, section 5.3) is that of an autoencoder which no label and no pair has shaped
+    autoencoder = run_each(lambda: load_disentangler(disentangle, device, AUTOENCODER_FILE))
+    latents_ND = embed_images(autoencoder, split, config).latents_ND
+    labels_N, restarts = split.labels.cpu().numpy(), []
+    count = config.model.restarts if config.discover.source == "subspace" else 1
+    for number, place in enumerate(list_restarts(disentangle, count)):
+        model = run_each(partial(load_disentangler, place, device))
+        embeddings = Embeddings(embed_images(model, split, config).subspaces_NKD, latents_ND)
+        restarts.append(Restart(place, model, EmbeddedSplit(embeddings, model.alpha, labels_N, number)))
+    return restarts
 
 
 def _find_tasks(
@@ -101,88 +95,91 @@ def _find_tasks(
     restarts: Sequence[Restart],
 ) -> None:
     hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, **list_models(disentangle, config)})
-    manifest, seed, latents_ND = read_manifest(shards), config.run.seed, restarts[0].embeddings.latents_ND
-    backend = select_backend(config.discover.backend, config.discover.clusterer, latents_ND.device)
-    pairs = draw_judging_pairs(split, config)
-    candidates = [one for restart in restarts for one in _find_candidates(restart, pairs, split, config)]
-    score_agreement(candidates)
-    first = restarts[0]
-    labels_N = complete_labels(first.embeddings.subspaces_NKD[:, first.model.alpha], split.labels.cpu().numpy())
-    baselines = build_baselines(latents_ND, labels_N, config.discover, seed)
-    with track("discover: score", len(candidates) + len(baselines)) as advance:
-        for one in [*candidates, *baselines]:
-            score_clusters(one, split, manifest, config)
-            one.why_not = find_fault(one, config.discover)
-            advance(note=f"{one.title}: {one.clusters.count} clusters")
-    pool = candidates + baselines if config.discover.include_baselines else candidates
-    tasks = choose_tasks(pool, config.discover)
-
-    chosen = pool[tasks[0]] if tasks else None
+    manifest, pairs = read_manifest(shards), draw_judging_pairs(split, config)
+    findings = search([one.embedded for one in restarts], pairs, split, manifest, config)
+    chosen = findings.chosen
     shown = restarts[chosen.restart if chosen else 0]  # whose subspaces the pictures and the principal subspace are of
-    principal = _describe_principal(shown, split, manifest, config)
     facts = describe_pairs(disentangle)
-    groups = [one.subspaces for one in candidates if one.subspaces and one.restart == shown.number] or [
-        (index,) for index in shown.list_free()
-    ]
-    gallery = build_gallery(shown.model, split, shown.embeddings, groups, chosen, baselines[0], manifest.names, seed)
-    with atomic_path(folder / GALLERY_NAME) as path, path.open("wb") as stream:
-        np.savez_compressed(stream, **gallery)
-    write_json(
-        folder / DISCOVERY_NAME,
-        {
-            "chosen": tasks[0] if tasks else -1,
-            "rule": config.discover.choose,
-            "tasks": tasks,
-            "ranking": rank_candidates(pool, config.discover.choose),
-            "free_subspaces": len(shown.list_free()),
-            "live_subspaces": count_live(shown.embeddings, shown.list_free(), config.discover.min_variance_share),
-            "candidates": [one.to_row(index) for index, one in enumerate(candidates)],
-            "baselines": [one.to_row(index) for index, one in enumerate(baselines, start=len(candidates))],
-            "restarts": len(restarts),
-            "disentangle": shown.folder.relative_to(disentangle.parent).as_posix(),
-            "pairs": facts,
-            "principal_subspace": principal.to_row(None),
-            "classes_by_cluster": chosen and _count_classes(chosen, split, manifest),
-            "source": config.discover.source,
-            "clusterer": config.discover.clusterer,
-            "backend": {**backend._asdict(), "ran": baselines[0].clusters.backend},
-            "seconds": round(time.time() - started, 3),
-            "samples": len(split.keys),
-        },
-    )
+    discovery = {
+        **_describe_choice(findings, shown, config),
+        "restarts": len(restarts),
+        "disentangle": shown.folder.relative_to(disentangle.parent).as_posix(),
+        "pairs": facts,
+        "principal_subspace": _describe_principal(shown, split, manifest, config).to_row(None),
+        "classes_by_cluster": chosen and _count_classes(chosen, split, manifest),
+        **_describe_clustering(findings, split, config),
+    }
+    _write_gallery(folder / GALLERY_NAME, findings, shown, split, manifest, config.run.seed)
+    seconds = {"seconds": round(time.time() - started, 3), "samples": len(split.keys)}
+    write_json(folder / DISCOVERY_NAME, discovery | seconds)
     if chosen is None:
-        raise NothingFoundError(describe_nothing(pool, config.discover))
-    columns: dict[str, Any] = {"key": split.keys}
-    if manifest.names:  # for whoever edits the file
-        columns["name"] = [manifest.names.get(key, key) for key in split.keys]
-    for number, clusters in enumerate(pool[task].clusters for task in tasks):
-        columns |= {f"aux_{number}": clusters.class_labels, f"probability_{number}": clusters.probability}
+        raise NothingFoundError(describe_nothing(findings.pool, config.discover))
+    columns = _list_columns(findings, split, manifest)
     write_labels(folder / LABELS_NAME, columns, is_upper_bound=facts["uses_ground_truth"])
     write_record(folder, "discover", config, hashes, list(OUTPUTS), started, {"chosen": chosen.title})
     say(f"discover: {chosen.clusters.count} clusters in {chosen.title}; labels in {folder / LABELS_NAME}")
 
 
-def _find_candidates(
-    restart: Restart, pairs: tuple[np.ndarray, np.ndarray], split: Split, config: Config
-) -> list[Candidate]:
-    """The candidates of one disentangler, scored among each other."""
-    candidates = build_candidates(restart.embeddings, restart.list_free(), config)
-    score_candidates(candidates, restart.embeddings, pairs, split, config, restart.model.alpha)
-    for one in candidates:
-        one.restart = restart.number
-    return candidates
+def _describe_choice(findings: Findings, shown: Restart, config: Config) -> dict[str, Any]:
+    """Return what discovery.json says about the candidates and the choice among them."""
+    candidates, baselines, tasks = findings.candidates, findings.baselines, findings.tasks
+    free, embeddings = shown.embedded.list_free(), shown.embedded.embeddings
+    return {
+        "chosen": tasks[0] if tasks else -1,
+        "rule": config.discover.choose,
+        "tasks": tasks,
+        "ranking": rank_candidates(findings.pool, config.discover.choose),
+        "free_subspaces": len(free),
+        "live_subspaces": count_live(embeddings, free, config.discover.min_variance_share),
+        "candidates": [one.to_row(index) for index, one in enumerate(candidates)],
+        "baselines": [one.to_row(index) for index, one in enumerate(baselines, start=len(candidates))],
+    }
+
+
+def _describe_clustering(findings: Findings, split: Split, config: Config) -> dict[str, Any]:
+    """Return what discovery.json says about how the candidates were clustered."""
+    backend = select_backend(config.discover.backend, config.discover.clusterer, split.images.device)
+    return {
+        "source": config.discover.source,
+        "clusterer": config.discover.clusterer,
+        "backend": {**backend._asdict(), "ran": findings.baselines[0].clusters.backend},
+    }
 
 
 def _describe_principal(restart: Restart, split: Split, manifest: Manifest, config: Config) -> Candidate:
-    """The principal subspace of one disentangler, clustered and scored as the candidates are."""
-    (principal,) = cluster_subspaces(restart.embeddings, [restart.model.alpha], config)
+    """Cluster and score the principal subspace of one disentangler as the candidates are."""
+    (principal,) = cluster_subspaces(restart.embedded.embeddings, [restart.embedded.alpha], config)
     score_clusters(principal, split, manifest, config)
-    principal.restart, principal.why_not = restart.number, "carries the principal task"
+    principal.restart, principal.why_not = restart.embedded.restart, "carries the principal task"
     return principal
 
 
+def _write_gallery(path: Path, findings: Findings, shown: Restart, split: Split, manifest: Manifest, seed: int) -> None:
+    """Write the pictures of one disentangler's candidates, or of its single subspaces if it has no candidate."""
+    embedded = shown.embedded
+    groups = [one.subspaces for one in findings.candidates if one.subspaces and one.restart == embedded.restart] or [
+        (index,) for index in embedded.list_free()
+    ]
+    plain = findings.baselines[0]
+    gallery = build_gallery(
+        shown.model, split, embedded.embeddings, groups, findings.chosen, plain, manifest.names, seed
+    )
+    with atomic_path(path) as beside, beside.open("wb") as stream:
+        np.savez_compressed(stream, **gallery)
+
+
+def _list_columns(findings: Findings, split: Split, manifest: Manifest) -> dict[str, Any]:
+    """Return the columns of labels.parquet."""
+    columns: dict[str, Any] = {"key": split.keys}
+    if manifest.names:  # for whoever edits the file
+        columns["name"] = [manifest.names.get(key, key) for key in split.keys]
+    for number, clusters in enumerate(findings.pool[task].clusters for task in findings.tasks):
+        columns |= {f"aux_{number}": clusters.class_labels, f"probability_{number}": clusters.probability}
+    return columns
+
+
 def _count_classes(chosen: Candidate, split: Split, manifest: Manifest) -> dict[str, Any]:
-    """How many images of each principal class each cluster holds, noise last."""
+    """Count the images of each principal class in each cluster, noise last."""
     labels = chosen.clusters.class_labels
     names = [*map(str, range(chosen.clusters.count)), "noise"][: labels.max() + 1]
     counts = count_together(split.labels.cpu().numpy(), labels, len(manifest.classes), len(names))
@@ -190,7 +187,7 @@ def _count_classes(chosen: Candidate, split: Split, manifest: Manifest) -> dict[
 
 
 def describe_pairs(disentangle: Path) -> dict[str, Any]:
-    """How the disentangler's pairs were made, and the last measured share of them that differs in one known factor."""
+    """Describe how the disentangler's pairs were made, with the last measured share that differs in one known factor."""
     rule = read_stage_config(disentangle)["pairs"]["partner"]
     shares = [line[ONE_FACTOR_SHARE] for line in read_metrics(disentangle) if line.get(ONE_FACTOR_SHARE) is not None]
     return {

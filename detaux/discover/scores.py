@@ -16,7 +16,7 @@ from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.data.schema import Manifest
 from detaux.data.split import Split
-from detaux.discover.candidate import Candidate, Recluster, Scores, score_separation
+from detaux.discover.candidates.candidate import Candidate, Recluster, Scores, score_separation
 from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.dependence import compare_labels, compare_with_factor
 from detaux.discover.embed import Embeddings
@@ -75,7 +75,7 @@ def count_live(embeddings: Embeddings, free: Sequence[int], least_share: float) 
 
 
 def compute_dot(subspaces_NKD: Tensor, members: Sequence[int], alpha: int) -> float:
-    """|mean over samples of <s_alpha, s_j>|, the released code's measure of how a subspace relates to the principal one.
+    """|mean over samples of <s_alpha, s_j>|, the official code's measure of how a subspace relates to the principal one.
 
     Several subspaces j count as their sum, which is what the decoder gets from them (Eq. 1).
     """

@@ -14,7 +14,7 @@ MOST_POINTS = 2000  # of a seeded subsample, where a score costs its square
 
 
 def compute_silhouette(points_ND: Tensor, clusters: Clusters, seed: int) -> float:
-    """Mean silhouette (Rousseeuw 1987) of at most MOST_POINTS points that are no noise, 0 with less than two clusters."""
+    """Mean silhouette (Rousseeuw 1987) of at most MOST_POINTS points that are no outliers, 0 with less than two clusters."""
     random = np.random.default_rng(seed)
     chosen = random.permutation(np.flatnonzero(clusters.labels >= 0))[:MOST_POINTS]
     values, labels_M = np.unique(clusters.labels[chosen], return_inverse=True)
@@ -39,6 +39,6 @@ def compute_separation(silhouette: float, validity: float, clusters: Clusters) -
 
     The first three rise when two unrelated factors are told as one, in as many clusters as they have combinations; validity
     (DBCV, in [-1, 1]) falls, since a combination has others nearby that differ in the weaker factor alone. The square is the
-    validity to first order where it is near 1, and not negative where noise that joined clusters makes it so.
+    validity to first order where it is near 1, and not negative if outliers that joined clusters makes it so.
     """
     return silhouette * float(np.log(max(1, clusters.count))) * (1 - clusters.noise_share) * ((1 + validity) / 2) ** 2

@@ -14,7 +14,7 @@ from torch.nn import functional
 from detaux.backbones import build_backbone, resnet
 
 CHANNELS = 3
-HIDDEN = 256  # width of the fully connected layers, as in the released code
+HIDDEN = 256  # width of the fully connected layers, as in the official code
 
 
 class PadTo(nn.Module):
@@ -93,7 +93,7 @@ def build_patch_conv(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
 
 
 def build_simple_conv(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
-    """The released code's convolutional autoencoder: halving convolutions down to 4x4, linear layers of 256; at 64
+    """The official code's convolutional autoencoder: halving convolutions down to 4x4, linear layers of 256; at 64
     pixels the same layers, elsewhere as many halvings as the side needs."""
     halvings = max(1, (side - 1).bit_length() - 2)
     padded = 4 * 2**halvings

@@ -42,7 +42,7 @@ def consistency_loss(
                mixes  what the sum over mixes is divided by: R, or on N ranks the R of all of them over N.
     Output:    scalar: paper = K times the mean over R of the squared norm on projector i; official = mean squared
                error over R, all K projectors and D.
-    Gradient:  to both, not detached, as in the released code; paper: on projector i only.
+    Gradient:  to both, not detached, as in the official code; paper: on projector i only.
     Batch statistics: none (per mix).
     Departs:   Eq. (9) takes every i. Over uniformly drawn (pair, i) the paper form's expectation is Eq. (9), averaged
                over pairs; with all B K mixes it is equal to it (README.md).

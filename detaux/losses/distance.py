@@ -6,8 +6,8 @@ from torch import Tensor
 
 from detaux.losses.numerics import safe_sqrt
 
-OFFICIAL_PUSH = 10.0  # factor of the released hinge
-OFFICIAL_MARGIN = 0.05  # squared distance at which the released hinge ends
+OFFICIAL_PUSH = 10.0  # factor of the official hinge
+OFFICIAL_MARGIN = 0.05  # squared distance at which the official hinge ends
 
 
 def distance_loss(
@@ -30,7 +30,7 @@ def distance_loss(
                projections: the pull is at its minimum there, and the push of the paper form has no direction (README.md).
     Batch statistics: none (per pair).
     Departs:   Eq. (7) sums over the subspaces, this averages: a factor K. pull_B is ours. The official form is the
-               released code's: squared distances and OFFICIAL_PUSH * max(OFFICIAL_MARGIN - lambda delta^2, 0), which
+               official code's: squared distances and OFFICIAL_PUSH * max(OFFICIAL_MARGIN - lambda delta^2, 0), which
                adds OFFICIAL_PUSH * OFFICIAL_MARGIN for each unmarked subspace and whose push fades out at delta = 0.
     Checked:   tests/losses/test_distance.py.
     """

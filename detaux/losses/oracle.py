@@ -14,7 +14,7 @@ from detaux.runtime.ranks import gather_rows, global_mean
 
 DistanceForm = Literal["distance", "squared"]
 
-EPSILON = 1e-8  # of the released code: keeps a subspace in which nothing varies from dividing by 0
+EPSILON = 1e-8  # of the official code: keeps a subspace in which nothing varies from dividing by 0
 
 
 def compute_normalizer(subspaces_NKD: Tensor, name: str) -> Tensor:
@@ -23,7 +23,7 @@ def compute_normalizer(subspaces_NKD: Tensor, name: str) -> Tensor:
     Equation:  section 4.1 of the paper: "normalized by the average length of the vector representation".
     Inputs:    subspaces_NKD  [N, K, D] float, any dtype, computed in float32 or wider.
                name  mean_norm: mean vector length (paper); mean_distance: mean Euclidean distance over all N x N ordered
-               pairs, the zero diagonal included, plus EPSILON (released code); rms_distance: root of the mean squared
+               pairs, the zero diagonal included, plus EPSILON (official code); rms_distance: root of the mean squared
                distance over the same pairs, from two moments.
     Output:    [K], at least EPSILON.
     Gradient:  to subspaces_NKD; 0 at a zero vector (mean_norm) and where vectors coincide (the other two).
@@ -62,7 +62,7 @@ NORMALIZERS = {"mean_norm": _mean_norm, "mean_distance": _mean_distance, "rms_di
 def score_subspaces(squared_BK: Tensor, normalizer_K: Tensor, form: DistanceForm) -> Tensor:
     """Distance of each pair in each subspace over the subspace's normaliser, [B, K], with its gradient.
 
-    form distance is Euclidean (paper); squared is its square (released code, which still divides by a plain distance).
+    form distance is Euclidean (paper); squared is its square (official code, which still divides by a plain distance).
     """
     if form == "distance":
         return safe_sqrt(squared_BK) / normalizer_K
@@ -111,7 +111,7 @@ def compute_oracle(
                form  as in score_subspaces.
                sharpness  1 / temperature of the softmax; 0 is a hard arg max.  alpha  index of the principal subspace.
     Output:    changed_BK  [B, K], rows sum to 1.
-    Gradient:  none (detached, as in the released code).
+    Gradient:  none (detached, as in the official code).
     Batch statistics: none but the normaliser given.
     Departs:   the paper wants the softmax to carry a gradient; it states no temperature. Its soft indicators with their
                gradient are compute_usage, in regularization.py. Pairs without a label are ours: the most changed of

@@ -12,7 +12,7 @@ def reconstruction_loss(images: Tensor, reconstructions: Tensor, form: Literal["
 
     Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (5) and (6).
     Inputs:    images, reconstructions  [N, ...] float of one shape, any dtype, computed in float32 or wider.
-    Output:    scalar: form sum adds up an image and averages over N (paper), mean averages over all values (released).
+    Output:    scalar: form sum adds up an image and averages over N (paper), mean averages over all values (official).
     Gradient:  to both.
     Batch statistics: none (per image).
     Departs:   mean divides Eq. (5) by the number of values in an image.

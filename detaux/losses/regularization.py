@@ -8,7 +8,7 @@ from detaux.losses.numerics import widen
 from detaux.losses.oracle import DistanceForm, score_subspaces, weigh_subspaces
 from detaux.runtime.ranks import global_mean
 
-OFFICIAL_SCALE = 1e2  # factor of the released penalty
+OFFICIAL_SCALE = 1e2  # factor of the official penalty
 
 
 def compute_usage(
@@ -44,7 +44,7 @@ def regularization_loss(usage_BK: Tensor, form: Literal["paper", "official"]) ->
     Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (10).
     Inputs:    usage_BK  [B, K] float, rows sum to 1, any dtype, computed in float32 or wider.
     Output:    scalar: paper sums over K; official is OFFICIAL_SCALE times the mean over K.
-    Gradient:  paper: to usage_BK; official: none, because the released code builds it from its detached oracle.
+    Gradient:  paper: to usage_BK; official: none, because the official code builds it from its detached oracle.
     Batch statistics: the mean usage, over the pairs of all ranks.
     Departs:   nothing; the official form trains nothing, on purpose.
     Checked:   tests/losses/test_regularization.py.

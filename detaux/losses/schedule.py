@@ -1,4 +1,4 @@
-"""Warm-up curves of the betas (paper, Eq. 2; the curves and the constants 25, 0.4 and 0.5 are the released code's)."""
+"""Warm-up curves of the betas (paper, Eq. 2; the curves and the constants 25, 0.4 and 0.5 are the official code's)."""
 
 import math
 from typing import Literal, assert_never

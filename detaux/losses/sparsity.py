@@ -26,7 +26,7 @@ def sparsity_loss(overlap_N: Tensor, latent: int, form: Literal["paper", "offici
                averages over N and D, D times smaller.
     Gradient:  to overlap_N, and by it to the features that two subspaces or more hold; 0 elsewhere (README.md).
     Batch statistics: none (per image).
-    Departs:   nothing; computed as s (total - s), without the released K x K product.
+    Departs:   nothing; computed as s (total - s), without the official K x K product.
     Checked:   tests/losses/test_sparsity.py.
     """
     if form == "paper":

@@ -19,7 +19,7 @@ RULES: dict[str, tuple[str, str, str]] = {
     "official": (
         "dot",
         "smallest",
-        "absolute value of the mean over images of <s_alpha, s_j>, as in the authors' released code",
+        "absolute value of the mean over images of <s_alpha, s_j>, as in the authors' official code",
     ),
     "invariance": ("invariance", "smallest", "how little the subspace moves when the oracle points elsewhere"),
     "least_noise": ("noise_share", "smallest", "share of images that fit no cluster; ties go to the larger silhouette"),

@@ -10,11 +10,9 @@ from detaux.config.sweep import SweepConfig
 from detaux.data.partners.registry import PARTNER_RULES
 from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import load_split
-from detaux.discover.candidate import build_candidates
-from detaux.discover.choose import choose_tasks, find_fault
-from detaux.discover.embed import embed_split
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.judging_pairs import draw_judging_pairs
-from detaux.discover.scores import score_candidates, score_clusters
+from detaux.discover.search import embed_images, search
 from detaux.disentangle.model import Disentangler
 from detaux.runtime.device import select_device
 from detaux.sweep.space import Dimension
@@ -143,24 +141,19 @@ class Judge:
         if config.discover.choose != STABILITY:  # costly, and no objective has it at a rung
             config = replace(config, discover=replace(config.discover, stability_samples=0))
         self.config = config
-        self.manifest, self.device = read_manifest(shards), select_device(config.run)
-        self.split = load_split(shards, "train", config.data, self.device)
+        self.manifest = read_manifest(shards)
+        self.split = load_split(shards, "train", config.data, select_device(config.run))
         self.pairs = draw_judging_pairs(self.split, config)
 
     def judge(self, model: Disentangler) -> Worth:
         """What the model is worth at a rung, which is left as it was."""
-        config, data, was_training = self.config, self.config.data, model.training
+        was_training = model.training
         model.eval()
-        embeddings = embed_split(
-            model, self.split.images, self.device, data.noise, config.run.seed, denoise=data.denoise
-        )
+        embeddings = embed_images(model, self.split, self.config)
         model.train(was_training)
-        free = [index for index in range(model.num_subspaces) if index != model.alpha]
-        candidates = build_candidates(embeddings, free, config)
-        score_candidates(candidates, embeddings, self.pairs, self.split, config, model.alpha)
-        for one in candidates:
-            score_clusters(one, self.split, self.manifest, config)
-            one.why_not = find_fault(one, config.discover)
-        tasks = choose_tasks(candidates, config.discover)
-        rows = [one.to_row(index) for index, one in enumerate(candidates)]
-        return weigh(Finding(rows, tasks[0] if tasks else -1, self.manifest), config.sweep, is_end=False)
+        embedded = EmbeddedSplit(embeddings, model.alpha, self.split.labels.cpu().numpy())
+        found = search([embedded], self.pairs, self.split, self.manifest, self.config, with_baselines=False)
+        rows = [one.to_row(index) for index, one in enumerate(found.candidates)]
+        return weigh(
+            Finding(rows, found.tasks[0] if found.tasks else -1, self.manifest), self.config.sweep, is_end=False
+        )

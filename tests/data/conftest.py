@@ -10,8 +10,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from detaux.config.schema import DataConfig, PairsConfig
+from detaux.data.pairs import PairStream
 from detaux.data.schema import BlockEntry, Manifest, Shard, read_manifest, write_manifest
 
 SIDE = 8
@@ -134,3 +137,72 @@ def build_shards(tmp_path):
         return shard_set.write(change) if change else shard_set.write()
 
     return build
+
+
+SIZES = (3, 4, 5)
+
+
+class GridStream:
+    """Stands in for SampleStream: a full grid of factors, each filling a pixel row, in a fixed shuffled order."""
+
+    def __init__(self, labels=None, has_factors=True):
+        self.values = torch.cartesian_prod(*(torch.arange(size) for size in SIZES))
+        order = torch.randperm(len(self.values), generator=torch.Generator().manual_seed(7))
+        self.values = self.values[order]
+        self.samples = len(self.values)
+        self.pixels = torch.zeros(self.samples, 4, 4, 3, dtype=torch.uint8)
+        for factor, step in enumerate((60, 25, 9)):
+            self.pixels[:, factor] = (self.values[:, factor] * step).to(torch.uint8)[:, None, None]
+        self.labels = self.values[:, 0] if labels is None else labels
+        self.has_factors = has_factors
+
+    def window(self, first, count):
+        slots = torch.arange(first, first + count) % self.samples
+        window = SimpleNamespace(
+            labels=self.labels[slots],
+            factors=self.values[slots] if self.has_factors else None,
+            images=lambda index: self.pixels[slots[index]],
+        )
+        window.all_images = self.pixels[slots]
+        window.hold = lambda most: window
+        return window
+
+
+@pytest.fixture
+def make_grid():
+    """make_grid(labels=None, has_factors=True): a GridStream of 60 images."""
+    return GridStream
+
+
+@pytest.fixture
+def build_pairs():
+    """build_pairs(stream=None, batch_size=16, seed=0, **keys): the pairs of a stream, a full grid if none is given."""
+
+    def build(stream=None, batch_size=16, seed=0, **keys):
+        return PairStream(
+            stream or GridStream(), DataConfig(window=60), PairsConfig(**keys), batch_size=batch_size, seed=seed
+        )
+
+    return build
+
+
+@pytest.fixture
+def gather():
+    """gather(pairs, steps=40): which factors differ in each pair of some steps, [B, F], and whether its labels do, [B]."""
+
+    def gather_them(pairs, steps=40):
+        batches = [pairs.batch(step) for step in range(steps)]
+        factors = torch.cat([(batch.factors[batch.first] != batch.factors[batch.second]) for batch in batches])
+        return factors, torch.cat([batch.is_different for batch in batches])
+
+    return gather_them
+
+
+@pytest.fixture
+def hide():
+    """hide(labels, share, seed=0): the labels with a share of them replaced by -1."""
+
+    def hide_some(labels, share, seed=0):
+        return torch.where(torch.rand(len(labels), generator=torch.Generator().manual_seed(seed)) < share, -1, labels)
+
+    return hide_some

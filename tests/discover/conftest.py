@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from detaux.discover.candidate import Candidate
+from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.cluster import Clusters
 from detaux.discover.clusterers import spanning_tree
 

@@ -12,8 +12,8 @@ from detaux.config.schema import DiscoverConfig
 from detaux.data.schema import Manifest
 from detaux.discover import backends
 from detaux.discover.backends import CLUSTERERS, Backend, load_clusterer, select_backend
-from detaux.discover.baselines import build_baselines
-from detaux.discover.candidate import build_candidates
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
+from detaux.discover.candidates.registry import propose_baselines, propose_candidates
 from detaux.discover.cluster import cluster_points, complete_labels
 from detaux.discover.embed import Embeddings
 from detaux.discover.judging_pairs import draw_judging_pairs
@@ -202,10 +202,10 @@ def test_discovery_in_torch_reads_columns_and_scores_alone(far_device, make_spli
     for device in ("cpu", "cuda"):
         far_device.reads.clear()
         embeddings = Embeddings(subspaces.to(device), subspaces.sum(1).to(device))
-        candidates = build_candidates(embeddings, [1, 2], config)
-        labels = complete_labels(embeddings.subspaces_NKD[:, 0], np.where(np.arange(300) % 3, split.labels.numpy(), -1))
-        np.testing.assert_array_equal(labels, split.labels)
-        baselines = build_baselines(embeddings.latents_ND, labels, config.discover, 0)
+        labels = np.where(np.arange(300) % 3, split.labels.numpy(), -1)
+        np.testing.assert_array_equal(complete_labels(embeddings.subspaces_NKD[:, 0], labels), split.labels)
+        embedded = EmbeddedSplit(embeddings, 0, labels)
+        candidates, baselines = propose_candidates(embedded, config), propose_baselines(embedded, config)
         score_candidates(candidates, embeddings, draw_judging_pairs(split, config), split, config, 0)
         for one in [*candidates, *baselines]:
             score_clusters(one, split, MANIFEST, config)

@@ -6,7 +6,7 @@ import torch
 
 from detaux.config.schema import DiscoverConfig
 from detaux.discover import gallery
-from detaux.discover.candidate import Candidate
+from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.embed import embed_split
 from detaux.discover.gallery import MOST_POINTS, build_gallery, compute_components, pick_examples

@@ -131,7 +131,12 @@ def test_factors_do_not_change_the_choice(finished, stage, make_split):
 @pytest.mark.parametrize("partner", ["mined", "one_factor"])
 def test_discovery_says_how_pairs_were_made(partner, stage):
     pairs = json.loads((stage(partner=partner) / "discovery.json").read_text())["pairs"]
-    assert pairs == {"rule": partner, "uses_ground_truth": partner == "one_factor", "one_factor_share": 0.9}
+    assert pairs == {
+        "rule": partner,
+        "uses_ground_truth": partner == "one_factor",
+        "changes_many_factors": False,
+        "one_factor_share": 0.9,
+    }
 
 
 def test_nothing_found_leaves_scores_and_no_labels(stage, make_split):

@@ -90,7 +90,12 @@ def make_discovery() -> dict[str, Any]:
             make_candidate(4, [], 7, 0.55, name="latents"),
             make_candidate(5, [], 9, 0.48, name="latents_within_class"),
         ],
-        "pairs": {"rule": "mined", "uses_ground_truth": False, "one_factor_share": 0.96},
+        "pairs": {
+            "rule": "mined",
+            "uses_ground_truth": False,
+            "changes_many_factors": False,
+            "one_factor_share": 0.96,
+        },
         "principal_subspace": make_candidate(
             0, [0], 4, 1.2, principal={"nmi": 0.991, "ami": 0.99, "chi2_p": 0.0, "cramers_v": 0.995}
         ),

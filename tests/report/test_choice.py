@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detaux.config.schema import DiscoverConfig
-from detaux.discover.candidate import Candidate
+from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.choose import find_fault
 from detaux.discover.cluster import Clusters
 from detaux.report.choice import FAULTS, build_choice, build_factors, describe_choice, describe_live

@@ -3,7 +3,7 @@
 import pytest
 
 from detaux.report.collect import load_run
-from detaux.report.sentences import describe_effect, describe_rule, describe_scarcity
+from detaux.report.sentences import advise, describe_effect, describe_rule, describe_scarcity
 from detaux.report.tables import build_candidates, build_comparison
 from detaux.report.tiles import build_tiles
 
@@ -24,6 +24,13 @@ def test_official_rule_is_described_as_computed(run_folder, edit_json):
     run = load_run(run_folder, "demo")
     assert "the smallest of: absolute value of the mean over images of <s_alpha, s_j>" in describe_rule(run)
     assert "|mean dot| (rule)" in [column.title for column in build_candidates(run).columns]
+
+
+@pytest.mark.parametrize("changes_many", [True, False])
+def test_mined_pairs_are_advised_if_pairs_differ_in_many_factors(run_folder, edit_json, changes_many):
+    path = run_folder / "discover" / "discovery.json"
+    edit_json(path, lambda discovery: discovery["pairs"].update(changes_many_factors=changes_many))
+    assert any("set pairs.partner=mined" in advice for advice in advise(load_run(run_folder, "demo"))) == changes_many
 
 
 def set_control(labels, gain):

@@ -12,7 +12,7 @@ Predict = Callable[[Tensor], tuple[np.ndarray, np.ndarray]]
 
 
 class Assignment(NamedTuple):
-    """labels int [N], -1 is noise; probability float [N] in [0, 1], how surely a point belongs to its cluster.
+    """labels int [N], -1 is an outlier; probability float [N] in [0, 1], how surely a point belongs to its cluster.
 
     predict gives those of new points [M, D] on the same device, without changing a cluster.
     """
@@ -38,7 +38,7 @@ def choose_sizes(samples: int, config: DiscoverConfig) -> tuple[int, int]:
     `discover.min_samples` of them, at most as many as the smallest cluster has points.
 
     Taken equal to the smallest cluster, as the algorithm's authors have it by default, that number grows with the data: at
-    200,000 points a search for 4,000 neighbours each needs more than 12 GiB, and more points become noise
+    200,000 points a search for 4,000 neighbours each needs more than 12 GiB, and more points become outliers
     (benchmarks/LOG.md).
     """
     smallest = min(samples, max(config.min_cluster_size, round(config.min_cluster_fraction * samples)))

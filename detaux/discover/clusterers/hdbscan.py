@@ -1,4 +1,4 @@
-"""HDBSCAN by the library of that name: clusters of any shape and number, the rest noise."""
+"""HDBSCAN by the library of that name: clusters of any shape and number, the rest outliers."""
 
 import numpy as np
 from hdbscan import HDBSCAN, approximate_predict

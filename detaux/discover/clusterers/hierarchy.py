@@ -96,7 +96,10 @@ def condense(edges_E2: np.ndarray, weights_E: np.ndarray, smallest: int) -> Cond
 
 
 def compute_excess_of_mass(tree: CondensedTree) -> np.ndarray:
-    """How long each cluster lasts, summed over its points: sum of lambda at which a point leaves less that of the birth, [C]."""
+    """Sum over the points of each cluster how long they stay in it: lambda when a point leaves less lambda at the birth, [C].
+
+    Campello, Moulavi and Sander (2013) call it the stability of a cluster.
+    """
     clusters = len(tree.parent)
     held = np.bincount(tree.cluster, minlength=clusters)
     stability = np.bincount(tree.cluster, tree.density - tree.birth[tree.cluster], clusters)
@@ -138,7 +141,10 @@ SELECTIONS = {"excess_of_mass": select_excess_of_mass, "leaf": select_leaves}
 
 
 def assign_points(tree: CondensedTree, is_selected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels [N], -1 for noise, and how long each point stays in its cluster, relative to the last to leave it: [N] in [0, 1]."""
+    """Return labels [N], -1 for an outlier, and how long each point stays in its cluster, relative to the last to leave it.
+
+    The second is [N] in [0, 1].
+    """
     number = np.full(len(is_selected), -1)
     number[is_selected] = np.arange(is_selected.sum())
     for cluster, above in enumerate(tree.parent[1:].tolist(), start=1):
@@ -158,7 +164,7 @@ def predict_points(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels [M] and probabilities [M] of new points by their nearest known point and its mutual reachability.
 
-    A new point has the label of that point. It is noise where its density, 1 / reach, is not above that at which the cluster
+    A new point has the label of that point. It is an outlier if its density, 1 / reach, is not above that at which the cluster
     was born: it would have joined before the cluster parted from others. At reach 0 two points are one.
     """
     labels = labels_N[nearest_M]

@@ -22,7 +22,7 @@ def draw_sample(points_ND: Tensor, seed: int) -> Tensor:
 
 
 def cluster_meanshift(points_ND: Tensor, config: DiscoverConfig, seed: int) -> Assignment:
-    """Bandwidth = `discover.bandwidth_quantile` of the pair distances; every point joins its nearest mode, none is noise."""
+    """Bandwidth = `discover.bandwidth_quantile` of the pair distances; every point joins its nearest mode, none is an outlier."""
     points_ND = points_ND.cpu()
     sample_ND = draw_sample(points_ND, seed).numpy()
     spread = float(np.sqrt(sample_ND.var(0).sum()))

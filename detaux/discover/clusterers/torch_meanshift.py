@@ -19,7 +19,7 @@ TOLERANCE = 1e-3  # of the bandwidth: seeds that move less stand still
 
 
 def cluster_torch_meanshift(points_ND: Tensor, config: DiscoverConfig, seed: int) -> Assignment:
-    """Bandwidth = `discover.bandwidth_quantile` of the pair distances; every point joins its nearest mode, none is noise."""
+    """Bandwidth = `discover.bandwidth_quantile` of the pair distances; every point joins its nearest mode, none is an outlier."""
     sample_MD = draw_sample(points_ND, seed)
     modes_CD = find_modes(sample_MD, estimate_bandwidth(sample_MD, config.bandwidth_quantile))
     predict = partial(assign_to_centres, centres_CD=modes_CD)

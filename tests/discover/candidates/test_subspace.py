@@ -1,12 +1,11 @@
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
-from detaux.discover.candidate import build_candidates
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
+from detaux.discover.candidates.registry import propose_candidates
 from detaux.discover.embed import Embeddings
 
 
@@ -28,12 +27,14 @@ def embed(subspaces_NKD):
 
 
 def build(embeddings, **keys):
-    return build_candidates(embeddings, range(1, 5), Config(discover=DiscoverConfig(**keys)))
+    embedded = EmbeddedSplit(embeddings, 0, np.zeros(len(embeddings.latents_ND), int), restart=2)
+    return propose_candidates(embedded, Config(discover=DiscoverConfig(**keys)))
 
 
 def test_dependent_subspaces_become_one_candidate(embeddings):
     found = build(embeddings)
     assert [one.subspaces for one in found] == [(1, 3), (2,), (4,)]
+    assert {one.restart for one in found} == {2}
     assert found[0].points_ND.shape == (800, 4)
     assert [one.clusters.count for one in found[:2]] == [4, 3]
 
@@ -58,24 +59,6 @@ def test_merge_that_blurs_the_clusters_of_a_member_is_undone():
     subspaces_NKD = 0.02 * random.normal(size=(1200, 3, 2))
     subspaces_NKD[:, 1] += np.stack([clean // 2, clean % 2], axis=1)
     subspaces_NKD[:, 2] += 40 * np.stack([wide, np.zeros(1200)], axis=1) + 4 * random.normal(size=(1200, 2))
-    found = build_candidates(embed(subspaces_NKD), [1, 2], Config())
+    found = build(embed(subspaces_NKD))
     assert [one.subspaces for one in found] == [(1,), (2,)]
     assert found[0].clusters.count == 4
-
-
-def test_encoder_source_has_the_latents_as_its_candidate(embeddings):
-    (found,) = build(embeddings, source="encoder")
-    np.testing.assert_array_equal(found.points_ND, embeddings.latents_ND)
-    assert (found.subspaces, found.title) == ((), "encoder")
-
-
-def test_row_is_plain_json(make_candidate):
-    candidate = make_candidate([0, 1, 1, -1], subspaces=(2, 5), separation=np.float64(0.123456789), dot=None)
-    candidate.why_not = "one cluster"
-    row = json.loads(json.dumps(candidate.to_row(3)))
-    assert row["index"] == 3
-    assert row["subspaces"] == [2, 5]
-    assert (row["clusters"], row["noise_share"]) == (2, 0.25)
-    assert (row["eligible"], row["why_not"]) == (False, "one cluster")
-    assert row["scores"] == {"separation": 0.123457, "dot": None}
-    assert candidate.title == "subspaces 2 + 5"

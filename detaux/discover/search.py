@@ -1,0 +1,72 @@
+"""Search for auxiliary tasks: cluster what disentanglers embed, score the candidates and choose.
+
+The discover stage and a sweep's judge both search here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from detaux.config import Config
+from detaux.data.schema import Manifest
+from detaux.data.split import Split
+from detaux.discover.candidates.candidate import Candidate
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
+from detaux.discover.candidates.registry import propose_baselines, propose_candidates
+from detaux.discover.choose import choose_tasks, find_fault
+from detaux.discover.embed import Embeddings, embed_split
+from detaux.discover.scores import score_agreement, score_candidates, score_clusters
+from detaux.disentangle.model import Disentangler
+from detaux.runtime.progress import track
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Hold scored candidates and baselines. `pool` are those that may be chosen, `tasks` the places of the chosen in it."""
+
+    candidates: list[Candidate]
+    baselines: list[Candidate]
+    pool: list[Candidate]
+    tasks: list[int]
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """Return the best candidate, or None if none may be chosen."""
+        return self.pool[self.tasks[0]] if self.tasks else None
+
+
+def embed_images(model: Disentangler, split: Split, config: Config) -> Embeddings:
+    """Embed the images of a split as the model saw them in training. Every rank takes part."""
+    return embed_split(
+        model, split.images, split.images.device, config.data.noise, config.run.seed, denoise=config.data.denoise
+    )
+
+
+def search(
+    restarts: Sequence[EmbeddedSplit],
+    pairs: tuple[np.ndarray, np.ndarray],
+    split: Split,
+    manifest: Manifest,
+    config: Config,
+    *,
+    with_baselines: bool = True,
+) -> Findings:
+    """Find candidates in the embeddings of each restart, score them, by `pairs` too, and choose among them.
+
+    The plain baselines are made of the first restart.
+    """
+    candidates = []
+    for embedded in restarts:
+        found = propose_candidates(embedded, config)
+        score_candidates(found, embedded.embeddings, pairs, split, config, embedded.alpha)
+        candidates += found
+    score_agreement(candidates)
+    baselines = propose_baselines(restarts[0], config) if with_baselines else []
+    with track("discover: score", len(candidates) + len(baselines)) as advance:
+        for one in [*candidates, *baselines]:
+            score_clusters(one, split, manifest, config)
+            one.why_not = find_fault(one, config.discover)
+            advance(note=f"{one.title}: {one.clusters.count} clusters")
+    pool = candidates + baselines if config.discover.include_baselines else candidates
+    return Findings(candidates, baselines, pool, choose_tasks(pool, config.discover))
