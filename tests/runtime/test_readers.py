@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from detaux.errors import UserError
-from detaux.runtime.readers import read_json, read_npz, read_rows, read_safetensors
+from detaux.runtime.readers import check_safetensors, read_json, read_npz, read_rows, read_safetensors
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n"
 
@@ -73,6 +73,16 @@ def test_pickle_in_the_place_of_safetensors_is_said_to_be_one_and_not_opened(tmp
     torch.save({"weight": torch.ones(3)}, path, _use_new_zipfile_serialization=is_zipped)
     with pytest.raises(UserError, match=r"weights\.pth is a pickle of torch\.save, which could run a program"):
         read_safetensors(path, "try again")
+
+
+@pytest.mark.parametrize("change", [lambda content: content[:-1], lambda content: content + b"0", lambda _: b""])
+def test_tensors_of_another_length_than_their_header_says_are_refused_unread(tmp_path, change):
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path)
+    check_safetensors(path, "try again")
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UserError, match=r"a\.safetensors is .*; try again"):
+        check_safetensors(path, "try again")
 
 
 def test_pickled_array_is_refused_unread(tmp_path):
