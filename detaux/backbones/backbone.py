@@ -1,4 +1,4 @@
-"""What every backbone offers: stages with their channels and strides, and one feature vector an image.
+"""Define what every backbone offers: stages with their channels and strides, and one feature vector an image.
 
 B images, S side in pixels, C channels of a stage, h side of its maps, F features.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation of each channel, by which images in [0, 1] are normalised."""
+    """Hold the mean and standard deviation of each channel by which images in [0, 1] are normalised."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -25,9 +25,10 @@ IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class Published:
-    """What files of published weights hold: keys that begin otherwise than ours, a classifier, and weights for normalised images.
+    """Say how published files name a backbone's weights, and what their images were normalised by.
 
-    `prefix` is (theirs, ours); keys that begin with one of `classifier` are those of the classifier.
+    A key begins with `prefix[0]` there and with `prefix[1]` in our body. Keys that begin with one of `classifier` belong to
+    the classifier, which is left out.
     """
 
     prefix: tuple[str, str] = ("", "")
@@ -36,7 +37,7 @@ class Published:
 
 
 class Backbone(nn.Module, ABC):
-    """A feature extractor: images [B, 3, S, S] in [0, 1] pass its stages, whose last maps become features [B, F].
+    """Extract features: images [B, 3, S, S] in [0, 1] pass the stages, and the last maps become features [B, F].
 
     `channels` and `strides` have a number for each stage: its maps are [B, C, h, h] with h about S / stride.
     """
@@ -58,7 +59,7 @@ class Backbone(nn.Module, ABC):
     @property
     @abstractmethod
     def stages(self) -> list[nn.Module]:
-        """The stages in their order; they share their weights with `body`."""
+        """Return the stages in their order; they share their weights with `body`."""
 
     @abstractmethod
     def pool(self, maps: Tensor) -> Tensor:
@@ -81,7 +82,7 @@ class Backbone(nn.Module, ABC):
             yield maps
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, 3, S, S] to features [B, F]."""
+        """Turn images [B, 3, S, S] into features [B, F]."""
         *_, maps = self.iterate_maps(images)
         return self.pool(maps)
 

@@ -18,7 +18,7 @@ def build_resnet18(classes: int = 1000) -> "ResNet":
 
 
 class ResNet18(Backbone):
-    """ResNet-18 without its classifier: a stem, four layers and a global mean."""
+    """Take ResNet-18 without its classifier: a stem, four layers and a global mean."""
 
     published = Published(classifier=("fc.",), normalization=IMAGENET)
     channels, strides, features = (64, 64, 128, 256, 512), (4, 4, 8, 16, 32), 512

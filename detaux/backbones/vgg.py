@@ -8,7 +8,10 @@ from detaux.errors import UserError
 
 
 class Vgg16(Backbone):
-    """VGG16's convolutions, flattened: 2,048 features at 64 pixels, 25,088 at 224. A stage ends with its pooling."""
+    """Take VGG16's convolutions and flatten the last map: 2,048 features at 64 pixels, 25,088 at 224.
+
+    A stage ends with its pooling.
+    """
 
     # torchvision has classifier.*, timm pre_logits.* and head.*
     published = Published(("features.", "0."), ("classifier.", "pre_logits.", "head."), IMAGENET)
