@@ -1,4 +1,4 @@
-"""Why the chosen clustering was chosen: what the rule saw in it and in the runner-up, and what spoke against the others."""
+"""Explain the choice: the rule's scores of the chosen clustering and the runner-up, and why others were rejected."""
 
 from collections import Counter
 from typing import Any
@@ -9,7 +9,7 @@ from detaux.report.tables import title_score
 
 
 def find_runner_up(run: Run) -> Candidate | None:
-    """The clustering that the rule ranks next; None where there is no other, or nothing was chosen."""
+    """Return the clustering that the rule ranks second, or None if there is no other or nothing was chosen."""
     ranking = run.discovery.get("ranking", [])[1:2]
     return next((one for one in run.clusterings if one["kind"] != "principal" and one["index"] in ranking), None)
 
@@ -19,7 +19,7 @@ def _get_score(candidate: Candidate, name: str) -> Any:
 
 
 def describe_choice(run: Run) -> str:
-    """The rule's score of the chosen clustering and of the runner-up, and how many of the others failed which guard."""
+    """Describe the rule's scores of the chosen clustering and the runner-up, and why others were rejected."""
     score = run.discovery["rule"]["score"]
     chosen, second, parts = run.chosen, find_runner_up(run), []
     if chosen is not None and _get_score(chosen, score) is not None:
@@ -43,7 +43,7 @@ def describe_rejected(run: Run) -> str | None:
 
 
 def describe_dependence(run: Run) -> str | None:
-    """The candidate that tells most of the principal label; None where that was not measured."""
+    """Name the candidate that depends most on the principal label, or return None if that was not measured."""
     known = [one for one in run.clusterings if one["kind"] == "candidate" and one["principal"].get("nmi") is not None]
     if not known:
         return None
@@ -52,7 +52,7 @@ def describe_dependence(run: Run) -> str | None:
 
 
 def describe_live(run: Run) -> str | None:
-    """How many free subspaces carry variance, with advice on their number; None where that was not counted."""
+    """Say how many free subspaces carry variance, with advice on their number, or return None if none were counted."""
     live, free = run.discovery.get("live_subspaces"), run.discovery.get("free_subspaces")
     if live is None or not free:
         return None
@@ -65,7 +65,7 @@ def describe_live(run: Run) -> str | None:
 
 
 def build_choice(run: Run) -> Table | None:
-    """The chosen clustering and the runner-up, the rule's score first; None where nothing was chosen."""
+    """Compare the chosen clustering with the runner-up, the rule's score first; return None if nothing was chosen."""
     if run.chosen is None:
         return None
     pair = [run.chosen, *filter(None, [find_runner_up(run)])]
@@ -93,7 +93,7 @@ def build_choice(run: Run) -> Table | None:
 
 
 def build_factors(run: Run) -> Table | None:
-    """What the chosen clusters share with each known factor; None where nothing was chosen or no factor is known."""
+    """Compare the chosen clusters with each known factor; return None if nothing was chosen or no factor is known."""
     factors = (run.chosen or {}).get("factors") or {}
     if not factors:
         return None

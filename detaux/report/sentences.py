@@ -1,4 +1,4 @@
-"""What was found, in plain sentences; each says no more than the run's files do."""
+"""Write the report's sentences about what was found. Each states only what the run's files show."""
 
 from detaux.report.collect import Run, name_candidate
 from detaux.report.effect import (
@@ -16,17 +16,17 @@ SMALL_P = 0.05
 
 
 def format_p(p: float) -> str:
-    """A p-value as people write it."""
+    """Return a p-value in the usual notation."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def format_points(value: float) -> str:
-    """Percentage points with their sign; a true minus sign, so that it never wraps or reads as a dash."""
+    """Return percentage points with their sign. The minus sign is U+2212, so that no line breaks after it."""
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def format_interval(low: float | None, high: float | None) -> str:
-    """Both ends of an interval of percentage points; one seed has none, nor have seeds that all agree."""
+    """Return both ends of an interval in percentage points. One seed gives no interval, nor do seeds that all agree."""
     if low is None or high is None:
         return "no interval"
     return f"{format_points(low)} to {format_points(high)}"
@@ -39,7 +39,7 @@ def name_method(method: str) -> str:
 
 
 def describe_found(run: Run) -> str:
-    """How many clusters, in which subspaces, of how many training images."""
+    """Say how many clusters were found, in which subspaces, among how many training images."""
     samples = f"{run.discovery['samples']:,} training images"
     chosen = run.chosen
     if chosen is None:
@@ -58,7 +58,7 @@ def describe_found(run: Run) -> str:
 
 
 def describe_relation(run: Run) -> str | None:
-    """NMI, Cramer's V and chi-squared against the principal label, with the right reading of p."""
+    """Describe the relation to the principal label by NMI, Cramér's V and chi-squared, and say how to read p."""
     chosen = run.chosen
     if chosen is None:
         return None
@@ -80,7 +80,7 @@ def describe_relation(run: Run) -> str | None:
 
 
 def describe_factor(run: Run) -> str | None:
-    """The hidden factor the clusters match, where the data set has known ones."""
+    """Name the hidden factor that the clusters match best, or return None if no factor is known."""
     if run.best_factor is None:
         return None
     name, value = run.best_factor
@@ -91,13 +91,13 @@ def describe_factor(run: Run) -> str | None:
 
 
 def describe_setting(effect: Effect) -> str:
-    """Method, labels and weight in words."""
+    """Describe method, labels and weight in words."""
     labels = f"{effect.labels.replace('_', ' ')} control" if effect.kind == "control" else "discovered"
     return f"{name_method(effect.method)} with the {labels} labels at weight {effect.weight:g}"
 
 
 def describe_unmeasured(run: Run) -> str:
-    """Why there is no accuracy table."""
+    """Say why there is no accuracy table."""
     if "multitask" in run.stale:
         return (
             "The effect of these labels has not been measured: the accuracy table in this folder was measured on other "
@@ -107,7 +107,7 @@ def describe_unmeasured(run: Run) -> str:
 
 
 def describe_stale_discovery(run: Run) -> str | None:
-    """A warning where the disentangler was trained anew after it was searched, or where the labels were edited."""
+    """Warn if the disentangler was trained again after discovery, or if the labels were edited; else return None."""
     if run.has_edited_labels:
         return (
             "labels.parquet was edited after discovery: the accuracy table is about the edited labels, the clusters, "
@@ -122,7 +122,7 @@ def describe_stale_discovery(run: Run) -> str | None:
 
 
 def describe_rival(rival: Effect) -> str:
-    """What a gain is owed to where a control gains as much."""
+    """Explain a gain if a control gains as much."""
     reading = (
         "so the labels' tie to the principal label explains the gain"
         if rival.labels == WITHIN_CLASS
@@ -133,7 +133,7 @@ def describe_rival(rival: Effect) -> str:
 
 
 def describe_effect(run: Run) -> str:
-    """What validation chose and the paired difference to STL, whatever its sign."""
+    """Describe the setting that validation chose and its paired difference from STL, be it a gain or a loss."""
     if run.multitask is None:
         return describe_unmeasured(run)
     split = find_split(run.multitask)
@@ -173,7 +173,7 @@ def describe_effect(run: Run) -> str:
 
 
 def describe_ground_truth(run: Run) -> str:
-    """Whether ground truth was used to train or to choose."""
+    """Say whether ground truth was used for training or for the choice."""
     rule = run.discovery.get("pairs", {}).get("rule", "unknown")
     if run.is_upper_bound:
         return (
@@ -187,7 +187,7 @@ def describe_ground_truth(run: Run) -> str:
 
 
 def describe_scarcity(run: Run) -> str | None:
-    """How many training images have a principal label, where not all have."""
+    """Say how many training images have a principal label, or return None if all have one."""
     facts = (run.multitask or {}).get("facts") or {}
     labelled, total = facts.get("labelled_images"), facts.get("train_images")
     if labelled is None or total is None or labelled >= total:
@@ -196,16 +196,16 @@ def describe_scarcity(run: Run) -> str | None:
 
 
 def describe_rule(run: Run) -> str:
-    """Say in words what the choice rule takes."""
+    """Say in words which candidate the choice rule prefers."""
     rule = run.discovery["rule"]
-    if not rule["meaning"]:  # an older release wrote no more than its name
+    if not rule["meaning"]:  # an older release wrote only its name
         return f"Choice rule: {rule['name']}."
     end = "largest" if rule["better"] == "higher" else "smallest"
     return f"The rule {rule['name']} takes, among the eligible candidates, the {end} of: {rule['meaning']}."
 
 
 def advise(run: Run) -> list[str]:
-    """What to try when nothing was found, the likeliest first."""
+    """List what to try if nothing was found, with the most likely remedy first."""
     candidates = run.discovery["candidates"]
     advice = []
     if all(one["clusters"] <= 1 for one in candidates):

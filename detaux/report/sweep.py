@@ -1,4 +1,4 @@
-"""The section of a sweep: which trials were best, how their values went with the objective, and which keys mattered."""
+"""Build the section of a sweep: its best trials, how their values relate to the objective, and which keys mattered."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from detaux.runtime.readers import read_json, read_rows
 from detaux.runtime.record import read_stage_config
 
 OBJECTIVE = "objective"
-MEASURES = {  # what the objectives of sweep.objective and sweep.tradeoffs are
+MEASURES = {  # the meaning of each objective in sweep.objective and sweep.tradeoffs
     "discovery": "separation x (1 - NMI with the principal label)",
     "downstream": "validation accuracy gained over the principal task alone",
     "independence": "1 - NMI of the chosen clusters with the principal label",
@@ -48,7 +48,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Scale:
-    """How the values of a key lie on its axis, from 0 to 1."""
+    """Map the values of a key to places on its axis, from 0 to 1."""
 
     title: str
     values: tuple[Any, ...]  # low and high, or the choices
@@ -56,11 +56,11 @@ class Scale:
     is_log: bool = False
 
     def place(self, value: Any) -> float:
-        """Where a value lies; not a number where there is none."""
+        """Return the place of a value, or NaN if there is no value."""
         if value is None:
             return float("nan")
         if self.is_choice:
-            # a column of the table has one type: 1 comes back as 1.0 beside .5, and as "1" beside a word
+            # a column of the table has one type: next to 0.5, 1 is read back as 1.0, and next to a word as "1"
             place = next(index for index, one in enumerate(self.values) if one == value or str(one) == value)
             return place / max(1, len(self.values) - 1)
         low, high, here = (float(np.log(one)) if self.is_log else float(one) for one in (*self.values, value))
@@ -71,19 +71,19 @@ class Scale:
 
 
 def is_sweep(folder: Path) -> bool:
-    """Whether a folder is that of a finished sweep."""
+    """Return whether a folder holds a finished sweep."""
     return (folder / SUMMARY_NAME).is_file() and (folder / TRIALS_NAME).is_file()
 
 
 def read_results(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The trials of a finished sweep from the best on, and its summary. Raises UserError where either is damaged."""
+    """Read the trials of a finished sweep, best first, and its summary. Raises UserError if either file is damaged."""
     way_on = "remove it and run `detaux sweep` again"
     rows = read_rows(folder / TRIALS_NAME, way_on, TRIALS_COLUMNS)
     return rows, read_json(folder / SUMMARY_NAME, way_on, SUMMARY_NAMES)
 
 
 def build_sweep(folder: Path) -> dict[str, Any]:
-    """What the template shows of a sweep: its name, summary, sentences, table and chart."""
+    """Return what the template shows of a sweep: its name, summary, sentences, table and charts."""
     rows, summary = read_results(folder)
     space = read_stage_config(folder)["sweep"]["space"]
     return {
@@ -97,7 +97,7 @@ def build_sweep(folder: Path) -> dict[str, Any]:
 
 
 def draw_sweep(rows: Sequence[Row], scales: Mapping[str, "Scale"], summary: Row, name: str) -> dict[str, Drawing]:
-    """The charts of a sweep by the names of their files; that of the importance where there are trials enough for one."""
+    """Draw the charts of a sweep. Return them by file name. Importance is left out if it was not measured."""
     charts = {"parallel": draw_parallel(rows, scales, name)}
     if summary["importance"]:
         charts["importance"] = draw_importance(summary["importance"], name)
@@ -105,7 +105,7 @@ def draw_sweep(rows: Sequence[Row], scales: Mapping[str, "Scale"], summary: Row,
 
 
 def describe_best(rows: Sequence[Row], summary: Row) -> str:
-    """Which trial is the best and by what."""
+    """Say which trial is the best, and by which objective."""
     if not summary["has_task"]:
         return "No trial found a hidden task."
     truth = (
@@ -116,7 +116,7 @@ def describe_best(rows: Sequence[Row], summary: Row) -> str:
 
 
 def describe_cost(rows: Sequence[Row], summary: Row) -> str:
-    """How the trials ended, what they cost, and whether the objective went with what is known."""
+    """Say how the trials ended, what they cost, and how the objective correlates with a known factor."""
     ended = ", ".join(f"{count} {status}" for status, count in summary["trials"].items())
     share = summary["steps"] / summary["full_grid_steps"]
     text = f"Of {len(rows)} trials: {ended}. They took {summary['steps']:,} steps, {share:.0%} of the full grid's."
@@ -130,7 +130,7 @@ def describe_cost(rows: Sequence[Row], summary: Row) -> str:
 
 
 def build_trials(rows: Sequence[Row], space: Row, summary: Row) -> Table:
-    """Every trial, best first."""
+    """Build the table of all trials, best first."""
     scored = any(row["scored_after_v_measure"] is not None for row in rows)
     columns = [
         text_column("Trial", "trial"),
@@ -162,7 +162,7 @@ def _show(value: Any) -> str:
 
 
 def build_scales(rows: Sequence[Row], space: Row) -> dict[str, Scale]:
-    """The axis of each key that varied, and of the objective."""
+    """Build the axis of each key that varied, and of the objective."""
     scales = {}
     for name, entry in space.items():
         kind = next(one for one in ("uniform", "log", "integer", "choice") if one in entry)
@@ -174,7 +174,7 @@ def build_scales(rows: Sequence[Row], space: Row) -> dict[str, Scale]:
 
 
 def draw_parallel(rows: Sequence[Row], scales: Mapping[str, Scale], name: str) -> Drawing:
-    """Parallel coordinates, the best trial last and so on top."""
+    """Draw parallel coordinates. The best trial is drawn last, so that it is on top."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(max(WIDTH, 1.1 * len(scales)), 3.2), layout="constrained")
         axes = figure.add_subplot()
@@ -195,7 +195,7 @@ def draw_parallel(rows: Sequence[Row], scales: Mapping[str, Scale], name: str) -
 
 
 def draw_importance(importance: Mapping[str, float], name: str) -> Drawing:
-    """A bar for each key, the largest on top."""
+    """Draw a bar for each key, from top to bottom in the order given."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.7 + 0.34 * len(importance)), layout="constrained")
         axes = figure.add_subplot()
@@ -207,7 +207,7 @@ def draw_importance(importance: Mapping[str, float], name: str) -> Drawing:
 
 
 def draw_front(rows: Sequence[Row], summary: Row, other: str, name: str) -> Drawing:
-    """The first objective against another one."""
+    """Plot the first objective against another one."""
     whole = [row for row in rows if row["status"] == "finished"]
     front = sorted((row for row in whole if row["on_front"]), key=lambda row: row[other])
     with matplotlib.rc_context(STYLE):

@@ -1,4 +1,4 @@
-"""The four numbers a reader looks for first."""
+"""Build the tiles at the top of the page: the four numbers that a reader looks for first."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,10 @@ def _tile_effect(run: Run) -> Tile:
 
 
 def build_tiles(run: Run) -> list[Tile]:
-    """Hidden task, tie to the principal task, match with a hidden factor, effect; what is unknown is left out."""
+    """Build the tiles: hidden task, relation to the principal task, match with a hidden factor, effect.
+
+    A tile is left out if its number is unknown.
+    """
     chosen = run.chosen
     if chosen is None:
         return [
