@@ -119,7 +119,7 @@ def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
     """
     sweeps = [run for run in runs if is_sweep(run)]
     if sweeps and len(runs) > 1:
-        raise UserError(f"{sweeps[0]} is the folder of a sweep, which has a page of its own; give it alone.")
+        raise UserError(f"{sweeps[0]} is the folder of a sweep, which has a page of its own; give it by itself.")
     sweep = build_sweep(sweeps[0]) if sweeps else None
     files = list_table(sweep["table"], "") | list_charts(sweep["charts"], "") if sweep else {}
     loaded = [] if sweep else load_runs(runs)

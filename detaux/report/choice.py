@@ -60,7 +60,7 @@ def describe_live(run: Run) -> str | None:
     if 2 * live < free:
         return f"{text}: fewer would do (lower model.subspaces)."
     if live == free and all(len(one["subspaces"]) < 2 for one in run.discovery["candidates"]):
-        return f"{text}, and none belongs to another: there may be more to find (raise model.subspaces)."
+        return f"{text}, and no two were merged: there may be more to find (raise model.subspaces)."
     return f"{text}."
 
 
@@ -89,7 +89,7 @@ def build_choice(run: Run) -> Table | None:
         number_column("Noise %" + (" (rule)" if score == "noise_share" else ""), "noise_share", ".1f", 100),
         number_column(f"NMI with {run.principal_name}", "principal_nmi"),
     ]
-    return Table("choice", "The chosen clustering and the next by the rule", columns, rows, list(rows[0]))
+    return Table("choice", "The chosen clustering and the one that the rule ranks next", columns, rows, list(rows[0]))
 
 
 def build_factors(run: Run) -> Table | None:
@@ -102,4 +102,5 @@ def build_factors(run: Run) -> Table | None:
     titles = ("Homogeneity", "Completeness", "V-measure", "AMI")
     columns = [text_column("Known factor", "factor")]
     columns += [number_column(title, name) for title, name in zip(titles, names, strict=True)]
-    return Table("factors", "Only scores: the chosen clusters and each known factor", columns, rows, ["factor", *names])
+    caption = "Match of the chosen clusters with each known factor (scoring only)"
+    return Table("factors", caption, columns, rows, ["factor", *names])

@@ -192,7 +192,7 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
     discovery_path = folder / "discover" / DISCOVERY_NAME
     discovery = _read_discovery(discovery_path)
     if discovery is None:
-        raise UserError(f"{discovery_path} does not exist: a report needs a run folder whose discover stage has ended.")
+        raise UserError(f"{discovery_path} does not exist: a report needs a run folder with a finished discover stage.")
     gallery = discovery_path.with_name(GALLERY_NAME)
     arrays = GALLERY_NAMES + (CHOSEN_NAMES if discovery["chosen"] >= 0 else ())
     stages = {stage: folder / stage for stage in RECORDED}
@@ -229,7 +229,7 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
 def load_runs(folders: Sequence[Path]) -> list[Run]:
     """Read several runs. Each is named by its folder, or by its path if two folders have the same name."""
     if not folders:
-        raise UserError("a report needs at least one run folder, none was given.")
+        raise UserError("a report needs at least one run folder, but none was given.")
     names = [folder.resolve().name for folder in folders]
     unique = len(set(names)) == len(names)
     return [

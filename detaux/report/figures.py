@@ -171,7 +171,7 @@ def _draw_betas(run: Run) -> Figure | None:
 
 def _draw_pairs(run: Run) -> Figure | None:
     names = [
-        ("pairs/one_factor_share", "differ in exactly one factor (only scores)"),
+        ("pairs/one_factor_share", "differ in exactly one factor (scoring only)"),
         ("pairs/different_share", "differ in the principal label"),
     ]
     figure = _draw_lines(run, names, "share of pairs", 3.0, 1)
@@ -308,27 +308,31 @@ CHARTS = {
     "pca_subspace": Chart(
         _draw_subspace,
         "The chosen clusters",
-        "3-D PCA of the points that were clustered; dots are training images, numbers and colours clusters, grey is noise.",
+        "3-D PCA of the clustered points. Dots are training images; numbers and colours show clusters; grey is noise.",
     ),
     "pca_encoder": Chart(
         _draw_encoder,
         "The entangled space",
-        "3-D PCA of the encoder's latents, before any projection; numbers and colours are the clusters found there.",
+        "3-D PCA of the encoder's latents, before any projection. Numbers and colours show the clusters found there.",
     ),
     "accuracy": Chart(
         lambda run: _draw_intervals(run, "accuracy", "accuracy, %"),
         "Accuracy",
-        "Mean over seeds and 95% interval; a diamond marks what was chosen, hollow dots are controls.",
+        "Mean over seeds and 95% interval. A diamond marks the chosen setting; hollow dots are controls.",
     ),
     "gain": Chart(
         lambda run: _draw_intervals(run, "gain", "gain over STL, points"),
         "Paired gain over STL",
-        "Mean difference to STL at the same seed and its 95% interval; one that crosses zero shows no gain.",
+        "Mean difference from STL at the same seed, with its 95% interval. If it includes zero, no gain is shown.",
     ),
-    "losses": Chart(_draw_losses, "Losses", "Each term before its weight, on a logarithmic axis."),
-    "betas": Chart(_draw_betas, "Beta schedules", "How strongly each group of terms counts over training."),
-    "oracle_share": Chart(_draw_oracle, "Oracle use", "Share of pairs whose change the oracle gives to each subspace."),
-    "pairs": Chart(_draw_pairs, "Training pairs", "What the training pairs had in common."),
+    "losses": Chart(_draw_losses, "Losses", "The weighted total, and each term before its weight, on a log axis."),
+    "betas": Chart(_draw_betas, "Beta schedules", "The weight of each group of loss terms during training."),
+    "oracle_share": Chart(_draw_oracle, "Oracle use", "Share of pairs that the oracle assigns to each subspace."),
+    "pairs": Chart(
+        _draw_pairs,
+        "Training pairs",
+        "Share of all pairs that differ in the label, and share of the others that differ in one factor.",
+    ),
 }
 
 

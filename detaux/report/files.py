@@ -26,7 +26,7 @@ def write_files(folder: Path, page: str, files: Mapping[str, bytes]) -> Path:
     for name in (REPORT_NAME, *files):
         if (folder / name).exists() and name not in own:
             raise UserError(
-                f"{folder / name} exists and no report made it; give --out another folder, or move it away."
+                f"{folder / name} exists and no report made it; give another folder with --out, or move the file away."
             )
     for name in own - {REPORT_NAME, *files}:
         (folder / name).unlink(missing_ok=True)

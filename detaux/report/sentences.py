@@ -66,16 +66,16 @@ def describe_relation(run: Run) -> str | None:
     nmi, v, p = principal["nmi"], principal["cramers_v"], principal["chi2_p"]
     values = [f"NMI {nmi:.3f}"] if nmi is not None else []
     values += [f"Cramér's V {v:.3f}"] if v is not None else []
-    text = f"Against the principal task ({run.principal_name}): {', '.join(values) or 'not measured'}"
+    text = f"Relation to the principal task ({run.principal_name}): {', '.join(values) or 'not measured'}"
     if p is None:
         return f"{text}."
     if p < SMALL_P:
         reading = (
             "independence is rejected, so the two are related; with many images even a weak relation gives a small p, "
-            "and V says how strong it is"
+            "and V shows how strong it is"
         )
     else:
-        reading = "independence is not rejected, which is no proof of it"
+        reading = "independence is not rejected, which does not prove it"
     return f"{text}; chi-squared {format_p(p)}: {reading}."
 
 
@@ -110,23 +110,23 @@ def describe_stale_discovery(run: Run) -> str | None:
     """Warn if the disentangler was trained again after discovery, or if the labels were edited; else return None."""
     if run.has_edited_labels:
         return (
-            "labels.parquet was edited after discovery: the accuracy table is about the edited labels, the clusters, "
-            "scores and example images about those that were found."
+            "labels.parquet was edited after discovery: the accuracy table uses the edited labels; the clusters, "
+            "scores and example images show the labels that were found."
         )
     if "discover" not in run.stale:
         return None
     return (
-        "This discovery was made in another model than the one that now lies in the folder, to which the training "
-        "charts and factor scores below belong; run detaux discover CONFIG again."
+        "This discovery was made with a different model from the one that is now in the folder. The training charts "
+        "and factor scores below belong to the model in the folder; run detaux discover CONFIG again."
     )
 
 
 def describe_rival(rival: Effect) -> str:
     """Explain a gain if a control gains as much."""
     reading = (
-        "so the labels' tie to the principal label explains the gain"
+        "so the labels' dependence on the principal label explains the gain"
         if rival.labels == WITHIN_CLASS
-        else "so the gain is not owed to the discovered task"
+        else "so the gain does not come from the discovered task"
     )
     name = rival.labels.replace("_", " ")
     return f"The {name} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
@@ -178,11 +178,11 @@ def describe_ground_truth(run: Run) -> str:
     if run.is_upper_bound:
         return (
             f"Upper bound: the training pairs (rule {rule}) were made with ground-truth factors, which real data "
-            "does not have. Read every number of this run as a bound, not as what the method reaches alone."
+            "does not have. Every number of this run is a bound, not what the method reaches without them."
         )
     return (
         f"No ground truth beyond the principal label was used in training or choice (pair rule: {rule}); "
-        "where factors are known, they only score."
+        "known factors, if there are any, are used only for scoring."
     )
 
 
@@ -192,7 +192,7 @@ def describe_scarcity(run: Run) -> str | None:
     labelled, total = facts.get("labelled_images"), facts.get("train_images")
     if labelled is None or total is None or labelled >= total:
         return None
-    return f"{labelled:,} of {total:,} training images have a principal label; no stage saw more."
+    return f"{labelled:,} of {total:,} training images have a principal label; no stage used more labels."
 
 
 def describe_rule(run: Run) -> str:
@@ -201,7 +201,7 @@ def describe_rule(run: Run) -> str:
     if not rule["meaning"]:  # an older release wrote only its name
         return f"Choice rule: {rule['name']}."
     end = "largest" if rule["better"] == "higher" else "smallest"
-    return f"The rule {rule['name']} takes, among the eligible candidates, the {end} of: {rule['meaning']}."
+    return f"The rule {rule['name']} chooses the eligible candidate with the {end} value of: {rule['meaning']}."
 
 
 def advise(run: Run) -> list[str]:
@@ -210,7 +210,7 @@ def advise(run: Run) -> list[str]:
     advice = []
     if all(one["clusters"] <= 1 for one in candidates):
         advice.append(
-            "Every candidate fell into one cluster or none: lower discover.min_cluster_fraction (with few images "
+            "Every candidate has one cluster or none: lower discover.min_cluster_fraction (with few images "
             "discover.min_cluster_size), or set discover.clusterer=kmeans to force a number of clusters."
         )
     limit = run.get_setting("discover", "max_outlier_fraction")

@@ -19,22 +19,23 @@ from detaux.runtime.record import read_stage_config
 OBJECTIVE = "objective"
 MEASURES = {  # the meaning of each objective in sweep.objective and sweep.tradeoffs
     "discovery": "separation x (1 - NMI with the principal label)",
-    "downstream": "validation accuracy gained over the principal task alone",
+    "downstream": "validation accuracy gained over training only on the principal task",
     "independence": "1 - NMI of the chosen clusters with the principal label",
     "stability": "stability of the chosen clusters",
-    "known_factor": "V with a known factor",
+    "known_factor": "V-measure with a known factor",
 }
 PARALLEL = (
-    "A line for each trial across the keys that varied, to its objective. The best trial is thick, the others that trained to "
-    "the end are thin, and those that ended before are grey. A line breaks where a key did not apply."
+    "Each line is a trial: it crosses the axes of the keys at the trial's values and ends at its objective. The best "
+    "trial is thick, other trials that trained to the end are thin, and trials that ended early are grey. A line has a "
+    "gap if a key did not apply."
 )
 IMPORTANCE = (
-    "Share of the objective's variance that each key alone explains over the trials that trained to the end (functional ANOVA). "
-    "With few trials it is a hint, not a measurement."
+    "Share of the objective's variance that each key explains by itself, among trials that trained to the end "
+    "(functional ANOVA). With few trials it is a hint, not a measurement."
 )
 FRONT = (
-    "A dot for each trial that trained to the end. Those on the front are joined: no other has as much of every objective and "
-    "more of one. The best by the first objective is ringed."
+    "Each dot is a trial that trained to the end. A line joins the trials on the front: no other trial is at least as "
+    "good in every objective and better in one. A ring marks the best trial by the first objective."
 )
 
 TRIALS_COLUMNS = ("trial", OBJECTIVE, "step", "status", "seconds", "scored_after_factor", "scored_after_v_measure")
@@ -108,24 +109,23 @@ def describe_best(rows: Sequence[Row], summary: Row) -> str:
     """Say which trial is the best, and by which objective."""
     if not summary["has_task"]:
         return "No trial found a hidden task."
-    truth = (
-        "ground truth entered the sweep: an upper bound" if summary["uses_ground_truth"] else "no ground truth was read"
-    )
-    measure = f"by {MEASURES[summary['objective']]}; {truth}"
-    return f"Trial {summary['best']} is the best of {len(rows)}, with {summary['best_objective']:.3f} {measure}."
+    truth = "ground truth was used: an upper bound" if summary["uses_ground_truth"] else "no ground truth was used"
+    value = f"{summary['best_objective']:.3f} ({MEASURES[summary['objective']]})"
+    return f"Trial {summary['best']} is the best of {len(rows)}, with an objective of {value}; {truth}."
 
 
 def describe_cost(rows: Sequence[Row], summary: Row) -> str:
     """Say how the trials ended, what they cost, and how the objective correlates with a known factor."""
     ended = ", ".join(f"{count} {status}" for status, count in summary["trials"].items())
     share = summary["steps"] / summary["full_grid_steps"]
-    text = f"Of {len(rows)} trials: {ended}. They took {summary['steps']:,} steps, {share:.0%} of the full grid's."
+    text = f"The {len(rows)} trials ended as follows: {ended}. "
+    text += f"They took {summary['steps']:,} steps, {share:.0%} of the full grid's."
     correlation = summary["scored_after_rank_correlation"]
     if correlation is None or summary["objective"] == "known_factor":
         return text
     return (
-        f"{text} The rank correlation of the objective with V of the best known factor, which was scored afterwards, is "
-        f"{correlation:.2f} over {summary['scored_after_trials']} trials."
+        f"{text} The rank correlation of the objective with the V-measure of the best known factor, scored afterwards, "
+        f"is {correlation:.2f} over {summary['scored_after_trials']} trials."
     )
 
 
@@ -144,12 +144,10 @@ def build_trials(rows: Sequence[Row], space: Row, summary: Row) -> Table:
     if scored:
         columns += [
             text_column("Known factor", "scored_after_factor"),
-            number_column("V, after", "scored_after_v_measure"),
+            number_column("V-measure (scoring only)", "scored_after_v_measure"),
         ]
     marked = [{**row, "mark": _mark(row, summary)} for row in rows]
-    return Table(
-        "trials", "Trials, best first; what is scored afterwards chose nothing", columns, marked, list(rows[0])
-    )
+    return Table("trials", "Trials, best first", columns, marked, list(rows[0]))
 
 
 def _mark(row: Row, summary: Row) -> str:

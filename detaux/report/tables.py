@@ -125,9 +125,9 @@ def build_relations(run: Run) -> Table:
         Column("Chi-squared p", lambda row: show_p(row.get("chi2_p"))),
         number_column("Cramér's V", "cramers_v"),
     ]
-    columns += [number_column(f"V-measure, {name.replace('_', ' ')} (only scores)", f"v {name}") for name in names]
+    columns += [number_column(f"V-measure, {name.replace('_', ' ')} (scoring only)", f"v {name}") for name in names]
     fields = ["clustering", "mark", "nmi", "ami", "chi2_p", "cramers_v", *(f"v {name}" for name in names)]
-    known = " and to the known factors, which no rule reads" if names else ""
+    known = " and to the known factors, which no choice rule uses" if names else ""
     return Table("relations", f"Relation to the principal label{known}", columns, rows, fields)
 
 
@@ -146,7 +146,7 @@ def build_variance(run: Run) -> Table | None:
     ]
     columns = [text_column("Subspace", "subspace")]
     columns += [number_column(name.replace("_", " "), name) for name in scores["factors"]]
-    caption = "Only scores: share of each known factor's variance in each subspace"
+    caption = "Share of each subspace's variance that each known factor explains (scoring only)"
     return Table("variance", caption, columns, rows, ["subspace", *scores["factors"]])
 
 
@@ -254,9 +254,9 @@ def build_comparison(runs: list[Run]) -> Table:
         text_column("Choice rule", "rule"),
         text_column("Chosen", "chosen"),
         number_column("Clusters", "clusters", "d"),
-        number_column("NMI with principal", "principal_nmi"),
-        number_column("Best V", "best_v"),
-        text_column("with hidden factor", "best_factor"),
+        number_column("NMI with principal label", "principal_nmi"),
+        number_column("Best V-measure", "best_v"),
+        text_column("Hidden factor matched", "best_factor"),
         text_column("Method chosen", "method_chosen"),
         Column("Gain over STL, points (95% interval)", show_gain, is_number=False),
     ]
@@ -279,7 +279,7 @@ def build_stages(run: Run) -> Table:
         text_column("Commit", "commit"),
         text_column("Machine", "platform"),
     ]
-    return Table("stages", "What ran, when and where", columns, rows)
+    return Table("stages", "The stages that ran", columns, rows)
 
 
 def build_settings(run: Run) -> Table:

@@ -18,7 +18,7 @@ def _tile_effect(run: Run) -> Tile:
     label = "Effect on the principal task"
     if run.multitask is None:
         is_stale = "multitask" in run.stale
-        note = "the accuracy table is of other labels" if is_stale else "the multitask stage has not run"
+        note = "the accuracy table was measured on other labels" if is_stale else "the multitask stage has not run"
         return Tile(label, "not measured", note)
     effect = find_effect(run.multitask)
     choice = find_choice(run.multitask, find_split(run.multitask))
@@ -44,10 +44,10 @@ def build_tiles(run: Run) -> list[Tile]:
     tiles = [Tile("Hidden task", f"{chosen['clusters']} clusters", name_candidate(chosen))]
     principal = chosen["principal"]
     if principal["nmi"] is not None and principal["cramers_v"] is not None:
-        note = f"Cramér's V {principal['cramers_v']:.3f}; at 1 one determines the other"
-        tiles.append(Tile("Tie to the principal task", f"NMI {principal['nmi']:.3f}", note))
+        note = f"Cramér's V {principal['cramers_v']:.3f}; at 1 one label determines the other"
+        tiles.append(Tile("Relation to the principal task", f"NMI {principal['nmi']:.3f}", note))
     best = run.best_factor
     if best is not None:
-        note = f"with {best[0].replace('_', ' ')}; only scores"
+        note = f"with {best[0].replace('_', ' ')}; scoring only"
         tiles.append(Tile("Match with a hidden factor", f"V {best[1]:.3f}", note))
     return [*tiles, _tile_effect(run)]
