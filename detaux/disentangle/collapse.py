@@ -32,6 +32,6 @@ def warn_of_collapse(line: dict[str, Any], alpha: int, pairs: int) -> dict[str, 
         return {}
     return {
         "warning": f"the oracle has collapsed: up to step {line['step']} subspace {subspace} got at least "
-        f"{COLLAPSED_SHARE:.0%} of the pairs that free subspaces share, so the others learn little; a larger "
-        "losses.weights.regularization or other pairs may spread them"
+        f"{COLLAPSED_SHARE:.0%} of the pairs given to free subspaces, so the others learn little; try a larger "
+        "losses.weights.regularization or another pairs.partner"
     }

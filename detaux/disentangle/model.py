@@ -73,5 +73,5 @@ def load_disentangler(folder: Path, device: torch.device, file: Path = MODEL_FIL
         model = Disentangler(config.model, side)
         model.load_state_dict(weights)
     except (KeyError, RuntimeError, ValueError):
-        raise UserError(f"{path} is not a model of this version and this config: {way_on}.") from None
+        raise UserError(f"{path} does not fit this version of Detaux and this config: {way_on}.") from None
     return model.to(device).eval()

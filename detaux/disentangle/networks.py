@@ -1,8 +1,8 @@
 """Build encoders f and decoders g (paper, Eq. 1), which map an image to a latent code and back.
 
 N images, C channels, S side in pixels, D latent size. If the side of an image does not fit the strides, the encoder
-pads it with zeros and the decoder crops its output. A code is a vector, or a map of M channels on a grid of G x G. A map
-is stored as a vector, position by position: D = G G M.
+pads it with zeros and the decoder crops its output. A code is a vector, or a map of M channels on a grid of G x G. A
+map is stored as a vector, position by position: D = G G M.
 """
 
 from collections.abc import Callable

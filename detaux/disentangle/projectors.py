@@ -13,8 +13,8 @@ class StackedProjectors(nn.Module):
     """Map latents [N, D] to subspaces [N, K, D] by K two-layer MLPs, in two batched products.
 
     The result equals that of K modules ``Linear(M, H), ReLU, Linear(H, M)``, without K small kernel launches. A code of
-    D = P M numbers is a map of P positions, one after the other. The same MLP is applied to every position, like two 1x1
-    convolutions (paper, section 5.2).
+    D = P M numbers is a map of P positions, one after the other. The same MLP is applied to every position, like two
+    1x1 convolutions (paper, section 5.2).
     """
 
     def __init__(self, subspaces: int, channels: int, hidden: int) -> None:

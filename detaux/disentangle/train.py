@@ -143,7 +143,7 @@ def _find_start(
     """
     found = load_checkpoint(checkpoints, inputs_hash)
     if found is not None:
-        say(f"disentangle: goes on from step {found[0]}")
+        say(f"disentangle: continues from step {found[0]}")
     elif is_first():
         shutil.rmtree(checkpoints, ignore_errors=True)
     if is_first():
