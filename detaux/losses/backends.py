@@ -13,7 +13,7 @@ HAS_TRITON = has_triton()
 
 
 def _measure_with_triton(subspaces_NKD: Tensor, chains: int, normalizer: str) -> PairMeasures:
-    from detaux.losses.kernels import pair_measures  # imports triton, which the reference does without
+    from detaux.losses.kernels import pair_measures  # imports triton, which the reference does not need
 
     return pair_measures.measure_pairs(subspaces_NKD, chains, normalizer)
 
@@ -22,9 +22,9 @@ BACKENDS = {"reference": measure_pairs, "triton": _measure_with_triton}
 
 
 def choose_backend(name: str, device: torch.device) -> str:
-    """The key of BACKENDS that losses.backend `name` stands for on `device`; auto is triton on GPUs that have it.
+    """Return the key of BACKENDS for the value `name` of losses.backend; auto is triton on GPUs that have it.
 
-    Raises UserError where triton is asked for and cannot run.
+    Raises UserError if triton is asked for and cannot run.
     """
     is_gpu = device.type == "cuda"
     if name == "auto":
