@@ -55,7 +55,7 @@ def _select_fastest(device: torch.device) -> Backend:
     if device.type == "cpu":
         return Backend("cpu", "on a CPU the libraries are faster than torch")
     fault = _find_cuml_fault(device)
-    return Backend("torch", fault) if fault else Backend("cuml", "the points are on a GPU and cuML is there")
+    return Backend("torch", fault) if fault else Backend("cuml", "the points are on a GPU and cuML is installed")
 
 
 def _find_cuml_fault(device: torch.device) -> str | None:

@@ -25,13 +25,12 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
         limit = f"discover.min_variance_fraction={config.min_variance_fraction:g}"
         return Fault("dead", f"dead: {spread:.2g} of the variance, less than {limit}")
     if clusters == 0:
-        return Fault("without_clusters", "no cluster: all points are noise")
+        return Fault("without_clusters", "no cluster: all points are outliers")
     if clusters == 1:
         return Fault("with_one_cluster", "one cluster")
     if noise > config.max_outlier_fraction:
-        return Fault(
-            "too_noisy", f"{noise:.1%} noise, more than discover.max_outlier_fraction={config.max_outlier_fraction:g}"
-        )
+        limit = f"discover.max_outlier_fraction={config.max_outlier_fraction:g}"
+        return Fault("too_noisy", f"{noise:.1%} outliers, more than {limit}")
     if share is not None and share < config.min_oracle_fraction:
         limit = f"discover.min_oracle_fraction={config.min_oracle_fraction:g}"
         return Fault("unused_by_oracle", f"oracle share {share:.3f}, less than {limit}")

@@ -135,5 +135,5 @@ def _cluster_finite(
     except TimeoutError:
         raise UserError(
             f"clustering {plan.samples} x {plan.dims} points by {clusterer} took longer than discover.max_seconds="
-            f"{config.max_seconds:g}, where {format_seconds(plan.seconds)} were planned; raise it."
+            f"{config.max_seconds:g} (planned: {format_seconds(plan.seconds)}); raise it."
         ) from None

@@ -38,7 +38,8 @@ def read_embeddings(path: Path, tensor: str | None) -> Tensor:
     values_ND = _read_npy(path) if tensor is None and path.suffix == ".npy" else _read_safetensors(path, tensor)
     if values_ND.ndim != 2 or 0 in values_ND.shape:
         raise UserError(
-            f"{path} holds an array of shape {list(values_ND.shape)}; [N, D] is expected, neither of them 0."
+            f"{path} holds an array of shape {list(values_ND.shape)}; "
+            "[N, D] with at least one row and one column is expected."
         )
     return centre(values_ND)
 
@@ -94,7 +95,7 @@ def _read_safetensors(path: Path, tensor: str | None) -> np.ndarray:
             if tensor is None and len(names) != 1:
                 raise UserError(f"{path} holds {len(names)} tensors; name one by --tensor: {', '.join(names)}.")
             if tensor is not None and tensor not in names:
-                raise UserError(f"{path} holds no tensor {tensor}; there are {', '.join(names)}.")
+                raise UserError(f"{path} holds no tensor {tensor}; it holds {', '.join(names)}.")
             values = file.get_tensor(names[0] if tensor is None else tensor)
     except SafetensorError as error:
         raise UserError(f"{describe_damage(path, '.safetensors file', error)}.") from None
@@ -122,7 +123,7 @@ def cluster_file(path: Path, out: Path, tensor: str | None, config: Config) -> N
     say(f"cluster: {config.discover.clusterer} runs on backend {backend.name}: {backend.reason}.")
     broken = int((~points_ND.isfinite().all(1)).sum())
     if broken:
-        say(f"cluster: {broken} of {len(points_ND)} rows are not finite and count as noise.")
+        say(f"cluster: {broken} of {len(points_ND)} rows are not finite and count as outliers.")
     found = cluster_points(points_ND.to(device), config.discover, config.run.seed)
     columns = {
         "row": np.arange(len(points_ND)),
@@ -131,7 +132,9 @@ def cluster_file(path: Path, out: Path, tensor: str | None, config: Config) -> N
     }
     with atomic_path(out) as partial:
         pyarrow.parquet.write_table(pyarrow.table(columns).replace_schema_metadata(MARK), partial)
-    say(f"cluster: {found.count} clusters, {found.outlier_fraction:.1%} noise, {found.seconds:.1f} s; labels in {out}")
+    say(
+        f"cluster: {found.count} clusters, {found.outlier_fraction:.1%} outliers, {found.seconds:.1f} s; labels in {out}"
+    )
 
 
 def _is_own(path: Path) -> bool:

@@ -96,8 +96,8 @@ def cluster_in_helper(
             code = helper.process.wait()
             fault = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             error = UserError(
-                f"the process that clusters {len(points_ND)} points by {clusterer} was ended ({fault}), which a lack of memory "
-                "does; lower discover.max_memory."
+                f"the process that clusters {len(points_ND)} points by {clusterer} was ended ({fault}), probably for "
+                "lack of memory; lower discover.max_memory."
             )
         helper.end()
         _kept.helper = None

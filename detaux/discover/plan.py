@@ -161,8 +161,8 @@ def plan_clustering(
     if config.max_seconds and plan(low).seconds > config.max_seconds:
         raise UserError(
             f"clustering {samples} x {dims} points by {clusterer} would take longer than discover.max_seconds="
-            f"{config.max_seconds:g}: {low} of them, and the prediction of the rest, about {format_seconds(plan(low).seconds)}; "
-            "raise it."
+            f"{config.max_seconds:g}: clustering {low} of them and predicting the rest takes about "
+            f"{format_seconds(plan(low).seconds)}; raise it."
         )
     while high - low > 1:
         middle = (low + high) // 2

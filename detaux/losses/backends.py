@@ -31,7 +31,7 @@ def choose_backend(name: str, device: torch.device) -> str:
         return "triton" if is_gpu and HAS_TRITON else "reference"
     if name == "triton" and not HAS_TRITON:
         raise UserError(
-            "losses.backend=triton needs the package triton and a C compiler, and they are not both here; use auto or reference."
+            "losses.backend=triton needs the package triton and a C compiler, but lacks one; use auto or reference."
         )
     if name == "triton" and not is_gpu and os.environ.get("TRITON_INTERPRET") != "1":
         raise UserError(f"losses.backend=triton needs a GPU and the device is {device.type}; use auto or reference.")
