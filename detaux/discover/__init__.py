@@ -1,1 +1,1 @@
-"""From a trained disentangler to auxiliary labels: embed, cluster, merge, score, choose."""
+"""Find auxiliary labels with a trained disentangler: embed, cluster, merge, score, choose."""

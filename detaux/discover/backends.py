@@ -1,4 +1,4 @@
-"""Which code clusters: a library on the CPU, our own in torch on any device, or cuML on an NVIDIA GPU."""
+"""Choose which code clusters: a library on the CPU, our own torch code on any device, or cuML on an NVIDIA GPU."""
 
 from importlib import import_module
 from typing import NamedTuple
@@ -29,16 +29,16 @@ CLUSTERERS = {  # discover.clusterer -> discover.backend -> function
 
 
 class Backend(NamedTuple):
-    """name: cpu, torch or cuml; reason: why that one, in words."""
+    """Hold the name of a backend (cpu, torch or cuml) and, in words, the reason why it was chosen."""
 
     name: str
     reason: str
 
 
 def select_backend(wanted: str, clusterer: str, device: torch.device) -> Backend:
-    """What `discover.backend` means for a clusterer and points on a device.
+    """Return the backend that `discover.backend` stands for, given a clusterer and the device of the points.
 
-    Raises UserError where cuML is asked for and cannot run.
+    Raises UserError if cuML is asked for and cannot run.
     """
     if wanted == "auto":
         backend = _select_fastest(device)
@@ -55,7 +55,7 @@ def _select_fastest(device: torch.device) -> Backend:
     if device.type == "cpu":
         return Backend("cpu", "on a CPU the libraries are faster than torch")
     fault = _find_cuml_fault(device)
-    return Backend("torch", fault) if fault else Backend("cuml", "the points are on a GPU and cuML is there")
+    return Backend("torch", fault) if fault else Backend("cuml", "the points are on a GPU and cuML is installed")
 
 
 def _find_cuml_fault(device: torch.device) -> str | None:
@@ -69,6 +69,6 @@ def _find_cuml_fault(device: torch.device) -> str | None:
 
 
 def load_clusterer(name: str, backend: str) -> Clusterer:
-    """The clusterer behind values of `discover.clusterer` and a backend; its library is imported only now."""
+    """Return the function for a value of `discover.clusterer` and a backend. Its library is imported only now."""
     module, function = CLUSTERERS[name][backend].split(":")
     return getattr(import_module(f"detaux.discover.clusterers.{module}"), function)

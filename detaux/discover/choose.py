@@ -1,4 +1,4 @@
-"""Which candidates become auxiliary tasks: guards say who may, a named rule says who is best."""
+"""Choose which candidates become auxiliary tasks: guards exclude some, and a named rule ranks the rest."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.candidate import Candidate, Fault, Scores
 
-SAME_TASK_AMI = 0.5  # two tasks that tell more of each other are one task
+SAME_TASK_AMI = 0.5  # two labellings with a higher AMI count as one task
 
-SIGNS = {"lower": 1, "higher": -1}  # which sorts the better score first
+SIGNS = {"lower": 1, "higher": -1}  # sign that sorts the better score first
 
 
 def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
-    """Return what forbids to choose a candidate, None if nothing does. A score that does not apply forbids nothing.
+    """Return the reason why a candidate may not be chosen, or None if it may. A missing score forbids nothing.
 
-    A report counts faults by their codes, and shows a code as words.
+    The report counts faults by their codes and shows each code as words.
     """
     spread, share = candidate.scores.get("spread"), candidate.scores.get("oracle_share")
     nmi, noise, clusters = candidate.principal.get("nmi"), candidate.clusters.outlier_fraction, candidate.clusters.count
@@ -25,13 +25,12 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
         limit = f"discover.min_variance_fraction={config.min_variance_fraction:g}"
         return Fault("dead", f"dead: {spread:.2g} of the variance, less than {limit}")
     if clusters == 0:
-        return Fault("without_clusters", "no cluster: all points are noise")
+        return Fault("without_clusters", "no cluster: all points are outliers")
     if clusters == 1:
         return Fault("with_one_cluster", "one cluster")
     if noise > config.max_outlier_fraction:
-        return Fault(
-            "too_noisy", f"{noise:.1%} noise, more than discover.max_outlier_fraction={config.max_outlier_fraction:g}"
-        )
+        limit = f"discover.max_outlier_fraction={config.max_outlier_fraction:g}"
+        return Fault("too_noisy", f"{noise:.1%} outliers, more than {limit}")
     if share is not None and share < config.min_oracle_fraction:
         limit = f"discover.min_oracle_fraction={config.min_oracle_fraction:g}"
         return Fault("unused_by_oracle", f"oracle share {share:.3f}, less than {limit}")
@@ -42,8 +41,10 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
 
 
 def rank_scores(scores: Sequence[Scores], rule: str) -> list[int]:
-    """Positions of candidates by their scores and noise share, best first; one without the rule's score comes last, equals
-    keep their order."""
+    """Return the positions of candidates, best first by the scores that the rule reads.
+
+    A candidate without such a score comes last. Equal candidates keep their order.
+    """
 
     def sort_key(position: int) -> tuple[float, ...]:
         values = ((scores[position].get(name), SIGNS[better]) for name, better in CHOICE_RULES[rule].scores)
@@ -53,14 +54,14 @@ def rank_scores(scores: Sequence[Scores], rule: str) -> list[int]:
 
 
 def rank_candidates(candidates: Sequence[Candidate], rule: str) -> list[int]:
-    """Positions of the candidates without a fault, in the order of rank_scores."""
+    """Return the positions of the candidates without a fault, in the order of rank_scores."""
     eligible = [position for position, one in enumerate(candidates) if one.fault is None]
     scores = [{**candidates[i].scores, "noise_share": candidates[i].clusters.outlier_fraction} for i in eligible]
     return [eligible[place] for place in rank_scores(scores, rule)]
 
 
 def choose_tasks(candidates: Sequence[Candidate], config: DiscoverConfig) -> list[int]:
-    """Positions of up to `discover.tasks` candidates, best first, without one that repeats a better one."""
+    """Return the positions of up to `discover.tasks` candidates, best first. None repeats a better one."""
     tasks: list[int] = []
     for position in rank_candidates(candidates, config.choose):
         labels = candidates[position].clusters.class_labels
@@ -76,7 +77,7 @@ def _differs(first_N: np.ndarray, second_N: np.ndarray) -> bool:
 
 
 def describe_nothing(candidates: Sequence[Candidate], config: DiscoverConfig) -> str:
-    """Why nothing was found, candidate by candidate with its scores, and what to try."""
+    """Explain why nothing was found: list each candidate with its scores, and what to try."""
     lines = [f"no hidden task was found: none of {len(candidates)} candidates may be chosen."]
     for candidate in candidates:
         reason = candidate.fault.text if candidate.fault else "eligible"

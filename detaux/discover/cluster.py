@@ -1,4 +1,4 @@
-"""Cluster points by the algorithm the config names; the result does not depend on how the algorithm numbers clusters."""
+"""Cluster points by the algorithm that the config names, and number the clusters in one way for all algorithms."""
 
 import time
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from detaux.discover.subsample import cluster_some
 from detaux.errors import UserError
 from detaux.runtime.progress import say
 
-# of the median length of points, as a power of two, up to which their squares are far from float32's ends
+# up to this power of two of the points' median length, their squares are far from the limits of float32
 USUAL_EXPONENT = 30
-FARTHEST = 1e15  # of a coordinate, beyond which a point is an outlier
+FARTHEST = 1e15  # a point with a larger coordinate is an outlier
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Clusters:
 
 
 def renumber(labels: np.ndarray) -> np.ndarray:
-    """Number clusters from the largest on, equals by their first point: labels int64 [N]; -1 stays."""
+    """Number clusters from the largest to the smallest, equal ones by their first point: labels int64 [N]; -1 stays."""
     values, first, inverse, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     is_cluster = values >= 0
     order = np.lexsort((first, -counts))
@@ -64,7 +64,10 @@ def renumber(labels: np.ndarray) -> np.ndarray:
 
 
 def complete_labels(points_ND: Tensor, labels_N: np.ndarray) -> np.ndarray:
-    """Labels [N] in which a point without one (-1) takes that of the nearest point with one, as long as there is any."""
+    """Return labels [N] in which each point without a label (-1) takes the label of the nearest labelled point.
+
+    If no point has a label, nothing changes.
+    """
     is_known = labels_N >= 0
     if is_known.all() or not is_known.any():
         return labels_N
@@ -76,8 +79,10 @@ def complete_labels(points_ND: Tensor, labels_N: np.ndarray) -> np.ndarray:
 
 
 def rescale(points_ND: Tensor) -> Tensor:
-    """Points times a power of two, which changes no distance but by that factor, when float32 cannot hold the square of their
-    median length; others as they are."""
+    """Multiply points by a power of two if float32 cannot safely hold the square of their median length.
+
+    This multiplies all distances by that factor. Other points are returned as they are.
+    """
     length_N = points_ND.abs().amax(1)
     length_N = length_N[length_N.isfinite() & (length_N > 0)]
     exponent = int(torch.frexp(length_N.median()).exponent) if len(length_N) else 0
@@ -87,16 +92,16 @@ def rescale(points_ND: Tensor) -> Tensor:
 
 
 def cluster_points(points_ND: Tensor, config: DiscoverConfig, seed: int, clusterer: str | None = None) -> Clusters:
-    """Cluster points [N, D] by `discover.clusterer`, or by the one given, on their device. The same seed gives the same
-    clusters.
+    """Cluster points [N, D] on their device by `discover.clusterer`, or by `clusterer` if it is given.
 
-    Points that all coincide are one cluster. Points that are not finite, or as good as infinitely far from the others, are
-    outliers, whatever the algorithm and the unit of the points. If the plan exceeds a limit, a seeded subsample is clustered
-    and predicts the rest. Other outliers may join a cluster (`discover.outliers`); their probability stays 0.
+    The same seed gives the same clusters. If all points coincide, they are one cluster. A point is an outlier if it is
+    not finite, or so far from the others that it may count as infinite. This holds for every algorithm and every unit
+    of the points. If the plan exceeds a limit, a seeded subsample is clustered and predicts the rest. Other outliers
+    may join a cluster (`discover.outliers`); their probability stays 0.
     """
     begun = time.perf_counter()
     points_ND = rescale(points_ND.detach().float()).contiguous()
-    is_finite = (points_ND.abs() <= FARTHEST).all(1)  # False of what is not a number
+    is_finite = (points_ND.abs() <= FARTHEST).all(1)  # False for NaN
     rows = is_finite.cpu().numpy()
     labels, probability = np.full(len(rows), -1), np.zeros(len(rows))
     finite_ND = points_ND if rows.all() else points_ND[is_finite]
@@ -111,7 +116,7 @@ def cluster_points(points_ND: Tensor, config: DiscoverConfig, seed: int, cluster
 def _cluster_finite(
     points_ND: Tensor, config: DiscoverConfig, seed: int, clusterer: str
 ) -> tuple[tuple[np.ndarray, np.ndarray, str], Cost | None]:
-    """Labels [N], probability [N] and what found them; and the cost, where it was planned."""
+    """Return (labels [N], probability [N], the backend in words), and the cost, or None if it was not planned."""
     if len(points_ND) < 2 or (points_ND == points_ND[0]).all():
         return (np.zeros(len(points_ND), np.int64), np.ones(len(points_ND)), "none: all points coincide"), None
     backend = select_backend(config.backend, clusterer, points_ND.device).name
@@ -130,5 +135,5 @@ def _cluster_finite(
     except TimeoutError:
         raise UserError(
             f"clustering {plan.samples} x {plan.dims} points by {clusterer} took longer than discover.max_seconds="
-            f"{config.max_seconds:g}, where {format_seconds(plan.seconds)} were planned; raise it."
+            f"{config.max_seconds:g} (planned: {format_seconds(plan.seconds)}); raise it."
         ) from None

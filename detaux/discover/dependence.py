@@ -1,4 +1,4 @@
-"""How much one labelling tells of another."""
+"""Measure how much one labelling depends on another."""
 
 import numpy as np
 from scipy.stats import chi2_contingency
@@ -13,11 +13,11 @@ Measures = dict[str, float | None]
 
 
 def compare_labels(found_N: np.ndarray, principal_N: np.ndarray) -> Measures:
-    """NMI, AMI, p of the chi-squared test and Cramer's V of two labellings; points whose principal label is -1 are left out.
+    """Compute NMI, AMI, p of the chi-squared test and Cramer's V of two labellings.
 
-    A small p rejects independence. A large one does not show it, and with many points a small p goes with the weakest
-    relation: V in [0, 1] says how strong it is. A labelling with one class tells nothing: p is 1 and the rest 0. All are
-    None where no point has a principal label.
+    Points with the principal label -1 are left out. A small p rejects independence, but a large p does not show it.
+    With many points even the weakest relation has a small p, so V in [0, 1] says how strong the relation is. If a
+    labelling has only one class, p is 1 and the rest is 0. If no point has a principal label, all are None.
     """
     is_labelled = principal_N >= 0
     found_N, principal_N = found_N[is_labelled], principal_N[is_labelled]
@@ -35,7 +35,7 @@ def compare_labels(found_N: np.ndarray, principal_N: np.ndarray) -> Measures:
 
 
 def count_together(principal_N: np.ndarray, found_N: np.ndarray, classes: int, clusters: int) -> np.ndarray:
-    """How many points of each principal class [rows] have each found label [columns]; those whose class is -1 are left out."""
+    """Count the points of each principal class [rows] with each found label [columns]. Class -1 is left out."""
     counts = np.zeros((classes, clusters), np.int64)
     is_labelled = principal_N >= 0
     np.add.at(counts, (principal_N[is_labelled], found_N[is_labelled]), 1)
@@ -43,9 +43,9 @@ def count_together(principal_N: np.ndarray, found_N: np.ndarray, classes: int, c
 
 
 def compare_with_factor(found_N: np.ndarray, factor_N: np.ndarray) -> Measures:
-    """Homogeneity, completeness and V-measure (Rosenberg and Hirschberg 2007), and AMI, against a known factor.
+    """Compute homogeneity, completeness, V-measure (Rosenberg and Hirschberg 2007) and AMI against a known factor.
 
-    These only score: no rule reads them.
+    No choice rule reads these values.
     """
     homogeneity, completeness, v_measure = homogeneity_completeness_v_measure(factor_N, found_N)
     return {

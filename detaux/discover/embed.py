@@ -1,4 +1,4 @@
-"""Embed a whole split: what the encoder and the projectors say of every image."""
+"""Embed a whole split: compute the encoder's code and the projections of every image."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ BATCH = 512  # images at most
 
 @dataclass(frozen=True)
 class Embeddings:
-    """subspaces_NKD float32 [N, K, D]; latents_ND float32 [N, D], the encoder's code; both on the device of the model."""
+    """Hold subspaces_NKD float32 [N, K, D] and the encoder's code latents_ND float32 [N, D], on the model's device."""
 
     subspaces_NKD: Tensor
     latents_ND: Tensor
@@ -34,11 +34,11 @@ def embed_split(
     *,
     denoise: bool = False,
 ) -> Embeddings:
-    """Embeddings of images uint8 [N, H, W, C], in their order; `noise` is the salt and pepper the model was trained on, and
-    `denoise` whether it saw it removed.
+    """Embed images uint8 [N, H, W, C] in their order.
 
-    Every rank embeds its part of the images, and the first has the embeddings of all; another has those of its part.
-    Raises UserError where an embedding is not finite.
+    `noise` is the salt and pepper that the model was trained on, and `denoise` says whether the model saw it removed.
+    Every rank embeds its part of the images. The first rank returns the embeddings of all images, another rank those of
+    its part. Raises UserError if a projection is not finite.
     """
     subspaces_NKD, latents_ND = run_each(lambda: _embed_part(model, images, device, noise, seed, denoise))
     return Embeddings(collect_parts(subspaces_NKD, len(images)), collect_parts(latents_ND, len(images)))

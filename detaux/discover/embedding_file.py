@@ -1,4 +1,4 @@
-"""Cluster embeddings that a file holds, whatever made them: no model, no shards."""
+"""Cluster the embeddings in a file, whatever made them. This needs no model and no shards."""
 
 from pathlib import Path
 
@@ -19,15 +19,15 @@ from detaux.runtime.progress import say
 from detaux.runtime.readers import describe_damage
 
 ROWS = 4096  # moved and scaled at a time
-SAMPLE = 65536  # rows at most whose median is taken
-MARK = {b"made_by": b"detaux cluster"}  # metadata of the files that may be written over
+SAMPLE = 65536  # rows, at most, from which the median is taken
+MARK = {b"made_by": b"detaux cluster"}  # metadata of the files that the command may overwrite
 
 
 def read_embeddings(path: Path, tensor: str | None) -> Tensor:
-    """Embeddings float32 [N, D] of a .npy file, or of a .safetensors file, whose tensor is named where there are several.
+    """Read embeddings float32 [N, D] from a .npy or a .safetensors file.
 
-    Raises UserError where the file is missing, damaged or of another kind, or holds anything but a matrix of real numbers.
-    Nothing is unpickled.
+    `tensor` names the tensor if a .safetensors file holds several. Raises UserError if the file is missing, damaged or
+    of another kind, or holds anything but a matrix of real numbers. Nothing is unpickled.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; give a .npy or .safetensors file of embeddings [N, D].")
@@ -38,17 +38,18 @@ def read_embeddings(path: Path, tensor: str | None) -> Tensor:
     values_ND = _read_npy(path) if tensor is None and path.suffix == ".npy" else _read_safetensors(path, tensor)
     if values_ND.ndim != 2 or 0 in values_ND.shape:
         raise UserError(
-            f"{path} holds an array of shape {list(values_ND.shape)}; [N, D] is expected, neither of them 0."
+            f"{path} holds an array of shape {list(values_ND.shape)}; "
+            "[N, D] with at least one row and one column is expected."
         )
     return centre(values_ND)
 
 
 def centre(values_ND: np.ndarray) -> Tensor:
-    """Points float32 [N, D] whose distances are those of the values, up to a power of two.
+    """Return points float32 [N, D] with the distances of the values, up to a power of two.
 
-    They are moved to the median of each column and scaled by the median length before they are rounded: far from 0, or very large
-    or small, they would lose in float32 what tells them apart. A row that is not finite, or so far from the others that float32
-    cannot hold it, has no finite value.
+    The median of each column is subtracted and the median length is scaled to about 1 before rounding. Values far from
+    0, or very large or small, would otherwise lose their differences in float32. If a row is not finite, or too far
+    from the others for float32, its point is not finite.
     """
     is_finite_N = np.concatenate(
         [np.isfinite(part).all(1) for part in np.array_split(values_ND, -(-len(values_ND) // ROWS))]
@@ -60,15 +61,13 @@ def centre(values_ND: np.ndarray) -> Tensor:
         length_S = np.abs(_subtract(sample_SD, middle_D)).max(1)
         exponent = -int(np.frexp(np.median(length_S) or length_S.max())[1])
         with np.errstate(over="ignore", under="ignore"):
-            for rows in np.array_split(
-                finite, -(-len(finite) // ROWS)
-            ):  # of which twice the precision takes little memory
+            for rows in np.array_split(finite, -(-len(finite) // ROWS)):  # in parts, because float64 takes more memory
                 points_ND[rows] = np.ldexp(_subtract(values_ND[rows], middle_D), exponent)
     return torch.from_numpy(points_ND)
 
 
 def _subtract(values_ND: np.ndarray, middle_D: np.ndarray) -> np.ndarray:
-    """values - middle as float64; whole numbers of 64 bits, of which float64 holds 53, are rounded after it."""
+    """Return values - middle as float64. Integers of 64 bits are rounded afterwards, because float64 holds only 53."""
     if values_ND.dtype.kind in "iu" and values_ND.dtype.itemsize == 8:
         difference_ND = values_ND.astype(np.uint64) - middle_D.astype(np.uint64)  # modulo 2^64
         is_below_ND = values_ND < middle_D
@@ -96,7 +95,7 @@ def _read_safetensors(path: Path, tensor: str | None) -> np.ndarray:
             if tensor is None and len(names) != 1:
                 raise UserError(f"{path} holds {len(names)} tensors; name one by --tensor: {', '.join(names)}.")
             if tensor is not None and tensor not in names:
-                raise UserError(f"{path} holds no tensor {tensor}; there are {', '.join(names)}.")
+                raise UserError(f"{path} holds no tensor {tensor}; it holds {', '.join(names)}.")
             values = file.get_tensor(names[0] if tensor is None else tensor)
     except SafetensorError as error:
         raise UserError(f"{describe_damage(path, '.safetensors file', error)}.") from None
@@ -107,9 +106,10 @@ def _read_safetensors(path: Path, tensor: str | None) -> np.ndarray:
 
 
 def cluster_file(path: Path, out: Path, tensor: str | None, config: Config) -> None:
-    """Leave a parquet file with a row number, the cluster (noise is the highest) and the probability of each embedding.
+    """Write a parquet file with the row number, the cluster and the probability of each embedding.
 
-    Raises UserError as read_embeddings does, where `out` cannot be written, and where it is a file that no such command left.
+    Outliers have the highest cluster number. Raises UserError if read_embeddings does, if `out` cannot be written, or
+    if it is a file that this command did not write.
     """
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"--out {out} must be a file in a folder that exists.")
@@ -123,7 +123,7 @@ def cluster_file(path: Path, out: Path, tensor: str | None, config: Config) -> N
     say(f"cluster: {config.discover.clusterer} runs on backend {backend.name}: {backend.reason}.")
     broken = int((~points_ND.isfinite().all(1)).sum())
     if broken:
-        say(f"cluster: {broken} of {len(points_ND)} rows are not finite and count as noise.")
+        say(f"cluster: {broken} of {len(points_ND)} rows are not finite and count as outliers.")
     found = cluster_points(points_ND.to(device), config.discover, config.run.seed)
     columns = {
         "row": np.arange(len(points_ND)),
@@ -132,11 +132,13 @@ def cluster_file(path: Path, out: Path, tensor: str | None, config: Config) -> N
     }
     with atomic_path(out) as partial:
         pyarrow.parquet.write_table(pyarrow.table(columns).replace_schema_metadata(MARK), partial)
-    say(f"cluster: {found.count} clusters, {found.outlier_fraction:.1%} noise, {found.seconds:.1f} s; labels in {out}")
+    say(
+        f"cluster: {found.count} clusters, {found.outlier_fraction:.1%} outliers, {found.seconds:.1f} s; labels in {out}"
+    )
 
 
 def _is_own(path: Path) -> bool:
-    """Whether a file is one that cluster_file wrote."""
+    """Check that cluster_file wrote this file."""
     try:
         metadata = pyarrow.parquet.read_schema(path).metadata or {}
     except (pyarrow.ArrowException, OSError):

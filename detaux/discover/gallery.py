@@ -1,4 +1,4 @@
-"""Pictures and points of the report: traversals, example images of each cluster, three principal components."""
+"""Make the report's pictures and points: traversals, example images of each cluster, three principal components."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,10 +29,10 @@ def build_gallery(
     names: Mapping[str, str],
     seed: int,
 ) -> dict[str, Any]:
-    """Arrays of gallery.npz; those of the chosen task are left out where there is none. Noise has the highest label.
+    """Return the arrays of gallery.npz. Those of the chosen task are left out if there is none.
 
-    A traversal row is named by the first subspace of its group; `traversal_groups` spells all of them. `names` are those of
-    images whose key is not their name.
+    Outliers have the highest label. A traversal row is named by the first subspace of its group, and `traversal_groups`
+    lists all of them. `names` maps the keys of images to their names, if these differ.
     """
     rows = [(model.alpha,), *groups]
     pair = list(pick_pair(embeddings.subspaces_NKD, rows, seed))
@@ -58,8 +58,10 @@ def build_gallery(
 
 
 def pick_examples(clusters: Clusters, count: int, seed: int) -> np.ndarray:
-    """Rows of up to `count` samples of each class, noise last: by turns one of the surest and one of the others at random, so
-    that the first of them, however many, are of both."""
+    """Return the rows of up to `count` samples of each class, outliers last.
+
+    The samples of highest probability and random other ones take turns, so that any first few contain both.
+    """
     random = np.random.default_rng(seed)
     picked = []
     for label in np.unique(clusters.class_labels):
@@ -73,7 +75,7 @@ def pick_examples(clusters: Clusters, count: int, seed: int) -> np.ndarray:
 
 
 def compute_components(points_PD: Tensor) -> np.ndarray:
-    """The first three principal components float32 [P, 3]; those that do not exist are 0."""
+    """Compute the first three principal components float32 [P, 3]; those that do not exist are 0."""
     left, values, _ = torch.linalg.svd(points_PD - points_PD.mean(0), full_matrices=False)
     components = np.zeros((len(points_PD), COMPONENTS), np.float32)
     kept = min(COMPONENTS, len(values))

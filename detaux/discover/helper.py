@@ -1,6 +1,7 @@
-"""A process of its own for clusterings by libraries, whose compiled loops heed no clock and no signal: it can be ended.
+"""Run library clusterings in a separate process, which can be ended although compiled loops heed no clock or signal.
 
-It starts with the first clustering that needs it, serves all others of this thread, and ends with it.
+The process starts with the first clustering that needs it. It serves all others of this thread and ends with the
+thread.
 """
 
 import atexit
@@ -28,18 +29,18 @@ from detaux.errors import UserError
 
 POLL_SECONDS = 0.2
 PIECE = 2**26  # numbers sent at a time
-PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
+PR_SET_PDEATHSIG = 1  # Linux: sets the signal that a process gets when its parent ends
 
-Answer = tuple[np.ndarray, np.ndarray, str, int]  # labels, probability, backend, bytes by which the peak of memory grew
+Answer = tuple[np.ndarray, np.ndarray, str, int]  # labels, probability, backend, growth of the peak memory in bytes
 
 
 class Helper:
-    """The process and the pipe to it."""
+    """Hold the process and the pipe to it."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
-        # a new interpreter: a fork would inherit threads of OpenMP that do not run in it, and the spawn of multiprocessing would
-        # run the caller's own script once more
+        # a fork would inherit OpenMP threads that do not run in it, and multiprocessing's spawn would run the caller's
+        # own script again.
         command = [sys.executable, "-m", __name__, str(theirs.fileno()), str(os.getpid())]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         with theirs:
@@ -48,7 +49,7 @@ class Helper:
             )
         self.pipe = Connection(ours.detach())
         atexit.register(self.end)
-        self.is_ready = False  # it imports what it needs before it answers
+        self.is_ready = False  # the process imports what it needs before it answers
 
     def end(self) -> None:
         self.process.kill()
@@ -57,7 +58,10 @@ class Helper:
         atexit.unregister(self.end)
 
     def ask(self, points_ND: Tensor, task: Any, limit: Limit) -> Answer:
-        """The answer to a task on points; raises TimeoutError when the limit passes, and EOFError when the process ends."""
+        """Return the answer to a task on points.
+
+        Raises TimeoutError if the limit passes, and EOFError if the process ends.
+        """
         if not self.is_ready:
             self.is_ready = self.pipe.recv()
         limit.start()
@@ -73,15 +77,16 @@ class Helper:
         return answer
 
 
-_kept = threading.local()  # a helper for each thread, because it ends with the thread that began it
+_kept = threading.local()  # a helper for each thread, because it ends with the thread that started it
 
 
 def cluster_in_helper(
     points_ND: Tensor, count: int, clusterer: str, config: DiscoverConfig, seed: int, limit: Limit
 ) -> Answer:
-    """cluster_some by a clusterer of backend cpu.
+    """Run cluster_some in the helper process, with a clusterer of backend cpu.
 
-    Raises TimeoutError when the limit passes, and UserError when the process is ended from outside; it is gone then.
+    Raises TimeoutError if the limit passes, and UserError if something else ends the process. Any error ends the
+    process.
     """
     helper = _kept.helper = getattr(_kept, "helper", None) or Helper()
     try:
@@ -91,8 +96,8 @@ def cluster_in_helper(
             code = helper.process.wait()
             fault = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             error = UserError(
-                f"the process that clusters {len(points_ND)} points by {clusterer} was ended ({fault}), which a lack of memory "
-                "does; lower discover.max_memory."
+                f"the process that clusters {len(points_ND)} points by {clusterer} was ended ({fault}), probably for "
+                "lack of memory; lower discover.max_memory."
             )
         helper.end()
         _kept.helper = None

@@ -1,6 +1,6 @@
-"""Pairs that share their principal label, as far as it is known, on which the pairwise scores judge the candidates.
+"""Draw the pairs on which the pairwise scores judge candidates.
 
-No ground-truth factor is read.
+The images of a pair share their principal label, as far as it is known. No ground-truth factor is read.
 """
 
 import numpy as np
@@ -14,14 +14,15 @@ from detaux.data.relation import relate_labels
 from detaux.data.split import Split
 
 MOST_PAIRS = 4096
-ANCHORS = 2048  # images whose neighbours are mined for them
+ANCHORS = 2048  # images for which neighbours are mined
 
 
 def draw_judging_pairs(split: Split, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Both rows [P] of seeded pairs of different images, at most MOST_PAIRS, none of two known labels that differ.
+    """Draw at most MOST_PAIRS seeded pairs of different images, and return both rows [P].
 
-    If `pairs.partner` mines a graph, they are neighbours of the mined graph over `pairs.pool` images, which mostly differ in one
-    factor, as in training; else any two images of a label. Empty where no two images share a label.
+    No pair has two known labels that differ. If `pairs.partner` mines a graph, the pairs are neighbours in a graph
+    mined over `pairs.pool` images. Such neighbours mostly differ in one factor, as in training. Otherwise a pair is any
+    two images of one label. If no two images share a label, there is no pair.
     """
     random = np.random.default_rng(config.run.seed)
     labels_N = split.labels.cpu().numpy()
@@ -45,7 +46,7 @@ def draw_judging_pairs(split: Split, config: Config) -> tuple[np.ndarray, np.nda
 def draw_same_label_pairs(
     labels_N: np.ndarray, count: int, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both rows of `count` random pairs of different points with one label; points labelled -1 are left out."""
+    """Draw `count` random pairs of different points with one label, and return both rows. Label -1 is left out."""
     order = np.argsort(labels_N, kind="stable")
     _, starts, sizes = np.unique(labels_N[order], return_index=True, return_counts=True)
     start_N, size_N = np.repeat(starts, sizes), np.repeat(sizes, sizes)
@@ -53,7 +54,7 @@ def draw_same_label_pairs(
     if len(places) == 0:
         return places, places
     first = random.choice(places, count)
-    # a step of 1 to size - 1 around the label's run never comes back to the point itself
+    # a step of 1 to size - 1 around the label's run never returns to the point itself
     steps = 1 + (random.random(count) * (size_N[first] - 1)).astype(np.int64)
     second = start_N[first] + (first - start_N[first] + steps) % size_N[first]
     return order[first], order[second]

@@ -1,6 +1,7 @@
-"""Join subspaces that hold the same factor: their cluster labels depend on each other.
+"""Join subspaces that hold the same factor, because their cluster labels depend on each other.
 
-A factor can be split over two subspaces, each seeing a part of its values; clusters of their concatenation see all.
+A factor can be split over two subspaces, and each shows only a part of its values. Clusters of their concatenation show
+all values.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,16 +14,16 @@ from scipy.stats.contingency import crosstab
 
 Item = TypeVar("Item")
 
-SIGNIFICANCE = 1e-3  # a dependence that chance explains better than this is none, however large it looks
+SIGNIFICANCE = 1e-3  # a dependence with a larger p-value counts as none, however large it looks
 
 
 def compute_dependence(first_N: np.ndarray, second_N: np.ndarray) -> float:
-    """Mutual information of two labellings over the smaller entropy, in [0, 1]; points that are outliers (-1) in either are
-    left out.
+    """Compute the mutual information of two labellings over the smaller entropy, in [0, 1].
 
-    With n points and r x c clusters, independent labels have a mutual information of about (r - 1)(c - 1) / (2 n) by
-    chance (Miller 1955); that is taken off. What Pearson's chi-squared test does not tell from chance is 0: it keeps its
-    level in small tables, where the likelihood-ratio test rejects several times too often.
+    Points that are outliers (-1) in either labelling are left out. With n points and r x c clusters, independent labels
+    have a mutual information of about (r - 1)(c - 1) / (2 n) by chance (Miller 1955), which is subtracted. The result
+    is 0 if Pearson's chi-squared test does not reject independence. In small tables this test keeps its level, while
+    the likelihood-ratio test rejects several times too often.
     """
     is_clustered = (first_N >= 0) & (second_N >= 0)
     if not is_clustered.any():
@@ -49,10 +50,10 @@ def merge_greedily(
     separate: Callable[[Item], float],
     threshold: float,
 ) -> list[Item]:
-    """Join the two items that depend most on each other, above `threshold`, again and again.
+    """Join the two items that depend most on each other, again and again, while their dependence is above `threshold`.
 
-    A joint item that separates worse than one of its two parts is undone, and the two are not tried again. A joint item
-    stands where the first of its parts stood.
+    If a joint item separates worse than the better of its two parts, the join is undone and the two are not tried
+    again. A joint item takes the place of its first part.
     """
     place_of = dict(enumerate(items))
     dependence = {(one, two): depend(place_of[one], place_of[two]) for one, two in combinations(place_of, 2)}

@@ -1,7 +1,7 @@
-"""What a clustering will cost, said before it starts, and how many points fit the limits.
+"""Estimate what a clustering will cost before it starts, and how many points fit the limits.
 
-Seconds come from clustering a few small subsamples: a power law through their times. Memory comes from a formula for each
-clusterer and backend, of what it holds at its peak beside the points.
+Seconds come from a power law through the times of a few small subsamples. Memory comes from a formula for each
+clusterer and backend, which counts what it holds at its peak besides the points.
 """
 
 import resource
@@ -21,20 +21,20 @@ from detaux.discover.subsample import draw_rows
 from detaux.errors import UserError
 from detaux.runtime.progress import say
 
-# below both of these a clustering takes seconds, and a probe would cost as much
+# below both limits a clustering takes seconds, and a probe would cost as much
 FEWEST_PLANNED = 20_000  # points
 LEAST_WORK = 4e9  # points^2 x dimensions
 PROBES = (1000, 1000, 2000, 4000)  # points; the first warms up
-MOST_PROBED = 0.2  # of the points, by the largest probe
+MOST_PROBED = 0.2  # of the points: the size of the largest probe, at most
 PREDICTED = 500  # points
-QUADRATIC_DIMS = 64  # from which trees of neighbours are of no help: all pairs are compared
-MARGIN = 1.5  # by which a clustering may take longer than planned before its limit passes
+QUADRATIC_DIMS = 64  # from here on neighbour trees do not help, and all pairs are compared
+MARGIN = 1.5  # how many times the planned seconds must fit the limit, in case a clustering takes longer
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class ClusteringPlan:
-    """Estimates for `clustered` of `samples` points, the rest of which get their labels by prediction."""
+    """Hold estimates for clustering `clustered` of `samples` points. The other points are predicted."""
 
     samples: int
     dims: int
@@ -43,7 +43,7 @@ class ClusteringPlan:
     gib: float
 
     def describe_progress(self, seconds: float) -> str:
-        """One line after some seconds."""
+        """Return a line on the progress after some seconds."""
         return f"clusters {self.clustered} x {self.dims} for {format_seconds(seconds)} of about {format_seconds(self.seconds)}"
 
     @property
@@ -51,29 +51,31 @@ class ClusteringPlan:
         return self.clustered == self.samples
 
     def describe(self) -> str:
-        """One line before the start."""
+        """Return a line to show before the start."""
         share = "" if self.is_whole else f", of which {self.clustered} are clustered and the rest predicted"
         return f"{self.samples} x {self.dims}{share}: about {format_seconds(self.seconds)} and {self.gib:.2g} GiB"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A plan and what it came to: seconds, and by how much the peak memory grew (a GPU's where the points lie on one; 0 where an
-    earlier peak was higher)."""
+    """Hold a plan and the actual cost: seconds, and the growth of the peak memory in GiB.
+
+    The memory is the GPU's if the points are on one. The growth is 0 if an earlier peak was higher.
+    """
 
     plan: ClusteringPlan
     seconds: float
     gib: float
 
     def describe(self) -> str:
-        """One line at the end."""
+        """Return a line to show at the end."""
         return (
             f"took {format_seconds(self.seconds)} ({format_seconds(self.plan.seconds)} planned), peak memory "
             f"+{self.gib:.2g} GiB ({self.plan.gib:.2g} planned)"
         )
 
     def to_row(self) -> dict[str, Any]:
-        """The form of discovery.json."""
+        """Return the entry in discovery.json."""
         plan = self.plan
         return {
             "clustered": plan.clustered,
@@ -89,12 +91,12 @@ def format_seconds(seconds: float) -> str:
 
 
 def estimate_bytes(clusterer: str, backend: str, samples: int, dims: int, config: DiscoverConfig) -> int:
-    """Memory at the peak of a clustering, without the points themselves.
+    """Estimate the peak memory of a clustering in bytes, without the points themselves.
 
     hdbscan, cpu    points in float64, twice; 16 bytes for each neighbour; 250 a point for the hierarchy
     hdbscan, torch  points twice; a tile of distances; 24 bytes for each pair of blocks; 350 a point for the hierarchy
     hdbscan, cuml   points; 52 bytes for each neighbour, in a list and a symmetric graph; 250 a point for the hierarchy
-    k-means         points; a tile of distances; 12 bytes a point and start
+    k-means         points; a tile of distances; 12 bytes for each point and start
     """
     _, neighbours = choose_sizes(samples, config)
     points, tile = 4 * samples * dims, 4 * TILE
@@ -109,8 +111,10 @@ def estimate_bytes(clusterer: str, backend: str, samples: int, dims: int, config
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds to cluster n points: factor x n^exponent; to predict one where `largest` points, those of the largest probe, are
-    known: prediction."""
+    """Hold how fast a clusterer is: n points take factor x n^exponent seconds.
+
+    Predicting one point takes `prediction` seconds if `largest` points are known, as many as in the largest probe.
+    """
 
     factor: float
     exponent: float
@@ -118,7 +122,7 @@ class Speed:
     largest: int = PROBES[-1]
 
     def estimate_seconds(self, clustered: int, predicted: int) -> float:
-        """A predicted point gets dearer with the known ones as a clustered one does."""
+        """Estimate the seconds. More known points raise the cost of a predicted point like that of a clustered one."""
         dearer = (clustered / self.largest) ** (self.exponent - 1)
         return self.factor * clustered**self.exponent + self.prediction * predicted * dearer
 
@@ -131,11 +135,11 @@ def plan_clustering(
     config: DiscoverConfig,
     seed: int,
 ) -> ClusteringPlan | None:
-    """The plan for points [N, D] within `discover.max_seconds` and `discover.max_memory`; None for a clustering of seconds, and
-    for mean shift, which takes a subsample of its own.
+    """Plan the clustering of points [N, D] within `discover.max_seconds` and `discover.max_memory`.
 
-    `cluster` is timed on seeded subsamples. One that is to be clustered for all is never smaller than the largest of those.
-    Raises UserError when even that would take longer than `discover.max_seconds`.
+    Returns None if the clustering takes only seconds, or for mean shift, which draws its own subsample. `cluster` is
+    timed on seeded subsamples. A plan never clusters fewer points than the largest of these. Raises UserError if even
+    that many would take longer than `discover.max_seconds`.
     """
     samples, dims = points_ND.shape
     is_small = samples < FEWEST_PLANNED and samples**2 * dims < LEAST_WORK
@@ -157,8 +161,8 @@ def plan_clustering(
     if config.max_seconds and plan(low).seconds > config.max_seconds:
         raise UserError(
             f"clustering {samples} x {dims} points by {clusterer} would take longer than discover.max_seconds="
-            f"{config.max_seconds:g}: {low} of them, and the prediction of the rest, about {format_seconds(plan(low).seconds)}; "
-            "raise it."
+            f"{config.max_seconds:g}: clustering {low} of them and predicting the rest takes about "
+            f"{format_seconds(plan(low).seconds)}; raise it."
         )
     while high - low > 1:
         middle = (low + high) // 2
@@ -167,9 +171,10 @@ def plan_clustering(
 
 
 def measure_speed(points_ND: Tensor, cluster: Callable[[Tensor], Assignment], seed: int, limit: float = 0.0) -> Speed:
-    """Cluster subsamples of PROBES points, or of fewer in proportion where that is much of all, and predict some with the last.
+    """Time the clustering of subsamples of PROBES points, and the prediction of some points by the last clustering.
 
-    Of a limit in seconds, unless it is 0, no probe is begun that may take more than a quarter.
+    If PROBES would be a large part of the points, all probes shrink in proportion. If `limit` (seconds) is not 0, no
+    probe starts that may take more than a quarter of it.
     """
     samples, dims = points_ND.shape
     largest = min(PROBES[-1], int(MOST_PROBED * samples))
@@ -183,16 +188,19 @@ def measure_speed(points_ND: Tensor, cluster: Callable[[Tensor], Assignment], se
         seconds.append(time.perf_counter() - begun)
     factor, exponent = fit_power_law(sizes[1 : len(seconds)], seconds[1:], dims)
     new_ND = points_ND[torch.from_numpy(draw_rows(samples, PREDICTED, seed + 1))]
-    found.predict(new_ND[:1])  # what is prepared once
+    found.predict(new_ND[:1])  # prepares once what every prediction needs
     begun = time.perf_counter()
     found.predict(new_ND)
     return Speed(factor, exponent, (time.perf_counter() - begun) / len(new_ND), sizes[len(seconds) - 1])
 
 
 def fit_power_law(sizes: Sequence[int], seconds: Sequence[float], dims: int = 1) -> tuple[float, float]:
-    """factor and exponent of seconds = factor x size^exponent: the slope by least squares on logarithms, and through the largest
-    size, which is nearest to what is asked. The slope is at least 1, and nearer to 2 the more dimensions there are: small samples
-    hide that their neighbours are found by comparing all pairs."""
+    """Fit seconds = factor x size^exponent, and return factor and exponent.
+
+    The exponent is the slope of least squares on logarithms. The curve passes through the largest size, which is
+    nearest to the size in question. The exponent is at least 1, and this bound rises to 2 with the dimensions, because
+    small samples hide that neighbours are found by comparing all pairs.
+    """
     least = 1.0 + min(1.0, max(0, dims - 1) / QUADRATIC_DIMS)
     slope = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]) if len(sizes) > 1 else 2.0
     exponent = max(least, slope)
@@ -200,7 +208,7 @@ def fit_power_law(sizes: Sequence[int], seconds: Sequence[float], dims: int = 1)
 
 
 class CostMeter:
-    """Says a plan, and afterwards what it came to."""
+    """Report a plan, and afterwards the actual cost."""
 
     def __init__(self, plan: ClusteringPlan, device: torch.device) -> None:
         self.plan, self.device = plan, device
@@ -210,8 +218,10 @@ class CostMeter:
         self.held = self._read_peak()
 
     def finish(self, seconds: float, grown: int | None = None) -> Cost:
-        """The cost of a clustering that took some seconds; `grown` are the bytes by which the peak of another process that
-        clustered grew."""
+        """Report and return the cost of a clustering that took some seconds.
+
+        `grown` is the growth of the peak memory in bytes, if another process clustered.
+        """
         gib = (self._read_peak() - self.held if grown is None else grown) / GIB
         cost = Cost(self.plan, seconds, gib)
         say(f"discover: {cost.describe()}.")

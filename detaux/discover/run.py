@@ -1,4 +1,4 @@
-"""The discover stage: embeddings of the training split -> clusters -> merged groups -> scores -> auxiliary labels."""
+"""Run the discover stage: embed the training split, cluster, merge, score, choose and write auxiliary labels."""
 
 import time
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ ONE_FACTOR_SHARE = "pairs/one_factor_share"
 
 @dataclass(frozen=True)
 class Restart:
-    """Hold one of the trained disentanglers, the folder it lies in, and what it gives to make candidates of."""
+    """Hold one of the trained disentanglers, its folder, and the embeddings from which candidates are made."""
 
     folder: Path
     model: Disentangler
@@ -52,10 +52,10 @@ class Restart:
 
 
 def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) -> None:
-    """Leave labels.parquet, discovery.json and gallery.npz in `folder`, mined on the training split of `shards`.
+    """Search the training split of `shards`, and write labels.parquet, discovery.json and gallery.npz to `folder`.
 
-    Every rank embeds its part of the split, and the first does the rest. Raises NothingFoundError, with discovery.json and
-    gallery.npz written, if no candidate may be chosen.
+    Every rank embeds its part of the split, and the first rank does the rest. If no candidate may be chosen,
+    discovery.json and gallery.npz are written and NothingFoundError is raised.
     """
     started, device = time.time(), select_device(config.run)
     run_first(lambda: _prepare(config, device, folder))
@@ -74,7 +74,7 @@ def _prepare(config: Config, device: torch.device, folder: Path) -> None:
 
 def _embed_restarts(config: Config, split: Split, disentangle: Path, device: torch.device) -> list[Restart]:
     """Embed the split by the autoencoder and by each disentangler; every rank takes part."""
-    # the entangled space (paper, section 5.3) is that of an autoencoder which no label and no pair has shaped
+    # the paper's entangled space (section 5.3) comes from an autoencoder that no label and no pair has shaped
     autoencoder = run_each(lambda: load_disentangler(disentangle, device, AUTOENCODER_FILE))
     latents_ND = embed_images(autoencoder, split, config).latents_ND
     labels_N, restarts = split.labels.cpu().numpy(), []
@@ -99,7 +99,7 @@ def _find_tasks(
     manifest, pairs = read_manifest(shards), draw_judging_pairs(split, config)
     findings = search([one.embedded for one in restarts], pairs, split, manifest, config)
     chosen = findings.chosen
-    shown = restarts[chosen.restart if chosen else 0]  # whose subspaces the pictures and the principal subspace are of
+    shown = restarts[chosen.restart if chosen else 0]  # the source of the pictures and of the principal subspace
     facts = describe_pairs(disentangle)
     discovery = {
         **_describe_choice(findings, shown, config),
@@ -148,7 +148,7 @@ def _describe_clustering(findings: Findings, split: Split, config: Config) -> di
 
 
 def _describe_principal(restart: Restart, split: Split, manifest: Manifest, config: Config) -> Candidate:
-    """Cluster and score the principal subspace of one disentangler as the candidates are."""
+    """Cluster and score the principal subspace of one disentangler in the same way as the candidates."""
     (principal,) = cluster_subspaces(restart.embedded.embeddings, [restart.embedded.alpha], config)
     score_clusters(principal, split, manifest, config)
     principal.restart, principal.fault = restart.embedded.restart, Fault("principal", "carries the principal task")
@@ -172,7 +172,7 @@ def _write_gallery(path: Path, findings: Findings, shown: Restart, split: Split,
 def _list_columns(findings: Findings, split: Split, manifest: Manifest) -> dict[str, Any]:
     """Return the columns of labels.parquet."""
     columns: dict[str, Any] = {"key": split.keys}
-    if manifest.names:  # for whoever edits the file
+    if manifest.names:  # for people who edit the file
         columns["name"] = [manifest.names.get(key, key) for key in split.keys]
     for number, clusters in enumerate(findings.pool[task].clusters for task in findings.tasks):
         columns |= {f"aux_{number}": clusters.class_labels, f"probability_{number}": clusters.probability}
@@ -180,7 +180,7 @@ def _list_columns(findings: Findings, split: Split, manifest: Manifest) -> dict[
 
 
 def _count_classes(chosen: Candidate, split: Split, manifest: Manifest) -> dict[str, Any]:
-    """Count the images of each principal class in each cluster, noise last."""
+    """Count the images of each principal class in each cluster, outliers last."""
     labels = chosen.clusters.class_labels
     names = [*map(str, range(chosen.clusters.count)), "noise"][: labels.max() + 1]
     counts = count_together(split.labels.cpu().numpy(), labels, len(manifest.classes), len(names))
@@ -188,7 +188,7 @@ def _count_classes(chosen: Candidate, split: Split, manifest: Manifest) -> dict[
 
 
 def describe_pairs(disentangle: Path) -> dict[str, Any]:
-    """Describe how the disentangler's pairs were made, with the last measured share that differs in one known factor."""
+    """Describe how the disentangler's pairs were made, and the last measured share that differs in one known factor."""
     rule = read_stage_config(disentangle)["pairs"]["partner"]
     shares = [line[ONE_FACTOR_SHARE] for line in read_metrics(disentangle) if line.get(ONE_FACTOR_SHARE) is not None]
     return {

@@ -1,4 +1,4 @@
-"""Scores of candidates that need no ground truth beyond the principal label.
+"""Score candidates. Choice rules read only scores that need no ground truth beyond the principal label.
 
 N samples, D size of a candidate's vectors, C candidates, P pairs of equal principal label.
 """
@@ -29,10 +29,10 @@ TINY = float(np.finfo(np.float32).tiny)
 
 
 def compute_bootstrap_stability(clusters: Clusters, recluster: Recluster, draws: int, seed: int) -> float | None:
-    """Mean adjusted Rand index between the clusters and those of bootstrap samples, clustered again by `recluster`.
+    """Compute the mean adjusted Rand index between the clusters and those of bootstrap samples.
 
-    A sample is drawn with replacement from at most MOST_POINTS points, and its distinct points are clustered. None
-    where `draws` is 0 or there are less than two clusters.
+    A sample is drawn with replacement from at most MOST_POINTS points, and `recluster` clusters its distinct points.
+    The result is None if `draws` is 0 or there are less than two clusters.
     """
     if draws == 0 or clusters.count < 2:
         return None
@@ -46,9 +46,14 @@ def compute_bootstrap_stability(clusters: Clusters, recluster: Recluster, draws:
 
 
 def score_agreement(candidates: Sequence[Candidate]) -> None:
-    """Score `agreement`: how well other restarts found a candidate's clusters, the adjusted mutual information with the most
-    similar candidate of each, averaged over the restarts; None where there is no other."""
-    best: list[dict[int, float]] = [{} for _ in candidates]  # of each candidate: restart -> its most similar one's
+    """Score `agreement`: how well other restarts found a candidate's clusters.
+
+    It is the adjusted mutual information with the most similar candidate of each other restart, averaged over these
+    restarts. It is None if there is no other restart.
+    """
+    best: list[dict[int, float]] = [
+        {} for _ in candidates
+    ]  # for each candidate: restart -> AMI with the most similar one
     for (place, one), (other_place, other) in combinations(enumerate(candidates), 2):
         if one.restart != other.restart:
             similar = float(adjusted_mutual_info_score(one.clusters.class_labels, other.clusters.class_labels))
@@ -59,25 +64,25 @@ def score_agreement(candidates: Sequence[Candidate]) -> None:
 
 
 def sum_variances(points: Tensor) -> float:
-    """Variance over the first axis, summed over the rest."""
+    """Compute the variance over the first axis, and sum it over the rest."""
     return float(points.var(0, correction=0).sum())
 
 
 def compute_spread(points_ND: Tensor, total_variance: float) -> float:
-    """Share of the variance of all subspaces that lies in these."""
+    """Compute the share of these points in the variance of all subspaces."""
     return sum_variances(points_ND) / max(total_variance, TINY)
 
 
 def count_live(embeddings: Embeddings, free: Sequence[int], least_share: float) -> int:
-    """How many of the free subspaces hold at least this share of the variance of all."""
+    """Count the free subspaces that hold at least this share of the variance of all subspaces."""
     total = sum_variances(embeddings.subspaces_NKD)
     return sum(compute_spread(embeddings.subspaces_NKD[:, index], total) >= least_share for index in free)
 
 
 def compute_dot(subspaces_NKD: Tensor, members: Sequence[int], alpha: int) -> float:
-    """|mean over samples of <s_alpha, s_j>|, the official code's measure of how a subspace relates to the principal one.
+    """Compute |mean over samples of <s_alpha, s_j>|, as the official code relates a subspace to the principal one.
 
-    Several subspaces j count as their sum, which is what the decoder gets from them (Eq. 1).
+    Several subspaces j count as their sum, because the decoder gets their sum (Eq. 1).
     """
     joined_ND = subspaces_NKD[:, list(members)].sum(1)
     return float((subspaces_NKD[:, alpha] * joined_ND).sum(1).mean().abs())
@@ -92,15 +97,16 @@ def score_pairs(
     normalizer: str,
     seed: int,
 ) -> list[Scores]:
-    """Scores that need pairs, of each candidate's points [N, D]; None throughout where there is no pair.
+    """Compute the scores that need pairs, for each candidate's points [N, D]. All are None if there is no pair.
 
-    A hard oracle (Eq. 3) gives each pair to the candidate that differs most, by distance over the candidate's normaliser.
+    A hard oracle (Eq. 3) gives each pair to the candidate that differs most, by distance over the candidate's
+    normaliser.
 
     oracle_share  share of the pairs given to the candidate
     distance      its part of the distance loss (paper, Eq. 7) with margin m, averaged over pairs; the paper's rule
-    invariance    mean squared distance of the pairs not given to it over twice its variance, which is what random pairs
-                  have: 0 where the candidate moves only when the oracle says so, 1 where it ignores the oracle;
-                  None where every pair is given to it
+    invariance    mean squared distance of the pairs not given to it over twice its variance, the value of random pairs:
+                  0 if the candidate moves only when the oracle says so, 1 if it ignores the oracle;
+                  None if every pair is given to it
     """
     if len(first_P) == 0:
         return [{"oracle_share": None, "distance": None, "invariance": None} for _ in points]
@@ -124,7 +130,10 @@ def score_pairs(
 def drop_principal_pairs(
     embeddings: Embeddings, first_P: np.ndarray, second_P: np.ndarray, alpha: int, normalizer: str, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs that the oracle gives to a free subspace; where labels are missing, some change the principal factor."""
+    """Return only the pairs that the oracle gives to a free subspace.
+
+    If labels are missing, some pairs change the principal factor. These are dropped.
+    """
     if len(first_P) == 0:
         return first_P, second_P
     subspaces_NKD = embeddings.subspaces_NKD
@@ -146,7 +155,10 @@ def score_candidates(
     config: Config,
     alpha: int,
 ) -> None:
-    """Scores that compare the candidates with each other and with the principal subspace, on draw_judging_pairs."""
+    """Compute the scores that compare candidates with each other and with the principal subspace.
+
+    `pairs` come from draw_judging_pairs.
+    """
     losses, seed = config.losses, config.run.seed
     if (split.labels < 0).any():
         pairs = drop_principal_pairs(embeddings, *pairs, alpha, losses.oracle.normalizer, seed)
@@ -161,7 +173,7 @@ def score_candidates(
 
 
 def score_clusters(one: Candidate, split: Split, manifest: Manifest, config: Config) -> None:
-    """Scores of a clustering alone, its relation to the principal label, and to known factors, which no rule reads."""
+    """Score one clustering by itself, against the principal label, and against known factors, which no rule reads."""
     score_separation(one, config.run.seed)
     recluster = one.recluster or partial(_cluster_rows, one.points_ND, config.discover)
     found = one.clusters.class_labels

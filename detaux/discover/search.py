@@ -1,6 +1,6 @@
-"""Search for auxiliary tasks: cluster what disentanglers embed, score the candidates and choose.
+"""Search for auxiliary tasks: cluster the embeddings by disentanglers, score the candidates and choose.
 
-The discover stage and a sweep's judge both search here.
+The discover stage and the objective of a sweep both use this search.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,10 @@ from detaux.runtime.progress import track
 
 @dataclass(frozen=True)
 class Findings:
-    """Hold scored candidates and baselines. `pool` are those that may be chosen, `tasks` the places of the chosen in it."""
+    """Hold scored candidates and baselines.
+
+    `pool` holds those among which the rule chooses. `tasks` are the positions of the chosen ones in `pool`.
+    """
 
     candidates: list[Candidate]
     baselines: list[Candidate]
@@ -37,7 +40,7 @@ class Findings:
 
 
 def embed_images(model: Disentangler, split: Split, config: Config) -> Embeddings:
-    """Embed the images of a split as the model saw them in training. Every rank takes part."""
+    """Embed the images of a split in the form that the model saw in training. Every rank takes part."""
     return embed_split(
         model, split.images, split.images.device, config.data.noise, config.run.seed, denoise=config.data.denoise
     )
@@ -52,9 +55,9 @@ def search(
     *,
     with_baselines: bool = True,
 ) -> Findings:
-    """Find candidates in the embeddings of each restart, score them, by `pairs` too, and choose among them.
+    """Find candidates in the embeddings of each restart, score them and choose among them.
 
-    The plain baselines are made of the first restart.
+    Some scores need `pairs`. The plain baselines come from the first restart.
     """
     candidates = []
     for embedded in restarts:

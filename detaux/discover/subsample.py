@@ -1,4 +1,4 @@
-"""Cluster some of the points, drawn by a seed, and let them predict the rest."""
+"""Cluster a seeded sample of the points, and let it predict the rest."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,12 @@ from detaux.discover.clusterers import Assignment
 
 
 def draw_rows(samples: int, count: int, seed: int) -> np.ndarray:
-    """`count` distinct rows in ascending order, drawn on the host, whatever the device."""
+    """Draw `count` distinct rows in ascending order. The host draws them, so they are the same for every device."""
     return np.sort(np.random.default_rng(seed).permutation(samples)[:count])
 
 
 def cluster_some(points_ND: Tensor, count: int, cluster: Callable[[Tensor], Assignment], seed: int) -> Assignment:
-    """Cluster `count` of the points, and predict the others where that is not all."""
+    """Cluster `count` of the points, and predict the others if there are any."""
     if count == len(points_ND):
         return cluster(points_ND)
     chosen = draw_rows(len(points_ND), count, seed)

@@ -1,4 +1,4 @@
-"""Figure 3 of the paper: each row moves one subspace, or one merged group, from one training image to another."""
+"""Make Figure 3 of the paper: each row moves one subspace or merged group from one training image to another."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ PAIRS_TRIED = 256
 
 
 def pick_pair(subspaces_NKD: Tensor, groups: Sequence[Sequence[int]], seed: int) -> tuple[int, int]:
-    """Rows of two samples that differ in every group, as far as one of PAIRS_TRIED random pairs does.
+    """Pick two samples that differ in every group, if possible, from PAIRS_TRIED random pairs. Return their rows.
 
-    The pair whose least different group differs most, by distance over the group's spread.
+    The difference of a group is its distance over its spread. A pair counts by its smallest difference.
     """
     random = np.random.default_rng(seed)
     first, second = random.integers(len(subspaces_NKD), size=(2, PAIRS_TRIED))
@@ -30,10 +30,11 @@ def pick_pair(subspaces_NKD: Tensor, groups: Sequence[Sequence[int]], seed: int)
 
 @torch.no_grad()
 def traverse(model: Disentangler, images_2HWC: Tensor, ends_2KD: Tensor, groups: Sequence[Sequence[int]]) -> np.ndarray:
-    """uint8 [R, STEPS + 4, H, W, C]: one row a group; columns are the first image, its reconstruction, STEPS pictures in
-    which only the group moves from the first code to the second, the second's reconstruction and the second image.
+    """Return pictures uint8 [R, STEPS + 4, H, W, C], one row for each group.
 
-    images_2HWC uint8 and ends_2KD are the two images and their subspaces.
+    The columns are the first image, its reconstruction, STEPS pictures in which only the group moves from the first
+    code to the second, the reconstruction of the second image, and the second image. images_2HWC uint8 and ends_2KD are
+    the two images and their subspaces.
     """
     first_KD, second_KD = ends_2KD
     reconstructions = model.decode(ends_2KD.sum(1))
@@ -50,5 +51,5 @@ def traverse(model: Disentangler, images_2HWC: Tensor, ends_2KD: Tensor, groups:
 
 
 def _to_bytes(images_NCHW: Tensor) -> np.ndarray:
-    """float [N, C, H, W] in [0, 1] to uint8 [N, H, W, C]."""
+    """Convert float [N, C, H, W] in [0, 1] to uint8 [N, H, W, C]."""
     return (images_NCHW.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

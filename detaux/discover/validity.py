@@ -1,6 +1,6 @@
-"""How much denser clusters are inside than between: the density-based validity index (DBCV) of Moulavi et al. (2014).
+"""Measure how much denser clusters are inside than between: the validity index DBCV of Moulavi et al. (2014).
 
-N points, D size of a point; M of a subsample, I of these that are inner nodes of their cluster's spanning tree.
+N points, D size of a point, M points of a subsample, I inner nodes of the spanning trees of clusters.
 """
 
 import numpy as np
@@ -11,15 +11,16 @@ from detaux.discover.cluster import Clusters
 from detaux.discover.clusterers.distances import measure
 from detaux.discover.separation import MOST_POINTS
 
-TIE = 1e-9  # of a distance, where two edges have one mutual reachability
+TIE = 1e-9  # weight of the distance, which decides between edges of equal mutual reachability
 
 
 def compute_validity(points_ND: Tensor, clusters: Clusters, seed: int) -> float:
-    """Mean over at most MOST_POINTS points of their cluster's (separation - sparseness) / the larger of both, in [-1, 1].
+    """Compute the density-based validity index of at most MOST_POINTS points, in [-1, 1].
 
-    All distances are mutual reachabilities. Sparseness is the longest edge between inner nodes of the cluster's minimum
-    spanning tree, separation the shortest distance of these to those of another cluster. Noise counts 0, and so does a
-    cluster of which fewer than two points were drawn; where less than two clusters are left, the index is 0.
+    It is the mean over points of their cluster's (separation - sparseness) / the larger of both. All distances are
+    mutual reachabilities. Sparseness is the longest edge between inner nodes of the cluster's minimum spanning tree.
+    Separation is the shortest distance from these nodes to those of another cluster. Outliers count 0, and so does a
+    cluster with fewer than two drawn points. If less than two clusters are left, the index is 0.
     """
     chosen = np.random.default_rng(seed).permutation(len(clusters.labels))[:MOST_POINTS]
     labels = clusters.labels[chosen]
@@ -46,22 +47,22 @@ def compute_validity(points_ND: Tensor, clusters: Clusters, seed: int) -> float:
 
 
 def compute_all_points_core(own_MD: Tensor) -> Tensor:
-    """(mean over the other points of its cluster of distance^-D)^(-1/D), [M]: small where a point has near neighbours."""
+    """Compute (mean of distance^-D to the other points of the cluster)^(-1/D), [M]: small for near neighbours."""
     count, size = own_MD.shape
     distance_MM = measure(own_MD, own_MD).fill_diagonal_(torch.inf)
-    # in logarithms, since distance^-D leaves the range of a float
+    # in logarithms, because distance^-D leaves the range of a float
     mean_M = (-size * distance_MM.log()).logsumexp(1) - np.log(count - 1)
     return (-mean_M / size).exp()
 
 
 def _span(own_MD: Tensor, core_M: Tensor) -> tuple[Tensor, float]:
-    """Which points are inner nodes of the minimum spanning tree, bool [M], and its longest edge between these.
+    """Return which points are inner nodes of the minimum spanning tree, bool [M], and the longest edge between these.
 
-    A tree without an inner edge, of a pair or a star, is all inner.
+    If the tree is a pair or a star, it has no inner edge, and all points and edges count as inner.
     """
     distance_MM = measure(own_MD, own_MD)
     reach_MM = distance_MM.maximum(core_M).maximum(core_M[:, None])
-    # a core distance is the weight of many edges: the shorter of two such edges is taken, else the tree is any of several
+    # many edges have one core distance as their weight: the shorter edge wins, or several trees would be possible
     edges = _grow_tree(reach_MM + TIE * distance_MM)
     weights_E = reach_MM[edges[0], edges[1]]
     is_inner = torch.bincount(edges.flatten(), minlength=len(own_MD)) > 1
@@ -72,12 +73,12 @@ def _span(own_MD: Tensor, core_M: Tensor) -> tuple[Tensor, float]:
 
 
 def _grow_tree(weight_MM: Tensor) -> Tensor:
-    """Ends int64 [2, M - 1] of the edges of the minimum spanning tree, by Prim's algorithm; the weights are used up."""
+    """Find the minimum spanning tree by Prim's algorithm. Return its edges int64 [2, M - 1]; overwrite the weights."""
     node = torch.zeros(1, dtype=torch.int64, device=weight_MM.device)
     lightest_M, end_M = torch.full_like(weight_MM[0], torch.inf), node.repeat(len(weight_MM))
     edges = []
     for _ in range(len(weight_MM) - 1):
-        weight_MM.index_fill_(1, node, torch.inf)  # what is in the tree is reached no more
+        weight_MM.index_fill_(1, node, torch.inf)  # a point in the tree is not reached again
         lightest_M.index_fill_(0, node, torch.inf)
         weight_M = weight_MM.index_select(0, node)[0]
         end_M = node.where(weight_M < lightest_M, end_M)
@@ -88,7 +89,7 @@ def _grow_tree(weight_MM: Tensor) -> Tensor:
 
 
 def _separate(inner: list[Tensor], cores: list[Tensor]) -> list[float]:
-    """Shortest mutual reachability of each cluster's inner nodes to those of another."""
+    """Compute the shortest mutual reachability from each cluster's inner nodes to those of another cluster."""
     points_ID, core_I = torch.cat(inner), torch.cat(cores)
     shortest = []
     for number, (own_JD, own_core_J) in enumerate(zip(inner, cores, strict=True)):

@@ -1,1 +1,1 @@
-"""The paper's equations, one file each: tensors in, scalar out. README.md holds the symbols and the derivations."""
+"""Compute the paper's equations, one file each: tensors in, scalar out. README.md has the symbols and derivations."""

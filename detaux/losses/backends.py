@@ -13,7 +13,7 @@ HAS_TRITON = has_triton()
 
 
 def _measure_with_triton(subspaces_NKD: Tensor, chains: int, normalizer: str) -> PairMeasures:
-    from detaux.losses.kernels import pair_measures  # imports triton, which the reference does without
+    from detaux.losses.kernels import pair_measures  # imports triton, which the reference does not need
 
     return pair_measures.measure_pairs(subspaces_NKD, chains, normalizer)
 
@@ -22,16 +22,16 @@ BACKENDS = {"reference": measure_pairs, "triton": _measure_with_triton}
 
 
 def choose_backend(name: str, device: torch.device) -> str:
-    """The key of BACKENDS that losses.backend `name` stands for on `device`; auto is triton on GPUs that have it.
+    """Return the key of BACKENDS for the value `name` of losses.backend; auto is triton on GPUs that have it.
 
-    Raises UserError where triton is asked for and cannot run.
+    Raises UserError if triton is asked for and cannot run.
     """
     is_gpu = device.type == "cuda"
     if name == "auto":
         return "triton" if is_gpu and HAS_TRITON else "reference"
     if name == "triton" and not HAS_TRITON:
         raise UserError(
-            "losses.backend=triton needs the package triton and a C compiler, and they are not both here; use auto or reference."
+            "losses.backend=triton needs the package triton and a C compiler, but lacks one; use auto or reference."
         )
     if name == "triton" and not is_gpu and os.environ.get("TRITON_INTERPRET") != "1":
         raise UserError(f"losses.backend=triton needs a GPU and the device is {device.type}; use auto or reference.")

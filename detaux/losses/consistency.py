@@ -1,4 +1,4 @@
-"""Consistency loss (paper, Eq. 9): swapped subspaces survive decoding and encoding again.
+"""Compute the consistency loss (paper, Eq. 9), so that swapped subspaces survive decoding and encoding again.
 
 B pairs, R mixed codes drawn from the B K possible ones, K subspaces, D latent size.
 """
@@ -12,15 +12,15 @@ from detaux.losses.numerics import widen
 
 
 def mix_subspaces(first_BKD: Tensor, second_BKD: Tensor, pair_R: Tensor, subspace_R: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes of second images whose subspace i is the first image's, and the projections they should have.
+    """Put subspace i of the first image into the second image's code. Return the codes and their target projections.
 
     Equation:  the argument of g in Eq. (9): p_i f(x1) + sum over j != i of p_j f(x2).
     Inputs:    first_BKD, second_BKD  [B, K, D] float, any dtype, computed in float32 or wider.
-               pair_R, subspace_R  [R] int64: which pair and which i each mix takes.
+               pair_R, subspace_R  [R] int64: the pair and the i of each mix.
     Output:    mixed_RD  [R, D] = sum_j s_j(2) - s_i(2) + s_i(1), and targets_RKD  [R, K, D].
-    Gradient:  of the drawn pairs, to subspace i of first_BKD and to the others of second_BKD; none to what i replaced.
+    Gradient:  from the drawn pairs, to subspace i of first_BKD and the others of second_BKD; none to the replaced one.
     Batch statistics: none.
-    Departs:   nothing; no copy of the batch per subspace is built.
+    Departs:   nothing, but no copy of the batch for each subspace is built.
     Checked:   tests/losses/test_consistency.py.
     """
     first_BKD, second_BKD = widen(first_BKD), widen(second_BKD)
@@ -34,18 +34,18 @@ def mix_subspaces(first_BKD: Tensor, second_BKD: Tensor, pair_R: Tensor, subspac
 def consistency_loss(
     reencoded_RKD: Tensor, targets_RKD: Tensor, subspace_R: Tensor, form: Literal["paper", "official"], mixes: float
 ) -> Tensor:
-    """Squared difference between the projections of a decoded mix and those it was mixed from.
+    """Compute the squared difference between the projections of a decoded mix and its target projections.
 
     Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (9).
     Inputs:    reencoded_RKD  [R, K, D] projections of f(g(mixed)), targets_RKD  [R, K, D], float, any dtype, computed
-               in float32 or wider.  subspace_R  [R] int64, the i each mix took.
-               mixes  what the sum over mixes is divided by: R, or on N ranks the R of all of them over N.
+               in float32 or wider.  subspace_R  [R] int64, the i of each mix.
+               mixes  divisor of the sum over mixes: R, or on N ranks the sum of their R over N.
     Output:    scalar: paper = K times the mean over R of the squared norm on projector i; official = mean squared
                error over R, all K projectors and D.
     Gradient:  to both, not detached, as in the official code; paper: on projector i only.
     Batch statistics: none (per mix).
     Departs:   Eq. (9) takes every i. Over uniformly drawn (pair, i) the paper form's expectation is Eq. (9), averaged
-               over pairs; with all B K mixes it is equal to it (README.md).
+               over pairs; with all B K mixes both are equal (README.md).
     Checked:   tests/losses/test_consistency.py.
     """
     squared_RKD = (widen(reencoded_RKD) - widen(targets_RKD)).square()

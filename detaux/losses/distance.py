@@ -1,4 +1,7 @@
-"""Distance loss (paper, Eq. 7): a pair differs only where the oracle points. B pairs, K subspaces."""
+"""Compute the distance loss (paper, Eq. 7): a pair differs only in the subspace that the oracle marks.
+
+B pairs, K subspaces.
+"""
 
 from typing import Literal, assert_never
 
@@ -18,7 +21,7 @@ def distance_loss(
     margin: float,
     pull_B: Tensor | None = None,
 ) -> Tensor:
-    """Keep a pair equal in every subspace except the one the oracle marks, and apart there by the margin.
+    """Pull a pair together in every subspace except the one the oracle marks. Push it apart there, up to the margin.
 
     Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (7), delta the Euclidean distance, lambda = changed.
     Inputs:    squared_BK  [B, K] float32 or wider, delta^2 of each pair in each subspace (measure_pairs).
@@ -26,12 +29,13 @@ def distance_loss(
                margin  m of Eq. (7), paper form only.
                pull_B  [B] weight of the pulling part (1 - lambda) delta^2 of each pair, a constant; None is 1.
     Output:    scalar, mean over B and K.
-    Gradient:  to squared_BK, none to changed_BK and pull_B. Finite where a pair coincides, so that none reaches its
-               projections: the pull is at its minimum there, and the push of the paper form has no direction (README.md).
+    Gradient:  to squared_BK, none to changed_BK and pull_B. If a pair coincides, the gradient is finite, and its
+               projections get none: the pull is at its minimum, and the push of the paper form has no direction
+               (README.md).
     Batch statistics: none (per pair).
-    Departs:   Eq. (7) sums over the subspaces, this averages: a factor K. pull_B is ours. The official form is the
-               official code's: squared distances and OFFICIAL_PUSH * max(OFFICIAL_MARGIN - lambda delta^2, 0), which
-               adds OFFICIAL_PUSH * OFFICIAL_MARGIN for each unmarked subspace and whose push fades out at delta = 0.
+    Departs:   Eq. (7) sums over the subspaces, while this averages: a factor K. pull_B is ours. The official form is
+               from the official code: squared distances and OFFICIAL_PUSH * max(OFFICIAL_MARGIN - lambda delta^2, 0).
+               It adds OFFICIAL_PUSH * OFFICIAL_MARGIN for each unmarked subspace, and its push vanishes at delta = 0.
     Checked:   tests/losses/test_distance.py.
     """
     changed_BK = changed_BK.detach().to(squared_BK.dtype)

@@ -1,5 +1,7 @@
-"""Neighbour-embedding contrast on the neighbourhood subspace; ours, no term of the paper. N images of a rank, M of all
-ranks, B pairs of a rank, D latent size."""
+"""Compute the neighbour-embedding contrast on the neighbourhood subspace, which is ours and not in the paper.
+
+N images of a rank, M images of all ranks, B pairs of a rank, D latent size.
+"""
 
 import torch
 from torch import Tensor
@@ -13,16 +15,16 @@ from detaux.runtime.ranks import rank
 def neighbour_contrast_loss(space_ND: Tensor, chains: int, is_near_B: Tensor) -> Tensor:
     """Draw near images together and push all other images of the batch away from them.
 
-    Equation:  not of the paper; InfoNC-t-SNE (Damrich et al., "From t-SNE to UMAP with contrastive learning", ICLR 2023)
-               with the batch as its noise sample: mean over near pairs (n, m) and both directions of
+    Equation:  not in the paper; InfoNC-t-SNE (Damrich et al., "From t-SNE to UMAP with contrastive learning",
+               ICLR 2023) with the batch as its noise sample: mean over near pairs (n, m) and both directions of
                -log(q_nm / sum over l != n of q_nl), q_nm = 1 / (1 + delta_nm^2), the kernel of t-SNE.
     Inputs:    space_ND  [N, D] float, any dtype, computed in float32 or wider; pair b is the images b and b + chains.
-               is_near_B  [B] bool, B = N - chains: the pairs that attract; the images of the others only repel.
-    Output:    scalar; 0 where no pair attracts.
+               is_near_B  [B] bool, B = N - chains: the pairs that attract; images of the other pairs only repel.
+    Output:    scalar; 0 if no pair attracts.
     Gradient:  to space_ND.
-    Batch statistics: the sum runs over the images of all ranks, and so does the mean over pairs; the mean of the ranks'
+    Batch statistics: the sum runs over the images of all ranks, and the mean over their pairs; the mean of the ranks'
                losses is the value.
-    Departs:   the paper has no such term; it keeps what neighbours share, which no pair of real pictures tells apart.
+    Departs:   the paper has no such term. It keeps what neighbours share, which no pair of real pictures shows.
     Checked:   tests/losses/test_neighbour_contrast.py.
     """
     values_ND = widen(space_ND)
@@ -31,7 +33,7 @@ def neighbour_contrast_loss(space_ND: Tensor, chains: int, is_near_B: Tensor) ->
     own_N = rank() * count + torch.arange(count, device=values_ND.device)
 
     def add_others(rows_ND: Tensor, own_N: Tensor) -> Tensor:
-        """log of the sum of q over the images other than the row's own, [N]."""
+        """Compute the log of the sum of q over all images except the row's own, [N]."""
         # As in oracle.py, the product form of cdist would cancel; its gradient at distance 0 is 0.
         distance_NM = torch.cdist(rows_ND, all_MD, compute_mode="donot_use_mm_for_euclid_dist")
         score_NM = -torch.log1p(distance_NM.square())
@@ -41,5 +43,5 @@ def neighbour_contrast_loss(space_ND: Tensor, chains: int, is_near_B: Tensor) ->
     score_B = -torch.log1p((values_ND[:-chains] - values_ND[chains:]).square().sum(1))
     loss_B = (total_N[:-chains] + total_N[chains:]) / 2 - score_B
     near_B = is_near_B.to(loss_B)
-    share = global_mean(near_B.mean())  # at least one pair's where any is near
+    share = global_mean(near_B.mean())  # at least that of one pair if any is near
     return (near_B * loss_B).mean() / torch.where(share > 0, share, 1)

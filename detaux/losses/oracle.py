@@ -1,6 +1,6 @@
-"""The principal-task oracle (paper, Eq. 3): which subspace must carry the difference of a pair.
+"""Compute the principal-task oracle (paper, Eq. 3): the subspace that must carry the difference of a pair.
 
-B pairs, N images of a rank, M of all ranks, K subspaces, D latent size.
+B pairs, N images of a rank, M images of all ranks, K subspaces, D latent size.
 """
 
 from typing import Literal, assert_never
@@ -14,21 +14,21 @@ from detaux.runtime.collectives import gather_rows, global_mean
 
 DistanceForm = Literal["distance", "squared"]
 
-EPSILON = 1e-8  # of the official code: keeps a subspace in which nothing varies from dividing by 0
+EPSILON = 1e-8  # from the official code: prevents division by 0 if nothing varies in a subspace
 
 
 def compute_normalizer(subspaces_NKD: Tensor, name: str) -> Tensor:
-    """What the distances of each subspace are divided by.
+    """Compute the divisor of the distances in each subspace.
 
     Equation:  section 4.1 of the paper: "normalized by the average length of the vector representation".
     Inputs:    subspaces_NKD  [N, K, D] float, any dtype, computed in float32 or wider.
-               name  mean_norm: mean vector length (paper); mean_distance: mean Euclidean distance over all N x N ordered
+               name  mean_norm: mean vector length (paper); mean_distance: mean Euclidean distance over all ordered
                pairs, the zero diagonal included, plus EPSILON (official code); rms_distance: root of the mean squared
-               distance over the same pairs, from two moments.
+               distance over the same pairs, computed from two moments.
     Output:    [K], at least EPSILON.
-    Gradient:  to subspaces_NKD; 0 at a zero vector (mean_norm) and where vectors coincide (the other two).
+    Gradient:  to subspaces_NKD; 0 at a zero vector (mean_norm) or for vectors that coincide (the other two).
     Batch statistics: the mean itself, over the vectors of all ranks.
-    Departs:   rms_distance is ours: linear in N where mean_distance is quadratic.
+    Departs:   rms_distance is ours: linear in N, while mean_distance is quadratic.
     Checked:   tests/losses/test_oracle.py.
     """
     return NORMALIZERS[name](widen(subspaces_NKD))
@@ -42,7 +42,7 @@ def _mean_distance(subspaces_NKD: Tensor) -> Tensor:
     all_MKD = gather_rows(subspaces_NKD)
 
     def add_distances(rows_NKD: Tensor) -> Tensor:
-        # |a|^2 + |b|^2 - 2 ab, which cdist prefers, cancels where a subspace varies little around a point far from 0.
+        # |a|^2 + |b|^2 - 2 ab, which cdist prefers, cancels if a subspace varies little around a point far from 0.
         vectors_KND, all_KMD = rows_NKD.transpose(0, 1), all_MKD.transpose(0, 1)
         return torch.cdist(vectors_KND, all_KMD, compute_mode="donot_use_mm_for_euclid_dist").sum((1, 2))
 
@@ -60,7 +60,7 @@ NORMALIZERS = {"mean_norm": _mean_norm, "mean_distance": _mean_distance, "rms_di
 
 
 def score_subspaces(squared_BK: Tensor, normalizer_K: Tensor, form: DistanceForm) -> Tensor:
-    """Distance of each pair in each subspace over the subspace's normaliser, [B, K], with its gradient.
+    """Compute the distance of each pair in each subspace over the subspace's normaliser, [B, K], with its gradient.
 
     form distance is Euclidean (paper); squared is its square (official code, which still divides by a plain distance).
     """
@@ -74,11 +74,11 @@ def score_subspaces(squared_BK: Tensor, normalizer_K: Tensor, form: DistanceForm
 def weigh_subspaces(
     scores_BK: Tensor, is_different_B: Tensor, is_known_B: Tensor | None, *, sharpness: float, alpha: int
 ) -> Tensor:
-    """Rows of Eq. (3) as weights [B, K] that sum to 1.
+    """Compute the rows of Eq. (3) as weights [B, K] that sum to 1.
 
-    One-hot at alpha where the labels differ, else softmax(sharpness * scores) over the free subspaces, or over all of
-    them where it is not known whether the labels differ (`is_known_B` False; None: it is known for every pair).
-    sharpness 0 is its limit, the arg max, whose ties go to the lowest index and which has no gradient.
+    If the labels differ, a row is one-hot at alpha. Otherwise it is softmax(sharpness * scores) over the free
+    subspaces, or over all subspaces if it is not known whether the labels differ (`is_known_B` False; None: all are
+    known). sharpness 0 is a hard arg max, without gradient; ties go to the lowest index.
     """
     is_alpha_K = torch.arange(scores_BK.shape[1], device=scores_BK.device) == alpha
     is_barred_BK = is_alpha_K if is_known_B is None else is_alpha_K & is_known_B[:, None]
@@ -101,21 +101,21 @@ def compute_oracle(
     sharpness: float,
     alpha: int = 0,
 ) -> Tensor:
-    """Which subspace must carry each pair's difference: the principal one if the labels differ, else the most changed.
+    """Mark the subspace that must carry a pair's difference: the principal one if labels differ, else the most changed.
 
     Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (3), relaxed to a softmax as section 4.1 says.
     Inputs:    squared_BK  [B, K] float32 or wider, squared distance of each pair in each subspace; K at least 2.
                normalizer_K  [K], compute_normalizer of the batch.
                is_different_B  [B] bool, whether the principal labels of a pair differ.
-               is_known_B  [B] bool, whether both images have a principal label; None where all have.
+               is_known_B  [B] bool, whether both images have a principal label; None if all have.
                form  as in score_subspaces.
                sharpness  1 / temperature of the softmax; 0 is a hard arg max.  alpha  index of the principal subspace.
     Output:    changed_BK  [B, K], rows sum to 1.
     Gradient:  none (detached, as in the official code).
-    Batch statistics: none but the normaliser given.
-    Departs:   the paper wants the softmax to carry a gradient; it states no temperature. Its soft indicators with their
-               gradient are compute_usage, in regularization.py. Pairs without a label are ours: the most changed of
-               all subspaces, the principal one among them.
+    Batch statistics: none except the given normaliser.
+    Departs:   the paper wants the softmax to carry a gradient and states no temperature. compute_usage, in
+               regularization.py, gives its soft indicators with their gradient. Pairs without a label are ours: they
+               take the most changed of all subspaces, which may be the principal one.
     Checked:   tests/losses/test_oracle.py.
     """
     scores_BK = score_subspaces(squared_BK, normalizer_K, form)

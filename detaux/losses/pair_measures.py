@@ -1,4 +1,7 @@
-"""What the losses need of a batch's projections, read in one pass. N images in chains, B pairs, K subspaces, D latent size."""
+"""Measure what the losses need from a batch's projections, in one pass.
+
+N images in chains, B pairs, K subspaces, D latent size.
+"""
 
 from dataclasses import dataclass
 
@@ -11,10 +14,10 @@ from detaux.losses.sparsity import compute_overlap
 
 @dataclass(frozen=True)
 class PairMeasures:
-    """Measures of B pairs over N images, float32 or wider, each with its gradient.
+    """Hold the measures of B pairs over N images, float32 or wider, each with its gradient.
 
-    first_BKD and second_BKD are the projections of each pair's images; squared_BK its squared distance in each subspace;
-    normalizer_K the oracle's normaliser; overlap_N the sum over K and D of Eq. (8) for each image.
+    first_BKD and second_BKD are the projections of each pair's images, squared_BK is its squared distance in each
+    subspace, normalizer_K is the oracle's normaliser, and overlap_N is the sum over K and D of Eq. (8) for each image.
     """
 
     first_BKD: Tensor
@@ -27,8 +30,8 @@ class PairMeasures:
 def measure_pairs(subspaces_NKD: Tensor, chains: int, normalizer: str) -> PairMeasures:
     """Measure the pairs of subspaces_NKD [N, K, D]: pair b is the images b and b + chains, so B = N - chains.
 
-    normalizer  as in compute_normalizer.  All terms on pairs are small functions of what this returns, so a faster
-    backend is another implementation of this one function.
+    normalizer  as in compute_normalizer.  All terms on pairs are small functions of the returned values, so a faster
+    backend only needs to implement this one function.
     """
     values_NKD = widen(subspaces_NKD)
     first_BKD, second_BKD = values_NKD[:-chains], values_NKD[chains:]

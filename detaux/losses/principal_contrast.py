@@ -1,5 +1,7 @@
-"""Contrast on the principal subspace over the whole batch; ours, no term of the paper. N images of a rank, M of all
-ranks, D latent size."""
+"""Compute a contrast on the principal subspace over the whole batch, which is ours and not in the paper.
+
+N images of a rank, M images of all ranks, D latent size.
+"""
 
 import torch
 from torch import Tensor
@@ -13,15 +15,15 @@ from detaux.runtime.ranks import rank, world_size
 def principal_contrast_loss(principal_ND: Tensor, labels_N: Tensor, margin: float) -> Tensor:
     """Pull images of one label together in the principal subspace, push images of two labels apart by the margin.
 
-    Equation:  not of the paper; Eq. (7) on the principal subspace, over all pairs n < m of the batch: mean of delta^2
+    Equation:  not in the paper; Eq. (7) on the principal subspace, over all pairs n < m of the batch: mean of delta^2
                over pairs of one label plus mean of max(margin - delta, 0)^2 over pairs of two labels.
     Inputs:    principal_ND  [N, D] float, any dtype, computed in float32 or wider; labels_N  [N] int64
-               below 2^24, which float32 holds exactly, -1 where there is none: such an image is in no pair.
-    Output:    scalar; the part of a kind of pair that the batch lacks is 0.
+               below 2^24, which float32 holds exactly, -1 if there is none: such an image is in no pair.
+    Output:    scalar; if the batch lacks one kind of pair, its part is 0.
     Gradient:  to principal_ND; 0 between images that coincide, as in distance_loss.
-    Batch statistics: both means run over all pairs of images of all ranks; the loss of a rank is its part of them, and
+    Batch statistics: both means run over all pairs of images of all ranks. The loss of a rank is its part of them, and
                the mean of the ranks' losses is the value.
-    Departs:   the paper has no such term; it keeps the principal subspace sharp when few drawn pairs differ in label.
+    Departs:   the paper has no such term. It keeps the principal subspace sharp when few drawn pairs differ in label.
     Checked:   tests/losses/test_principal_contrast.py.
     """
     values_ND = widen(principal_ND)
@@ -34,7 +36,7 @@ def principal_contrast_loss(principal_ND: Tensor, labels_N: Tensor, margin: floa
     place_N = place_M[rank() * len(values_ND) :][: len(values_ND)]
 
     def add_pairs(rows_ND: Tensor, labels_N: Tensor, place_N: Tensor) -> Tensor:
-        """Sums over the pairs of one label and of two whose first image is one of the rows, [2]."""
+        """Sum over the pairs of one label, and of two, if their first image is one of the rows: [2]."""
         is_pair_NM = (labels_N[:, None] >= 0) & (all_labels_M >= 0) & (place_N[:, None] < place_M)
         is_same_NM = labels_N[:, None] == all_labels_M
         same_NM, different_NM = ((is_pair_NM & one).to(rows_ND.dtype) for one in (is_same_NM, ~is_same_NM))
@@ -47,12 +49,12 @@ def principal_contrast_loss(principal_ND: Tensor, labels_N: Tensor, margin: floa
     tiles = tile_rows(add_pairs, values_ND, labels_N, place_N, row_values=all_MD.numel())
     pulled, pushed = torch.stack(tiles).sum(0)
     same, different = count_pairs(all_labels_M)
-    # the losses of the ranks are averaged, and each is a part of the sum
+    # each rank has a part of the sum, and the losses of the ranks are averaged
     return world_size() * (pulled / same.clamp_min(1) + pushed / different.clamp_min(1))
 
 
 def count_pairs(labels_M: Tensor) -> tuple[Tensor, Tensor]:
-    """How many of the pairs n < m of labels [M] have one label and how many have two; -1 is no label and in no pair."""
+    """Count the pairs n < m of labels [M] with one label, and those with two. Label -1 is in no pair."""
     ordered_M = labels_M.sort().values
     alike_M = torch.searchsorted(ordered_M, ordered_M, right=True) - torch.searchsorted(ordered_M, ordered_M)
     is_known_M = ordered_M >= 0

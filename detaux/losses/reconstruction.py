@@ -1,4 +1,4 @@
-"""Reconstruction loss (paper, Eq. 5 and 6): the sum of subspaces decodes to the image."""
+"""Compute the reconstruction loss (paper, Eq. 5 and 6), so that the sum of subspaces decodes to the image."""
 
 from typing import Literal, assert_never
 
@@ -8,7 +8,7 @@ from detaux.losses.numerics import widen
 
 
 def reconstruction_loss(images: Tensor, reconstructions: Tensor, form: Literal["sum", "mean"]) -> Tensor:
-    """Squared error between images and what the summed subspaces decode to.
+    """Compute the squared error between images and their reconstructions from the summed subspaces.
 
     Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (5) and (6).
     Inputs:    images, reconstructions  [N, ...] float of one shape, any dtype, computed in float32 or wider.

@@ -1,4 +1,7 @@
-"""Regularization loss (paper, Eq. 10): over a batch the oracle uses the subspaces evenly. B pairs, K subspaces."""
+"""Compute the regularization loss (paper, Eq. 10), so that the oracle uses the subspaces of a batch evenly.
+
+B pairs, K subspaces.
+"""
 
 from typing import Literal, assert_never
 
@@ -21,16 +24,17 @@ def compute_usage(
     sharpness: float,
     alpha: int = 0,
 ) -> Tensor:
-    """The soft indicators A of Eq. (10): how much each pair uses each subspace.
+    """Compute the soft indicators A of Eq. (10): how much each pair uses each subspace.
 
-    Equation:  Detaux (Skenderi et al., ICIAP 2025), the text under Eq. (10): "a weighted softmax to the distance matrix".
-    Inputs:    as in compute_oracle; sharpness multiplies the normalised distances; 0 is a hard arg
-               max, without gradient.
-    Output:    usage_BK  [B, K], rows sum to 1; one-hot at alpha where the labels differ.
+    Equation:  Detaux (Skenderi et al., ICIAP 2025), the text under Eq. (10): "a weighted softmax to the
+               distance matrix".
+    Inputs:    as in compute_oracle; sharpness multiplies the normalised distances; 0 is a hard arg max, without
+               gradient.
+    Output:    usage_BK  [B, K], rows sum to 1; one-hot at alpha if the labels differ.
     Gradient:  to the free subspaces of pairs with equal labels and, through the normaliser, to the free subspaces of
-               every projection; none to alpha, but where a pair has no label; none at all with one free subspace,
-               whose share is always 1.
-    Batch statistics: none but the normaliser given.
+               every projection; to alpha only if a pair has no label; none at all with one free subspace, because its
+               share is always 1.
+    Batch statistics: none except the given normaliser.
     Departs:   the paper states no temperature.
     Checked:   tests/losses/test_regularization.py.
     """
@@ -39,12 +43,12 @@ def compute_usage(
 
 
 def regularization_loss(usage_BK: Tensor, form: Literal["paper", "official"]) -> Tensor:
-    """Squared difference between the mean usage of each subspace and 1 / K.
+    """Compute the squared difference between the mean usage of each subspace and 1 / K.
 
     Equation:  Detaux (Skenderi et al., ICIAP 2025), Eq. (10).
     Inputs:    usage_BK  [B, K] float, rows sum to 1, any dtype, computed in float32 or wider.
     Output:    scalar: paper sums over K; official is OFFICIAL_SCALE times the mean over K.
-    Gradient:  paper: to usage_BK; official: none, because the official code builds it from its detached oracle.
+    Gradient:  paper: to usage_BK; official: none, because the official code uses its detached oracle.
     Batch statistics: the mean usage, over the pairs of all ranks.
     Departs:   nothing; the official form trains nothing, on purpose.
     Checked:   tests/losses/test_regularization.py.

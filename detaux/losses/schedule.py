@@ -1,4 +1,4 @@
-"""Warm-up curves of the betas (paper, Eq. 2; the curves and the constants 25, 0.4 and 0.5 are the official code's)."""
+"""Compute the curves of the betas (paper, Eq. 2). Shapes and constants 25, 0.4 and 0.5 are from the official code."""
 
 import math
 from typing import Literal, assert_never
@@ -7,7 +7,7 @@ from detaux.config.schema import ScheduleConfig
 
 
 def compute_beta(progress: float, *, rate: float, middle: float, shape: Literal["rise", "fall", "constant"]) -> float:
-    """One beta at training progress t in [0, 1]: rise = min(exp(rate (t - middle)), 1), fall = 1 - rise, constant = 1."""
+    """Compute a beta at progress t in [0, 1]: rise = min(exp(rate (t - middle)), 1), fall = 1 - rise, constant = 1."""
     rise = math.exp(min(0.0, rate * (progress - middle)))
     if shape == "rise":
         return rise
@@ -19,9 +19,10 @@ def compute_beta(progress: float, *, rate: float, middle: float, shape: Literal[
 
 
 def compute_betas(progress: float, config: ScheduleConfig) -> tuple[float, float, float]:
-    """beta1 (distance, sparsity), beta2 (consistency), beta3 (regularization); all 0 in the warm-up on reconstruction.
+    """Compute beta1 (distance, sparsity), beta2 (consistency) and beta3 (regularization).
 
-    progress is the share of all training done, in [0, 1]; the warm-up ends at config.warmup_fraction.
+    progress is the share of all training done, in [0, 1]. Until config.warmup_fraction all betas are 0, because the
+    warm-up trains only reconstruction.
     """
     if progress < config.warmup_fraction:
         return 0.0, 0.0, 0.0

@@ -42,7 +42,7 @@ WRONG = {
     "{tmp}/blobs.npy --out {tmp}/blobs.npy": "`detaux cluster` did not write it",
     "{tmp}/blobs.npy --out {tmp}/theirs.parquet": "`detaux cluster` did not write it",
     "{tmp}/two.safetensors --out {tmp}/l": "--tensor: flat, latents",
-    "{tmp}/two.safetensors --out {tmp}/l --tensor z": "no tensor z; there are flat, latents",
+    "{tmp}/two.safetensors --out {tmp}/l --tensor z": "no tensor z; it holds flat, latents",
     "{tmp}/two.safetensors --out {tmp}/l --tensor flat": "[12]",
 }
 
@@ -170,7 +170,7 @@ def test_clusters_match_blobs_and_are_told(clusterer, backend, folder, make_blob
         rf"{re.escape(clusterer)} runs on backend {'cpu' if backend == 'auto' else backend}: .+\.\n", printed
     )
     noise = (labels == 3).mean()
-    assert re.search(rf"3 clusters, {noise:.1%} noise, \d+\.\d s; labels in ", printed)
+    assert re.search(rf"3 clusters, {noise:.1%} outliers, \d+\.\d s; labels in ", printed)
 
 
 @pytest.mark.parametrize("clusterer", CLUSTERERS)
@@ -190,7 +190,7 @@ def test_rows_that_are_not_finite_are_noise_and_counted(folder, capsys):
     labels, probability = cluster(folder, "holes.npy", "discover.clusterer=kmeans", "discover.clusters=3")
     assert np.flatnonzero(labels == 3).tolist() == [3, 8]
     assert (probability[[3, 8]] == 0).all()
-    assert f"2 of {len(points)} rows are not finite and count as noise." in capsys.readouterr().out
+    assert f"2 of {len(points)} rows are not finite and count as outliers." in capsys.readouterr().out
 
 
 def test_file_type_and_number_type_change_nothing(folder):

@@ -62,7 +62,7 @@ def test_process_that_is_ended_from_outside_is_one_sentence(make_blobs):
     process = helper._kept.helper.process
     process.send_signal(signal.SIGSTOP)  # as in a long loop
     threading.Timer(0.5, process.kill).start()
-    with pytest.raises(UserError, match=r"was ended \(signal SIGKILL\), which a lack of memory does"):
+    with pytest.raises(UserError, match=r"was ended \(signal SIGKILL\), probably for lack of memory"):
         cluster_in_helper(points, *ask, start_limit())
 
 

@@ -55,7 +55,7 @@ def test_term_has_one_word_for_file_function_test_and_readme_row(name):
     equation, _, test = ROWS[name]
     assert test == f"test_{name}.py"
     assert (ROOT / "tests" / "losses" / test).is_file()
-    assert equation == "not of the paper" or equation.startswith("Eq. (")
+    assert equation == "not in the paper" or equation.startswith("Eq. (")
 
 
 @pytest.mark.parametrize("function", EQUATIONS, ids=lambda function: function.__name__)

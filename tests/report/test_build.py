@@ -115,7 +115,7 @@ def test_candidates_table_shows_scores_and_marks_one_as_chosen(found_page):
     assert [row[0].split()[-1] for row in rows].count("chosen") == 1
     assert rows[0][0] == "subspaces 2 + 4 chosen"
     assert [float(row[titles.index("Separation (rule)")]) for row in rows[:2]] == [1.31, 0.92]
-    assert rows[2][titles.index("Why not chosen")] == "42.0% noise, more than discover.max_outlier_fraction"
+    assert rows[2][titles.index("Why not chosen")] == "42.0% outliers, more than discover.max_outlier_fraction"
     assert [row[0] for row in rows[4:]] == [
         "baseline: latents",
         "baseline: latents within class",

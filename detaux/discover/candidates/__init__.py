@@ -1,1 +1,1 @@
-"""Where candidates come from, one file a kind; registry.py finds a kind by its name."""
+"""Make candidates, one file for each kind. registry.py finds a kind by its name."""

@@ -1,4 +1,4 @@
-"""A candidate: a clustering that may become an auxiliary task, with what is known of it."""
+"""Describe a candidate: a clustering that may become an auxiliary task, and what is known about it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ from detaux.discover.separation import compute_separation, compute_silhouette
 from detaux.discover.validity import compute_validity
 
 Scores = dict[str, float | None]
-Recluster = Callable[[np.ndarray, int], Clusters]  # (rows, seed) -> clusters of these rows alone
+Recluster = Callable[[np.ndarray, int], Clusters]  # (rows, seed) -> clusters of only these rows
 
 
 class Fault(NamedTuple):
-    """Say what forbids to choose a candidate: a code, by which faults are counted, and a text with the numbers."""
+    """Say why a candidate may not be chosen: a code, by which faults are counted, and a text with the numbers."""
 
     code: str
     text: str
@@ -24,11 +24,11 @@ class Fault(NamedTuple):
 
 @dataclass
 class Candidate:
-    """Hold points float32 [N, D] on their device, their clusters, and what is known of these.
+    """Hold points float32 [N, D] on their device, their clusters, and what is known about these.
 
-    `subspaces` is empty if the points are no subspace's; `restart` counts the disentangler that the subspaces are of.
-    `recluster` clusters some rows in the same way; None clusters them plainly by the config. A score that does not apply is
-    None. `fault` says what forbids the choice, None if nothing does.
+    `subspaces` is empty if the points come from no subspace. `restart` is the number of the disentangler, counted from
+    0. `recluster` clusters some rows in the same way; if it is None, the config says how. A score that does not apply
+    is None. `fault` says why the candidate may not be chosen, and is None if it may.
     """
 
     points_ND: Tensor
@@ -44,14 +44,14 @@ class Candidate:
 
     @property
     def title(self) -> str:
-        """Return what messages call it."""
+        """Return the name for messages."""
         if not self.subspaces:
             return self.name.replace("_", " ")
         of = f" of restart {self.restart + 1}" if self.restart else ""
         return f"subspace{'s' if len(self.subspaces) > 1 else ''} {' + '.join(map(str, self.subspaces))}{of}"
 
     def to_row(self, index: int | None) -> dict[str, Any]:
-        """Return its row of discovery.json."""
+        """Return the entry in discovery.json."""
         name = {"name": self.name} if self.name else {}
         return {
             "index": index,
@@ -74,7 +74,7 @@ def _round(scores: Scores) -> Scores:
 
 
 def score_separation(one: Candidate, seed: int) -> float:
-    """Return the candidate's separation, and score it and the silhouette and validity that it is made of if nobody did before."""
+    """Return the candidate's separation. If it is missing, compute it and its parts, silhouette and validity, first."""
     separation = one.scores.get("separation")
     if separation is None:
         silhouette = compute_silhouette(one.points_ND, one.clusters, seed)

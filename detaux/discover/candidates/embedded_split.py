@@ -1,4 +1,4 @@
-"""What one disentangler gives to make candidates of."""
+"""Hold what candidates are made from: the embeddings by one disentangler."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,10 @@ from detaux.discover.embed import Embeddings
 
 @dataclass(frozen=True)
 class EmbeddedSplit:
-    """Hold the embeddings of a split by one disentangler, whose principal subspace is `alpha`, and the principal labels [N].
+    """Hold the embeddings of a split by one disentangler, and the principal labels [N].
 
-    `restart` counts the disentanglers. A label is -1 for an image without one.
+    `alpha` is the principal subspace. `restart` is the number of the disentangler, counted from 0. A label is -1 if the
+    image has none.
     """
 
     embeddings: Embeddings
@@ -20,5 +21,5 @@ class EmbeddedSplit:
     restart: int = 0
 
     def list_free(self) -> list[int]:
-        """Return all subspaces but the principal one."""
+        """Return all subspaces except the principal one."""
         return [index for index in range(self.embeddings.subspaces_NKD.shape[1]) if index != self.alpha]

@@ -1,4 +1,4 @@
-"""The whole code of the autoencoder as one candidate, in place of the subspaces (`discover.source=encoder`)."""
+"""Propose the whole code of the autoencoder as one candidate, instead of the subspaces (`discover.source=encoder`)."""
 
 from detaux.config import Config
 from detaux.discover.candidates.candidate import Candidate

@@ -1,4 +1,4 @@
-"""A plain baseline: k-means with k-means++ starts on the latents of an autoencoder that only reconstructs."""
+"""Propose a plain baseline: k-means with k-means++ starts on the latents of an autoencoder that only reconstructs."""
 
 import numpy as np
 import torch

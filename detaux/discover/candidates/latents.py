@@ -1,4 +1,4 @@
-"""A plain baseline: the clusterer on the latents of an autoencoder that only reconstructs."""
+"""Propose a plain baseline: the config's clusterer on the latents of an autoencoder that only reconstructs."""
 
 from detaux.config import Config
 from detaux.discover.candidates.candidate import Candidate

@@ -1,4 +1,4 @@
-"""A plain baseline: the clusterer on the latents of each principal class by itself."""
+"""Propose a plain baseline: the config's clusterer on the latents of each principal class by itself."""
 
 import numpy as np
 import torch

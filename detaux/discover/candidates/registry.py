@@ -1,7 +1,7 @@
-"""The kinds of candidates by name; a name is that of the kind's file.
+"""Find the kinds of candidates by name. The name of a kind is the name of its file.
 
-A kind is a function that makes candidates of what one disentangler gives. To add one, write its file and enter it here:
-among SOURCES if it competes in the choice, among BASELINES if it stands beside what is found.
+A kind is a function that makes candidates from the embeddings by one disentangler. To add one, write its file and enter
+it here: in SOURCES if `discover.source` selects it, in BASELINES if it serves for comparison.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ BASELINES: dict[str, Propose] = {
 
 
 def propose_candidates(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
-    """Make the candidates that `discover.source` asks for of one disentangler."""
+    """Make the candidates that `discover.source` asks for, from one disentangler."""
     found = SOURCES[config.discover.source](embedded, config)
     for one in found:
         one.restart = embedded.restart
@@ -33,5 +33,5 @@ def propose_candidates(embedded: EmbeddedSplit, config: Config) -> list[Candidat
 
 
 def propose_baselines(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
-    """Make the plain baselines, in the order of their table."""
+    """Make the plain baselines, in the order of BASELINES."""
     return [one for propose in BASELINES.values() for one in propose(embedded, config)]

@@ -1,4 +1,4 @@
-"""The free subspaces of a disentangler, those that depend on each other joined and clustered again."""
+"""Propose the free subspaces of a disentangler. Those that depend on each other are joined and clustered again."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Points in blocks of neighbours, and what a search over the blocks knows: what the spanning tree and its kernel share.
+"""Sort points into blocks of neighbours and hold what a search knows, for the spanning tree and its kernel.
 
 N points, D size of a vector, B blocks of neighbouring points, C components.
 """
@@ -13,9 +13,10 @@ BLOCK = 256  # points
 
 @dataclass(frozen=True)
 class PointBlocks:
-    """Points [N, D] in an order in which each block of BLOCK holds neighbours; `order` [N] are their rows before.
+    """Hold points [N, D] in an order in which each block of BLOCK holds neighbours; `order` [N] are their earlier rows.
 
-    near [B, B] are the blocks by their distance from each, itself first, and gap [B, B] how far away these are at least.
+    near [B, B] lists all blocks by their distance from each block, itself first. gap [B, B] is the least distance of
+    these.
     """
 
     points_ND: Tensor
@@ -41,7 +42,7 @@ class PointBlocks:
 
 
 def sort_into_blocks(points_ND: Tensor) -> PointBlocks:
-    """Cut the points in two across their widest side, and again, until the parts are blocks."""
+    """Cut the points in two across their widest side, again and again, until the parts are blocks."""
     order, pending = torch.arange(len(points_ND), device=points_ND.device), [(0, len(points_ND))]
     while pending:
         begin, end = pending.pop()
@@ -50,7 +51,7 @@ def sort_into_blocks(points_ND: Tensor) -> PointBlocks:
         part_ND = points_ND[order[begin:end]]
         side = int((part_ND.amax(0) - part_ND.amin(0)).argmax())
         order[begin:end] = order[begin:end][part_ND[:, side].argsort(stable=True)]
-        middle = begin + (end - begin + BLOCK) // (2 * BLOCK) * BLOCK  # so that all blocks but the last are whole
+        middle = begin + (end - begin + BLOCK) // (2 * BLOCK) * BLOCK  # so that all blocks except the last are whole
         pending += [(begin, middle), (middle, end)]
     points_ND = points_ND[order]
     parts = points_ND.split(BLOCK)
@@ -67,11 +68,11 @@ def sort_into_blocks(points_ND: Tensor) -> PointBlocks:
 
 @dataclass
 class Search:
-    """What is known in a round of each point's lightest edge to another component, in the order of the blocks.
+    """Hold what a round knows about each point's lightest edge to another component, in the order of the blocks.
 
-    core_N  core distances. bound_N, end_N  weight of the edge and the point it ends at; where that is in the point's own
-    component, the weight is a bound alone. component_N  numbered from 0. best_C  lightest edge that each component has found.
-    pure_B  the component of all points of a block, -1 where there are several.
+    core_N  core distances. bound_N, end_N  weight of the edge and the point at its end; if this point is in the same
+    component, the weight is only a lower bound. component_N  numbers from 0. best_C  lightest edge that each component
+    has found. pure_B  the component of all points of a block, -1 if there are several.
     """
 
     core_N: Tensor
@@ -95,5 +96,5 @@ class Search:
 
     @property
     def least_bound_B(self) -> Tensor:
-        """The smallest bound of the points of each block whose edge is not known; infinite if all are."""
+        """Return the smallest bound in each block over the points without a known edge; infinite if all are known."""
         return torch.stack([part.min() for part in self.bound_N.where(~self.is_known_N, torch.inf).split(BLOCK)])

@@ -1,6 +1,6 @@
-"""HDBSCAN and k-means of NVIDIA's cuML: torch -> DLPack -> CuPy -> cuML -> CuPy -> torch, nothing of it through the host.
+"""Run HDBSCAN and k-means of NVIDIA's cuML on the GPU's own memory: torch -> DLPack -> CuPy -> cuML -> CuPy -> torch.
 
-Written against the signatures of cuML 26.10.
+The code follows the signatures of cuML 26.10.
 """
 
 from collections.abc import Iterator
@@ -26,9 +26,11 @@ STARTS = 10
 
 
 def cluster_cuml_hdbscan(points_ND: Tensor, config: DiscoverConfig, seed: int) -> Assignment:
-    """Clusters by choose_sizes, with at most MOST_NEIGHBOURS neighbours; `seed` is unused, cuML takes none."""
+    """Cluster by the sizes of choose_sizes, with at most MOST_NEIGHBOURS neighbours. cuML takes no seed."""
     smallest, wanted = choose_sizes(len(points_ND), config)
-    neighbours = min(wanted, MOST_NEIGHBOURS, len(points_ND) - 1)  # cuML seeks one more, the point itself among them
+    neighbours = min(
+        wanted, MOST_NEIGHBOURS, len(points_ND) - 1
+    )  # cuML needs one more, because it counts the point itself
     if wanted > MOST_NEIGHBOURS:
         say(
             f"discover: cuML takes at most {MOST_NEIGHBOURS} neighbours, not {wanted}; discover.backend=torch takes any."
@@ -57,12 +59,12 @@ def cluster_cuml_hdbscan(points_ND: Tensor, config: DiscoverConfig, seed: int) -
 
 
 def cluster_cuml_kmeans(points_ND: Tensor, config: DiscoverConfig, seed: int) -> Assignment:
-    """`discover.clusters` clusters from random starts, the best of ten."""
+    """Find `discover.clusters` clusters from random starts, the best of ten."""
     return _fit_kmeans(points_ND, config, seed, "random")
 
 
 def cluster_cuml_kmeans_plus_plus(points_ND: Tensor, config: DiscoverConfig, seed: int) -> Assignment:
-    """`discover.clusters` clusters from k-means++ starts, the best of ten."""
+    """Find `discover.clusters` clusters from k-means++ starts, the best of ten."""
     return _fit_kmeans(points_ND, config, seed, "k-means++")
 
 
@@ -85,7 +87,7 @@ def _read(array: cupy.ndarray) -> np.ndarray:
 
 @contextmanager
 def _lend(points_ND: Tensor) -> Iterator[cupy.ndarray]:
-    """The points as a CuPy array on the same memory, float32 and row-major, as cuML wants them."""
-    torch.cuda.empty_cache()  # cuML allocates for itself, and what torch holds in reserve would be missing
+    """Lend the points as a CuPy array on the same memory, float32 and row-major, as cuML requires."""
+    torch.cuda.empty_cache()  # cuML allocates its own memory and cannot use what torch holds in reserve
     with cupy.cuda.Device(points_ND.get_device()):
         yield cupy.from_dlpack(points_ND.float().contiguous())

@@ -1,10 +1,10 @@
-"""Disjoint sets as a forest: above[node] is a node of the same set, a root is above itself."""
+"""Keep disjoint sets as a forest: above[node] is a node of the same set, and a root is above itself."""
 
 import numpy as np
 
 
 def find_root(above: list[int], node: int) -> int:
-    """The root of a node; the way to it is made shorter."""
+    """Return the root of a node, and shorten the path to it."""
     while above[node] != node:
         above[node] = above[above[node]]
         node = above[node]
@@ -12,7 +12,7 @@ def find_root(above: list[int], node: int) -> int:
 
 
 def number_sets(above: list[int]) -> np.ndarray:
-    """The set of each node, numbered from 0: int64 [nodes]."""
+    """Return the set of each node, numbered from 0: int64 [nodes]."""
     roots = np.array(above)
     while (roots != roots[roots]).any():
         roots = roots[roots]

@@ -1,4 +1,4 @@
-"""HDBSCAN by the library of that name: clusters of any shape and number, the rest outliers."""
+"""Run HDBSCAN by the library of that name: it finds clusters of any shape and number, and outliers."""
 
 import numpy as np
 from hdbscan import HDBSCAN, approximate_predict
@@ -14,7 +14,7 @@ SELECTION_NAMES = {
 
 
 def cluster_hdbscan(points_ND: Tensor, config: DiscoverConfig, seed: int) -> Assignment:
-    """Clusters by choose_sizes; `seed` is unused, nothing is drawn."""
+    """Cluster by the sizes of choose_sizes. `seed` is unused, because nothing is drawn."""
     smallest, neighbours = choose_sizes(len(points_ND), config)
     model = HDBSCAN(
         smallest,
@@ -25,7 +25,7 @@ def cluster_hdbscan(points_ND: Tensor, config: DiscoverConfig, seed: int) -> Ass
     labels = model.fit_predict(points_ND.cpu().numpy())
 
     def predict(new_MD: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        if (labels < 0).all():  # of which the library's own function makes an error
+        if (labels < 0).all():  # the library's own function would raise an error
             return np.full(len(new_MD), -1), np.zeros(len(new_MD))
         if not hasattr(model, "prediction_data_"):
             model.generate_prediction_data()

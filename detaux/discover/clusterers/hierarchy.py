@@ -1,7 +1,7 @@
-"""From a spanning tree to clusters: the hierarchy of HDBSCAN (Campello, Moulavi and Sander 2013), condensed and cut.
+"""Turn a spanning tree into clusters: condense and cut the hierarchy of HDBSCAN (Campello, Moulavi and Sander 2013).
 
-N points, C clusters of the condensed hierarchy. A density is lambda = 1 / distance. Only the N - 1 edges are needed here, so
-this runs on the host whatever the points lie on.
+N points, C clusters of the condensed hierarchy. A density is lambda = 1 / distance. Only the N - 1 edges are needed, so
+this runs on the host, whatever the device of the points.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,17 @@ import numpy as np
 
 from detaux.discover.clusterers.disjoint import find_root
 
-ROUNDING = 1e-9  # relative; sums of stabilities that differ by less are equal, whatever the order they were added in
+ROUNDING = (
+    1e-9  # relative; sums of stabilities that differ by less count as equal, because the order of adding changes them
+)
 
 
 @dataclass(frozen=True)
 class CondensedTree:
-    """Clusters numbered from the root, 0, parents before children; points leave each cluster one by one as density grows.
+    """Hold clusters numbered from the root, 0, parents before children. Points leave the clusters as density grows.
 
-    parent, birth [C]: the cluster it split off (-1 for the root) and the lambda at which it did. cluster, density [N]: the
-    cluster that a point was the last in, and the lambda at which it left it.
+    parent, birth [C]: the cluster that each cluster split off from (-1 for the root), and the lambda of the split.
+    cluster, density [N]: the last cluster that contains a point, and the lambda at which the point leaves it.
     """
 
     parent: np.ndarray
@@ -28,7 +30,7 @@ class CondensedTree:
 
     @property
     def death(self) -> np.ndarray:
-        """Largest lambda at which a point or a child leaves each cluster, [C]."""
+        """Return the largest lambda at which a point or a child leaves each cluster, [C]."""
         death = np.zeros(len(self.parent))
         np.maximum.at(death, self.cluster, self.density)
         np.maximum.at(death, self.parent[1:], self.birth[1:])
@@ -36,9 +38,10 @@ class CondensedTree:
 
 
 def link_single(edges_E2: np.ndarray, weights_E: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The single-linkage dendrogram of a spanning tree: children [N - 1, 2], weight [N - 1] and size [2N - 1] of its nodes.
+    """Build the single-linkage dendrogram of a spanning tree.
 
-    Nodes below N are points; node N + i is the i-th merge, in the order of weights.
+    Returns children [N - 1, 2], weight [N - 1] and size [2N - 1] of its nodes. Nodes below N are points, and node N + i
+    is the i-th merge in the order of weights.
     """
     count = len(edges_E2) + 1
     order = np.argsort(weights_E, kind="stable")
@@ -54,13 +57,14 @@ def link_single(edges_E2: np.ndarray, weights_E: np.ndarray) -> tuple[np.ndarray
 
 
 def condense(edges_E2: np.ndarray, weights_E: np.ndarray, smallest: int) -> CondensedTree:
-    """The hierarchy of splits into parts of at least `smallest` points; a smaller part is points that leave their cluster.
+    """Build the hierarchy of splits into parts of at least `smallest` points.
 
-    Merges at one weight are one: which edges of that weight a spanning tree holds, and in what order, changes nothing.
+    The points of a smaller part leave their cluster. All merges at one weight count as one merge. So it does not matter
+    which edges of that weight the spanning tree holds, or in what order.
     """
     children, weight, size = link_single(edges_E2, weights_E)
     count = len(children) + 1
-    # leaves in the order of the dendrogram, so that those under a node lie side by side
+    # leaves in the order of the dendrogram, so that those under a node are contiguous
     start = np.zeros(2 * count - 1, dtype=np.int64)
     for node in range(2 * count - 2, count - 1, -1):
         left, right = children[node - count]
@@ -75,7 +79,7 @@ def condense(edges_E2: np.ndarray, weights_E: np.ndarray, smallest: int) -> Cond
         node, inside = pending.pop()
         level = weight[node - count]
         parts, stack = [], [node]
-        while stack:  # all parts that this weight joins
+        while stack:  # collect all parts that this weight joins
             one = stack.pop()
             if one >= count and weight[one - count] == level:
                 stack += children[one - count].tolist()
@@ -96,9 +100,10 @@ def condense(edges_E2: np.ndarray, weights_E: np.ndarray, smallest: int) -> Cond
 
 
 def compute_excess_of_mass(tree: CondensedTree) -> np.ndarray:
-    """Sum over the points of each cluster how long they stay in it: lambda when a point leaves less lambda at the birth, [C].
+    """Sum up how long the points of each cluster stay in it, [C].
 
-    Campello, Moulavi and Sander (2013) call it the stability of a cluster.
+    A point stays from the lambda of the cluster's birth to the lambda at which it leaves. Campello, Moulavi and Sander
+    (2013) call the sum the stability of a cluster.
     """
     clusters = len(tree.parent)
     held = np.bincount(tree.cluster, minlength=clusters)
@@ -111,8 +116,10 @@ def compute_excess_of_mass(tree: CondensedTree) -> np.ndarray:
 
 
 def select_excess_of_mass(tree: CondensedTree) -> np.ndarray:
-    """The clusters, none within another and never the root, that are most stable in sum: bool [C]. One as stable as its
-    parts stays whole."""
+    """Select the clusters that are most stable in sum, bool [C]. None is within another, and none is the root.
+
+    A cluster that is as stable as its parts stays whole.
+    """
     stability = compute_excess_of_mass(tree)
     is_selected, below = np.ones(len(stability), dtype=bool), np.zeros(len(stability))
     for cluster in range(len(stability) - 1, 0, -1):
@@ -123,7 +130,7 @@ def select_excess_of_mass(tree: CondensedTree) -> np.ndarray:
 
 
 def select_leaves(tree: CondensedTree) -> np.ndarray:
-    """The clusters that do not split, the root aside: bool [C]."""
+    """Select the clusters that do not split, except the root: bool [C]."""
     is_selected = np.ones(len(tree.parent), dtype=bool)
     is_selected[tree.parent[1:]] = False
     is_selected[0] = False
@@ -141,9 +148,9 @@ SELECTIONS = {"excess_of_mass": select_excess_of_mass, "leaf": select_leaves}
 
 
 def assign_points(tree: CondensedTree, is_selected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels [N], -1 for an outlier, and how long each point stays in its cluster, relative to the last to leave it.
+    """Return labels [N], -1 for an outlier, and how long each point stays in its cluster, [N].
 
-    The second is [N] in [0, 1].
+    The second value is in [0, 1], relative to the point that leaves the cluster last.
     """
     number = np.full(len(is_selected), -1)
     number[is_selected] = np.arange(is_selected.sum())
@@ -162,10 +169,11 @@ def predict_points(
     nearest_M: np.ndarray,
     reach_M: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels [M] and probabilities [M] of new points by their nearest known point and its mutual reachability.
+    """Predict labels [M] and probabilities [M] of new points from their nearest known points.
 
-    A new point has the label of that point. It is an outlier if its density, 1 / reach, is not above that at which the cluster
-    was born: it would have joined before the cluster parted from others. At reach 0 two points are one.
+    "Nearest" is by mutual reachability, reach_M [M]. A new point gets the label of that point. It is an outlier if its
+    density, 1 / reach, is not above the density at the cluster's birth, because it would have joined before the cluster
+    split off. At reach 0 both points are the same.
     """
     labels = labels_N[nearest_M]
     with np.errstate(divide="ignore"):
@@ -181,6 +189,6 @@ def predict_points(
 def _measure_stay(tree: CondensedTree, is_selected: np.ndarray, labels: np.ndarray, density: np.ndarray) -> np.ndarray:
     longest = tree.death[np.flatnonzero(is_selected)][labels] if is_selected.any() else np.ones(len(labels))
     with np.errstate(invalid="ignore"):
-        # where points coincide lambda has no bound, and they stay to the end
+        # if points coincide, lambda has no bound, and they stay to the end
         probability = np.where(np.isfinite(density), np.minimum(density / longest, 1), 1.0)
     return np.where(labels < 0, 0.0, probability)

@@ -1,4 +1,4 @@
-"""k-means by scikit-learn, with random or k-means++ starts, the best of ten."""
+"""Run k-means by scikit-learn, with random or k-means++ starts, and keep the best of ten."""
 
 from functools import partial
 
@@ -14,12 +14,12 @@ STARTS = 10
 
 
 def cluster_kmeans(points_ND: Tensor, config: DiscoverConfig, seed: int) -> Assignment:
-    """`discover.clusters` clusters from random starts."""
+    """Find `discover.clusters` clusters from random starts."""
     return _fit(points_ND, config, seed, "random")
 
 
 def cluster_kmeans_plus_plus(points_ND: Tensor, config: DiscoverConfig, seed: int) -> Assignment:
-    """`discover.clusters` clusters from k-means++ starts (Arthur and Vassilvitskii 2007)."""
+    """Find `discover.clusters` clusters from k-means++ starts (Arthur and Vassilvitskii 2007)."""
     return _fit(points_ND, config, seed, "k-means++")
 
 

@@ -1,15 +1,15 @@
-"""The seconds that a clustering may take: whatever takes long asks now and then whether they are over."""
+"""Limit the seconds of a clustering: slow loops check now and then whether the time is over."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-PROGRESS_SECONDS = 10.0  # between two lines that say how far it is
+PROGRESS_SECONDS = 10.0  # between two lines on the progress
 
 
 class Limit:
-    """A limit on the seconds of a clustering, 0 for none. `say` gets those since `start` every PROGRESS_SECONDS."""
+    """Limit the seconds of a clustering; 0 is no limit. Every PROGRESS_SECONDS `say` gets the seconds since `start`."""
 
     def __init__(self, seconds: float, say: Callable[[float], None]) -> None:
         self.seconds, self.say = seconds, say
@@ -19,11 +19,11 @@ class Limit:
         self.begun = self.said = time.monotonic()
 
     def measure(self) -> float:
-        """Seconds since the start."""
+        """Return the seconds since the start."""
         return time.monotonic() - self.begun
 
     def check(self) -> None:
-        """Say how far it is when it is time to; raises TimeoutError when the seconds, unless they are 0, are over."""
+        """Report the progress if it is due. Raises TimeoutError if the limit is not 0 and has passed."""
         now = time.monotonic()
         if self.seconds and now - self.begun > self.seconds:
             raise TimeoutError
@@ -37,7 +37,7 @@ _held = threading.local()
 
 @contextmanager
 def hold_limit(limit: Limit) -> Iterator[None]:
-    """Let check_limit ask this limit while the block runs, in this thread."""
+    """Make check_limit check this limit while the block runs, in this thread."""
     before, _held.limit = getattr(_held, "limit", None), limit
     try:
         yield
@@ -46,7 +46,7 @@ def hold_limit(limit: Limit) -> Iterator[None]:
 
 
 def check_limit() -> None:
-    """limit.check of the limit that is held, if any."""
+    """Check the limit that this thread holds, if there is one."""
     limit = getattr(_held, "limit", None)
     if limit is not None:
         limit.check()

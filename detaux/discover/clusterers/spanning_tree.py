@@ -1,8 +1,8 @@
-"""The minimum spanning tree of mutual reachability (Campello, Moulavi and Sander 2013), exact, on the device of the points.
+"""Compute the exact minimum spanning tree of mutual reachability (Campello, Moulavi and Sander 2013) on any device.
 
-N points, D size of a vector, B blocks of neighbouring points, C components, M of a block's points. Distances are computed a tile
-at a time, those of blocks that lie near first, and none is kept: memory is O(N) and B x B. Of the points nothing comes to the
-host but their order; of the tree, the edges that each round finds.
+N points, D size of a vector, B blocks of neighbouring points, C components, M points of a block. Distances are computed
+a tile at a time, those of near blocks first, and none is kept, so memory is O(N) and B x B. Only the order of the
+points and the edges that each round finds are copied to the host.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,10 @@ HAS_TRITON = has_triton()
 
 
 def compute_core_distances(blocks: PointBlocks, neighbours: int) -> Tensor:
-    """Distance of each point to its `neighbours`-th nearest other point, or to the farthest where there are fewer, [N]."""
+    """Compute the distance of each point to its `neighbours`-th nearest other point, [N].
+
+    If there are fewer other points, it is the distance to the farthest.
+    """
     points_ND = blocks.points_ND
     kept = min(neighbours, len(points_ND) - 1) + 1  # the point itself is the first
     core_N = points_ND.new_empty(len(points_ND))
@@ -42,15 +45,16 @@ def compute_core_distances(blocks: PointBlocks, neighbours: int) -> Tensor:
 
 
 def span_mutual_reachability(blocks: PointBlocks, core_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Edges int64 [N - 1, 2] between rows before blocks were made and their weights float64 [N - 1]: the larger of the distance
-    and both core distances, which must be finite.
+    """Return the edges of the tree, int64 [N - 1, 2], and their weights float64 [N - 1].
 
-    Boruvka's rounds: every component takes its lightest edge to another. A point's lightest edge to another component only
-    gets heavier as components grow, so what it was once is a bound: it is computed anew only where its end has been
-    reached and the bound is below what its component has found.
+    An edge names rows before sorting into blocks. A weight is the largest of the distance and both core distances,
+    which must be finite. In Boruvka's rounds every component takes its lightest edge to another. A point's lightest
+    edge to another component only gets heavier as components grow, so an earlier weight is a lower bound. The edge is
+    computed again only if its end has joined the point's component and the bound is below the lightest edge that the
+    component has found.
     """
     count, device = len(core_N), core_N.device
-    bound_N, end_N = core_N.clone(), torch.arange(count, device=device)  # its own end: nothing has been found
+    bound_N, end_N = core_N.clone(), torch.arange(count, device=device)  # a point that is its own end has no edge yet
     above = list(range(count))
     edges: list[tuple[int, int]] = []
     weights: list[float] = []
@@ -61,7 +65,7 @@ def span_mutual_reachability(blocks: PointBlocks, core_N: Tensor) -> tuple[np.nd
         starts, ends = found_C.tolist(), end_N[found_C].tolist()
         for start, end, weight in zip(starts, ends, bound_N[found_C].tolist(), strict=True):
             one, other = find_root(above, start), find_root(above, end)
-            if one != other:  # two components may take the same edge, or several of one weight that close a circle
+            if one != other:  # two components may take the same edge, or several edges of one weight may close a circle
                 above[one] = other
                 edges.append((start, end))
                 weights.append(weight)
@@ -70,18 +74,20 @@ def span_mutual_reachability(blocks: PointBlocks, core_N: Tensor) -> tuple[np.nd
 
 
 def _find_lightest(blocks: PointBlocks, search: Search) -> Tensor:
-    """The point that each component's lightest edge to another begins at, [C]; brings `search` up to date as far as that
-    needs."""
-    # blocks with the smallest bounds first: what they find may spare the others
+    """Return the start of each component's lightest edge to another component, [C].
+
+    This updates `search` as far as it needs to.
+    """
+    # blocks with the smallest bounds first, because what they find may spare a search of the others
     choose_search(blocks.points_ND)(blocks, search, search.least_bound_B.argsort())
     is_best_N = search.is_known_N & (search.bound_N == search.best_C[search.component_N])
     points = torch.nonzero(is_best_N).squeeze(1)
-    # any one of those that are equally light
+    # any one of several equally light edges
     return points.new_zeros(len(search.best_C)).scatter_(0, search.component_N[points], points)
 
 
 def choose_search(points_ND: Tensor) -> Callable[[PointBlocks, Search, Tensor], None]:
-    """What searches a round: one kernel for float32 points on a GPU where Triton can run, else search_round."""
+    """Return the search of a round: a kernel if the points are float32 on a GPU with Triton, else search_round."""
     if points_ND.device.type == "cuda" and points_ND.dtype == torch.float32 and HAS_TRITON:
         from detaux.discover.clusterers.kernels import spanning_tree  # imports triton, which a CPU does without
 
@@ -90,7 +96,7 @@ def choose_search(points_ND: Tensor) -> Callable[[PointBlocks, Search, Tensor], 
 
 
 def search_round(blocks: PointBlocks, search: Search, order_B: Tensor) -> None:
-    """Find each point's lightest edge to another component as far as its component needs it, the blocks in this order."""
+    """Find each point's lightest edge to another component if its component needs it, in this order of the blocks."""
     is_known_N = search.is_known_N
     for block in order_B.tolist():
         check_limit()
@@ -123,7 +129,7 @@ def _search_block(blocks: PointBlocks, search: Search, block: int, open_M: Tenso
         found_M = lightest_M.where(is_lighter, found_M)
         found_end_M = columns[column_M].where(is_lighter, found_end_M)
         search.best_C.scatter_reduce_(0, mine_M, found_M, "amin")
-    # what was not found, or lies beyond a block that was not looked at, is a bound alone
+    # an edge that was not found, or is longer than the gap to the rest, gives only a lower bound
     is_found = found_M <= reached
     search.bound_N[open_M] = found_M.where(is_found, search.bound_N[open_M].clamp_min(reached))
     search.end_N[open_M] = found_end_M.where(is_found, open_M)

@@ -1,4 +1,4 @@
-"""HDBSCAN in torch: exact, the same for any order of the points, with memory for the points and not for their pairs."""
+"""Run HDBSCAN in torch: exactly, independent of the order of the points, and without memory for all pairs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ from detaux.discover.clusterers.spanning_tree import compute_core_distances, spa
 
 
 def cluster_torch_hdbscan(points_ND: Tensor, config: DiscoverConfig, seed: int) -> Assignment:
-    """Clusters by choose_sizes; `seed` is unused, nothing is drawn.
+    """Cluster by the sizes of choose_sizes. `seed` is unused, because nothing is drawn.
 
     Merges at one distance are taken together, so that the order of the points changes nothing. The library behind
-    cluster_hdbscan takes them one by one, from a tree that is approximate by default: there, with another order, some
-    points go to other clusters (benchmarks/LOG.md).
+    cluster_hdbscan takes them one by one, from a tree that is approximate by default. With another order it moves some
+    points to other clusters (benchmarks/LOG.md).
     """
     smallest, neighbours = choose_sizes(len(points_ND), config)
     exponent = int(torch.frexp(points_ND.abs().max()).exponent)
@@ -42,16 +42,19 @@ def cluster_torch_hdbscan(points_ND: Tensor, config: DiscoverConfig, seed: int) 
 
 
 def _shrink(points_ND: Tensor, exponent: int) -> Tensor:
-    """The points over a power of two, which rounds nothing: known points to at most 1, so that no square leaves the range of
-    float32."""
+    """Divide the points by 2^exponent, which rounds nothing.
+
+    Known points become at most 1, so that no square leaves the range of float32.
+    """
     half = -exponent // 2  # the power itself may be out of range
     return points_ND * 2.0**half * 2.0 ** (-exponent - half)
 
 
 def find_reachable(new_MD: Tensor, known_ND: Tensor, core_N: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
-    """The nearest known point of each new one in mutual reachability, int64 [M], and how far away it is, [M].
+    """Return the nearest known point of each new point in mutual reachability, int64 [M], and this reachability, [M].
 
-    Of several at one reachability the nearest. A new point that coincides with a known one is that point, at reachability 0.
+    If several points have the same reachability, the one at the smallest distance is taken. A new point that coincides
+    with a known one has reachability 0.
     """
     places, reaches = [], []
     for distances in measure_in_tiles(new_MD, known_ND):
@@ -66,7 +69,7 @@ def find_reachable(new_MD: Tensor, known_ND: Tensor, core_N: Tensor, neighbours:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Many small steps: threads that wait for each other at each took 35 times as long on a busy machine."""
+    """Use one thread, because there are many small steps: several threads took 35 times as long on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

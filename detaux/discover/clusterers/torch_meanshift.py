@@ -1,6 +1,6 @@
-"""Mean shift in torch (Comaniciu and Meer 2002, flat kernel), on the device of the points.
+"""Run mean shift in torch (Comaniciu and Meer 2002, flat kernel), on the device of the points.
 
-N points, M of a subsample, which are the seeds as well, C modes, D size of a point.
+N points, M points of a subsample, which are also the seeds, C modes, D size of a point.
 """
 
 from functools import partial
@@ -19,7 +19,10 @@ TOLERANCE = 1e-3  # of the bandwidth: seeds that move less stand still
 
 
 def cluster_torch_meanshift(points_ND: Tensor, config: DiscoverConfig, seed: int) -> Assignment:
-    """Bandwidth = `discover.bandwidth_quantile` of the pair distances; every point joins its nearest mode, none is an outlier."""
+    """Cluster with the `discover.bandwidth_quantile` of the pair distances as bandwidth.
+
+    Every point joins its nearest mode, so there are no outliers.
+    """
     sample_MD = draw_sample(points_ND, seed)
     modes_CD = find_modes(sample_MD, estimate_bandwidth(sample_MD, config.bandwidth_quantile))
     predict = partial(assign_to_centres, centres_CD=modes_CD)
@@ -27,7 +30,10 @@ def cluster_torch_meanshift(points_ND: Tensor, config: DiscoverConfig, seed: int
 
 
 def estimate_bandwidth(sample_MD: Tensor, quantile: float) -> Tensor:
-    """Mean distance of a point to its quantile x M-th nearest, itself the first, as scikit-learn has it; a scalar."""
+    """Return the mean distance of a point to its (quantile x M)-th nearest, a scalar, as scikit-learn does.
+
+    The point itself counts as the first.
+    """
     neighbours = min(len(sample_MD), max(2, int(quantile * len(sample_MD))))
     reach_M = measure(sample_MD, sample_MD).kthvalue(neighbours, dim=1).values
     spread = sample_MD.var(0, correction=0).sum().sqrt()
@@ -35,9 +41,10 @@ def estimate_bandwidth(sample_MD: Tensor, quantile: float) -> Tensor:
 
 
 def find_modes(sample_MD: Tensor, bandwidth: Tensor) -> Tensor:
-    """Where the seeds come to rest that go to the mean of the points within the bandwidth, again and again: [C, D].
+    """Find the modes [C, D]: every seed moves to the mean of the points within the bandwidth, until all stand still.
 
-    The one with most points first; another is a mode of its own where it is farther than the bandwidth from those before.
+    The mode with most points comes first. A seed is another mode only if it is farther than the bandwidth from all
+    earlier modes.
     """
     seeds_MD, origin_D = sample_MD, sample_MD.mean(0)
     for _ in range(MOST_ROUNDS):

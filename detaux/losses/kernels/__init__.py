@@ -1,1 +1,1 @@
-"""Triton backends of the losses, each equal to a reference beside this folder; imported only where one is chosen."""
+"""Measure pairs in Triton, with the results of the reference in the folder above. Imported only if chosen."""

@@ -1,7 +1,8 @@
-"""Mean Euclidean distance of vectors without the matrix of distances, forward and backward.
+"""Compute the mean Euclidean distance of vectors without the matrix of distances, forward and backward.
 
-N vectors of this rank, the rows; M of all ranks, the columns; K subspaces, D latent size. Distances are computed from
-differences, as in compute_normalizer. In a tile [D, N, M] the axis that is summed is the one a thread holds whole.
+N vectors of this rank, the rows; M vectors of all ranks, the columns; K subspaces, D latent size. Distances are
+computed from differences, as in compute_normalizer. In a tile [D, N, M] each thread holds the whole axis that is
+summed.
 """
 
 from typing import Any
@@ -15,11 +16,11 @@ from triton.runtime import JITFunction
 
 BLOCK = 16  # rows, columns or features of a tile of 4096 values
 PROGRAMS = 1024  # as in pair_measures.py
-WEIGHTS = 2**23  # values that the backward holds at once of the matrix: 32 MB, which stay in a large GPU's cache
+WEIGHTS = 2**23  # values of the matrix that the backward pass holds at once: 32 MB, which fit a large GPU's cache
 
 
 def wrap_triton(kernel: Any) -> Any:
-    """The kernel as torch.compile traces it; an interpreted one as it is, for torch 2.11 refuses to wrap it."""
+    """Return the kernel as torch.compile traces it. An interpreted one stays, because torch 2.11 refuses to wrap it."""
     return library.wrap_triton(kernel) if isinstance(kernel, JITFunction) else kernel
 
 
@@ -45,7 +46,7 @@ def _distance_kernel(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Of the N rows from `first` on: partial sums [split, N, K] of their distances, or the inverses [K, N, M], 0 at 0."""
+    """Compute partial sums [split, N, K] or inverses [K, N, M], 0 at 0, of distances for the N rows from `first` on."""
     dtype = sums_ptr.dtype.element_ty if inverse_ptr is None else inverse_ptr.dtype.element_ty
     n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     k, split = tl.program_id(1).to(tl.int64), tl.program_id(2)
@@ -98,7 +99,10 @@ def _direction_kernel(  # type: ignore[no-untyped-def]
     BLOCK_M: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """gradient of the N rows from `first` on: that of their sums [., K] times the sum of unit vectors from all columns."""
+    """Compute the gradient of the N rows from `first` on.
+
+    It is the gradient of their sums [., K] times the sum of unit vectors from all columns.
+    """
     dtype = sums_ptr.dtype.element_ty
     n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
@@ -124,7 +128,7 @@ def _direction_kernel(  # type: ignore[no-untyped-def]
 
 @triton_op("detaux::sum_distances", mutates_args={})
 def sum_distances(rows_NKD: Tensor, columns_MKD: Tensor) -> Tensor:
-    """sums_NK: each row's distances to all columns in each subspace, summed, in float32 or wider.
+    """Sum each row's distances to all columns in each subspace, [N, K], in float32 or wider.
 
     Gradient: to rows_NKD, 0 from a column that coincides; the columns are constants.
     """
@@ -157,7 +161,7 @@ def sum_distances(rows_NKD: Tensor, columns_MKD: Tensor) -> Tensor:
 
 @triton_op("detaux::sum_distances_backward", mutates_args={})
 def sum_distances_backward(sums_NK: Tensor, rows_NKD: Tensor, columns_MKD: Tensor) -> Tensor:
-    """Gradient to rows_NKD, in its dtype and layout, from that of what sum_distances returned.
+    """Compute the gradient to rows_NKD, in its dtype and layout, from that of the sums of sum_distances.
 
     Rows are taken in blocks, so that at most WEIGHTS inverse distances, or those of BLOCK rows, exist at a time.
     """

@@ -1,9 +1,9 @@
-"""Fused measure_pairs: one sweep over the projections forward, one backward. README.md of the losses derives the gradient.
+"""Fuse measure_pairs: one sweep over the projections forward, one backward. The losses' README.md derives the gradient.
 
 N images in C chains of L + 1, laid out link after link, so that pair b is the images b and b + C; B = L C pairs,
 K subspaces, D latent size. A program holds a tile of chains x all subspaces x a block of features and walks along the
-chains: it keeps the image before in registers, so every value is read once and no two programs write to one place.
-Sums over features or over images that several programs share are partial ones, added by torch in a fixed order.
+chains. It keeps the previous image in registers, so every value is read once and no two programs write to one place.
+If several programs share a sum over features or images, each writes a part, and torch adds the parts in a fixed order.
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from detaux.losses.oracle import EPSILON
 from detaux.losses.pair_measures import PairMeasures
 from detaux.runtime.collectives import gather_rows, global_mean
 
-TILE = 2048  # values of a tile: 16 a thread, and as many of the image before
+TILE = 2048  # values of a tile: 16 a thread, and as many of the previous image
 LEAST_TILE = 512  # four a thread
 LEAST_BLOCK = 16  # features of a tile, however many subspaces there are
 PROGRAMS = 1024  # a few for each multiprocessor of a large GPU; more would only lengthen the partial sums
@@ -45,9 +45,9 @@ def _measure_kernel(  # type: ignore[no-untyped-def]
     BLOCK_K: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Partial sums squared [split, B, K], overlap [split, N], radius [split, N, K] and offset [group, K, D].
+    """Compute partial sums squared [split, B, K], overlap [split, N], radius [split, N, K] and offset [group, K, D].
 
-    radius is about the origin, or where there is an offset, both are about the first image; None computes neither.
+    radius is about the origin. If there is an offset, both are about the first image. What is None is not computed.
     """
     dtype = squared_ptr.dtype.element_ty
     group, split = tl.program_id(0), tl.program_id(1)
@@ -113,9 +113,9 @@ def _measure_backward_kernel(  # type: ignore[no-untyped-def]
     BLOCK_K: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """gradient [N, K, D] from those of squared [B, K], overlap [N], radius [N, K] and offset [K, D].
+    """Compute gradient [N, K, D] from those of squared [B, K], overlap [N], radius [N, K] and offset [K, D].
 
-    An image's gradient is complete when the walk has read the image after it, and is written then.
+    An image's gradient is complete and written when the walk has read the next image.
     """
     dtype = squared_ptr.dtype.element_ty
     group, split = tl.program_id(0), tl.program_id(1)
@@ -165,7 +165,7 @@ def _measure_backward_kernel(  # type: ignore[no-untyped-def]
 
 
 class Tiling(NamedTuple):
-    """How a launch is cut: the sides of a tile (powers of two), tiles a program walks, and programs over chains and D."""
+    """Hold how a launch is cut: sides of a tile (powers of two), tiles for each program, programs over chains and D."""
 
     chains: int
     subspaces: int
@@ -176,9 +176,12 @@ class Tiling(NamedTuple):
 
 
 def choose_tiling(chains: int, subspaces: int, latent: int) -> Tiling:
-    """Tiles of all subspaces, as many features as fit, then chains, as long as there are PROGRAMS tiles; beyond, a program
-    walks several."""
-    chains, subspaces, latent = int(chains), int(subspaces), int(latent)  # a compiled graph is for one size of them
+    """Choose tiles of all subspaces, of as many features as fit, and then of chains.
+
+    A tile takes as many chains as leave about PROGRAMS tiles, if they fit. If more tiles are left, a program walks
+    several.
+    """
+    chains, subspaces, latent = int(chains), int(subspaces), int(latent)  # a compiled graph is for one size
     block_k = triton.next_power_of_2(subspaces)
     block_d = min(triton.next_power_of_2(latent), max(LEAST_BLOCK, TILE // block_k))
     splits = triton.cdiv(latent, block_d)
@@ -196,11 +199,11 @@ def _add_parts(parts: Tensor) -> Tensor:
 
 @triton_op("detaux::measure_pairs", mutates_args={})
 def measure(subspaces_NKD: Tensor, chains: int, normalizer: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """squared_BK, overlap_N, radius_NK and offset_KD of subspaces_NKD [N, K, D], float32, or float64 where that is.
+    """Measure squared_BK, overlap_N, radius_NK and offset_KD of subspaces_NKD [N, K, D], in float32 or wider.
 
     radius_NK is the squared distance of each projection from the origin (mean_norm) or from the first image's
-    (rms_distance), and offset_KD the sum over images of what lies between (rms_distance); empty where not needed.
-    Gradient: to subspaces_NKD, the first image as a centre being a constant.
+    projection (rms_distance). offset_KD is the sum over images of the differences from the first image (rms_distance).
+    What is not needed is empty. Gradient: to subspaces_NKD; the first image as a centre is a constant.
     """
     images, subspaces, latent = subspaces_NKD.shape
     links = images // chains - 1
@@ -241,7 +244,7 @@ def measure(subspaces_NKD: Tensor, chains: int, normalizer: str) -> tuple[Tensor
 def measure_backward(
     subspaces_NKD: Tensor, squared_BK: Tensor, overlap_N: Tensor, radius_NK: Tensor, offset_KD: Tensor, chains: int
 ) -> Tensor:
-    """Gradient to subspaces_NKD, in its dtype and layout, from those of what `measure` returned."""
+    """Compute the gradient to subspaces_NKD, in its dtype and layout, from those of the results of `measure`."""
     images, subspaces, latent = subspaces_NKD.shape
     tiling = choose_tiling(chains, subspaces, latent)
     gradient_NKD = torch.empty_like(subspaces_NKD)
@@ -285,12 +288,12 @@ def _mean_norm(subspaces_NKD: Tensor, radius_NK: Tensor, offset_KD: Tensor) -> T
 def _mean_distance(subspaces_NKD: Tensor, radius_NK: Tensor, offset_KD: Tensor) -> Tensor:
     columns_MKD = gather_rows(subspaces_NKD.detach())
     mean_K = global_mean(sum_distances(subspaces_NKD, columns_MKD).mean(0) / len(columns_MKD))
-    # Over all ordered pairs a vector is as often a column as a row, and to the same effect: twice the gradient of rows.
+    # Over all ordered pairs a vector is as often a column as a row, with the same effect: twice the gradient of rows.
     return 2 * mean_K - mean_K.detach() + EPSILON
 
 
 def _rms_distance(subspaces_NKD: Tensor, radius_NK: Tensor, offset_KD: Tensor) -> Tensor:
-    away_KD = offset_KD / len(radius_NK)  # from this rank's first image, a point of the cloud, so that nothing cancels
+    away_KD = offset_KD / len(radius_NK)  # from this rank's first image: a point of the cloud avoids cancellation
     mean_KD = subspaces_NKD[0].detach() + away_KD
     within_K = radius_NK.mean(0) - away_KD.square().sum(1)
     between_K = (mean_KD - global_mean(mean_KD)).square().sum(1)
@@ -301,9 +304,9 @@ NORMALIZERS = {"mean_norm": _mean_norm, "mean_distance": _mean_distance, "rms_di
 
 
 def measure_pairs(subspaces_NKD: Tensor, chains: int, normalizer: str) -> PairMeasures:
-    """As measure_pairs of pair_measures.py in the folder above, in one sweep over subspaces_NKD and one over its gradient.
+    """Do the same as measure_pairs of the folder above, in one sweep over subspaces_NKD and one over its gradient.
 
-    Gradient:  written by one kernel for all terms together (README.md); that of mean_distance by two more.
+    Gradient:  one kernel writes that of all terms together (README.md); two more write that of mean_distance.
     Batch statistics: the normaliser, over all ranks; rms_distance joins the ranks' variances within and between them.
     Checked:   tests/losses/kernels/test_pair_measures.py.
     """

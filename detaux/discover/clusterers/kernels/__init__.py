@@ -1,1 +1,1 @@
-"""Triton versions of the hot loops of our own HDBSCAN, each of a function beside this folder; imported only on a GPU."""
+"""Run the hot loops of our own HDBSCAN in Triton. Each replaces a function in the folder above, only on a GPU."""

@@ -1,4 +1,4 @@
-"""A round of the spanning tree in one launch, where the torch version waits for the device once a tile.
+"""Search a round of the spanning tree in one launch, because the torch version waits for the device at every tile.
 
 N points, D size of a vector, B blocks, C components, R rows of a program, all of one block, M columns of a tile.
 """
@@ -12,13 +12,13 @@ from torch.nn.functional import pad
 from detaux.discover.clusterers import blocks as point_blocks
 from detaux.discover.clusterers.blocks import PointBlocks, Search
 
-ROWS = 32  # of a program: with 64 columns a tile of 2048 distances, 16 a thread, whose program spills no register
+ROWS = 32  # of a program: with 64 columns a tile has 2048 distances, 16 a thread, and spills no register
 COLUMNS = 64
 
 
 @triton.jit
 def _measure(points_ptr, row_R, column_M, N, D, R: tl.constexpr, M: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Distances [R, M] between points of [D, N], from differences; what lies past the last point is at 0."""
+    """Compute distances [R, M] between points of [D, N] from differences. Rows past the last point count as 0."""
     squared_RM = tl.zeros([R, M], tl.float32)
     for _ in range(D):
         value_R = tl.load(points_ptr + row_R, mask=row_R < N, other=0.0)
@@ -51,11 +51,11 @@ def _search_kernel(  # type: ignore[no-untyped-def]
     BLOCK_R: tl.constexpr,
     BLOCK_M: tl.constexpr,
 ):
-    """Bring bound [N] and end [N] of R open rows up to date, and best [C] with them.
+    """Update bound [N] and end [N] of R open rows, and best [C] with them.
 
-    open [B, BLOCK] are the rows of each block, the `opened` [B] open ones first. before [C] is best at the launch; best
-    itself, in bits, is what all programs lower together. It is read by scalar atomics alone, whose result is one for all
-    threads of a program: those that load it by themselves may read different values, and part at the loop.
+    open [B, BLOCK] are the rows of each block, the `opened` [B] open ones first. before [C] is best at the launch. All
+    programs lower best together, as bits. Only scalar atomics read it, because their result is the same for all threads
+    of a program. Threads that load it themselves may read different values and diverge at the loop.
     """
     TILES: tl.constexpr = BLOCK // BLOCK_M
     block = tl.load(order_ptr + tl.program_id(0))
@@ -65,7 +65,7 @@ def _search_kernel(  # type: ignore[no-untyped-def]
     mine_R = tl.load(component_ptr + row_R, mask=is_open_R, other=0).to(tl.int32)
     core_R = tl.load(core_ptr + row_R, mask=is_open_R, other=0.0)
     bound_R = tl.load(bound_ptr + row_R, mask=is_open_R, other=0.0)
-    limit_R = tl.load(before_ptr + mine_R, mask=is_open_R, other=0.0)  # an edge as heavy is of no use
+    limit_R = tl.load(before_ptr + mine_R, mask=is_open_R, other=0.0)  # an edge of the same weight is of no use
     found_R, end_R = tl.full([BLOCK_R], float("inf"), tl.float32), row_R
     first, last = tl.min(tl.where(is_open_R, mine_R, N), 0), tl.max(tl.where(is_open_R, mine_R, -1), 0)
     if first == last:
@@ -81,7 +81,7 @@ def _search_kernel(  # type: ignore[no-untyped-def]
     while (tile < blocks * TILES) & (reached < limit):
         other = tl.load(near_ptr + tile // TILES).to(tl.int32)
         if (first == last) & (tl.load(pure_ptr + other) == first):
-            tile += TILES  # nothing there is of another component
+            tile += TILES  # all its points are of the same component
         else:
             column_M = other * BLOCK + tile % TILES * BLOCK_M + tl.arange(0, BLOCK_M)
             core_M = tl.load(core_ptr + column_M, mask=column_M < N, other=float("inf"))
@@ -104,22 +104,22 @@ def _search_kernel(  # type: ignore[no-untyped-def]
             limit = tl.max(tl.where(is_open_R, limit_R, 0.0), 0)
             tile += 1
         reached = tl.load(gap_ptr + tile // TILES, mask=tile < blocks * TILES, other=float("inf"))
-    # what was not found, or lies beyond a block that was not looked at, is a bound alone
+    # an edge that was not found, or is longer than the gap to the rest, gives only a lower bound
     is_found_R = found_R <= reached
     tl.store(bound_ptr + row_R, tl.where(is_found_R, found_R, tl.maximum(bound_R, reached)), mask=is_open_R)
     tl.store(end_ptr + row_R, tl.where(is_found_R, end_R, row_R), mask=is_open_R)
 
 
 def search_round(blocks: PointBlocks, search: Search, order_B: Tensor) -> None:
-    """As search_round of spanning_tree.py in the folder above; the order is that in which programs start.
+    """Do the same as search_round of spanning_tree.py in the folder above. Programs start in the order of `order_B`.
 
-    Programs share what a component has found. Whatever they see of it, a search ends only where no edge from there on is
-    lighter than one that some program holds, so the lightest edge of each component is found in any order.
+    Programs share what a component has found. Whatever they see of it, a search ends only if no later edge is lighter
+    than an edge that some program holds. So the lightest edge of each component is found in any order.
     """
     block = point_blocks.BLOCK
     count, size = blocks.points_ND.shape
     is_open_N = ~search.is_known_N & (search.bound_N < search.best_C[search.component_N])
-    # the open rows of a block first, by component: the programs of a single one end as soon as any finds its best
+    # open rows come first, sorted by component: programs of one component end as soon as any finds its best
     component_N = search.component_N.where(is_open_N, count)
     key_BM = pad(component_N, (0, blocks.count * block - count), value=count).view(blocks.count, block)
     open_BM = key_BM.argsort(1) + block * torch.arange(blocks.count, device=key_BM.device)[:, None]
@@ -137,7 +137,7 @@ def search_round(blocks: PointBlocks, search: Search, order_B: Tensor) -> None:
         search.bound_N,
         search.end_N,
         search.best_C.clone(),
-        search.best_C.view(torch.int32),  # as which weights, never negative, are ordered as they are
+        search.best_C.view(torch.int32),  # weights are never negative, so their bits have the same order
         blocks.count,
         count,
         size,
