@@ -1,4 +1,4 @@
-"""The driver: shards once, then trials by Ray Tune, then the tables; the same command goes on after a kill."""
+"""Run a sweep: make shards, run the trials by Ray Tune, write the tables. After a kill, the same command continues."""
 
 import logging
 import os
@@ -51,8 +51,8 @@ BATCH_KEYS = (
     "pairs.reuse",
 )
 INPUTS_NAME, TUNE_NAME = "inputs.json", "tune"
-FEWEST_BY_CHANCE, MOST_BY_CHANCE = 3, 10  # trials that TPE draws by chance before it models
-# read when Ray is imported: no notebook tables, no copies of what trial.json holds, no working folder of its own
+FEWEST_BY_CHANCE, MOST_BY_CHANCE = 3, 10  # trials that TPE draws at random before it fits a model
+# Ray reads these on import: no notebook tables, no working folder for a trial, no loggers (trial.json has all)
 SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -63,10 +63,10 @@ SETTINGS = {
 
 
 def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> None:
-    """Run or finish the sweep over `space` in `run.dir`; leaves best.yaml, trials.parquet and sweep.json there.
+    """Run or finish the sweep over `space`, and write best.yaml, trials.parquet and sweep.json into `run.dir`.
 
-    Raises UserError before Ray starts where a package is missing or the folder holds another sweep, NothingFoundError where the
-    best trial found nothing.
+    Raises UserError before Ray starts if a package is missing or the folder holds another sweep. Raises
+    NothingFoundError if the best trial found nothing.
     """
     _check_sweep(config, space)
     _check_packages()
@@ -84,14 +84,14 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
         else:
             _check_inputs(root / INPUTS_NAME, shards, hashes)
             for path in root.glob(f"trials/*/{TRIAL_NAME}"):
-                Account.load(path.parent)  # a damaged one is told before Ray starts
+                Account.load(path.parent)  # reports a damaged file before Ray starts
             started = time.time()
             dump_config(config, root / CONFIG_NAME)
             sweep = Sweep(config, root, shards, Path.cwd())
             trials = collect_trials(root, _tune(sweep, space))
             keep_edit(root, BEST_NAME)
             write_results(sweep, space, trials)
-            # the record is of an earlier config, and the report would hold this one against it
+            # the old record has an earlier config, and the report would compare this one with it
             (root / RECORD_NAME).unlink(missing_ok=True)
             say(f"sweep: wrote {build_report([root], root / 'report', config.report)}")
             write_record(root, SWEEP.name, _strip_config(config), hashes, list(OUTPUTS), started)
@@ -133,12 +133,12 @@ def _check_sweep(config: Config, space: Sequence[Dimension]) -> None:
         if is_fault:
             raise UserError(f"{sentence}.")
     if not {one.key for one in space} & set(BATCH_KEYS):
-        samples = config.disentangle.warmup.batch_size  # or more; where there are fewer, a trial says so
+        samples = config.disentangle.warmup.batch_size  # or more; if there are fewer, a trial reports it
         check_batches(config, samples, sweep.ranks * config.disentangle.micro_batches)
 
 
 def _strip_config(config: Config) -> Config:
-    """The config with the defaults of what no trial reads: of the classifiers where no objective asks for them."""
+    """Return the config with defaults for the keys of `multitask` that no trial reads."""
     if DOWNSTREAM in list_objectives(config.sweep):
         return replace(config, multitask=replace(config.multitask, controls=[]))
     return replace(config, multitask=MultitaskConfig())
@@ -153,13 +153,13 @@ def _check_packages() -> None:
     except ModuleNotFoundError as error:
         raise UserError(f"detaux sweep needs the package {error.name}; run `pip install 'detaux[sweep]'`.") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # a trial that failed is announced here, and its traceback lies in its log.txt
+    # the announcer reports a failed trial, and the trial's log.txt has the traceback
     controller = logging.getLogger("ray.tune.execution.tune_controller")
     controller.addFilter(lambda record: not record.getMessage().startswith("Trial task failed"))
 
 
 def _check_folder(config: Config, root: Path) -> None:
-    """Refuse a folder that holds anything but this sweep."""
+    """Raise UserError if the folder holds another sweep, or results that are not of a sweep."""
     path = root / CONFIG_NAME
     if not path.is_file():
         foreign = [
@@ -178,7 +178,7 @@ def _check_folder(config: Config, root: Path) -> None:
 
 
 def _check_inputs(path: Path, shards: str, hashes: dict[str, str]) -> None:
-    """Refuse to go on with trials of another shard set; what the first call reads is kept in `path`."""
+    """Raise UserError if earlier trials read other shards. The hashes of the shards are kept in `path`."""
     if path.is_file() and read_json(path, f"delete {path.parent} or set another run.dir") != hashes:
         raise UserError(
             f"run.dir={path.parent} holds trials of other shards than {shards} has now; set another run.dir."
@@ -187,7 +187,7 @@ def _check_inputs(path: Path, shards: str, hashes: dict[str, str]) -> None:
 
 
 def _make_shards(job: Job) -> str:
-    """What data.shards is to the trials: the set that the config names, or the one built here."""
+    """Return the path that trials get as data.shards: the set that the config names, or one that is built here."""
     given = job.config.data.shards
     folder = find_folder(given) if given else (job.root / "shards").absolute()
     if folder is None:
@@ -205,9 +205,9 @@ def _make_shards(job: Job) -> str:
 
 
 def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
-    """Run the trials that are not done; the names of all, in the order they were drawn, with what ended those that failed.
+    """Run the trials that are not done. Return each trial's name with its error ("" if none), in the order of drawing.
 
-    Raises InterruptedRunError where Ctrl-C, SIGTERM or SIGUSR1 stopped them.
+    Raises InterruptedRunError if Ctrl-C, SIGTERM or SIGUSR1 stopped them.
     """
     import ray
     from ray import tune
@@ -222,7 +222,7 @@ def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
             say("sweep: goes on with the trials that are not finished")
             tuner = tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
         else:
-            shutil.rmtree(state, ignore_errors=True)  # of a driver killed before it knew of a trial
+            shutil.rmtree(state, ignore_errors=True)  # left by a sweep that was killed before its first trial
             tuner = _build_tuner(sweep, space, trainable)
         found: Any = ()
         # Ray's own handler of SIGTERM would end the process at once; Tune takes Ctrl-C for itself, but not through ray://
@@ -237,17 +237,17 @@ def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
 
 
 def _is_over(one: Any) -> bool:
-    """Whether a trial has come to an end, or to that which ASHA gave it; one that a signal stopped has not."""
+    """Return whether a trial failed, finished or was stopped by ASHA. A trial that a signal stopped is not over."""
     return one.error is not None or bool((one.metrics or {}).get("done"))
 
 
 def _make_trainable(sweep: Sweep) -> Callable[[dict[str, Any]], None]:
-    def trial(config: dict[str, Any]) -> None:  # Tune asks for this name
+    def trial(config: dict[str, Any]) -> None:  # Tune requires this name
         from ray import tune
 
         def report(step: int, worth: Worth) -> None:
             known = {"objective": worth.objective, **worth.tradeoffs}
-            numbers = {name: value or 0.0 for name, value in known.items()}  # Optuna takes nothing but numbers
+            numbers = {name: value or 0.0 for name, value in known.items()}  # Optuna takes only numbers
             tune.report({"step": step, **numbers, "rung": worth.rung, "is_known": worth.objective is not None})
 
         run = run_trial if sweep.config.sweep.ranks == 1 else run_on_ranks
@@ -306,7 +306,7 @@ def _make_announcer() -> Any:
     from ray import tune
 
     class Announcer(tune.Callback):
-        """Says what the trials report, a line each time."""
+        """Print a line for each report and each failure of a trial."""
 
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
             if "objective" in result:
@@ -326,7 +326,7 @@ def _make_cleaner(root: Path) -> Any:
     from ray import tune
 
     class Cleaner(tune.Callback):
-        """Frees the ranks of a trial that has ended, or that begins again."""
+        """Free the ranks of a trial when it ends or starts again."""
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
             free_ranks(root / "trials" / trial.trial_id)
