@@ -9,7 +9,7 @@ from detaux.sweep.trial import TRIAL_NAME, Account, Sweep
 
 
 class RecallingASHA(ASHAScheduler):
-    """Run ASHA (Li et al. 2020) at the rungs of a sweep. When Tune restores it, it refills them from the trials' accounts.
+    """Run ASHA (Li et al. 2020) at the rungs of a sweep, and refill them from the trials' accounts after a kill.
 
     A sweep that was killed therefore stops the same trials as one that was not.
     """
@@ -48,7 +48,7 @@ class RecallingASHA(ASHAScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide whether a trial continues or stops.
 
-        A trial that was killed before the answer reports its rung again: its old entry is removed, and the answer is new.
+        A trial that was killed before the answer reports its rung again; its old entry is removed first.
         A trial that was stopped at a rung does not report it again.
         """
         if self.unanswered.get(trial.trial_id, -1) == result.get("step"):

@@ -46,7 +46,7 @@ Report = Callable[[int, Worth], None]  # takes the step of the main phase and th
 
 @dataclass(frozen=True)
 class Sweep:
-    """Hold what all trials share: the config that they vary, the sweep's folder, the shards, and the command's folder."""
+    """Hold what all trials share: the config that they vary, the sweep's folder, the shards, the command's folder."""
 
     config: Config
     root: Path
