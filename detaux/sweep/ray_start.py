@@ -26,8 +26,8 @@ def start_ray(settings: SweepConfig) -> None:
         except ConnectionError as error:
             lines = str(error).strip().splitlines()
             raise UserError(
-                f"RAY_ADDRESS={address} cannot be joined ({lines[-1] if lines else 'no answer'}); set the address of a Ray that "
-                "runs, or unset it."
+                f"RAY_ADDRESS={address} cannot be joined ({lines[-1] if lines else 'no answer'}); set it to the "
+                "address of a running Ray, or unset it."
             ) from None
         return
     attempts = settings.trials * (1 + settings.retries)
@@ -47,6 +47,6 @@ def check_socket_room() -> None:
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     if (excess := len(os.fsencode(os.path.abspath(folder))) - LONGEST_TEMPORARY) > 0:
         raise UserError(
-            f"{name}={folder} is {excess} bytes too long for the sockets of Ray, whose paths have at most 107; set RAY_TMPDIR "
-            "to a folder with a short name, such as /tmp."
+            f"{name}={folder} is {excess} bytes too long, because Ray makes sockets in it with paths of at most 107 "
+            "bytes; set RAY_TMPDIR to a shorter path, such as /tmp."
         )

@@ -108,24 +108,25 @@ def _check_sweep(config: Config, space: Sequence[Dimension]) -> None:
         "training; set model.restarts=1 or sweep.scheduler=none": is_asha and config.model.restarts > 1,
         f"sweep.first_rung={sweep.first_rung} is not below disentangle.main.steps={steps}, so that sweep.scheduler=asha would "
         "stop nothing; lower it or set sweep.scheduler=none": is_asha and sweep.first_rung >= steps,
-        f"sweep.gpus={sweep.gpus:g} is above 1 and no whole number": sweep.gpus > 1 and sweep.gpus % 1,
+        f"sweep.gpus={sweep.gpus:g} is not allowed; expected a whole number, or a fraction below 1": (
+            sweep.gpus > 1 and sweep.gpus % 1
+        ),
         f"sweep.gpus={sweep.gpus:g} and sweep.ranks={sweep.ranks} do not go together; each of several ranks takes one GPU or "
         "none": has_ranks and sweep.gpus not in (0, 1),
-        "sweep.cpus=0 and sweep.gpus=0 do not go together; each rank needs some of one": not sweep.cpus + sweep.gpus,
-        f"multitask.methods={config.multitask.methods} leaves the objective downstream nothing to gain; add one to stl": (
-            DOWNSTREAM in named and set(config.multitask.methods) <= {"stl"}
+        "sweep.cpus=0 and sweep.gpus=0 do not go together; raise one, since each rank needs a CPU or a GPU": (
+            not sweep.cpus + sweep.gpus
         ),
-        f"multitask.select={config.multitask.select} and the objective downstream do not go together, since a gain is what "
-        "validation chooses; set multitask.select=validation": (
-            DOWNSTREAM in named and config.multitask.select != "validation"
-        ),
-        "discover.stability_samples=0 leaves the objective stability unmeasured; set it to 1 or more": (
+        f"multitask.methods={config.multitask.methods} has no method that the objective downstream can compare with "
+        "stl; add one": (DOWNSTREAM in named and set(config.multitask.methods) <= {"stl"}),
+        f"multitask.select={config.multitask.select} and the objective downstream do not go together; set "
+        "multitask.select=validation": (DOWNSTREAM in named and config.multitask.select != "validation"),
+        "discover.stability_samples=0 and the objective stability do not go together; raise it to 1 or more": (
             STABILITY in named and config.discover.stability_samples == 0
         ),
         f"sweep.tradeoffs names sweep.objective={sweep.objective} itself; name other objectives": (
             sweep.objective in sweep.tradeoffs
         ),
-        "run.device=cuda and sweep.gpus=0 do not go together; give each rank a GPU, or a trial of one rank a fraction": (
+        "run.device=cuda and sweep.gpus=0 do not go together; set sweep.gpus=1, or a fraction for trials of one rank": (
             config.run.device == "cuda" and not sweep.gpus
         ),
     }
@@ -166,7 +167,7 @@ def _check_folder(config: Config, root: Path) -> None:
             name for name in (*list(STAGES)[1:], "trials", "warmups", TUNE_NAME, *OUTPUTS) if (root / name).exists()
         ]
         if foreign:
-            raise UserError(f"run.dir={root} holds {foreign[0]} and is no folder of a sweep; set another run.dir.")
+            raise UserError(f"run.dir={root} holds {foreign[0]} and is not the folder of a sweep; set another run.dir.")
         return
     had, config = _strip_config(load_config(path)), _strip_config(config)
     for dotted, _, _ in iterate_fields():
@@ -181,7 +182,7 @@ def _check_inputs(path: Path, shards: str, hashes: dict[str, str]) -> None:
     """Raise UserError if earlier trials read other shards. The hashes of the shards are kept in `path`."""
     if path.is_file() and read_json(path, f"delete {path.parent} or set another run.dir") != hashes:
         raise UserError(
-            f"run.dir={path.parent} holds trials of other shards than {shards} has now; set another run.dir."
+            f"run.dir={path.parent} holds trials that read other shards than {shards} has now; set another run.dir."
         )
     write_json(path, hashes)
 
@@ -192,7 +193,7 @@ def _make_shards(job: Job) -> str:
     folder = find_folder(given) if given else (job.root / "shards").absolute()
     if folder is None:
         raise UserError(
-            f"data.shards={given} is no folder, and the trials of a sweep read their shards from one; copy it."
+            f"data.shards={given} is not a folder, and the trials of a sweep need one; copy the shards into a folder."
         )
     if not given:
         make_shards(job.config, folder, f"detaux sweep {job.arguments}")
@@ -200,7 +201,7 @@ def _make_shards(job: Job) -> str:
         raise UserError(f"{folder / MANIFEST_NAME} does not exist; data.shards names no shard set.")
     told = set(list_objectives(job.config.sweep)) & set(GROUND_TRUTH)
     if told and not read_manifest(folder).factors:
-        raise UserError(f"the objective {told.pop()} of sweep needs known factors, and {folder} has none.")
+        raise UserError(f"the objective {told.pop()} needs known factors, and data.shards={folder} has none.")
     return str(folder.absolute())
 
 
@@ -219,7 +220,7 @@ def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
     try:
         start_ray(settings)
         if any(state.glob("experiment_state-*.json")):
-            say("sweep: goes on with the trials that are not finished")
+            say("sweep: continues with the trials that are not finished")
             tuner = tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
         else:
             shutil.rmtree(state, ignore_errors=True)  # left by a sweep that was killed before its first trial
@@ -314,10 +315,10 @@ def _make_announcer() -> Any:
                 say(f"sweep: trial {trial.trial_id}: {name} {value:.4f} after {result['step']} steps")
 
         def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            say(f"sweep: trial {trial.trial_id} failed and is tried again; its log.txt tells why")
+            say(f"sweep: trial {trial.trial_id} failed and is tried again; its log.txt says why")
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            say(f"sweep: trial {trial.trial_id} failed; its log.txt tells why")
+            say(f"sweep: trial {trial.trial_id} failed; its log.txt says why")
 
     return Announcer()
 

@@ -14,7 +14,7 @@ RANGES = ("uniform", "log", "integer")
 KINDS = (*RANGES, "choice")
 REASONS = {
     "data": "all trials read the same shards",
-    "multitask": "a sweep varies what finds the labels, not the classifiers that they are tried on",
+    "multitask": "a sweep varies how labels are found, not the classifiers that use them",
 }
 SWEPT = ("pairs", "model", "losses", "disentangle", "discover")  # sections with keys that change the objective
 SWEPT_KEYS = ("run.seed", "data.noise", "data.denoise", "data.window")  # and such keys of other sections
@@ -61,7 +61,8 @@ def _parse_dimension(dotted: str, entry: Any, config: Config) -> Dimension:
     kinds = [name for name in entry if name in KINDS] if isinstance(entry, Mapping) else []
     if len(kinds) != 1 or set(entry) - {*kinds, "when", "unit"}:
         raise UserError(
-            f"{ORIGIN}: {dotted}: {entry!r} is not allowed; expected one of {'|'.join(KINDS)}, when and unit."
+            f"{ORIGIN}: {dotted}: {entry!r} is not allowed; expected one of {'|'.join(KINDS)}, and optionally when and "
+            "unit."
         )
     kind, values, when = kinds[0], entry[kinds[0]], entry.get("when", {})
     if not isinstance(values, list) or not values or (kind in RANGES and len(values) != 2):
@@ -112,7 +113,7 @@ def _order(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
     for one in dimensions:
         for other, value in one.when:
             if other not in by_key or other == one.key:
-                raise UserError(f"{ORIGIN}: {one.key}: when names {other}, which is no other key of {ORIGIN}.")
+                raise UserError(f"{ORIGIN}: {one.key}: when names {other}, which is not another key of {ORIGIN}.")
             if by_key[other].kind not in ("choice", "integer") or not by_key[other].allows(value):
                 raise UserError(f"{ORIGIN}: {one.key}: when {other}={value!r} never comes true.")
     ordered: dict[str, Dimension] = {}

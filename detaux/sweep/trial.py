@@ -113,7 +113,7 @@ class Account:
             worth = entries.pop("worth")
             return cls(path, **entries, rungs=rungs, worth=worth and Worth(**worth))
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise UserError(f"{path} is not what this version writes of a trial; {way_on}.") from None
+            raise UserError(f"{path} is damaged or from another version of Detaux; {way_on}.") from None
 
     def save(self) -> None:
         if is_first():
