@@ -1,4 +1,4 @@
-"""A small convolutional backbone: quick on a CPU, for 16 to 64 pixels."""
+"""Define a small convolutional backbone, which is fast on a CPU, for images of 16 to 64 pixels."""
 
 from torch import Tensor, nn
 
