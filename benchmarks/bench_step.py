@@ -18,10 +18,10 @@ from bench_losses import Step, leave_out, measure_seconds
 from official_step import OfficialModel, compute_official_loss
 from results import append_row, name_machine, read_command
 
+from detaux.backbones.autoencoders import ARCHITECTURES
 from detaux.config.schema import LossesConfig, ModelConfig, PairsConfig
 from detaux.disentangle.mixes import draw_mixes
 from detaux.disentangle.model import Disentangler
-from detaux.disentangle.networks import ARCHITECTURES
 from detaux.disentangle.objective import compute_objective
 from detaux.losses.backends import choose_backend
 

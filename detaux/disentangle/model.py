@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from detaux.artefacts import CHECKPOINT_NAME, CONFIG_NAME, MODEL_FILE
+from detaux.backbones.autoencoders import ARCHITECTURES, initialize
 from detaux.config import load_config
 from detaux.config.schema import ModelConfig
-from detaux.disentangle.networks import ARCHITECTURES, initialize
 from detaux.disentangle.projectors import StackedProjectors
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path

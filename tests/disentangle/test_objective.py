@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from detaux.backbones.autoencoders import ARCHITECTURES
 from detaux.config.schema import LossesConfig, ModelConfig, PairsConfig
 from detaux.disentangle.mixes import draw_mixes
 from detaux.disentangle.model import Disentangler
-from detaux.disentangle.networks import ARCHITECTURES
 from detaux.disentangle.objective import compute_objective
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

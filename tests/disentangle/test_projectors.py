@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from detaux.disentangle.networks import FlattenMap
+from detaux.backbones.autoencoders import FlattenMap
 from detaux.disentangle.projectors import StackedProjectors
 
 CHANNELS, HIDDEN = 7, 11

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from detaux.disentangle.networks import ARCHITECTURES, FlattenMap, UnflattenMap
+from detaux.backbones.autoencoders import ARCHITECTURES, FlattenMap, UnflattenMap
 
 
 @pytest.mark.parametrize(
