@@ -1,4 +1,4 @@
-"""Where things lie: the paths that keys name, and what `data.shards` may be: a folder, or the URL of a shard set elsewhere."""
+"""Find the paths that keys name. `data.shards` may be a folder, or the URL of a shard set elsewhere."""
 
 import re
 from pathlib import Path
@@ -10,9 +10,9 @@ SCHEMES = ("http", "https", "s3", "gs", "file", "pipe")
 
 
 def expand_path(text: str, name: str) -> Path:
-    """The path that a key or argument called `name` gives, `~` and `~user` filled in.
+    """Return the path `text` of the key or argument `name`, with `~` and `~user` filled in.
 
-    Raises UserError when there is no such user or home folder.
+    Raises UserError if there is no such user or home folder.
     """
     try:
         return Path(text).expanduser()
@@ -24,7 +24,7 @@ def expand_path(text: str, name: str) -> Path:
 
 
 def find_folder(shards: str) -> Path | None:
-    """The folder that `shards` names, as a path or by file:; None where it is a URL whose files must be fetched.
+    """Return the folder that `shards` names as a path or by file:, or None for a URL, which must be fetched.
 
     Raises UserError for a scheme that is not one of SCHEMES, a pipe: without {name}, and a file: of another machine.
     """

@@ -56,7 +56,7 @@ class OracleConfig:
 
 @dataclass(frozen=True)
 class BetaConfig:
-    """One warm-up curve min(exp(rate (t - middle)), 1) over training progress t in [0, 1]."""
+    """Hold one warm-up curve min(exp(rate (t - middle)), 1) over training progress t in [0, 1]."""
 
     rate: float = key(25.0, "growth rate of the curve", 0.0)
     middle: float = key(0.4, "progress at which the curve reaches 1", 0.0, 1.0)

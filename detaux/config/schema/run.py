@@ -1,4 +1,4 @@
-"""Declare the keys that every stage reads: where a run lies, its seed and its device."""
+"""Declare the keys that every stage reads: the folder of a run, its seed and its device."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The keys of `detaux sweep`: which other keys vary, what judges a trial, and how many run."""
+"""Declare the keys of `detaux sweep`: which other keys vary, what judges a trial, and how many trials run."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
