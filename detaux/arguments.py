@@ -45,18 +45,18 @@ CLUSTER_KEYS = (
     "discover.max_seconds",
     "discover.max_memory",
 )
-OWN_PARSERS = ("shards", "report")  # stages whose commands take other arguments than a config
+OWN_PARSERS = ("shards", "report")  # stages with commands that take other arguments than a config
 RAW = argparse.RawDescriptionHelpFormatter
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one sentence and exit code 2."""
+    """Report a mistake by one sentence and exit code 2, unlike argparse."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see `{self.prog} --help`.")
 
     def print_help(self, file: Any = None) -> None:
-        print(self.format_help(), end="", file=file)  # argparse says nothing where the reader has gone
+        print(self.format_help(), end="", file=file)  # argparse would hide that the reader has gone
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -80,7 +80,7 @@ def _list_keys(names: Sequence[str]) -> str:
 
 
 def _add_config_command(commands: Any, command: Command) -> None:
-    """Add a command that takes a config and changes of its keys."""
+    """Add a command that takes a config and key=value overrides."""
     keys, meaning = _list_keys(command.sections), command.meaning
     one = commands.add_parser(command.name, help=meaning, description=meaning, epilog=keys, formatter_class=RAW)
     one.add_argument("config", metavar="CONFIG.yaml")
@@ -162,7 +162,7 @@ def _add_launch(commands: Any) -> None:
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse a command; key=value may stand before or after options. Raises UserError for what is not understood."""
+    """Parse a command; key=value may come before or after options. Raises UserError for unknown arguments."""
     parsed, extra = build_parser().parse_known_args(arguments)
     overrides = [text for text in extra if "=" in text and not text.startswith("-")]
     if extra and (overrides != extra or not hasattr(parsed, "overrides")):
