@@ -289,7 +289,7 @@ def make_shards(config: Config, folder: Path, following: str) -> None:
 
 
 def _check_replaceable(folder: Path, config: Config) -> None:
-    """Refuse a folder that holds anything but a shard set, or that is in the source: a build replaces the whole folder."""
+    """Refuse a folder that holds anything but a shard set, or that is in the source, since a build replaces it whole."""
     source = expand_path(config.data.path, "data.path").resolve() if config.data.path else None
     parents = [folder.resolve(), *(folder.resolve().parents if config.data.source == "folder" else ())]
     if source in parents:

@@ -101,7 +101,7 @@ def is_finished(stage: Path) -> bool:
 
 
 def watch_run(run: Path, *, is_once: bool) -> None:
-    """Show the newest stage until it is finished or Ctrl-C; show one frame if `is_once` or if the output is no terminal.
+    """Show the newest stage until it is finished or Ctrl-C; show one frame if `is_once` or if there is no terminal.
 
     Raises UserError if there is no such run or nothing to show.
     """
