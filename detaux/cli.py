@@ -134,7 +134,7 @@ def _run_shards(parsed: argparse.Namespace) -> int:
     remote = [text for text in parsed.overrides if text.split("=")[0] in REMOTE_KEYS]
     query = [text for text in parsed.overrides if text not in remote]
     if query and parsed.action != "order":
-        raise UserError(f"{query[0]}: `detaux shards {parsed.action}` takes no key but {' and '.join(REMOTE_KEYS)}.")
+        raise UserError(f"{query[0]}: `detaux shards {parsed.action}` takes only the keys {' and '.join(REMOTE_KEYS)}.")
     folder = _locate_set(parsed.folder, ACTION_SPLITS[parsed.action], remote)
     if parsed.action == "order":
         from shards.order import list_keys, parse_query
@@ -212,7 +212,7 @@ def _run_cluster(parsed: argparse.Namespace) -> int:
     config = load_config(None, parsed.overrides)
     for text in parsed.overrides:
         if text.split("=")[0] not in CLUSTER_KEYS:
-            raise UserError(f"{text}: `detaux cluster` takes no key but {' '.join(CLUSTER_KEYS)}.")
+            raise UserError(f"{text}: `detaux cluster` takes only the keys {' '.join(CLUSTER_KEYS)}.")
     from detaux.discover.embedding_file import cluster_file
 
     cluster_file(Path(parsed.embeddings), Path(parsed.out), parsed.tensor, config)

@@ -90,9 +90,9 @@ def list_backends() -> list[Row]:
         (
             "ranks",
             os.environ.get("WORLD_SIZE", "1"),
-            f"as a launcher says; torch has {', '.join(backends) or 'no backend'}",
+            f"set by a launcher; torch has {', '.join(backends) or 'no backend'}",
         ),
-        ("engine", "single", "engine.name=auto; ddp where a launcher starts several ranks"),
+        ("engine", "single", "engine.name=auto; ddp if a launcher starts several ranks"),
         ("clusterer", backend.name, f"discover.backend=auto: {backend.reason}"),
         tracker,
     ]
@@ -120,8 +120,8 @@ def list_machine() -> list[Row]:
     return [
         ("cores", str(count_cores()), platform.machine()),
         ("memory", f"{memory / GIB:.1f} GiB" if memory else "unknown", ""),
-        ("free disk", f"{shutil.disk_usage('.').free / GIB:.1f} GiB", "in the present folder"),
-        ("browser", browser or "none", "opens the report in the tests, nowhere else"),
+        ("free disk", f"{shutil.disk_usage('.').free / GIB:.1f} GiB", "on the disk of the current folder"),
+        ("browser", browser or "none", "only used by tests that open the report"),
     ]
 
 

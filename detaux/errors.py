@@ -45,7 +45,7 @@ class InterruptedRunError(DetauxError):
     """Report that a signal stopped the run; its state is saved, and the same command continues it."""
 
     def __init__(self, signal_number: int, place: str) -> None:
-        super().__init__(f"stopped by signal {signal_number} after {place}; the same command goes on from there.")
+        super().__init__(f"stopped by signal {signal_number} after {place}; the same command continues from there.")
         self.exit_code = 128 + signal_number
 
 
@@ -61,9 +61,7 @@ class LostRankError(DetauxError):
     exit_code = 75  # EX_TEMPFAIL: the user may try the same command again
 
     def __init__(self, lost: str) -> None:
-        super().__init__(
-            f"{lost} was lost, and every rank ends; start the same command again and it goes on from the last checkpoint."
-        )
+        super().__init__(f"{lost} was lost, so every rank ends; the same command continues from the last checkpoint.")
 
 
 def rebuild_error(kind: str, sentence: str, exit_code: int) -> DetauxError:

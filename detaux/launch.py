@@ -129,7 +129,8 @@ def render_launch(launch: Launch, template: str) -> str:
         before, found, after = template.partition(piece)
         if not found:
             raise UserError(
-                f"{TARGETS[launch.target]} of launch/ no longer says {piece.strip()!r}; it was edited, so start it as it is."
+                f"{TARGETS[launch.target]} of launch/ was edited and lacks {piece.strip()!r}, which `detaux launch` fills in; "
+                "start the edited file yourself."
             )
         template = f"{before}{filled.format(**values)}{after}"
     return template
@@ -155,8 +156,8 @@ def start_launch(launch: Launch) -> NoReturn:
     """
     if (launch.target, launch.nodes) != ("torchrun", 1):
         raise UserError(
-            f"detaux launch starts nothing but torchrun with nodes=1; for {launch.target} with nodes={launch.nodes} print the "
-            "file with --dry-run and start it where it belongs."
+            f"detaux launch starts only torchrun with nodes=1; for {launch.target} with nodes={launch.nodes} print the file "
+            "with --dry-run and start it yourself."
         )
     text = render_launch(launch, find_template(TARGETS[launch.target]).read_text(encoding="utf-8"))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])

@@ -202,8 +202,8 @@ def keep_edit(folder: Path, name: str) -> None:
     """Keep a file that a person has edited, under another name, before its stage writes it again, and say so."""
     if kept := keep_edited(folder, name):
         say(
-            f"{folder / name} is not as it was left, and is made anew; it is kept as {kept}, to be copied back where that was an "
-            "edit."
+            f"{folder / name} has changed since its stage wrote it, and the stage will write it again; the changed file is "
+            f"kept as {kept}."
         )
 
 
@@ -289,11 +289,13 @@ def make_shards(config: Config, folder: Path, following: str) -> None:
 
 
 def _check_replaceable(folder: Path, config: Config) -> None:
-    """Refuse a folder that holds anything but a shard set, or that is in the source, since a build replaces it whole."""
+    """Refuse a folder that holds anything but a shard set, or that is in the source, since a build replaces it."""
     source = expand_path(config.data.path, "data.path").resolve() if config.data.path else None
     parents = [folder.resolve(), *(folder.resolve().parents if config.data.source == "folder" else ())]
     if source in parents:
-        raise UserError(f"{folder} lies in data.path={config.data.path}, which the next build would read; set another.")
+        raise UserError(
+            f"{folder} is in data.path={config.data.path}, so the next build would read it; give a folder elsewhere."
+        )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; the shard set needs a folder of its own.")
     names = sorted(path.name for path in folder.iterdir() if path.name not in WORTHLESS) if folder.exists() else []
@@ -301,7 +303,7 @@ def _check_replaceable(folder: Path, config: Config) -> None:
     foreign = [name for name in names if name not in known]
     if foreign or (names and not known):
         raise UserError(
-            f"{folder} holds {(foreign or names)[0]}, which is of no shard set; give a new folder, or move it away."
+            f"{folder} holds {(foreign or names)[0]}, which belongs to no shard set; give a new folder, or move it away."
         )
 
 

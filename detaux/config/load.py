@@ -287,14 +287,14 @@ def _explain(error: OmegaConfBaseException) -> str:
     """Explain why a ${} cannot be filled in, without the exception's type and the trace of keys that OmegaConf adds."""
     reason = str(error).splitlines()[0].split("resolving interpolation: ")[-1].strip("'\"")
     if isinstance(error, GrammarParseError):
-        reason = "it is no ${...} that can be read"
-    return f"{reason}; \\${{ stands for the characters ${{ themselves"
+        reason = "its ${...} cannot be read"
+    return f"{reason}; write \\${{ for the characters ${{"
 
 
 def _check_text(origin: str, dotted: str, text: str, *, is_safe: bool) -> None:
     """Refuse a text with a NUL character; with `is_safe` also a text that starts a command or is filled in."""
     if "\0" in text:
-        raise UserError(f"{origin}: {dotted}={text!r} holds a NUL character, \\0, which no text may.")
+        raise UserError(f"{origin}: {dotted}={text!r} holds a NUL character, \\0, which is not allowed.")
     if is_safe and LIVE.search(text):
         raise UserError(f"{origin}: {dotted}={text!r} is filled in from elsewhere by ${{...}}, which --safe refuses.")
     if is_safe and dotted == "data.shards" and text.startswith("pipe:"):

@@ -18,8 +18,8 @@ def expand_path(text: str, name: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise UserError(
-            f"{name}={text}: {text.split('/')[0]} names no home folder of this machine; write the path out, or ./{text} for a "
-            "name that begins so."
+            f"{name}={text}: {text.split('/')[0]} names no home folder of this machine; write the whole path, or ./{text} "
+            "if the name itself starts with ~."
         ) from None
 
 
@@ -33,9 +33,9 @@ def find_folder(shards: str) -> Path | None:
         return expand_path(shards, "data.shards")
     scheme = found[1] or found[2]
     if scheme not in SCHEMES:
-        raise UserError(f"{shards}: {scheme} is no scheme of data.shards, a folder or a URL of {', '.join(SCHEMES)}.")
+        raise UserError(f"{shards}: data.shards takes a folder or a URL of {', '.join(SCHEMES)}, and not of {scheme}.")
     if scheme == "pipe" and "{name}" not in shards:
-        raise UserError(f"{shards}: the command of data.shards has no {{name}}, the place of the file it is to print.")
+        raise UserError(f"{shards}: the command of data.shards has no {{name}}, which stands for the file to print.")
     if scheme != "file":
         return None
     parts = urlsplit(shards)

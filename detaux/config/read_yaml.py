@@ -48,7 +48,7 @@ def _refuse_kind(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
     raise yaml.constructor.ConstructorError(
         None,
         None,
-        f"{node.tag} is no kind of value of a config; plain ones are text, numbers, lists and mappings",
+        f"{node.tag} is not allowed in a config; values are text, numbers, lists and mappings",
         node.start_mark,
     )
 

@@ -59,7 +59,7 @@ def load_checkpoint(folder: Path, inputs_hash: str) -> tuple[int, dict[str, Tens
     steps = gather_objects(None if found is None else found[0])
     if len(set(steps)) > 1:
         raise UserError(
-            f"the ranks find different checkpoints in {folder}; run.dir must lie where all machines see it."
+            f"the ranks find different checkpoints in {folder}; set run.dir to a folder that all machines share."
         )
     return found
 

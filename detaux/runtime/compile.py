@@ -24,7 +24,7 @@ def compile_or_fall_back(
                 return compiled(*args, **kwargs)
             except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                say(f"{name}: torch.compile failed and plain PyTorch goes on: {reason}")
+                say(f"{name}: torch.compile failed, so plain PyTorch is used: {reason}")
                 compiled = None
         return function(*args, **kwargs)
 

@@ -29,7 +29,10 @@ def select_device(config: RunConfig) -> torch.device:
         return torch.device("cuda")
     gpus = torch.cuda.device_count()
     if local_rank >= gpus:
-        raise UserError(f"the launcher started {local_rank + 1} ranks or more here and torch finds {gpus} GPUs.")
+        raise UserError(
+            f"the launcher started at least {local_rank + 1} ranks on this machine, but torch finds {gpus} GPUs; "
+            "start one rank for each GPU."
+        )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
 

@@ -46,7 +46,7 @@ def log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path])
     try:
         _log_stage(config, stage, folder, inputs)
     except Exception as error:
-        say(f"{stage}: W&B got nothing of what the stage left: {error!r}")
+        say(f"{stage}: the stage's results could not be sent to W&B: {error!r}")
         return
     if mode == "offline":
         places = {path.parent for path in folder.glob("**/wandb/offline-run-*")}

@@ -24,7 +24,7 @@ SERVER = "https://api.wandb.ai"
 
 
 def choose_mode(track: TrackConfig) -> Literal["online", "offline"] | None:
-    """Return `online`, `offline` or, for off, None, as `track.wandb` says. Raises UserError for online without a key."""
+    """Return `online`, `offline` or, for off, None, as `track.wandb` says. Raises UserError for online without key."""
     if track.wandb == "off":
         return None
     if track.wandb == "auto":
@@ -68,7 +68,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     """Return the saved W&B state, or {} if the stage has none."""
     path = folder / WANDB_NAME
     names = ("inputs_hash", "id", "step", "open")
-    return read_json(path, f"delete {path}, and W&B begins another run", names) if path.is_file() else {}
+    return read_json(path, f"delete {path}, and W&B starts another run", names) if path.is_file() else {}
 
 
 def begin_run(config: Config, stage: str, folder: Path, state: dict[str, Any]) -> Any:
@@ -97,7 +97,7 @@ def begin_run(config: Config, stage: str, folder: Path, state: dict[str, Any]) -
         )
     except Exception as error:  # W&B raises many kinds of errors if a network, a key or a server is missing
         raise UserError(
-            f"track.wandb={config.track.wandb}: W&B begins no run: {error}; offline needs no network."
+            f"track.wandb={config.track.wandb}: W&B starts no run: {error}; offline needs no network."
         ) from None
     files = os.path.relpath(Path(run.dir).parent, folder) if run.offline else None
     write_json(folder / WANDB_NAME, {**state, "open": files})

@@ -35,7 +35,7 @@ def save_workspace(run: Path) -> str:
         entity = os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity
         return build_workspace(config, entity or "").save().url
     except Exception as error:  # W&B raises many kinds of errors if a network or a permission is missing
-        raise UserError(f"--workspace: W&B makes no page: {str(error).rstrip('.')}.") from None
+        raise UserError(f"--workspace: W&B could not make the page: {str(error).rstrip('.')}.") from None
 
 
 def read_run_config(run: Path) -> Config:

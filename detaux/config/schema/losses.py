@@ -75,7 +75,8 @@ class ScheduleConfig:
 class LossesConfig:
     backend: Literal["auto", "reference", "triton"] = key(
         "auto",
-        "what computes the terms on pairs: plain torch, fused GPU kernels, or the kernels where there is a GPU",
+        "code that computes the terms on pairs. reference: plain torch; triton: fused GPU kernels; auto: triton on GPUs "
+        "that have it, else reference",
         neutral=True,
     )
     weights: WeightsConfig = field(default_factory=WeightsConfig)

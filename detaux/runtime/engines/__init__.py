@@ -20,7 +20,9 @@ def choose_engine(config: EngineConfig) -> str:
     if config.name == "auto":
         return "single" if ranks == 1 else "ddp"
     if config.name == "single" and ranks > 1:
-        raise UserError(f"engine.name=single and the launcher started {ranks} ranks; use engine.name=ddp or deepspeed.")
+        raise UserError(
+            f"engine.name=single, but the launcher started {ranks} ranks; use engine.name=ddp or engine.name=deepspeed."
+        )
     return config.name
 
 
