@@ -1,3 +1,3 @@
-"""Detaux: find a second task hidden in labelled images and use it to train a better classifier for the first."""
+"""Find a second task hidden in labelled images, and use it to train a better classifier for the first."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m detaux` and the console script."""
+"""Start the command line, as `python -m detaux` and as the console script."""
 
 import gc
 import os
@@ -8,16 +8,16 @@ from detaux.interrupts import note_interrupts, received
 
 
 def main() -> int:
-    """Run the command line; returns the exit code. Whatever ends it, it ends in a sentence."""
+    """Run the command line and return the exit code. Whatever ends it, the user gets a sentence."""
     _mend_streams()
     note_interrupts()
     try:
-        from detaux.cli import run_command  # within what catches a Ctrl-C
+        from detaux.cli import run_command  # inside the try, so that a Ctrl-C during the import is caught
 
         exit_code = run_command(sys.argv[1:])
         sys.stdout.flush()
-        gc.freeze()  # the interpreter's last collection would go through every object of torch, which takes a second
-    except BrokenPipeError:  # the reader of a pipe, such as head, has gone; Python must not flush to it again
+        gc.freeze()  # saves a second: the interpreter's last collection would visit every object of torch
+    except BrokenPipeError:  # the reader of the pipe, such as head, has gone; Python must not flush to it again
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.dup2(nowhere, sys.stderr.fileno())
@@ -31,8 +31,10 @@ def main() -> int:
 
 
 def _mend_streams() -> None:
-    """Have the three standard streams be there, so that no file that is opened later takes the place of one that is closed, and
-    let them spell out what their encoding lacks."""
+    """Open every standard stream that is closed, so that no later file takes its place.
+
+    Characters that a stream's encoding lacks are spelled out.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)

@@ -22,11 +22,12 @@ examples:
   detaux launch --dry-run slurm configs/paper/shapes3d.yaml nodes=4 gpus=8 > job.sbatch
 """
 LAUNCH_HELP = """\
-The file of launch/ that starts `detaux disentangle CONFIG.yaml key=value ...` with a rank on each GPU, filled in. With --dry-run
-it is printed, to be kept, edited and handed to its scheduler. Without, torchrun with nodes=1 starts here and now.
+Fill in the file of launch/ that starts `detaux disentangle CONFIG.yaml key=value ...` with a rank on each GPU. With
+--dry-run the file is printed, so that you can edit it and hand it to your scheduler. Without --dry-run, only torchrun
+with nodes=1 is allowed, and starts at once on this machine.
 """
 SAFE_HELP = (
-    "refuse a config that would start a command (pipe:) or read the environment (${...}); for one from a stranger"
+    "refuse a config that would start a command (pipe:) or read the environment (${...}); use it for strangers' configs"
 )
 REMOTE_KEYS = ("data.remote_cache", "data.remote_timeout")
 CLUSTER_KEYS = (
@@ -45,18 +46,18 @@ CLUSTER_KEYS = (
     "discover.max_seconds",
     "discover.max_memory",
 )
-OWN_PARSERS = ("shards", "report")  # stages whose commands take other arguments than a config
+OWN_PARSERS = ("shards", "report")  # stages with commands that take other arguments than a config
 RAW = argparse.RawDescriptionHelpFormatter
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one sentence and exit code 2."""
+    """Report a mistake by one sentence and exit code 2, unlike argparse."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see `{self.prog} --help`.")
 
     def print_help(self, file: Any = None) -> None:
-        print(self.format_help(), end="", file=file)  # argparse says nothing where the reader has gone
+        print(self.format_help(), end="", file=file)  # argparse would hide that the reader has gone
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -71,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_cluster(commands)
     _add_watch(commands)
     _add_launch(commands)
-    commands.add_parser("doctor", help="what is installed, and which backends will be used and why")
+    commands.add_parser("doctor", help="show what is installed, and which backends will be used and why")
     return parser
 
 
@@ -80,7 +81,7 @@ def _list_keys(names: Sequence[str]) -> str:
 
 
 def _add_config_command(commands: Any, command: Command) -> None:
-    """Add a command that takes a config and changes of its keys."""
+    """Add a command that takes a config and key=value overrides."""
     keys, meaning = _list_keys(command.sections), command.meaning
     one = commands.add_parser(command.name, help=meaning, description=meaning, epilog=keys, formatter_class=RAW)
     one.add_argument("config", metavar="CONFIG.yaml")
@@ -102,7 +103,7 @@ def _add_shards(commands: Any) -> None:
         ("info", "describe a shard set", ""),
         (
             "order",
-            "the sample keys that a rank will see, one a line",
+            "print the sample keys that a rank will see, one a line",
             "world rank workers epoch start batch seed window; ",
         ),
         ("repack", "standard layout -> packed layout", ""),
@@ -121,32 +122,32 @@ def _add_report(commands: Any) -> None:
     report = commands.add_parser(stage.name, help=stage.meaning, epilog=_list_keys(["report"]), formatter_class=RAW)
     report.add_argument("runs", nargs="+", metavar="RUN", help="run folders; report.KEY=VALUE may follow them")
     report.add_argument(
-        "--out", metavar="DIR", help="default: RUN/report, or `report` beside the first of several runs"
+        "--out", metavar="DIR", help="default: RUN/report, or `report` next to the first of several runs"
     )
 
 
 def _add_cluster(commands: Any) -> None:
-    keys, meaning = _list_keys(CLUSTER_KEYS), "embeddings of any origin -> clusters"
+    keys, meaning = _list_keys(CLUSTER_KEYS), "embeddings from a file -> clusters"
     cluster = commands.add_parser("cluster", help=meaning, description=meaning, epilog=keys, formatter_class=RAW)
     cluster.add_argument("embeddings", metavar="EMBEDDINGS", help="a .npy or .safetensors file of numbers [N, D]")
     cluster.add_argument("--out", required=True, metavar="LABELS.parquet")
-    cluster.add_argument("--tensor", metavar="NAME", help="which tensor, where a .safetensors file holds several")
+    cluster.add_argument("--tensor", metavar="NAME", help="the tensor to read if a .safetensors file holds several")
     cluster.add_argument("overrides", nargs="*", default=[], metavar="key=value")
 
 
 def _add_watch(commands: Any) -> None:
-    meaning = "the newest training of a run, live in the terminal, until its stage is finished or Ctrl-C"
+    meaning = "show the newest training of a run live in the terminal until its stage is finished or Ctrl-C"
     watch = commands.add_parser("watch", help=meaning, description=meaning, formatter_class=RAW)
     watch.add_argument("run", metavar="RUN", help="the run.dir of a run that has started")
     shown = watch.add_mutually_exclusive_group()
-    shown.add_argument("--once", action="store_true", help="one frame and no more, as where the output is piped")
+    shown.add_argument("--once", action="store_true", help="show one frame and end, as if the output were piped")
     shown.add_argument(
         "--workspace", action="store_true", help="make a page of panels at W&B, online, and print its address"
     )
 
 
 def _add_launch(commands: Any) -> None:
-    keys, meaning = _list_keys(STAGES["disentangle"].sections), "a filled launch file for several GPUs or machines"
+    keys, meaning = _list_keys(STAGES["disentangle"].sections), "fill in a launch file for several GPUs or machines"
     launch = commands.add_parser("launch", help=meaning, description=LAUNCH_HELP, epilog=keys, formatter_class=RAW)
     launch.add_argument("--dry-run", action="store_true", help="print the file and start nothing")
     launch.add_argument("--safe", action="store_true", help=SAFE_HELP)
@@ -162,7 +163,7 @@ def _add_launch(commands: Any) -> None:
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse a command; key=value may stand before or after options. Raises UserError for what is not understood."""
+    """Parse a command; key=value may come before or after options. Raises UserError for unknown arguments."""
     parsed, extra = build_parser().parse_known_args(arguments)
     overrides = [text for text in extra if "=" in text and not text.startswith("-")]
     if extra and (overrides != extra or not hasattr(parsed, "overrides")):

@@ -1,16 +1,16 @@
-"""Name the files that stages leave, each once, so that who writes, reads, hashes and shows a file mean the same one.
+"""Name the files that stages leave, so that all code that writes, reads, hashes or shows a file uses the same name.
 
-Nothing is imported here: every room may ask for a name.
+This file imports nothing of detaux, so that all of it may import this file.
 """
 
 from pathlib import Path
 
-# of every stage but the report
+# left by every stage except the report
 CONFIG_NAME, RECORD_NAME = "config.yaml", "record.json"
 
-MANIFEST_NAME = "manifest.json"  # of a shard set
+MANIFEST_NAME = "manifest.json"  # describes a shard set
 
-# of training, in the folder of a stage or of a restart
+# left by training, in the folder of a stage or of a restart
 CHECKPOINT_NAME, WEIGHTS_NAME, METRICS_NAME = "checkpoint", "model.safetensors", "metrics.jsonl"
 MODEL_FILE = Path(CHECKPOINT_NAME) / WEIGHTS_NAME
 AUTOENCODER_FILE = Path(CHECKPOINT_NAME) / "autoencoder.safetensors"  # the same network at the end of its warm-up
@@ -19,10 +19,10 @@ SCORES_NAME = "scores.json"
 LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME = "labels.parquet", "discovery.json", "gallery.npz"
 
 ACCURACIES_NAME, CURVES_NAME = "metrics.json", "curves.jsonl"
-ROWS_NAME, STATES_NAME = "rows.jsonl", "states"  # of multi-task trials, until all are finished
+ROWS_NAME, STATES_NAME = "rows.jsonl", "states"  # kept for multi-task trials until all are finished
 
 REPORT_NAME = "report.html"
 
-BEST_NAME, TRIALS_NAME, SUMMARY_NAME = "best.yaml", "trials.parquet", "sweep.json"  # of a sweep
+BEST_NAME, TRIALS_NAME, SUMMARY_NAME = "best.yaml", "trials.parquet", "sweep.json"  # left by a sweep
 
 WANDB_NAME = "wandb.json"  # in the folder of a stage that W&B mirrors

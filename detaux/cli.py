@@ -1,6 +1,6 @@
-"""The command line: parse, check what a stage reads, skip what is done, call the stage.
+"""Run the command line: parse the arguments, load the config, call the command, and turn errors into exit codes.
 
-Heavy modules are imported by the command that needs them, so that `detaux --help` answers at once.
+Each command imports the heavy modules that it needs, so that `detaux --help` answers at once.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from detaux.launch import TARGETS, explain_ranks, find_template, parse_launch, r
 from detaux.runtime.text import show_text
 from detaux.stages import RUN, STAGES, SWEEP
 
-ACTION_SPLITS = {  # what is fetched of a shard set that lies elsewhere
+ACTION_SPLITS = {  # action -> the splits that it fetches if the shard set is at a URL
     "info": (),
     "order": ("train",),
     "verify": ("train", "validation", "test"),
     "repack": ("train", "validation", "test"),
 }
-# of an OSError: what the machine or its limits refuse
+# error numbers of an OSError that the machine or its limits cause
 SYSTEM_ERRORS = (
     *MACHINE_ERRORS,
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG),
@@ -42,8 +42,8 @@ SYSTEM_ERRORS = (
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code.
 
-    0 done, 1 training diverged, 2 a user's mistake, 3 no task found, 70 an error that nobody foresaw, 75 a rank was lost,
-    128 + n ended by signal n. Raises BrokenPipeError when the reader of what is printed has gone.
+    The codes are: 0 done, 1 training diverged, 2 a user's mistake, 3 no task found, 70 an unforeseen error, 75 a rank
+    was lost, 128 + n ended by signal n. Raises BrokenPipeError if the reader of the output has gone.
     """
     parsed = argparse.Namespace()
     try:
@@ -66,7 +66,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _explain(error: Exception) -> str | None:
-    """What an error says that comes from the machine and not from a bug, None of any other."""
+    """Return a sentence about an error that the machine caused, or None for any other error, such as a bug."""
     if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; what was checkpointed is intact."
@@ -80,12 +80,12 @@ def _explain(error: Exception) -> str | None:
 
 
 def _has_lost_reader(stream: TextIO) -> bool:
-    """Whether a stream is a pipe that nobody reads any more."""
+    """Return whether a stream is a pipe that nobody reads any more."""
     try:
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLOUT)
         return any(event & select.POLLERR for _, event in poll.poll(0))
-    except (OSError, ValueError):  # closed, or no file at all
+    except (OSError, ValueError):  # the stream is closed or no file at all
         return False
 
 
@@ -134,7 +134,7 @@ def _run_shards(parsed: argparse.Namespace) -> int:
     remote = [text for text in parsed.overrides if text.split("=")[0] in REMOTE_KEYS]
     query = [text for text in parsed.overrides if text not in remote]
     if query and parsed.action != "order":
-        raise UserError(f"{query[0]}: `detaux shards {parsed.action}` takes no key but {' and '.join(REMOTE_KEYS)}.")
+        raise UserError(f"{query[0]}: `detaux shards {parsed.action}` takes only the keys {' and '.join(REMOTE_KEYS)}.")
     folder = _locate_set(parsed.folder, ACTION_SPLITS[parsed.action], remote)
     if parsed.action == "order":
         from shards.order import list_keys, parse_query
@@ -165,8 +165,10 @@ def _run_shards(parsed: argparse.Namespace) -> int:
 
 
 def _locate_set(shards: str, splits: Sequence[str], remote: Sequence[str]) -> Path:
-    """The folder of a shard set; of one that a URL names, its copy in the cache with the tars of these splits, fetched by the
-    config keys `remote`."""
+    """Return the folder of a shard set. For a URL, fetch the tars of `splits` and return the copy in the cache.
+
+    `remote` has key=value texts of the keys that govern fetching.
+    """
     data = load_config(None, remote).data
     folder = find_folder(shards)
     if folder is not None:
@@ -196,7 +198,7 @@ def _run_report(parsed: argparse.Namespace) -> int:
 
 
 def _read_report_keys(run: Path) -> dict[str, Any]:
-    """The report keys that a run was made with, by their dotted names."""
+    """Read the report keys that a run was made with, by their dotted names."""
     from detaux.artefacts import CONFIG_NAME
     from detaux.runtime.record import read_stage_config
 
@@ -210,7 +212,7 @@ def _run_cluster(parsed: argparse.Namespace) -> int:
     config = load_config(None, parsed.overrides)
     for text in parsed.overrides:
         if text.split("=")[0] not in CLUSTER_KEYS:
-            raise UserError(f"{text}: `detaux cluster` takes no key but {' '.join(CLUSTER_KEYS)}.")
+            raise UserError(f"{text}: `detaux cluster` takes only the keys {' '.join(CLUSTER_KEYS)}.")
     from detaux.discover.embedding_file import cluster_file
 
     cluster_file(Path(parsed.embeddings), Path(parsed.out), parsed.tensor, config)

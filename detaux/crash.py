@@ -1,4 +1,4 @@
-"""What an error that nobody foresaw leaves: its traceback in a file, and one sentence that says where and what to do with it."""
+"""Report an unforeseen error: write its traceback to a file, and say in one sentence where it is and what to do."""
 
 import tempfile
 import time
@@ -11,9 +11,9 @@ REPORT_TO = "https://github.com/detaux/detaux/issues"
 
 
 def describe_crash(error: BaseException, folder: Path | None) -> str:
-    """Write the traceback of an error into `folder`, a run's, or where temporary files go, and say so.
+    """Write the traceback of an error into the run's `folder`, or else into the folder of temporary files, and say so.
 
-    Where neither can be written, the sentence holds the last lines of the traceback itself.
+    If neither can be written, the sentence holds the last lines of the traceback.
     """
     text = "".join(traceback.format_exception(error))
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(". ")
@@ -25,13 +25,13 @@ def describe_crash(error: BaseException, folder: Path | None) -> str:
 
 
 def _write(text: str, folder: Path | None) -> Path | None:
-    """The file that holds the traceback, in `folder` or among the temporary ones, None where it cannot be written."""
+    """Write the traceback into `folder`, or among the temporary files, and return the file, or None if that fails."""
     header = f"detaux {detaux.__version__}, {time.strftime('%Y-%m-%dT%H:%M:%S%z')}\n"
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="error-", suffix=".txt", dir=folder, delete=False, encoding="utf-8", errors="backslashreplace"
         ) as stream:
             stream.write(header + text)
-    except (OSError, ValueError):  # no such folder, and none for temporary files; a name that holds a NUL
+    except (OSError, ValueError):  # the folder does not exist or cannot be written, or its name holds a NUL
         return None
     return Path(stream.name)

@@ -1,4 +1,4 @@
-"""`detaux doctor`: what is installed, and which backends a run will use and why."""
+"""Show what is installed, and which backends a run will use and why, for `detaux doctor`."""
 
 import os
 import platform
@@ -40,7 +40,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 GIB = 2**30
 CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 
-LOSSES = {  # what losses.backend=auto takes
+LOSSES = {  # backend of the losses -> its name in the table, and why losses.backend=auto takes it
     "triton": ("fused kernels", "losses.backend=auto takes Triton on a GPU"),
     "reference": ("plain PyTorch", "losses.backend=auto takes Triton only on a GPU, with its package and a C compiler"),
 }
@@ -49,7 +49,7 @@ Row = tuple[str, str, str]
 
 
 def read_version(package: str) -> str:
-    """Installed version of a distribution, or "not installed"."""
+    """Return the installed version of a distribution, or "not installed"."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -57,14 +57,14 @@ def read_version(package: str) -> str:
 
 
 def list_packages() -> list[Row]:
-    """(package, version, remark) of everything a stage imports or an extra installs."""
+    """Return (package, version, remark) of everything that a stage imports or an extra installs."""
     rows = [("python", platform.python_version(), platform.platform())]
     rows += [(name, read_version(name), "") for name in REQUIRED]
     return rows + [(name, read_version(name), remark) for name, remark in OPTIONAL.items()]
 
 
 def list_backends() -> list[Row]:
-    """(what, choice, why) of each choice that depends on the machine; torch may be absent or broken."""
+    """Return (what, choice, why) of each choice that depends on the machine; torch may be absent or broken."""
     tracker = ("tracker", METRICS_NAME, "always written")
     try:
         import torch
@@ -90,21 +90,21 @@ def list_backends() -> list[Row]:
         (
             "ranks",
             os.environ.get("WORLD_SIZE", "1"),
-            f"as a launcher says; torch has {', '.join(backends) or 'no backend'}",
+            f"set by a launcher; torch has {', '.join(backends) or 'no backend'}",
         ),
-        ("engine", "single", "engine.name=auto; ddp where a launcher starts several ranks"),
+        ("engine", "single", "engine.name=auto; ddp if a launcher starts several ranks"),
         ("clusterer", backend.name, f"discover.backend=auto: {backend.reason}"),
         tracker,
     ]
 
 
 def count_cores() -> int:
-    """Cores this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_memory_bytes() -> int | None:
-    """Memory of the machine, or of the container where that is less; None where the system does not tell."""
+    """Return the memory of the machine, or of the container if that is less, or None if the system does not say."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -114,14 +114,14 @@ def read_memory_bytes() -> int | None:
 
 
 def list_machine() -> list[Row]:
-    """(what, found, remark) of the machine."""
+    """Return (what, found, remark) of the machine's cores, memory, disk and browser."""
     memory = read_memory_bytes()
     browser = next((name for name in BROWSERS if shutil.which(name)), None)
     return [
         ("cores", str(count_cores()), platform.machine()),
         ("memory", f"{memory / GIB:.1f} GiB" if memory else "unknown", ""),
-        ("free disk", f"{shutil.disk_usage('.').free / GIB:.1f} GiB", "in the present folder"),
-        ("browser", browser or "none", "opens the report in the tests, nowhere else"),
+        ("free disk", f"{shutil.disk_usage('.').free / GIB:.1f} GiB", "on the disk of the current folder"),
+        ("browser", browser or "none", "only used by tests that open the report"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C where nothing else handles it: it is noted, since compiled modules may turn it into an error of their own."""
+"""Note a Ctrl-C that nothing else handles, because compiled modules may turn it into another error."""
 
 import signal
 from types import FrameType
@@ -7,7 +7,7 @@ received: list[int] = []
 
 
 def note_interrupts() -> None:
-    """From now on have Ctrl-C noted, unless it is ignored or handled already."""
+    """Note every Ctrl-C from now on, unless it is already ignored or handled."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _note)
 

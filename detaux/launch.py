@@ -1,6 +1,7 @@
-"""Fill in a file of launch/: how many nodes and GPUs, and which config; the files themselves are for copying and editing.
+"""Fill in a file of launch/ with the number of nodes and GPUs and the config.
 
-A file of launch/ works as it stands. PLACES lists, for each, the pieces of text that a user would edit, and what is put there.
+Each file of launch/ also works unchanged, and users may copy and edit it. PLACES lists the pieces of text that a user
+would edit, and what replaces them.
 """
 
 import json
@@ -40,7 +41,7 @@ PLACES = {  # file -> a piece of its text -> what replaces the first such piece
         '["configs/quickstart.yaml"]': "{list}",
     },
 }
-TARGETS = {  # what a user calls it -> its file
+TARGETS = {  # name for users -> file
     "slurm": "slurm.sbatch",
     "kuberay": "kuberay_rayjob.yaml",
     "raycluster": "kuberay_raycluster.yaml",
@@ -48,26 +49,26 @@ TARGETS = {  # what a user calls it -> its file
     "torchrun": "torchrun.sh",
     "deepspeed": "deepspeed.sh",
 }
-EXPANDED = ("kuberay", "trainjob")  # whose arguments Kubernetes expands: $(NAME) is a variable, and $$ is one $
-TASK = "{task}"  # in launch/slurm.sbatch the number of a job of an array
+EXPANDED = ("kuberay", "trainjob")  # Kubernetes expands their arguments: $(NAME) is a variable, and $$ is one $
+TASK = "{task}"  # stands for the number of a job in an array, in launch/slurm.sbatch
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What is started, and on what."""
+    """Hold what is started, and on how many machines and GPUs."""
 
     target: str
     config: str
     overrides: tuple[str, ...] = ()
     nodes: int = 1
-    gpus: int = 1  # of each node, with a rank each
+    gpus: int = 1  # counts the GPUs of each node; each GPU has a rank
 
 
 def parse_launch(target: str, config: str, overrides: Sequence[str], *, is_safe: bool = False) -> Launch:
-    """A launch whose config is known to load, with `is_safe` one that starts no command and reads no environment; `nodes=N` and
-    `gpus=N` are taken out of the key=value arguments.
+    """Parse a launch: take `nodes=N` and `gpus=N` out of the key=value arguments, and check that the config loads.
 
-    Raises UserError for an unknown target, a number below 1, and whatever `detaux disentangle` would refuse in the config.
+    With `is_safe`, the config must neither start a command nor read the environment. Raises UserError for an unknown
+    target, a number below 1, and whatever `detaux disentangle` would refuse in the config.
     """
     if target not in TARGETS:
         raise UserError(f"unknown target {target!r}; it is one of {' '.join(TARGETS)}.")
@@ -95,11 +96,11 @@ def _load(launch: Launch, *, is_safe: bool = False) -> Config:
 
 
 def find_template(name: str) -> Path:
-    """A file of launch/: beside the package in a checkout, under share/detaux where pip installed it."""
+    """Find a file of launch/: next to the package in a checkout, or under share/detaux if pip installed it."""
     checkout = Path(__file__).parents[1] / "launch" / name
     if checkout.is_file():
         return checkout
-    from importlib import metadata  # a tenth of the time that `detaux --help` takes
+    from importlib import metadata  # imported here, since it takes a tenth of the time of `detaux --help`
 
     for file in metadata.files("detaux") or ():
         if file.parts[-3:] == ("detaux", "launch", name):
@@ -108,9 +109,9 @@ def find_template(name: str) -> Path:
 
 
 def render_launch(launch: Launch, template: str) -> str:
-    """The text of the target's file with nodes, GPUs and command filled in.
+    """Return the text of the target's file with nodes, GPUs and command filled in.
 
-    Raises UserError where the file was edited, so that a place to fill in is not found.
+    Raises UserError if the file was edited, so that a piece to replace is missing.
     """
     arguments = [launch.config, *launch.overrides]
     if launch.target in EXPANDED:
@@ -128,37 +129,38 @@ def render_launch(launch: Launch, template: str) -> str:
         before, found, after = template.partition(piece)
         if not found:
             raise UserError(
-                f"{TARGETS[launch.target]} of launch/ no longer says {piece.strip()!r}; it was edited, so start it as it is."
+                f"{TARGETS[launch.target]} of launch/ was edited and lacks {piece.strip()!r}, which `detaux launch` fills in; "
+                "start the edited file yourself."
             )
         template = f"{before}{filled.format(**values)}{after}"
     return template
 
 
 def explain_ranks(launch: Launch) -> str | None:
-    """A sentence where the job would stop at once, since a batch of either phase does not divide into its ranks; else None."""
-    from detaux.disentangle.batches import check_batches  # imports numpy, which `detaux --help` does without
+    """Return a sentence if the job would stop at once because a batch does not divide into its ranks, else None."""
+    from detaux.disentangle.batches import check_batches  # imports numpy, which `detaux --help` does not need
 
     config = _load(launch)
     parts = launch.nodes * launch.gpus * config.disentangle.micro_batches
     try:
-        check_batches(config, config.disentangle.warmup.batch_size, parts)  # of more images than a batch
+        check_batches(config, config.disentangle.warmup.batch_size, parts)  # assumes at least one batch of images
     except UserError as error:
         return f"the job would stop at once: {error}"
     return None
 
 
 def start_launch(launch: Launch) -> NoReturn:
-    """Become the launcher, where it needs no other machine and no scheduler: torchrun with one node.
+    """Replace this process by the launcher. Only torchrun with one node needs no other machine and no scheduler.
 
     Raises UserError for every other launch.
     """
     if (launch.target, launch.nodes) != ("torchrun", 1):
         raise UserError(
-            f"detaux launch starts nothing but torchrun with nodes=1; for {launch.target} with nodes={launch.nodes} print the "
-            "file with --dry-run and start it where it belongs."
+            f"detaux launch starts only torchrun with nodes=1; for {launch.target} with nodes={launch.nodes} print the file "
+            "with --dry-run and start it yourself."
         )
     text = render_launch(launch, find_template(TARGETS[launch.target]).read_text(encoding="utf-8"))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    unset = ("NNODES", "RANKS", "HEAD", "STAGE")  # the command says what is started
+    unset = ("NNODES", "RANKS", "HEAD", "STAGE")  # the command decides these, not the environment
     environment = {name: value for name, value in os.environ.items() if name not in unset} | {"PATH": path}
     os.execvpe("bash", ["bash", "-c", text], environment)

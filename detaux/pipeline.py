@@ -1,4 +1,4 @@
-"""The chain of stages: check what a stage reads, skip what is done, run it on the ranks it needs."""
+"""Run the chain of stages: check what each stage reads, skip what is done, and run the rest on the ranks it needs."""
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -37,16 +37,16 @@ from detaux.stages import LABELS, MANIFEST, MODEL, STAGES, Input, Stage
 from detaux.tracking.lineage import log_stage
 from detaux.tracking.mirrors import check_mirrors
 
-# hidden names that may go with the folder they lie in: the lock of our own commands, and how the Finder of macOS shows a folder
+# hidden files that may be deleted with their folder: the lock of our own commands, and a view of the Finder of macOS
 WORTHLESS = (".lock", ".DS_Store")
-SHOWN_FILES = 20  # quarantined files printed by name; the manifest names all
+SHOWN_FILES = 20  # most quarantined files printed by name; the manifest names all
 
 
 @dataclass(frozen=True)
 class Job:
-    """A checked config, its run folder, and the arguments that gave it, for the next command to repeat.
+    """Hold a checked config, and the arguments that gave it, which the next command repeats.
 
-    `fetched` is the folder of the cache for a set that `data.shards` names by URL; `observe` sees training, step by step.
+    `fetched` is the cache folder of the shard set if `data.shards` is a URL. `observe` sees training step by step.
     """
 
     config: Config
@@ -60,7 +60,7 @@ class Job:
 
     @property
     def shards(self) -> Path:
-        """The shard folder the run reads: `data.shards`, or what was fetched of it, or RUN/shards."""
+        """Return the shard folder that the run reads: `data.shards`, or its copy in the cache, or RUN/shards."""
         given = self.config.data.shards
         return self.fetched or (find_folder(given) if given else None) or self.root / "shards"
 
@@ -69,12 +69,12 @@ class Job:
         return {name: path for one in STAGES[stage].inputs for name, path in self.list_files(one).items()}
 
     def list_files(self, one: Input) -> dict[str, Path]:
-        """Return the files of one input by their names: a model for each restart, a single file of anything else."""
+        """Return the files of one input by their names: a model for each restart, one file for any other input."""
         folder = self.locate(one.maker)
         return list_models(folder, self.config) if one == MODEL else {one.name: folder / one.file}
 
     def locate(self, stage: str) -> Path:
-        """Return the folder of a stage, for shards the set that the run reads."""
+        """Return the folder of a stage; for the stage `shards`, return the shard set that the run reads."""
         return self.shards if stage == MANIFEST.maker else self.root / stage
 
     def make_command(self, stage: str) -> str:
@@ -86,7 +86,7 @@ class Job:
 def run_stages(stages: Sequence[str], job: Job) -> None:
     """Run stages of a job one after the other, together with the other ranks that the launcher started.
 
-    Raises what a stage raises; a discovery that finds nothing is raised after the report has been made.
+    Raises what a stage raises. If discovery finds nothing, its error is raised only after the report has been made.
     """
     with join_job(job), ExitStack() as stack:
         run_first(lambda: check_mirrors(job.config.track))
@@ -96,7 +96,7 @@ def run_stages(stages: Sequence[str], job: Job) -> None:
 
 @contextmanager
 def join_job(job: Job) -> Iterator[None]:
-    """Work on a job together with the other ranks that the launcher started: signals raise, and lost ranks are noticed."""
+    """Work on a job with the other ranks that the launcher started. Signals raise errors, and lost ranks are found."""
     engine = job.config.engine
     device = select_device(job.config.run)
     with raise_signals(), join_ranks(device, needs_group=engine.name == "deepspeed"), watch_ranks():
@@ -105,7 +105,7 @@ def join_job(job: Job) -> Iterator[None]:
 
 
 def _fetch_manifest(job: Job) -> Job:
-    """The job with the manifest of a set that lies elsewhere in the cache of this machine, the same on every rank."""
+    """Fetch the manifest if `data.shards` is a URL, the same for all ranks; return the job with the cache's folder."""
     data = job.config.data
     if not data.shards or find_folder(data.shards) is not None:
         return job
@@ -116,7 +116,7 @@ def _fetch_manifest(job: Job) -> Job:
 
 
 def _fetch_tars(stage: str, job: Job) -> None:
-    """Have the tars that a stage reads in the cache of this machine, where the set lies elsewhere."""
+    """Fetch the tars that a stage reads into the cache of this machine if `data.shards` is a URL."""
     splits = STAGES[stage].splits
     if job.fetched is not None and splits:
         from detaux.data.remote import fetch_tars
@@ -136,9 +136,9 @@ def _hold_folder(root: Path) -> Iterator[None]:
 
 
 def check_run_folder(root: Path) -> None:
-    """Raise UserError when a stage's folder in `root` holds files, and none that the stage leaves there.
+    """Raise UserError if a stage's folder in `root` holds files, but none that the stage leaves there.
 
-    Shards and the report check their folders themselves, before they replace anything.
+    Shards and the report check their folders themselves before they replace anything.
     """
     for stage in STAGES.values():
         if not stage.inputs:
@@ -161,7 +161,7 @@ def _chain(stages: Sequence[str], job: Job) -> None:
             continue
         try:
             run_stage(stage, job)
-        except NothingFoundError as error:  # the report shows the scores all the same
+        except NothingFoundError as error:  # raised later, because the report shows the scores even then
             nothing = error
     if nothing:
         raise nothing
@@ -170,8 +170,8 @@ def _chain(stages: Sequence[str], job: Job) -> None:
 def run_stage(name: str, job: Job) -> None:
     """Run one stage of a job, unless its inputs and its outputs are what its record says.
 
-    All ranks run a stage that is shared; the first runs any other while the rest wait. Raises UserError, naming the file and the
-    command that makes it, when an earlier stage has not run.
+    All ranks run a shared stage. The first rank runs any other stage while the rest wait. If an earlier stage has not
+    run, raises UserError with the missing file and the command that makes it.
     """
     stage, folder = STAGES[name], job.locate(name)
     following = next((later for earlier, later in pairwise(STAGES) if earlier == name), None)
@@ -193,17 +193,17 @@ def run_stage(name: str, job: Job) -> None:
 
 
 def call_runner(stage: Stage, job: Job, folder: Path) -> None:
-    """Call the function that runs a stage with the config, the folders of what it reads, and its own."""
+    """Call the function that runs a stage with the config, the folders of its inputs, and its own folder."""
     observed = {"observe": job.observe} if stage.is_observed else {}
     stage.load_runner()(job.config, *(job.locate(one.maker) for one in stage.inputs), folder, **observed)
 
 
 def keep_edit(folder: Path, name: str) -> None:
-    """Keep a file that a person has edited beside the one that is about to be made, and say so."""
+    """Keep a file that a person has edited, under another name, before its stage writes it again, and say so."""
     if kept := keep_edited(folder, name):
         say(
-            f"{folder / name} is not as it was left, and is made anew; it is kept as {kept}, to be copied back where that was an "
-            "edit."
+            f"{folder / name} has changed since its stage wrote it, and the stage will write it again; the changed file is "
+            f"kept as {kept}."
         )
 
 
@@ -213,9 +213,9 @@ def _run_alone(stage: Stage, job: Job, folder: Path) -> None:
 
 
 def is_kept(stage: str, job: Job) -> bool:
-    """Decide whether what a stage left still stands, so that it need not run.
+    """Decide whether what a stage left is still valid, so that it need not run.
 
-    Raises UserError when the files it reads are not there, or are not those of its config.
+    Raises UserError if a file that it reads is missing or belongs to another config.
     """
     for one in STAGES[stage].inputs:
         _check_input(one, stage, job)
@@ -231,7 +231,7 @@ def is_kept(stage: str, job: Job) -> bool:
 
 
 def _check_input(one: Input, stage: str, job: Job) -> None:
-    """Raise UserError when a file of an input does not exist, and name the command that makes it."""
+    """Raise UserError if a file of an input does not exist, with the command that makes it."""
     for path in job.list_files(one).values():
         if path.is_file():
             continue
@@ -242,15 +242,15 @@ def _check_input(one: Input, stage: str, job: Job) -> None:
 
 
 def _found_nothing(discovery: Path) -> bool:
-    """Whether discovery has run and chose nothing; labels that a person removed have been there."""
+    """Return whether discovery ran and chose nothing, as opposed to labels that a person removed."""
     if not discovery.is_file():
         return False
     return bool(read_json(discovery, "run `detaux discover` again").get("chosen", -1) == -1)
 
 
 def _check_own_shards(job: Job) -> None:
-    """Refuse to read shards that the run built under other keys: the stage would train on what its config denies."""
-    if not (job.shards / CONFIG_NAME).is_file():  # a set that was put there by hand has no config to compare with
+    """Refuse to read shards that the run built with other keys, because the stage would not train on what it claims."""
+    if not (job.shards / CONFIG_NAME).is_file():  # a set that a person put there has no config to compare with
         return
     built = load_stage_config(job.shards)
     for dotted, _, _ in iterate_fields():
@@ -265,7 +265,7 @@ def _check_own_shards(job: Job) -> None:
 
 
 def make_shards(config: Config, folder: Path, following: str) -> None:
-    """Build a shard set unless it stands already, and name the files that were left out."""
+    """Build a shard set unless it is already built, and name the files that were left out."""
     from shards.build import build_shards, list_inputs
 
     if is_done(folder, compute_inputs_hash(MANIFEST.maker, config, hash_inputs(list_inputs(config)))):
@@ -289,11 +289,13 @@ def make_shards(config: Config, folder: Path, following: str) -> None:
 
 
 def _check_replaceable(folder: Path, config: Config) -> None:
-    """A build replaces its folder whole: refuse one that holds anything but a shard set, or that is the source."""
+    """Refuse a folder that holds anything but a shard set, or that is in the source, since a build replaces it."""
     source = expand_path(config.data.path, "data.path").resolve() if config.data.path else None
     parents = [folder.resolve(), *(folder.resolve().parents if config.data.source == "folder" else ())]
     if source in parents:
-        raise UserError(f"{folder} lies in data.path={config.data.path}, which the next build would read; set another.")
+        raise UserError(
+            f"{folder} is in data.path={config.data.path}, so the next build would read it; give a folder elsewhere."
+        )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; the shard set needs a folder of its own.")
     names = sorted(path.name for path in folder.iterdir() if path.name not in WORTHLESS) if folder.exists() else []
@@ -301,14 +303,14 @@ def _check_replaceable(folder: Path, config: Config) -> None:
     foreign = [name for name in names if name not in known]
     if foreign or (names and not known):
         raise UserError(
-            f"{folder} holds {(foreign or names)[0]}, which is of no shard set; give a new folder, or move it away."
+            f"{folder} holds {(foreign or names)[0]}, which belongs to no shard set; give a new folder, or move it away."
         )
 
 
 def _list_set_files(folder: Path) -> set[str]:
-    """The files of the shard set in a folder, by its manifest or its record; empty when it holds none."""
+    """Return the files of the shard set in a folder, by its manifest or its record; empty if there is no set."""
     record = read_record(folder)
     names = set(record.get("outputs", {})) if record.get("stage") == MANIFEST.maker else set()
-    with suppress(UserError):  # there is no manifest, or a damaged one: then the record tells
+    with suppress(UserError):  # if the manifest is missing or damaged, only the record counts
         names |= {shard.name for shard in read_manifest(folder).shards} | {MANIFEST_NAME}
     return names | set(STAGES[MANIFEST.maker].leaves) if names else names

@@ -1,7 +1,7 @@
-"""Declare every stage once: what it reads, what it leaves, on which ranks it runs, and which function runs it.
+"""Declare every stage: what it reads, what it leaves, on which ranks it runs, and which function runs it.
 
-The command line, the chain of stages, the hash of inputs, the report and W&B read this table. It imports no stage: a runner is
-text, and is imported when it runs.
+The command line, the chain of stages, the hash of inputs, the report and W&B read this table. It imports no stage: a
+runner is a text, and is imported when it runs.
 """
 
 import importlib
@@ -27,12 +27,12 @@ from detaux.artefacts import (
 )
 
 TRAINING = ("run", "data", "pairs", "model", "losses", "disentangle", "engine")
-SHARED = ("run.seed", "run.device", "run.threads", "data.max_bad_fraction")  # of all stages that read shards
+SHARED = ("run.seed", "run.device", "run.threads", "data.max_bad_fraction")  # read by all stages that read shards
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file that a stage reads: its name in the record, the stage that leaves it, and where in that stage's folder it lies."""
+    """Describe a file that a stage reads: its name in the record, the stage that leaves it, its path in that folder."""
 
     name: str
     maker: str
@@ -40,16 +40,16 @@ class Input:
 
 
 MANIFEST = Input("manifest", "shards", MANIFEST_NAME)
-MODEL = Input("model", "disentangle", str(MODEL_FILE))  # of several restarts one each: model, model_1, ...
+MODEL = Input("model", "disentangle", str(MODEL_FILE))  # one for each restart: model, model_1, ...
 LABELS = Input("labels", "discover", LABELS_NAME)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command that takes a config.
+    """Describe a command that takes a config.
 
-    `sections` are listed by its help. `reads` are the sections and single keys that its numbers depend on, except `ignores`: a
-    change of any other key leaves what it made as it is.
+    Its help lists `sections`. Its numbers depend on the sections and keys of `reads`, except those of `ignores`. A
+    change of any other key does not repeat it.
     """
 
     name: str
@@ -61,12 +61,13 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Command):
-    """A stage of a run.
+    """Describe a stage of a run.
 
-    `runner` is MODULE:FUNCTION, called with the config, the folder of each input's maker, and the stage's own folder; if
-    `is_observed`, also with `observe`, which sees training step by step. `leaves` are the names in the stage's folder, `editable`
-    the one that a person may change. `artefacts` are what W&B gets of them, by name. Tars of `splits` are fetched before it runs.
-    All ranks run a stage that `is_shared`, only the first any other. `command` runs the stage alone.
+    `runner` is MODULE:FUNCTION. It is called with the config, the folder of each input's maker, and the stage's own
+    folder. If `is_observed`, it also gets `observe`, which sees training step by step. `leaves` are the names in the
+    stage's folder, and a person may change the file `editable`. `artefacts` are the files that W&B gets, by name. The
+    tars of `splits` are fetched before the stage runs. All ranks run the stage if `is_shared`, else only the first.
+    `command` runs only this stage.
     """
 
     runner: str
@@ -81,7 +82,7 @@ class Stage(Command):
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the stage ends by writing a record of what it read and left."""
+        """Return whether the stage ends by writing a record of what it read and left."""
         return RECORD_NAME in self.leaves
 
     def load_runner(self) -> Callable[..., None]:
@@ -96,9 +97,9 @@ TABLE = (  # in the order they run
         name="shards",
         meaning="dataset -> tars and manifest.json",
         sections=("data",),
-        # what the shards are made of reaches the later stages through the manifest
+        # later stages do not read these keys, because they depend on the manifest
         reads=("data",),
-        ignores=("data.noise", "data.denoise", "data.window"),  # no builder reads them
+        ignores=("data.noise", "data.denoise", "data.window"),  # read by no builder
         runner="shards.build:build_shards",
         leaves=(MANIFEST_NAME, CONFIG_NAME, RECORD_NAME),
         is_shared=False,
@@ -120,7 +121,7 @@ TABLE = (  # in the order they run
         name="discover",
         meaning="disentangler + shards -> auxiliary labels",
         sections=("run", "data", "pairs", "model", "losses", "discover", "report", "track"),
-        reads=(  # a model's own keys reach the stage through the model's file
+        reads=(  # the keys of the model are missing, because the stage depends on the model's file
             *SHARED,
             "data.noise",
             "data.denoise",

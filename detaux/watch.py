@@ -1,4 +1,4 @@
-"""`detaux watch`: the metrics.jsonl of a training as a page of the terminal, drawn again while lines come.
+"""Show a training's metrics.jsonl as a page of the terminal, and draw it again while lines come, for `detaux watch`.
 
 Nothing here imports torch, so that it also runs on a machine that only sees the run folder.
 """
@@ -37,7 +37,7 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a stage: its folder, its name on the page and its lines, at least one."""
+    """Hold one training of a stage: its folder, its name on the page and its lines, at least one."""
 
     folder: Path
     name: str
@@ -49,7 +49,7 @@ class Training:
 
     @property
     def steps(self) -> int:
-        """How many steps it will have; those it has, in lines of a release that did not tell."""
+        """Return how many steps it will have, or how many it has had if an old release did not log that."""
         return int(self.last["steps" if "steps" in self.last else "step"])
 
     @property
@@ -57,20 +57,20 @@ class Training:
         return self.last["step"] >= self.steps
 
     def estimate_seconds_left(self) -> float | None:
-        """Seconds to the last step at the pace of the newest line; None where one line alone cannot tell."""
+        """Estimate the seconds to the last step at the pace of the newest line; None if there is only one line."""
         if len(self.lines) < 2:
             return None
         steps = self.last["step"] - self.lines[-2]["step"]
         return self.last["seconds"] / steps * (self.steps - self.last["step"])
 
     def list_values(self, key: str) -> list[float]:
-        """The numbers of a key in the newest lines."""
+        """Return the numbers of a key in the newest lines."""
         values = (line.get(key) for line in self.lines[-TREND_LINES:])
         return [value for value in values if isinstance(value, int | float)]
 
 
 def find_stage(run: Path) -> Path:
-    """The folder of the stage whose metrics.jsonl is the newest; raises UserError where there is none."""
+    """Return the folder of the stage with the newest metrics.jsonl. Raises UserError if no stage has one."""
     if not run.is_dir():
         raise UserError(f"{run} is no run folder; give the run.dir of a run that has started.")
     found = [folder for stage in STAGES if read_metrics(folder := run / stage)]
@@ -82,7 +82,7 @@ def find_stage(run: Path) -> Path:
 
 
 def read_trainings(stage: Path) -> list[Training]:
-    """The trainings of a stage's folder and of its restarts that have a line, in their order."""
+    """Read the trainings of a stage's folder and of its restarts, in order, leaving out those without a line."""
     numbered = [folder for folder in stage.glob("restart_*") if folder.name.removeprefix("restart_").isdecimal()]
     restarts = sorted(numbered, key=lambda folder: int(folder.name.removeprefix("restart_")))
     return [
@@ -93,7 +93,7 @@ def read_trainings(stage: Path) -> list[Training]:
 
 
 def is_finished(stage: Path) -> bool:
-    """Whether the stage has a record, and it is not one of an earlier run."""
+    """Return whether the stage has a record that is not from an earlier run."""
     record = stage / RECORD_NAME
     return record.is_file() and all(
         record.stat().st_mtime >= metrics.stat().st_mtime for metrics in stage.glob(f"**/{METRICS_NAME}")
@@ -101,9 +101,9 @@ def is_finished(stage: Path) -> bool:
 
 
 def watch_run(run: Path, *, is_once: bool) -> None:
-    """Show the newest stage until it is finished or Ctrl-C; one frame with `is_once` or where the output is no terminal.
+    """Show the newest stage until it is finished or Ctrl-C; show one frame if `is_once` or if there is no terminal.
 
-    Raises UserError where there is no such run or nothing to show.
+    Raises UserError if there is no such run or nothing to show.
     """
     stage, console = find_stage(run), Terminal()
     if is_once or not console.is_terminal:
@@ -122,9 +122,9 @@ def watch_run(run: Path, *, is_once: bool) -> None:
 
 
 def draw_stage(stage: Path, console: Console) -> RenderableType:
-    """One frame: the training that wrote last in full, and a row for each where there are several."""
+    """Draw one frame: the training that wrote last in full, and a row for each training if there are several."""
     trainings = read_trainings(stage)
-    if not trainings:  # one that starts afresh has cut its lines
+    if not trainings:  # a training that started again has removed its lines
         return Text(f"{stage.name} has no line of {METRICS_NAME} yet")
     levels = ASCII_LEVELS if console.options.ascii_only else LEVELS
     newest = max(trainings, key=lambda training: (training.folder / METRICS_NAME).stat().st_mtime)
@@ -135,7 +135,7 @@ def draw_stage(stage: Path, console: Console) -> RenderableType:
 
 
 def draw_training(training: Training, levels: str, *, is_stage_done: bool) -> RenderableType:
-    """Progress, then every panel of PANELS that the newest line has a key of."""
+    """Draw the progress, then every panel of PANELS with a key in the newest line."""
     last = training.last
     bar = ProgressBar(total=training.steps, completed=last["step"], width=BAR_WIDTH)
     head = Table.grid(padding=(0, 1))
@@ -160,7 +160,7 @@ def draw_training(training: Training, levels: str, *, is_stage_done: bool) -> Re
 
 
 def describe_progress(training: Training, *, is_stage_done: bool) -> str:
-    """Step, phase and what is left, in words."""
+    """Describe the step, the phase and the time left in words."""
     last = training.last
     words = [f"step {last['step']:,} of {training.steps:,}, {last['phase']}"]
     if is_stage_done:
@@ -176,7 +176,7 @@ def describe_progress(training: Training, *, is_stage_done: bool) -> str:
 
 
 def draw_overview(trainings: Sequence[Training], levels: str) -> Table:
-    """A row for each training: how far it is, its losses and its use of the subspaces."""
+    """Draw a row for each training: its progress, its losses and how often the oracle picks each subspace."""
     table = Table("training", "step", "loss", "reconstruction", "samples/s", "oracle use", box=box.SIMPLE)
     for training in trainings:
         last = training.last
@@ -192,7 +192,7 @@ def draw_overview(trainings: Sequence[Training], levels: str) -> Table:
 
 
 def draw_trend(values: Sequence[float], levels: str) -> str:
-    """Numbers as a row of blocks, the lowest for the smallest of them and the highest for the largest."""
+    """Draw numbers as a row of blocks; the smallest number gets the lowest block and the largest the highest."""
     if not values:
         return ""
     low, high = min(values), max(values)
@@ -201,7 +201,7 @@ def draw_trend(values: Sequence[float], levels: str) -> str:
 
 
 def format_value(key: str, value: float | None) -> str:
-    """A number in the unit that its key names."""
+    """Format a number in the unit that its key names."""
     if value is None or not math.isfinite(value):
         return "-"
     if key.endswith("_bytes"):

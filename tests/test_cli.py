@@ -78,7 +78,7 @@ WRONG = {
     "shards build digits --out {tmp}/photos": "{tmp}/photos",
     "shards build digits --out {tmp}/good.yaml": "{tmp}/good.yaml",
     "shards build folder --out {tmp}/photos data.path={tmp}/photos": "{tmp}/photos",
-    "run {tmp}/good.yaml data.source=folder data.path={tmp}/photos run.dir={tmp}/photos/run": "lies in data.path",
+    "run {tmp}/good.yaml data.source=folder data.path={tmp}/photos run.dir={tmp}/photos/run": "is in data.path",
     "run {tmp}/good.yaml multitask.weights=[[1]]": "multitask.weights",
     "run {tmp}/good.yaml multitask.methods=[[stl]]": "multitask.methods",
     "shards verify {tmp}/photos": "{tmp}/photos",

@@ -139,7 +139,9 @@ def test_edited_labels_are_kept_beside_those_of_another_discovery(chain, tmp_pat
         assert chain("run", f"discover.tasks={number + 1}")[1] == ["discover", "multitask", "report"]
         kept = labels.with_name(f"labels-edited-{number}.parquet")
         assert kept.read_text() == edit
-        assert f"{labels} is not as it was left, and is made anew; it is kept as {kept}" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert f"{labels} has changed since its stage wrote it" in printed
+        assert f"the changed file is kept as {kept}." in printed
     assert chain("run", "discover.tasks=3")[1] == ["report"]
     assert len(list(labels.parent.glob("*edited*"))) == 2
 
@@ -261,7 +263,7 @@ def test_build_takes_no_tar_of_somebody_else_for_its_own(chain, tmp_path, capsys
     theirs = tmp_path / "demo" / "shards" / "holiday.tar"
     theirs.write_text("mine")
     assert chain("run", "data.split_seed=1")[0] == 2
-    assert "holds holiday.tar, which is of no shard set" in capsys.readouterr().err
+    assert "holds holiday.tar, which belongs to no shard set" in capsys.readouterr().err
     assert theirs.read_text() == "mine"
 
 
@@ -272,7 +274,7 @@ def test_build_deletes_no_hidden_file_of_others(chain, tmp_path, capsys, name):
     theirs.parent.mkdir(exist_ok=True)
     theirs.write_text("mine")
     assert chain("run", "data.split_seed=1")[0] == 2
-    assert f"holds {name.split('/')[0]}, which is of no shard set" in capsys.readouterr().err
+    assert f"holds {name.split('/')[0]}, which belongs to no shard set" in capsys.readouterr().err
     assert theirs.read_text() == "mine"
 
 
@@ -297,5 +299,5 @@ def test_folder_of_tars_with_a_manifest_of_another_kind_is_not_replaced(chain, t
     for name in ("manifest.json", "a.tar"):
         (theirs / name).write_text("{}")
     assert chain()[0] == 2
-    assert "holds a.tar, which is of no shard set" in capsys.readouterr().err
+    assert "holds a.tar, which belongs to no shard set" in capsys.readouterr().err
     assert sorted(path.name for path in theirs.iterdir()) == ["a.tar", "manifest.json"]

@@ -1,4 +1,4 @@
-"""Typed configuration: the dataclasses, and the loader that checks what a user wrote."""
+"""Hold the typed configuration: its dataclasses, and the loader that checks what a user wrote."""
 
 from detaux.config.frozen import dump_config
 from detaux.config.influence import list_neutral, reads

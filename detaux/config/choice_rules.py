@@ -1,7 +1,7 @@
-"""Declare the rules that choose an auxiliary task among the eligible candidates, each once.
+"""Declare the rules that choose an auxiliary task among the eligible candidates.
 
-They stand here, below discovery, because the help of `discover.choose` shows them too. discovery.json carries the rule of its
-run, so that the report needs no list.
+They are declared here, below discovery, because the help of `discover.choose` shows them too. discovery.json carries
+the rule of its run, so that the report needs no list.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ End = Literal["higher", "lower"]
 
 @dataclass(frozen=True)
 class ChoiceRule:
-    """A rule: the score that it reads, which end of it is better, what the score means, and further scores that part equals."""
+    """Hold a rule: the score that it compares, which end is better, the score's meaning, and scores that break ties."""
 
     name: str
     score: str
@@ -22,11 +22,11 @@ class ChoiceRule:
 
     @property
     def scores(self) -> tuple[tuple[str, End], ...]:
-        """The scores that the rule compares, the first first, each with its better end."""
+        """Return the scores that the rule compares, in order, each with its better end."""
         return ((self.score, self.better), *self.ties)
 
     def to_row(self) -> dict[str, Any]:
-        """Return the form of discovery.json."""
+        """Return the rule as discovery.json stores it."""
         return {"name": self.name, "score": self.score, "better": self.better, "meaning": self.meaning}
 
 

@@ -1,4 +1,4 @@
-"""What read_yaml leaves as what a key means: names as they were typed, numbers read in tens."""
+"""Convert the values of read_yaml to the types of keys: names stay as typed, numbers are decimal."""
 
 import re
 import typing
@@ -11,7 +11,7 @@ EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+", re.ASCII)  # YAML 1
 
 
 def convert(value: Any, hint: Any, *, is_text: bool) -> Any:
-    """A value of read_yaml as a key of this type means it; a number in another notation than tens stays text, as it was typed."""
+    """Convert a value of read_yaml to a key's type `hint`; a number that is not decimal stays text, as it was typed."""
     if is_text:
         return take_text(value)
     if hint is Any:
@@ -28,12 +28,12 @@ def _convert_scalar(value: Any, hint: Any) -> Any:
         return None if value.value is None else value.text
     if hint in (int, float) and type(value.value) in (int, float):
         return _read_number(value.text, hint)
-    # and off as false, also where it is one of the choices
+    # YAML 1.1 also reads off as false, even if off is one of the key's choices
     return "off" if value.value is False and "off" in typing.get_args(hint) else value.value
 
 
 def _read_any(scalar: Scalar | str) -> Any:
-    """A scalar where any type is allowed: a number where YAML or its exponent makes it one."""
+    """Convert a scalar of a key that allows any type: it is a number if YAML reads one, or if it has an exponent."""
     if isinstance(scalar, str):
         return float(scalar) if EXPONENT.fullmatch(scalar) else scalar
     kind = type(scalar.value)
@@ -41,7 +41,7 @@ def _read_any(scalar: Scalar | str) -> Any:
 
 
 def _read_number(text: str, kind: Callable[[str], int | float]) -> int | float | str:
-    """A number in tens. YAML 1.1 reads 010 as 8, 12:30 as 750, and .inf where Python has inf."""
+    """Read a decimal number, or return the text. YAML 1.1 reads 010 as 8 and 12:30 as 750, and spells inf as .inf."""
     try:
         return kind(re.sub(r"^([+-]?)\.(inf|nan)$", r"\1\2", text, flags=re.IGNORECASE))
     except ValueError:
@@ -49,7 +49,7 @@ def _read_number(text: str, kind: Callable[[str], int | float]) -> int | float |
 
 
 def iterate_texts(tree: Any) -> Iterator[str]:
-    """Every text in a tree of mappings and lists, names too."""
+    """Yield every text in a tree of mappings and lists, including names."""
     if isinstance(tree, str):
         yield tree
     elif isinstance(tree, dict | list):

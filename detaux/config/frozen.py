@@ -1,4 +1,4 @@
-"""The frozen config beside an artefact: written whole, and read back to an equal one."""
+"""Write the frozen config into a stage's folder, whole, so that it loads again to an equal config."""
 
 import dataclasses
 import re
@@ -14,24 +14,24 @@ from detaux.errors import UserError
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """The config as plain nested dicts, in the order of the dataclasses."""
+    """Return the config as plain nested dicts, in the order of the dataclasses."""
     return dataclasses.asdict(config)
 
 
 def format_config(config: Config) -> str:
-    """The config as YAML that loads again to an equal one."""
+    """Return the config as YAML that loads again to an equal config."""
     return yaml.safe_dump(escape_text(config_to_dict(config)), sort_keys=False, allow_unicode=True)
 
 
 def dump_config(config: Config, path: Path) -> None:
-    """Write the frozen config beside an artefact; the file loads again to an equal config."""
+    """Write the frozen config to a file that loads again to an equal config."""
     path.write_text(format_config(config), encoding="utf-8")
 
 
 def read_config_tree(path: Path) -> dict[str, Any]:
-    """The sections of a file that dump_config wrote, unchecked, so that one of another release can be read.
+    """Read the sections of a file that dump_config wrote, without checks, so that it may be from another release.
 
-    Raises UserError when it is damaged.
+    Raises UserError if the file is damaged.
     """
     tree = take_values(read_config_file(path))
     if not all(isinstance(section, dict) for section in tree.values()):

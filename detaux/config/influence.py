@@ -1,4 +1,4 @@
-"""Answer which keys the numbers of a stage depend on."""
+"""Find which keys the numbers of a stage depend on."""
 
 import functools
 

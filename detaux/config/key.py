@@ -17,11 +17,11 @@ def key(
     is_text: bool = False,
     neutral: bool = False,
 ) -> T:
-    """Declare a config field: default, one line of meaning, and the closed range or the choices that it may take.
+    """Declare a config field: its default, one line of meaning, and its closed range or its choices.
 
-    `is_text`: whatever tree it holds is one of names, which are kept as they were typed.
-    `neutral`: it changes where or how fast a run works and never its numbers, so a change of it neither repeats a stage nor
-    refuses a checkpoint.
+    `is_text`: the value holds names, which are kept as they were typed.
+    `neutral`: the key changes where or how fast a run works, and never its numbers. A change of it neither repeats a
+    stage nor refuses a checkpoint.
     """
     metadata = {
         "meaning": meaning,

@@ -1,4 +1,4 @@
-"""Read a config: defaults < YAML < key=value, then check it; every mistake is one sentence and exit code 2."""
+"""Read and check a config: defaults < YAML < key=value. Every mistake ends in one sentence and exit code 2."""
 
 import dataclasses
 import difflib
@@ -24,15 +24,15 @@ from detaux.config.schema import VGG_MIN_SIDE, Config
 from detaux.errors import UserError
 
 MAPPINGS = ("principal", "space")  # keys whose value is a mapping
-LIVE = re.compile(r"(?<!\\)(\\\\)*\$\{")  # what OmegaConf fills in; after an odd number of backslashes it is text
+LIVE = re.compile(r"(?<!\\)(\\\\)*\$\{")  # OmegaConf fills these in; after an odd number of backslashes ${ is text
 
-Layer = tuple[str, str, Any]  # where a value comes from, as messages say it; dotted key; value
+Layer = tuple[str, str, Any]  # origin of a value, as messages name it; dotted key; value
 FieldPath = tuple[str, dataclasses.Field[Any], Any]
 
 
 @functools.cache
 def iterate_fields(cls: type = Config, prefix: str = "") -> tuple[FieldPath, ...]:
-    """(dotted key, dataclass field, type) of every leaf key, in the order of the file."""
+    """Return (dotted key, dataclass field, type) of every leaf key, in the order of the dataclasses."""
     hints, found = typing.get_type_hints(cls), list[FieldPath]()
     for entry in dataclasses.fields(cls):
         hint = hints[entry.name]
@@ -55,7 +55,7 @@ def _list_sections() -> set[str]:
 
 
 def describe_type(hint: Any) -> str:
-    """The type as a user would say it: choices joined by |, `text or null`, `list of int`."""
+    """Describe a type in a user's words: choices joined by |, `text or null`, `list of int`."""
     origin = typing.get_origin(hint)
     if origin is Literal:
         return "|".join(str(choice) for choice in typing.get_args(hint))
@@ -68,7 +68,7 @@ def describe_type(hint: Any) -> str:
 
 
 def describe_allowed(entry: dataclasses.Field[Any], hint: Any) -> str:
-    """Type and range of a key, as the help and the error messages print it."""
+    """Describe the type and range of a key, as the help and the error messages print them."""
     low, high, choices = (entry.metadata.get(name) for name in ("low", "high", "choices"))
     text = describe_type(hint)
     if choices:
@@ -81,7 +81,7 @@ def describe_allowed(entry: dataclasses.Field[Any], hint: Any) -> str:
 
 
 def get_value(config: Config, dotted: str) -> Any:
-    """The value of a dotted key such as ``losses.distance.margin``."""
+    """Return the value of a dotted key such as ``losses.distance.margin``."""
     value: Any = config
     for name in dotted.split("."):
         value = getattr(value, name)
@@ -89,7 +89,7 @@ def get_value(config: Config, dotted: str) -> Any:
 
 
 def format_help(names: Sequence[str]) -> str:
-    """One line per key named, alone or by its section: name, default, what is allowed, meaning."""
+    """Return the help of keys, which are named one by one or by section: name, default, meaning and allowed values."""
     lines = []
     defaults = Config()
     for dotted, entry, hint in iterate_fields():
@@ -106,12 +106,12 @@ def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         is_section = dotted in _list_sections()
         if is_section and isinstance(value, dict):
             yield from _flatten(value, f"{dotted}.")
-        elif not (is_section and take_values(value) is None):  # a section without keys changes nothing
+        elif not (is_section and take_values(value) is None):  # skips a section without keys, which changes nothing
             yield dotted, value
 
 
 def _refuse_key(dotted: str, origin: str) -> NoReturn:
-    """Say which known key is nearest to one that is not."""
+    """Raise UserError for an unknown key, with the nearest known key."""
     fields = {name: describe_allowed(entry, hint) for name, entry, hint in iterate_fields()}
     if any(name.startswith(f"{dotted}.") for name in fields):
         raise UserError(f"{origin}: {dotted} is a section and takes keys, for example {dotted}.KEY=VALUE.")
@@ -131,7 +131,7 @@ def _describe_fault(error: yaml.YAMLError | UnicodeDecodeError) -> str:
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The mapping of sections that a config file holds, its scalars as read_yaml leaves them."""
+    """Read the mapping of sections in a config file; its scalars are text or Scalar, as in read_yaml."""
     if not path.is_file():
         names = [str(other) for other in path.parent.glob("*.yaml") if other.is_file()]
         nearest = difflib.get_close_matches(str(path), names, n=1)
@@ -150,7 +150,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def _parse_override(text: str) -> tuple[str, Any]:
-    """Key and value of key=value. A key that takes text takes it as it stands, `null` apart; any other is read as YAML."""
+    """Split key=value. The value of a text key stays as typed, except for null; any other value is read as YAML."""
     dotted, separator, value = text.partition("=")
     if not separator or not dotted:
         raise UserError(f"argument {text!r} is not of the form key=value.")
@@ -171,7 +171,7 @@ def load_config(
     """Merge defaults, or another `base`, a YAML file and key=value overrides into a checked, frozen config.
 
     Raises UserError for an unknown key (with the nearest known one), a wrong type, a bad choice or a value out of
-    range; with `is_safe` also for a value that would start a command or read the environment.
+    range. With `is_safe` it also refuses a value that would start a command or read the environment.
     """
     layers: list[Layer] = []
     if path is not None:
@@ -183,17 +183,19 @@ def load_config(
 
 
 def change_config(config: Config, values: Mapping[str, Any], origin: str) -> Config:
-    """A config with other values of some dotted keys, checked as `load_config` checks them; `origin` begins the sentence
-    that names a wrong one."""
+    """Return a config with other values for some dotted keys, with the same checks as `load_config`.
+
+    `origin` is the start of the sentence that names a wrong value.
+    """
     return _merge([(origin, dotted, escape_text(value)) for dotted, value in values.items()], config)
 
 
 def _merge(layers: Sequence[Layer], base: Config, *, is_safe: bool = False) -> Config:
-    """A config with the values of layers set one after the other, each checked."""
+    """Set the values of the layers one after the other, and check each; return the new config."""
     if not layers:
         return base
     merged, fields, defaults = pickle.loads(_pickle_defaults()), _list_fields(), Config()
-    # the others are as the defaults have them: there is nothing to set and nothing to check
+    # all other keys have their defaults, so there is nothing to set or check
     changed: dict[str, Layer] = {}
     for origin, dotted, typed in layers:
         if dotted not in fields:
@@ -203,13 +205,14 @@ def _merge(layers: Sequence[Layer], base: Config, *, is_safe: bool = False) -> C
             value = convert(typed, hint, is_text=entry.metadata["is_text"])
             for text in iterate_texts(value):
                 _check_text(origin, dotted, text, is_safe=is_safe)
-        if dotted not in changed and repr(value) == repr(get_value(defaults, dotted)):  # 1 is neither True nor 1.0
+        # compares by repr, because 1 equals True and 1.0
+        if dotted not in changed and repr(value) == repr(get_value(defaults, dotted)):
             continue
         changed[dotted] = (origin, dotted, value)
         _set_value(merged, changed[dotted])
         _resolve(merged, changed[dotted])
     for dotted in {dotted for _, dotted, _ in layers}:
-        # what a ${} stands for may have changed since
+        # resolves again, because a later layer may have changed the value behind a ${}
         value = _resolve(merged, changed[dotted]) if dotted in changed else get_value(defaults, dotted)
         base = _replace_value(base, dotted, value)
     return base
@@ -223,12 +226,12 @@ def _set_value(merged: DictConfig, layer: Layer) -> None:
     with _name_faults(layer):
         if wrong_bool or wrong_float or value == MISSING:
             raise ValueError(dotted)
-        # a mapping replaces the one before, and adds nothing to it
+        # a mapping replaces the earlier mapping; the two are not merged
         OmegaConf.update(merged, dotted, value, merge=False)
 
 
 def _resolve(merged: DictConfig, layer: Layer) -> Any:
-    """The value of a layer's key with its ${} filled in, checked."""
+    """Return the value of a layer's key with its ${} filled in, and check it."""
     dotted = layer[1]
     with _name_faults(layer):
         value = OmegaConf.select(merged, dotted, throw_on_missing=True)
@@ -239,7 +242,7 @@ def _resolve(merged: DictConfig, layer: Layer) -> Any:
 
 @contextmanager
 def _name_faults(layer: Layer) -> Iterator[None]:
-    """Have what OmegaConf refuses end in a sentence about the layer."""
+    """Turn what OmegaConf refuses into a UserError about the layer."""
     origin, dotted, value = layer
     try:
         yield
@@ -253,7 +256,7 @@ def _name_faults(layer: Layer) -> Iterator[None]:
 
 @functools.cache
 def _pickle_defaults() -> bytes:
-    """The defaults as OmegaConf holds them, which takes long to make from the dataclasses, in the form that is copied soonest."""
+    """Pickle the defaults as OmegaConf, because building them from the dataclasses is slow and unpickling is fast."""
     merged = OmegaConf.structured(Config)
     _unlock(merged)
     return pickle.dumps(merged)
@@ -267,12 +270,12 @@ def _replace_value(section: Any, dotted: str, value: Any) -> Any:
 
 
 def escape_text(tree: Any) -> Any:
-    """A value whose texts OmegaConf takes as they stand, those with ${ in them too."""
+    """Escape the texts of a value so that OmegaConf keeps them as they are, even if they contain ${."""
     return map_text(tree, lambda text: re.sub(r"(\\*)\$\{", r"\1\1\\${", text))
 
 
 def map_text(tree: Any, change: Callable[[str], str]) -> Any:
-    """A tree of mappings and lists with each text in it changed."""
+    """Return a tree of mappings and lists with `change` applied to each text."""
     if isinstance(tree, dict):
         return {map_text(name, change): map_text(value, change) for name, value in tree.items()}
     if isinstance(tree, list):
@@ -281,17 +284,17 @@ def map_text(tree: Any, change: Callable[[str], str]) -> Any:
 
 
 def _explain(error: OmegaConfBaseException) -> str:
-    """What a value in ${} lacks; OmegaConf's own words begin with the type of an exception and end with a trace of keys."""
+    """Explain why a ${} cannot be filled in, without the exception's type and the trace of keys that OmegaConf adds."""
     reason = str(error).splitlines()[0].split("resolving interpolation: ")[-1].strip("'\"")
     if isinstance(error, GrammarParseError):
-        reason = "it is no ${...} that can be read"
-    return f"{reason}; \\${{ stands for the characters ${{ themselves"
+        reason = "its ${...} cannot be read"
+    return f"{reason}; write \\${{ for the characters ${{"
 
 
 def _check_text(origin: str, dotted: str, text: str, *, is_safe: bool) -> None:
-    """Refuse a text that no file's name and no line can hold, with `is_safe` also one that starts a command or is filled in."""
+    """Refuse a text with a NUL character; with `is_safe` also a text that starts a command or is filled in."""
     if "\0" in text:
-        raise UserError(f"{origin}: {dotted}={text!r} holds a NUL character, \\0, which no text may.")
+        raise UserError(f"{origin}: {dotted}={text!r} holds a NUL character, \\0, which is not allowed.")
     if is_safe and LIVE.search(text):
         raise UserError(f"{origin}: {dotted}={text!r} is filled in from elsewhere by ${{...}}, which --safe refuses.")
     if is_safe and dotted == "data.shards" and text.startswith("pipe:"):
@@ -299,7 +302,7 @@ def _check_text(origin: str, dotted: str, text: str, *, is_safe: bool) -> None:
 
 
 def _unlock(merged: DictConfig) -> None:
-    """Let the values of a config be set in place: those of frozen dataclasses are read-only, section by section."""
+    """Make all sections of a config writable, because OmegaConf marks those of frozen dataclasses read-only."""
     OmegaConf.set_readonly(merged, False)
     for name in merged:
         section = merged._get_node(name)
@@ -327,9 +330,9 @@ def _check_range(layer: Layer, value: Any) -> None:
 
 
 def check_together(config: Config) -> None:
-    """Raise UserError for keys that are right alone and wrong together, or that name what is not there or cannot be.
+    """Raise UserError for keys that contradict each other, or that name a file that does not exist.
 
-    For a config that is about to run; one that is read back beside an artefact may name files that have gone since.
+    Use it only for a config that is about to run: a frozen config may name files that no longer exist.
     """
     if config.data.shards:
         find_folder(config.data.shards)

@@ -1,4 +1,4 @@
-"""Where things lie: the paths that keys name, and what `data.shards` may be: a folder, or the URL of a shard set elsewhere."""
+"""Find the paths that keys name. `data.shards` may be a folder, or the URL of a shard set elsewhere."""
 
 import re
 from pathlib import Path
@@ -10,21 +10,21 @@ SCHEMES = ("http", "https", "s3", "gs", "file", "pipe")
 
 
 def expand_path(text: str, name: str) -> Path:
-    """The path that a key or argument called `name` gives, `~` and `~user` filled in.
+    """Return the path `text` of the key or argument `name`, with `~` and `~user` filled in.
 
-    Raises UserError when there is no such user or home folder.
+    Raises UserError if there is no such user or home folder.
     """
     try:
         return Path(text).expanduser()
     except RuntimeError:
         raise UserError(
-            f"{name}={text}: {text.split('/')[0]} names no home folder of this machine; write the path out, or ./{text} for a "
-            "name that begins so."
+            f"{name}={text}: {text.split('/')[0]} names no home folder of this machine; write the whole path, or ./{text} "
+            "if the name itself starts with ~."
         ) from None
 
 
 def find_folder(shards: str) -> Path | None:
-    """The folder that `shards` names, as a path or by file:; None where it is a URL whose files must be fetched.
+    """Return the folder that `shards` names as a path or by file:, or None for a URL, which must be fetched.
 
     Raises UserError for a scheme that is not one of SCHEMES, a pipe: without {name}, and a file: of another machine.
     """
@@ -33,9 +33,9 @@ def find_folder(shards: str) -> Path | None:
         return expand_path(shards, "data.shards")
     scheme = found[1] or found[2]
     if scheme not in SCHEMES:
-        raise UserError(f"{shards}: {scheme} is no scheme of data.shards, a folder or a URL of {', '.join(SCHEMES)}.")
+        raise UserError(f"{shards}: data.shards takes a folder or a URL of {', '.join(SCHEMES)}, and not of {scheme}.")
     if scheme == "pipe" and "{name}" not in shards:
-        raise UserError(f"{shards}: the command of data.shards has no {{name}}, the place of the file it is to print.")
+        raise UserError(f"{shards}: the command of data.shards has no {{name}}, which stands for the file to print.")
     if scheme != "file":
         return None
     parts = urlsplit(shards)

@@ -1,7 +1,7 @@
-"""YAML as it was typed: a scalar keeps its own text, so that `007` may be a name where a name is meant, and 7 where a number is.
+"""Read YAML and keep the text of each scalar, so that `007` can be a name for a text key and 7 for a number.
 
-YAML 1.1 turns `2024_05_01`, `12:30` and `no` into a number, another number and false before anyone knows what they are for.
-Here each such scalar becomes a Scalar, and who knows the key's type takes its text or its value.
+YAML 1.1 turns `2024_05_01`, `12:30` and `no` into two numbers and false, whatever key they belong to. Here each such
+scalar becomes a Scalar, and code that knows the key's type takes its text or its value.
 """
 
 from collections.abc import Callable
@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 
 import yaml
 
-MOST_NODES = 10**6  # aliases counted each time they are used: a short text can stand for billions
+MOST_NODES = 10**6  # counts an alias each time it is used, because a short text can stand for billions of nodes
 
 
 class Scalar(NamedTuple):
-    """A scalar that YAML reads as anything but text: its value, and its text as it was typed."""
+    """Hold a scalar that YAML does not read as text: its value, and its text as it was typed."""
 
     value: Any
     text: str
 
 
 class _Loader(yaml.SafeLoader):
-    """Keeps the text of scalars, and refuses a key that stands twice, of which YAML keeps the last in silence."""
+    """Keep the text of scalars, and refuse a repeated key, of which YAML would silently keep only the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
@@ -48,7 +48,7 @@ def _refuse_kind(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
     raise yaml.constructor.ConstructorError(
         None,
         None,
-        f"{node.tag} is no kind of value of a config; plain ones are text, numbers, lists and mappings",
+        f"{node.tag} is not allowed in a config; values are text, numbers, lists and mappings",
         node.start_mark,
     )
 
@@ -62,9 +62,9 @@ _Loader.add_constructor(None, _refuse_kind)
 
 
 def read_yaml(text: str) -> Any:
-    """The tree of a YAML text, its scalars as text or Scalar.
+    """Read the tree of a YAML text, with each scalar as text or Scalar.
 
-    Raises yaml.YAMLError where the text is no YAML, repeats a key, or grows beyond MOST_NODES through its aliases.
+    Raises yaml.YAMLError if the text is not YAML, repeats a key, or grows beyond MOST_NODES through its aliases.
     """
     loader = _Loader(text)
     try:
@@ -73,7 +73,7 @@ def read_yaml(text: str) -> Any:
             return None
         _count_nodes(node, {})
         return loader.construct_document(node)
-    except RecursionError:  # brackets without end
+    except RecursionError:  # endless brackets, for example
         raise yaml.YAMLError("it is nested too deeply") from None
     except (ValueError, ArithmeticError):  # "\\UFFFFFFFF"
         raise yaml.YAMLError("a \\U in it names no character") from None
@@ -82,9 +82,9 @@ def read_yaml(text: str) -> Any:
 
 
 def _count_nodes(node: yaml.Node, known: dict[int, int]) -> int:
-    """Nodes of a tree, those behind an alias counted each time."""
+    """Count the nodes of a tree; nodes behind an alias count each time that it is used."""
     if id(node) not in known:
-        known[id(node)] = MOST_NODES + 1  # what an alias inside itself would find
+        known[id(node)] = MOST_NODES + 1  # an alias that contains itself finds this number
         inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
         parts = () if isinstance(node, yaml.ScalarNode) else inner
         known[id(node)] = 1 + sum(_count_nodes(part, known) for part in parts)
@@ -96,7 +96,7 @@ def _count_nodes(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def take_text(tree: Any) -> Any:
-    """A tree of read_yaml with every scalar as the text it was typed as."""
+    """Return a tree of read_yaml with every scalar as the text that was typed."""
     if isinstance(tree, Scalar):
         return tree.text
     if isinstance(tree, dict):
@@ -105,7 +105,7 @@ def take_text(tree: Any) -> Any:
 
 
 def take_values(tree: Any, read: Callable[[Scalar | str], Any] | None = None) -> Any:
-    """A tree of read_yaml with the scalars as YAML, or another function, reads them; names of mappings stay text."""
+    """Return a tree of read_yaml with scalars as YAML, or the function `read`, reads them. Mapping names stay text."""
     if isinstance(tree, dict):
         return {take_text(name): take_values(value, read) for name, value in tree.items()}
     if isinstance(tree, list):

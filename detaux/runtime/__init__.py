@@ -1,1 +1,1 @@
-"""What every stage shares and no paper knows: files, records, checkpoints, the loop, devices."""
+"""Hold what every stage shares and no paper describes: files, records, checkpoints, the loop, devices."""

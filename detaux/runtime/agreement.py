@@ -1,7 +1,7 @@
-"""Agreement: ranks act one for all or each for itself, and then go on, fail or stop together.
+"""Let the ranks continue, fail or stop together after one of them, or each of them, has done something.
 
-run_first and run_each wait through the key-value store of the launcher, for as long as it takes; a collective would give
-up after STALL.
+run_first and run_each wait through the launcher's key-value store, however long it takes. A collective would give up
+after STALL.
 """
 
 import itertools
@@ -20,7 +20,7 @@ POLL_SECONDS = 0.2
 
 T = TypeVar("T")
 
-_calls = itertools.count()  # of run_first and run_each, which every rank makes in the same order
+_calls = itertools.count()  # numbers the calls of run_first and run_each, which every rank makes in the same order
 
 
 def tell_once(error: DetauxError) -> DetauxError:
@@ -32,7 +32,7 @@ def tell_once(error: DetauxError) -> DetauxError:
 def run_first(function: Callable[[], T]) -> T:
     """Run `function` on the first rank; every rank returns or raises what it did, however long the others have to wait.
 
-    Within it the first rank is alone. The value must be one that JSON has.
+    Inside it the first rank is the only rank (see `alone`). The value must be one that JSON can hold.
     """
     if world_size() == 1:
         return function()
@@ -57,14 +57,14 @@ def run_first(function: Callable[[], T]) -> T:
 
 
 def wait_for_first() -> None:
-    """Wait until the first rank has come here too, however long it takes; the first waits for nobody."""
+    """Wait until the first rank has reached this call too, however long it takes; the first waits for nobody."""
     run_first(lambda: None)
 
 
 def run_each(function: Callable[[], T]) -> T:
-    """Run `function` on every rank, and return what it returns here once all are done, however long one takes.
+    """Run `function` on every rank, wait until all are done, and return what it returned on this rank.
 
-    If some fail, every rank raises what the lowest of them did, and only that one prints it.
+    If some fail, every rank raises the error of the lowest rank that failed, and only that rank prints it.
     """
     if world_size() == 1:
         return function()
@@ -90,28 +90,28 @@ def run_each(function: Callable[[], T]) -> T:
 
 
 def _describe(error: BaseException, place: str) -> tuple[str, str, int]:
-    """Return what rebuild_error takes; an error that nobody foresaw is described only by the place it happened at."""
+    """Return the arguments of rebuild_error; an unforeseen error is described only by the rank that it happened on."""
     told = error if isinstance(error, DetauxError) else UnforeseenError(f"{place} failed.")
     return type(told).__name__, str(told), told.exit_code
 
 
 def _wait_for_readers(store: distributed.Store, key: str) -> None:
-    """Wait until the other ranks have read why the first ends: the store may end with it."""
+    """Wait until the other ranks have read why the first rank ends, because the store may end with it."""
     deadline = time.monotonic() + STORE_TIMEOUT.total_seconds()
     while store.add(f"{key}/read", 0) < world_size() - 1 and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS / 10)
 
 
 class Vote:
-    """Ranks agree on the largest number any of them holds, a call late, so that nobody waits for the answer."""
+    """Agree on the largest number that any rank holds, one call late, so that no rank waits for the answer."""
 
     def __init__(self) -> None:
         self._pending: tuple[Any, Tensor] | None = None
 
     def cast(self, number: int) -> int:
-        """Hand in this rank's number; return the largest of all ranks at the call before, 0 at the first.
+        """Hand in this rank's number; return the largest number of the previous call, or 0 at the first call.
 
-        A lone process gets its own at once.
+        With one rank, return `number` at once.
         """
         if world_size() == 1:
             return number
@@ -120,7 +120,7 @@ class Vote:
             work, box = self._pending
             work.wait()
             previous = int(box)
-        box = torch.tensor(number)  # on the CPU, where reading it stalls no GPU
+        box = torch.tensor(number)  # stays on the CPU, so that reading it stalls no GPU
         work = distributed.all_reduce(box, distributed.ReduceOp.MAX, async_op=True)
         self._pending = (work, box)
         return previous

@@ -1,4 +1,4 @@
-"""Training checkpoints: written beside and renamed, the last N kept, loaded without unpickling arbitrary objects."""
+"""Save and load training checkpoints: each is written whole, the last N are kept, and only tensors are unpickled."""
 
 import json
 import logging
@@ -19,17 +19,17 @@ from detaux.runtime.ranks import is_first
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # one more whenever a model's tensors get other names or shapes
+FORMAT = 2  # goes up by one whenever a model's tensors get other names or shapes
 STEP_FOLDER = re.compile(r"step-(\d{8})")
 
 
 def save_checkpoint(
     folder: Path, step: int, model: dict[str, Tensor], training: dict[str, Any], inputs_hash: str, keep: int
 ) -> None:
-    """Write FOLDER/step-NNNNNNNN, on the first rank, and remove all but the last `keep`.
+    """Write FOLDER/step-NNNNNNNN on the first rank, and remove all but the last `keep` checkpoints.
 
-    `model` goes to model.safetensors; `training` (optimiser state and other tensors) to training.pt; `inputs_hash` says
-    which config and data it belongs to. Nothing in it tells how many ranks there were, or of which engine.
+    `model` goes to model.safetensors. `training` (optimiser state and other tensors) goes to training.pt. `inputs_hash`
+    says which config and data the checkpoint belongs to. It does not depend on the engine or the number of ranks.
     """
     if not is_first():
         return
@@ -43,23 +43,23 @@ def save_checkpoint(
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
+    """Return the complete checkpoints, oldest first."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if STEP_FOLDER.fullmatch(path.name))
 
 
 def load_checkpoint(folder: Path, inputs_hash: str) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """(step, model, training) of the newest sound checkpoint with these inputs; None where there is none.
+    """Return (step, model, training) of the newest sound checkpoint with these inputs, or None if there is none.
 
-    One that cannot be read, or has another format, is passed over and named in the log. Every rank reads it; raises
-    UserError where they do not find the same one.
+    A checkpoint that cannot be read or has another format is skipped and named in the log. Every rank reads the files.
+    Raises UserError if the ranks find different checkpoints.
     """
     found = _read_newest(folder, inputs_hash)
     steps = gather_objects(None if found is None else found[0])
     if len(set(steps)) > 1:
         raise UserError(
-            f"the ranks find different checkpoints in {folder}; run.dir must lie where all machines see it."
+            f"the ranks find different checkpoints in {folder}; set run.dir to a folder that all machines share."
         )
     return found
 

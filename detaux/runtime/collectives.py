@@ -1,8 +1,8 @@
-"""Collectives: what the ranks compute together or give each other.
+"""Compute values over all ranks, and pass values between them.
 
-A loss that is a mean over the samples of its rank needs no reduction: engines average the gradients of all ranks. A
-statistic that enters a loss before its mean is taken does, both ways: the objective of N ranks is the mean of their losses,
-so the gradient of a statistic is the mean, or for gathered rows the sum, of what the ranks send back.
+A loss that is a mean over its rank's samples needs no reduction, because engines average the gradients of all ranks. A
+statistic inside a loss needs a reduction in the forward and in the backward pass. The objective of N ranks is the mean
+of their losses, so the gradient of a statistic is the mean of the ranks' gradients; for gathered rows it is their sum.
 """
 
 from collections.abc import Callable
@@ -49,17 +49,17 @@ class _GatherRows(torch.autograd.Function):
 
 
 def global_mean(values: Tensor) -> Tensor:
-    """Average the ranks' `values`, of one shape on all of them, with its gradient."""
+    """Average `values`, which has the same shape on every rank, over the ranks. The gradient flows through."""
     return values if world_size() == 1 else _GlobalMean.apply(values)
 
 
 def gather_rows(values: Tensor) -> Tensor:
-    """Stack the ranks' `values` [n, ...] in the order of ranks, [world size x n, ...], with its gradient."""
+    """Stack the ranks' `values` [n, ...] in rank order to [world size x n, ...]. The gradient flows through."""
     return values if world_size() == 1 else _GatherRows.apply(values)
 
 
 def take_part(size: int) -> slice:
-    """Return this rank's part of `size` rows; parts lie one after the other and differ by one at most."""
+    """Return this rank's part of `size` rows. The parts follow each other, and their sizes differ by at most one."""
     begin, end = (size * place // world_size() for place in (rank(), rank() + 1))
     return slice(begin, end)
 
@@ -80,9 +80,10 @@ def collect_parts(part: Tensor, size: int) -> Tensor:
 
 
 def compute_on_first(function: Callable[[], T]) -> T:
-    """Return on every rank what `function` returns on the first, which is the only one to call it.
+    """Call `function` on the first rank only, and return its value on every rank.
 
-    For what is quick and does not fail: while the first computes, the others wait in a collective. See run_first for the rest.
+    Use it only for functions that are quick and do not fail, because the other ranks wait in a collective meanwhile.
+    Use run_first for all others.
     """
     if world_size() == 1:
         return function()
@@ -92,7 +93,7 @@ def compute_on_first(function: Callable[[], T]) -> T:
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """Return on every rank what each of them holds, in rank order."""
+    """Return the values of all ranks, in rank order, on every rank."""
     if world_size() == 1:
         return [value]
     box: list[Any] = [None] * world_size()
@@ -103,7 +104,7 @@ def gather_objects(value: Any) -> list[Any]:
 def share_batch_statistics(model: nn.Module, device: torch.device) -> None:
     """Make every batch normalisation of a model normalise over the images of all ranks.
 
-    Raises UserError on CPUs, where torch has no such layer.
+    Raises UserError on CPUs, because torch has no such layer there.
     """
     layers = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     if world_size() == 1 or not any(isinstance(module, layers) for module in model.modules()):

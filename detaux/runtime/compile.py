@@ -1,4 +1,4 @@
-"""torch.compile for a function that must run either way."""
+"""Compile a function by torch.compile, and run it uncompiled if that fails."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +11,9 @@ from detaux.runtime.progress import say
 def compile_or_fall_back(
     function: Callable[..., Any], name: str, backend: str | Callable[..., Any] = "inductor"
 ) -> Callable[..., Any]:
-    """The function compiled whole at its first call; where that fails, the function itself from then on, which is said.
+    """Return `function`, compiled as a whole at its first call. If that fails, it says so and stays uncompiled.
 
-    Shapes and numbers among the arguments that change from call to call are compiled for once and not again.
+    Shapes and numbers among the arguments that change from call to call do not cause another compilation each time.
     """
     compiled: Callable[..., Any] | None = torch.compile(function, fullgraph=True, backend=backend)
 
@@ -24,7 +24,7 @@ def compile_or_fall_back(
                 return compiled(*args, **kwargs)
             except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                say(f"{name}: torch.compile failed and plain PyTorch goes on: {reason}")
+                say(f"{name}: torch.compile failed, so plain PyTorch is used: {reason}")
                 compiled = None
         return function(*args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Pick the device and the number of threads once, as the config says; read what memory was used."""
+"""Choose the device and the number of threads that the config asks for, and read the peak memory."""
 
 import importlib.util
 import os
@@ -14,7 +14,10 @@ from detaux.runtime.ranks import read_place
 
 
 def select_device(config: RunConfig) -> torch.device:
-    """The torch device of `run.device`, a GPU for each rank of a machine; raises UserError where there are too few."""
+    """Return the torch device of `run.device`: on a machine with several ranks, one GPU for each.
+
+    Raises UserError if there are too few GPUs.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.device == "cuda" and not torch.cuda.is_available():
@@ -26,13 +29,16 @@ def select_device(config: RunConfig) -> torch.device:
         return torch.device("cuda")
     gpus = torch.cuda.device_count()
     if local_rank >= gpus:
-        raise UserError(f"the launcher started {local_rank + 1} ranks or more here and torch finds {gpus} GPUs.")
+        raise UserError(
+            f"the launcher started at least {local_rank + 1} ranks on this machine, but torch finds {gpus} GPUs; "
+            "start one rank for each GPU."
+        )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
 
 
 def read_peak_bytes(device: torch.device) -> int:
-    """The most memory so far: that of tensors on a GPU, that of this process on a CPU."""
+    """Return the peak memory in bytes: of the tensors on a GPU, or of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -40,6 +46,6 @@ def read_peak_bytes(device: torch.device) -> int:
 
 
 def has_triton() -> bool:
-    """Whether Triton's kernels can run: the package, and the C compiler that it builds its driver with at first use."""
-    compilers = [os.environ["CC"]] if os.environ.get("CC") else ["clang", "gcc"]  # as Triton looks for it
+    """Return whether Triton's kernels can run: they need the package and a C compiler, which builds Triton's driver."""
+    compilers = [os.environ["CC"]] if os.environ.get("CC") else ["clang", "gcc"]  # the same search as Triton's
     return importlib.util.find_spec("triton") is not None and any(map(shutil.which, compilers))

@@ -15,14 +15,14 @@ from typing import IO, Any
 
 from detaux.errors import DetauxError, UserError
 
-FULL_BYTES = 2**23  # with less room than this, a write that failed has failed for the lack of it
+FULL_BYTES = 2**23  # if less room than this is left, a failed write is blamed on the full disk
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process; raises UserError where another one holds it. The lock goes with its process.
+    """Lock `folder` for this process. The lock ends with its process.
 
-    A folder that is still empty at the end is taken away.
+    A folder that is still empty at the end is removed. Raises UserError if another process holds the lock.
     """
 
     def refuse() -> None:
@@ -38,9 +38,9 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def lock_file(path: Path, wait: Callable[[], object]) -> Iterator[None]:
-    """Hold the file `path`, which exists for that alone, for this process; `wait()` is called while another one holds it.
+    """Lock the file `path`, which serves only as a lock; call `wait()` while another process holds it.
 
-    The lock goes with its process. Threads of one process do not lock each other out.
+    The lock ends with its process. Threads of one process do not lock each other out.
     """
     while (stream := _try_lock(path)) is None:
         wait()
@@ -52,29 +52,31 @@ def lock_file(path: Path, wait: Callable[[], object]) -> Iterator[None]:
 
 
 def _try_lock(path: Path) -> IO[str] | None:
-    """The open file at `path`, locked, made anew where its last holder removes it just before the lock is had; None where
-    another process holds it."""
+    """Open and lock the file at `path`; return None if another process holds the lock.
+
+    If the last holder removes the file before this process has locked it, the file is created again.
+    """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             stream = path.open("w")
-            try:  # lockf and not flock: loader workers inherit the latter, and may outlive a killed process
+            try:  # uses lockf and not flock: loader workers inherit a flock, and may outlive a killed process
                 fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
                 stream.close()
                 return None
-            if os.fstat(stream.fileno()).st_nlink:  # only a holder removes the file, and that is now this process
+            if os.fstat(stream.fileno()).st_nlink:  # only the holder removes the file, and now this process holds it
                 return stream
             stream.close()
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write a file or folder to; it becomes `path` only when the block succeeds.
+    """Yield a temporary path next to `path` for a file or folder; it is renamed to `path` only if the block succeeds.
 
-    A kill leaves the old one whole, the new one whole or, between two renames of folders, none; hidden left-overs are
-    removed by the next use. A block that fails on a full disk, or at a limit on the size of files, raises OSError with that
-    reason and a path, whatever its library raised.
+    A kill leaves the old version whole, the new version whole or, between two renames of folders, neither. The next use
+    removes hidden left-overs. If the disk is full or a file reaches the size limit, the block raises OSError with that
+    reason and a path, whatever the library inside it raised.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
@@ -82,7 +84,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     _remove(old)
     try:
         yield partial
-    except DetauxError:  # it says what is wrong
+    except DetauxError:  # already says what is wrong
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
@@ -98,7 +100,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def _find_reason(error: Exception, partial: Path) -> int | None:
-    """The errno of a write that failed, which libraries put into words of their own or leave out."""
+    """Find the errno of a failed write, which libraries put into their own words or leave out."""
     if found := re.search(r"(?:os error |\[Errno )(\d+)", str(error)):
         return int(found[1])
     if shutil.disk_usage(partial.parent).free < FULL_BYTES:
@@ -117,26 +119,26 @@ def _remove(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, NaN refused, so that every reader can parse it."""
+    """Write JSON atomically. NaN is refused, so that every reader can parse the file."""
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def hash_file(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
+    """Return the sha256 of a file in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def hash_path(path: Path) -> str:
-    """hash_file of a file; of a folder, hash_listing of the files below it."""
+    """Return hash_file of a file, or hash_listing of all files below a folder."""
     if not path.is_dir():
         return hash_file(path)
     return hash_listing([entry for entry in sorted(path.rglob("*")) if entry.is_file()], path)
 
 
 def hash_listing(paths: Iterable[Path], root: Path) -> str:
-    """A hash of the names below `root`, sizes and modification times of files, whose contents would take too long to read."""
+    """Hash the names below `root`, sizes and modification times of files, because reading them would take too long."""
     digest = hashlib.sha256()
     for path in paths:
         status = path.stat()

@@ -1,8 +1,8 @@
-"""Ranks watch each other, so that a lost one ends the others within a minute, with one message that names it.
+"""Let the ranks watch each other, so that a lost rank ends all others within a minute, with one message that names it.
 
-Each rank leaves a sign of life in the launcher's key-value store every second and looks at that of its right neighbour. One
-that stays silent is reported in the store, where all look. A collective with a lost rank may fail at once or hang, and both
-end here.
+Each rank writes a sign of life to the launcher's key-value store every second, and reads that of its right neighbour.
+It reports a silent neighbour in the store, which all ranks read. A collective with a lost rank fails at once or hangs;
+both cases are handled here.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from detaux.runtime.ranks import connect_store, rank, world_size
 from detaux.runtime.signals import ignore_signals
 
 BEAT_SECONDS = 1.0
-SILENT_SECONDS = 10.0  # a rank that has given no sign of life for so long is lost
-GRACE_SECONDS = 10.0  # what a rank is given to end by itself once another is lost
-LEFT, FAILED = "left", "failed"  # in the place of a sign of life: ended on purpose, or by an error that it tells itself
+SILENT_SECONDS = 10.0  # a rank without a sign of life for this long is lost
+GRACE_SECONDS = 10.0  # time in which a rank may end by itself after another is lost
+LEFT, FAILED = "left", "failed"  # replace the sign of life if a rank ends on purpose, or by an error that it prints
 
 
 class RankWatch:
-    """This rank's sign of life, and its view of the others."""
+    """Send this rank's sign of life, and watch those of the others."""
 
     def __init__(self) -> None:
         self.rank, self.size = rank(), world_size()
@@ -39,7 +39,7 @@ class RankWatch:
         self._thread.start()
 
     def leave(self, *, has_failed: bool) -> None:
-        """Tell the others that this rank ends."""
+        """Announce to the other ranks that this one ends."""
         self._end_sign = FAILED if has_failed else LEFT
         self._left.set()
         self._thread.join()
@@ -47,8 +47,10 @@ class RankWatch:
             self._wait_for_others(SILENT_SECONDS)
 
     def _wait_for_others(self, seconds: float) -> None:
-        """Until every other rank has ended or been silent for some time: the first rank may hold the store, and what the
-        others have yet to read would end with it."""
+        """Wait until every other rank has ended or has been silent for `seconds`.
+
+        The first rank may hold the store, so its end would remove what the others have not read yet.
+        """
         signs: dict[int, str | None] = dict.fromkeys(range(1, self.size))
         changed = time.monotonic()
         with suppress(RuntimeError):  # the launcher has ended its store
@@ -61,17 +63,17 @@ class RankWatch:
                 time.sleep(BEAT_SECONDS / 20)
 
     def find_lost(self) -> DetauxError | None:
-        """The error that names the lost rank, after waiting for the others to notice; None where all are there after all."""
+        """Wait until the ranks have noticed a loss. Return the error that names the lost rank, or None if none is."""
         deadline = time.monotonic() + SILENT_SECONDS + 8 * BEAT_SECONDS
         while self.lost is None and time.monotonic() < deadline:
             time.sleep(BEAT_SECONDS / 10)
         return None if self.lost is None else self._make_error(self.lost)
 
     def tell_once(self, error: DetauxError) -> None:
-        """Mark an error as told where another rank has ended with the same sentence."""
+        """Mark an error as printed if another rank has ended with the same sentence."""
         if not error.is_told and not error.is_shared:
             digest = hashlib.sha256(str(error).encode()).hexdigest()
-            with suppress(RuntimeError):  # without the store each rank tells its own
+            with suppress(RuntimeError):  # without the store each rank prints its own error
                 error.is_told = self._store.add(f"detaux/told/{digest}", 1) > 1
 
     def _make_error(self, lost: str) -> DetauxError:
@@ -116,7 +118,7 @@ class RankWatch:
         return self._store.get(key).decode() if self._store.check([key]) else None
 
     def _end(self) -> None:
-        """End this process from outside: its main thread hangs in a collective that will never complete."""
+        """End the process from this thread, because its main thread hangs in a collective that will never complete."""
         error = self._make_error(self.lost or "a rank")
         if not error.is_told:
             print(f"detaux: {error}", file=sys.stderr, flush=True)
@@ -125,9 +127,10 @@ class RankWatch:
 
 @contextmanager
 def watch_ranks() -> Iterator[None]:
-    """Watch the other ranks while the block runs; raises LostRankError where a collective fails because one is lost.
+    """Watch the other ranks while the block runs. Raises LostRankError if a collective fails because a rank is lost.
 
-    A launcher that sees a rank die ends the others by SIGTERM; one that is busy finding out who it was does so first.
+    A launcher that sees a rank die ends the others by SIGTERM. That signal is ignored while a rank finds out which one
+    is lost.
     """
     if world_size() == 1:
         yield

@@ -1,4 +1,4 @@
-"""The only training loop: step, measure, log, save; it never learns what is being trained."""
+"""Run the training loop that disentangling and multi-task training share: step, log, save, and stop on a signal."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Step = Callable[[int], dict[str, Tensor]]
 
 
 class Meter:
-    """Sums of a step's parts, kept on the device and read once per log line."""
+    """Hold the sums of the parts of each step's loss on the device, and read them once per log line."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -30,7 +30,7 @@ class Meter:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def read(self) -> tuple[dict[str, Any], float]:
-        """Means over all ranks since the last reading and the seconds between; starts afresh."""
+        """Return the means over all ranks and the seconds since the last reading, and reset both."""
         sums = {name: (total.tolist(), self.counts[name]) for name, total in self.sums.items()}
         means = _merge_means(gather_objects(sums))
         now = time.perf_counter()
@@ -39,13 +39,13 @@ class Meter:
         return means, seconds
 
     def find_non_finite(self) -> list[str]:
-        """Names of the parts that are not finite on some rank."""
+        """Return the names of the parts that are not finite on some rank."""
         bad = [name for name, total in self.sums.items() if not bool(torch.isfinite(total).all())]
         return list(dict.fromkeys(name for names in gather_objects(bad) for name in names))
 
 
 def _merge_means(ranks: list[dict[str, tuple[Any, int]]]) -> dict[str, Any]:
-    """Mean of each part over the steps and ranks that have it, from the sums and counts of each rank."""
+    """Compute the mean of each part, over the steps and ranks that have it, from each rank's sums and counts."""
     names = dict.fromkeys(name for sums in ranks for name in sums)
     means = {}
     for name in names:
@@ -66,12 +66,12 @@ def run_loop(
     log: Callable[[int, dict[str, Any], float], None],
     save: Callable[[int], None],
 ) -> None:
-    """Call `step_function(step)` for the steps [first_step, steps) with logs and checkpoints between.
+    """Call `step_function(step)` for the steps [first_step, steps), and write logs and checkpoints in between.
 
-    `step_function` returns detached parts, among them "total". `log(step, means, seconds)` gets the means since the last
-    line; `save(step)` writes a checkpoint after `step` steps. All ranks log, save and stop at the same steps, whichever of
-    them a signal reached. Raises NonFiniteLossError, naming the terms, before a bad state is saved, and InterruptedRunError
-    after a signal, its state saved.
+    `step_function` returns detached parts, among them "total". `log(step, means, seconds)` gets the means since the
+    last line. `save(step)` writes a checkpoint after `step` steps. All ranks log, save and stop at the same steps,
+    whichever rank a signal reached. Raises NonFiniteLossError, which names the terms, before a bad state is saved.
+    Raises InterruptedRunError after a signal, when the state is saved.
     """
     meter, vote = Meter(), Vote()
     with catch_signals() as request, track(description, steps) as advance:
@@ -91,8 +91,8 @@ def run_loop(
                 save(done)
             advance(1)
             if stop:
-                # the first rank may still write the checkpoint, and the end of another would end it too
+                # the first rank may still write the checkpoint, and the end of another rank would end it too
                 wait_for_first()
                 raise tell_once(InterruptedRunError(stop, f"step {done} of {description}"))
-        if stop := max(gather_objects(request.received or 0)):  # too late for a vote
+        if stop := max(gather_objects(request.received or 0)):  # catches a signal that came too late for a vote
             raise tell_once(InterruptedRunError(stop, f"step {steps} of {description}"))

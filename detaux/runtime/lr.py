@@ -1,4 +1,4 @@
-"""The learning-rate curve of every training: a linear ramp, a plateau, and a decay."""
+"""Compute the learning-rate curve of every training: a linear ramp, a plateau, and a decay."""
 
 import math
 

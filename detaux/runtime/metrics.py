@@ -1,5 +1,8 @@
-"""metrics.jsonl: one JSON object a line, flushed as it is written, cut back to the checkpoint on resume; and its mirrors,
-which a thread fills from it."""
+"""Write metrics.jsonl, one JSON object a line, and copy its lines to mirrors such as W&B.
+
+Each line is flushed when it is written. A resumed run first cuts the file back to its checkpoint. A thread fills the
+mirrors from the file.
+"""
 
 import json
 import logging
@@ -16,11 +19,11 @@ from detaux.runtime.files import atomic_path
 
 log = logging.getLogger(__name__)
 
-WARNING = "warning"  # key of a sentence that a line may hold, told on the terminal too
+WARNING = "warning"  # key of a sentence that a line may hold, which the terminal shows too
 
 
 class Mirror(Protocol):
-    """Another place that gets the lines of metrics.jsonl; `step` is that of the last line it has."""
+    """Describe another place that gets the lines of metrics.jsonl; `step` is the step of the last line that it has."""
 
     name: str
     step: int
@@ -29,13 +32,13 @@ class Mirror(Protocol):
         """Take a line."""
 
     def close(self, error: BaseException | None) -> None:
-        """No more lines come, since training is done or an error ended it."""
+        """Finish: no more lines come, because training is done or `error` ended it."""
 
 
 class MetricsLog:
-    """Append metrics to RUN/STAGE/metrics.jsonl; opened at `step`, it first drops the lines of later steps.
+    """Append metrics to RUN/STAGE/metrics.jsonl. When opened at `step`, it first drops the lines of later steps.
 
-    `has_warned` tells whether one of its lines holds a warning.
+    `has_warned` says whether one of its lines holds a warning.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -49,12 +52,12 @@ class MetricsLog:
         self._follower: Follower | None = None
 
     def start_mirrors(self, mirrors: Sequence[Mirror]) -> None:
-        """Give these mirrors every line that they lack, those that were kept and from now on the new ones; called once."""
+        """Give these mirrors every line that they lack, kept or new. Call it once."""
         if mirrors:
             self._follower = Follower(self._path, mirrors)
 
     def write(self, values: dict[str, Any]) -> None:
-        """Add a line; a number that is not finite becomes null, since JSON has none."""
+        """Add a line. A number that is not finite becomes null, because JSON has no such numbers."""
         clean = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in values.items()
@@ -79,25 +82,25 @@ class MetricsLog:
 
 
 class Follower:
-    """A thread that reads metrics.jsonl behind the training and gives its lines to the mirrors, in their order.
+    """Read metrics.jsonl in a thread while training writes it, and give its lines to the mirrors in order.
 
-    The file is the queue: a mirror may be as slow as it likes, and neither does training wait for it before its end nor
-    do lines pile up in memory or get lost.
+    The file is the queue. However slow a mirror is, training waits for it only at its end, and lines neither pile up in
+    memory nor get lost.
     """
 
     def __init__(self, path: Path, mirrors: Sequence[Mirror]) -> None:
         self._path, self._mirrors = path, list(mirrors)
         self._has_news, self._is_complete = threading.Event(), False
-        # a daemon: a second Ctrl-C must not wait for a server that does not answer
+        # is a daemon because a second Ctrl-C must not wait for a server that does not answer
         self._thread = threading.Thread(target=self._work, name="detaux-mirrors", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
-        """The file has a new line."""
+        """Note that the file has a new line."""
         self._has_news.set()
 
     def finish(self, error: BaseException | None) -> None:
-        """The file is complete: wait until the mirrors have all of it, and close them."""
+        """Wait until the mirrors have all lines of the file, which is complete, and close them."""
         self._is_complete = True
         self.wake()
         self._thread.join()
@@ -107,7 +110,7 @@ class Follower:
     def _work(self) -> None:
         try:
             self._follow()
-        except Exception as error:  # the file was taken away, or changed by another hand
+        except Exception as error:  # somebody removed or changed the file
             for mirror in list(self._mirrors):
                 self._leave_out(mirror, error)
 
@@ -115,7 +118,7 @@ class Follower:
         text = b""
         with self._path.open("rb") as stream:
             while True:
-                is_last = self._is_complete  # asked before the file is, which may get a line in between
+                is_last = self._is_complete  # read before the file, which may get a line in between
                 text += stream.readline()
                 if text.endswith(b"\n"):
                     self._give(json.loads(text))
@@ -132,7 +135,7 @@ class Follower:
                 self._try(mirror, mirror.write, line)
 
     def _try(self, mirror: Mirror, method: Callable[[Any], None], argument: Any) -> None:
-        """Leave a mirror out once it fails, whatever its library raised: training goes on without it."""
+        """Call a mirror; if it fails, whatever its library raises, training continues without it."""
         try:
             method(argument)
         except Exception as error:
@@ -140,13 +143,13 @@ class Follower:
 
     def _leave_out(self, mirror: Mirror, error: Exception) -> None:
         self._mirrors.remove(mirror)
-        with suppress(Exception):  # what it has so far is to be kept
+        with suppress(Exception):  # closing keeps the lines that the mirror already has
             mirror.close(error)
         log.warning("%s has failed and gets no more lines, while %s does: %r", mirror.name, METRICS_NAME, error)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Lines of a metrics.jsonl; a last line cut off by a kill is left out."""
+    """Read the lines of a metrics.jsonl, without a last line that a kill cut off."""
     path = folder / METRICS_NAME
     if not path.is_file():
         return []
@@ -163,7 +166,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def flatten(line: dict[str, Any]) -> dict[str, Any]:
-    """A line as dashboards take it: a list becomes NAME/0, NAME/1, ..., and what is null is left out."""
+    """Return a line as dashboards need it: a list becomes NAME/0, NAME/1, ..., and null values are left out."""
     flat: dict[str, Any] = {}
     for name, value in line.items():
         flat |= (

@@ -1,4 +1,4 @@
-"""The next batch is made while the present one is used."""
+"""Make the next batch while the present one is used."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class HasTensors(Protocol):
-    """A value whose tensors on the device are listed."""
+    """Describe a value that lists its tensors on the device."""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]: ...
@@ -19,10 +19,10 @@ T = TypeVar("T", bound=HasTensors)
 
 
 class Prefetcher(Generic[T]):
-    """Makes numbered values, the next in a thread of its own and, on a GPU, on a stream of its own.
+    """Make numbered values ahead of time, in a separate thread and, on a GPU, on a separate stream.
 
-    `make(number)` must depend on nothing that is changed while it may run; it never runs twice at a time. What it raises is
-    raised where its value is taken.
+    `make(number)` must not depend on anything that changes while it may run. It never runs twice at the same time. An
+    error that it raises is raised by `take`.
     """
 
     def __init__(self, make: Callable[[int], T], device: torch.device) -> None:
@@ -32,7 +32,7 @@ class Prefetcher(Generic[T]):
         self._pending: tuple[int, Future[T]] | None = None
 
     def take(self, number: int, following: int | None) -> T:
-        """Value `number`; begins with value `following`, unless None."""
+        """Return value `number`, and start to make value `following` unless it is None."""
         value = self._finish(number)
         if following is not None:
             self._pending = (following, self._thread.submit(self._run, following))

@@ -1,4 +1,4 @@
-"""Say what a stage does: a rich progress bar on a terminal, plain lines when piped."""
+"""Show what a stage does: a progress bar on a terminal, plain lines if the output is piped."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,21 +11,23 @@ from detaux.runtime.ranks import is_first
 from detaux.runtime.terminal import Terminal
 from detaux.runtime.text import show_text
 
-PLAIN_SECONDS = 5.0  # at most one plain line in this time
+PLAIN_SECONDS = 5.0  # least time between two plain lines
 
 Advance = Callable[..., None]
 
 
 def say(text: str) -> None:
-    """Print one line, on the first rank alone; nothing in it is read as markup or acts on the terminal."""
+    """Print one line, on the first rank only. Nothing in it is read as markup or acts on the terminal."""
     if is_first():
         Terminal(soft_wrap=True).print(show_text(text), markup=False, highlight=False)
 
 
 @contextmanager
 def track(description: str, total: int) -> Iterator[Advance]:
-    """Yield advance(count=1, note=""), which moves the bar, or prints a plain line now and then when piped; on the first
-    rank alone."""
+    """Yield advance(count=1, note=""), which moves the terminal's bar or, if piped, prints a plain line now and then.
+
+    Only the first rank shows anything.
+    """
     if not is_first():
         yield lambda count=1, note="": None
         return

@@ -1,7 +1,7 @@
-"""The ranks of a run: which process this is, and how it joins the others.
+"""Find which rank of a run this process is, and join the other ranks.
 
 torchrun, the DeepSpeed launcher, Ray Train and launch/slurm.sbatch set RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and
-MASTER_PORT; nothing else is read. Without them the process is the only rank, and no function here touches a network.
+MASTER_PORT. Without them the process is the only rank, and no function here touches a network.
 """
 
 import os
@@ -18,17 +18,18 @@ from torch import distributed
 from detaux.errors import UserError
 
 STORE_TIMEOUT = timedelta(seconds=20)
-# Threads of gloo live on where DDP holds its group, and let go of a tensor a moment after its result is there; if Python is
-# ending by then, the process aborts (pytorch/pytorch issue 190489).
+# While DDP holds its group, the threads of gloo keep running, and release a tensor a moment after its result is there.
+# If Python is ending by then, the process aborts (pytorch/pytorch issue 190489).
 SETTLE_SECONDS = 0.3
-STALL = timedelta(minutes=10)  # a collective that takes longer has lost a rank that the monitor did not see go
+STALL = timedelta(minutes=10)  # a collective that takes longer has lost a rank, and the heartbeat missed it
 
 
 class _Thread(threading.local):
-    """Hold what is true of one thread. torch.compile follows it; of torch 2.11 it follows no ContextVar."""
+    """Hold the state of one thread. torch.compile can follow it, whereas that of torch 2.11 follows no ContextVar."""
 
     def __init__(self) -> None:
-        self.is_alone = False  # in an alone() block; not a value of the class, whose change torch.compile would not see
+        # is true inside an alone() block; torch.compile would not see the change of a class attribute
+        self.is_alone = False
 
 
 _thread = _Thread()
@@ -43,7 +44,7 @@ def world_size() -> int:
 
 
 def is_joined() -> bool:
-    """Return whether this process works together with others at the moment."""
+    """Return whether this process works together with other ranks at the moment."""
     return not _thread.is_alone and distributed.is_initialized()
 
 
@@ -54,7 +55,7 @@ def is_first() -> bool:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Make this thread's process the only rank within the block, and so the first: it talks to no other."""
+    """Make this process the only rank, and so the first, inside the block and in this thread: it uses no other rank."""
     before, _thread.is_alone = _thread.is_alone, True
     try:
         yield
@@ -86,9 +87,10 @@ def read_place() -> tuple[int, int, int]:
 
 @contextmanager
 def join_ranks(device: torch.device, *, needs_group: bool = False) -> Iterator[None]:
-    """Join the other ranks while the block runs: NCCL between GPUs, gloo between CPUs.
+    """Join the other ranks while the block runs: by NCCL between GPUs, by gloo between CPUs.
 
-    A lone process joins nobody, unless its engine `needs_group`; one whose launcher has joined them already stays.
+    A single process forms a group only if its engine `needs_group`. If a launcher has already joined the ranks, its
+    group is used.
     """
     size = read_place()[2]
     if distributed.is_initialized() or (size == 1 and not needs_group):
@@ -105,9 +107,9 @@ def join_ranks(device: torch.device, *, needs_group: bool = False) -> Iterator[N
 
 
 def connect_store() -> distributed.PrefixStore:
-    """Open a new connection to the key-value store, of the launcher or of the first rank, that all ranks share.
+    """Open a new connection to the key-value store that all ranks share; the launcher or the first rank holds it.
 
-    torchrun keeps one store over its restarts, so that each has keys of its own.
+    torchrun keeps one store over its restarts, so the keys of each attempt get their own prefix.
     """
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = distributed.TCPStore(host, port, is_master=False, timeout=STORE_TIMEOUT, wait_for_workers=False)

@@ -1,6 +1,6 @@
-"""Read files that another stage or a person left: one that is damaged ends in a sentence that names it.
+"""Read files that another stage or a person left; if one is damaged, raise UserError with a sentence that names it.
 
-Each reader takes the way on, a sentence's end such as "run `detaux discover` again".
+Each reader takes `way_on`, the end of that sentence, such as "run `detaux discover` again".
 """
 
 import json
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LFS_MARK = b"version https://git-lfs"
-PICKLE_MARKS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # of torch.save, now and formerly
+PICKLE_MARKS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # written by torch.save, new and old
 
 
 def describe_damage(path: Path, kind: str, error: object = "") -> str:
-    """Why a file cannot be read as what it should be: "PATH is a Git LFS pointer ..." or "PATH is no KIND, or is cut short"."""
+    """Describe why a file cannot be read: "PATH is a Git LFS pointer ..." or "PATH is no KIND, or is cut short"."""
     try:
         with path.open("rb") as stream:
             begin = stream.read(64)
@@ -35,7 +35,7 @@ def describe_damage(path: Path, kind: str, error: object = "") -> str:
 
 
 def read_json(path: Path, way_on: str, names: Iterable[str] = ()) -> dict[str, Any]:
-    """The object of a JSON file, which holds at least these names. Raises UserError when it is damaged."""
+    """Read the object of a JSON file. Raises UserError if the file is damaged or lacks one of `names`."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -47,14 +47,14 @@ def read_json(path: Path, way_on: str, names: Iterable[str] = ()) -> dict[str, A
 
 
 def read_rows(path: Path, way_on: str, names: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """The rows of a parquet file, which has at least columns of these names. Raises UserError when it is damaged."""
+    """Read the rows of a parquet file. Raises UserError if the file is damaged or lacks a column of `names`."""
     import pyarrow
     import pyarrow.parquet
 
     try:
         table = pyarrow.parquet.read_table(path)
         columns, rows = table.column_names, table.to_pylist()
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # and text that is no UTF-8
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # includes text that is not UTF-8
         if isinstance(error, FileNotFoundError):
             raise
         raise UserError(f"{describe_damage(path, 'parquet file', error)}; {way_on}.") from None
@@ -63,7 +63,7 @@ def read_rows(path: Path, way_on: str, names: Iterable[str] = ()) -> list[dict[s
 
 
 def read_safetensors(path: Path, way_on: str) -> "dict[str, Tensor]":
-    """The tensors of a .safetensors file by name. Raises UserError when it is damaged or a pickle."""
+    """Read the tensors of a .safetensors file by name. Raises UserError if the file is damaged or a pickle."""
     from safetensors.torch import load_file
 
     with _name_damage(path, way_on):
@@ -72,7 +72,7 @@ def read_safetensors(path: Path, way_on: str) -> "dict[str, Tensor]":
 
 
 def check_safetensors(path: Path, way_on: str) -> None:
-    """Raise UserError if a .safetensors file is cut short or no such file; reads only its header, which gives the size."""
+    """Raise UserError if `path` is no .safetensors file or is cut short. Only the header, with the size, is read."""
     from safetensors import safe_open
 
     with _name_damage(path, way_on), safe_open(path, "pt"):
@@ -81,7 +81,7 @@ def check_safetensors(path: Path, way_on: str) -> None:
 
 @contextmanager
 def _name_damage(path: Path, way_on: str) -> Iterator[None]:
-    """Have what safetensors refuses end in a sentence that names the file."""
+    """Turn an error of safetensors into a UserError that names the file."""
     from safetensors import SafetensorError
 
     try:
@@ -100,9 +100,9 @@ def _name_damage(path: Path, way_on: str) -> Iterator[None]:
 
 
 def read_weights(path: Path, way_on: str) -> "dict[str, Tensor]":
-    """Read the tensors of a .safetensors file, or of what torch.save wrote, by name. Of the latter only tensors are unpickled.
+    """Read the tensors, by name, of a .safetensors file or of a file by torch.save; only tensors are unpickled.
 
-    Raises UserError when the file is damaged or holds anything else.
+    Raises UserError if the file is damaged or holds anything else.
     """
     with path.open("rb") as stream:
         is_pickle = stream.read(4).startswith(PICKLE_MARKS)
@@ -112,7 +112,7 @@ def read_weights(path: Path, way_on: str) -> "dict[str, Tensor]":
 
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises nearly anything on hostile bytes, and refuses all but tensors
+    except Exception as error:  # torch refuses everything but tensors, and raises nearly anything on hostile bytes
         reason = str(error).partition("\n")[0]
         raise UserError(f"{describe_damage(path, 'file of tensors by torch.save', reason)}; {way_on}.") from None
     if not isinstance(found, dict):
@@ -124,7 +124,7 @@ def read_weights(path: Path, way_on: str) -> "dict[str, Tensor]":
 
 
 def read_npz(path: Path, way_on: str, names: Iterable[str] = ()) -> "dict[str, np.ndarray]":
-    """The arrays of an .npz file, which holds at least these names, nothing unpickled. Raises UserError when it is damaged."""
+    """Read the arrays of an .npz file without unpickling. Raises UserError if it is damaged or lacks one of `names`."""
     import numpy as np
 
     try:

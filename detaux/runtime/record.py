@@ -1,4 +1,7 @@
-"""The run record: what a stage read, with which code and machine, and what it left; written last, so it means done."""
+"""Write and read a stage's record: what it read, with which code and machine, and what it left.
+
+The record is written last, so a folder with a record is finished.
+"""
 
 import functools
 import hashlib
@@ -24,7 +27,7 @@ VERSIONED = ("detaux", "torch", "torchvision", "webdataset", "omegaconf", "numpy
 
 
 def hash_inputs(inputs: Mapping[str, Path | list[Path]]) -> dict[str, str]:
-    """Name -> hash_path of a stage's inputs, or hash_listing of an input that is many files."""
+    """Return the hashes of a stage's inputs by name: hash_path of one path, hash_listing of a list of files."""
     return {
         name: hash_listing(path, Path(os.path.commonpath(path))) if isinstance(path, list) else hash_path(path)
         for name, path in sorted(inputs.items())
@@ -32,17 +35,17 @@ def hash_inputs(inputs: Mapping[str, Path | list[Path]]) -> dict[str, str]:
 
 
 def compute_inputs_hash(stage: str, config: Config, hashes: dict[str, str]) -> str:
-    """Hash of everything a stage's numbers depend on: the keys it reads, and the hash_inputs of its inputs."""
+    """Hash everything that a stage's numbers depend on: the keys that it reads, and the hash_inputs of its inputs."""
     keys = {dotted: get_value(config, dotted) for dotted, _, _ in iterate_fields() if reads(stage, dotted)}
     tree = {"keys": keys, "inputs": hashes}
-    # not sorted: the order of a mapping of classes is the order of the labels
+    # keys are not sorted, because the order of a mapping of classes is the order of the labels
     return hashlib.sha256(json.dumps(tree, default=str).encode()).hexdigest()
 
 
 def is_done(folder: Path, inputs_hash: str, editable: str | None = None) -> bool:
-    """Whether the stage that owns `folder` finished with exactly these inputs, its outputs still as it left them.
+    """Return whether the stage of `folder` finished with exactly these inputs, and its outputs are unchanged since.
 
-    The file `editable` may have been changed since; it must be there.
+    The file `editable` may have changed, but it must exist.
     """
     outputs = read_record(folder).get("outputs", {})
     return read_record(folder).get("inputs_hash") == inputs_hash and all(
@@ -52,14 +55,16 @@ def is_done(folder: Path, inputs_hash: str, editable: str | None = None) -> bool
 
 
 def is_edited(folder: Path, name: str) -> bool:
-    """Whether a file of a finished stage is no longer what the stage wrote."""
+    """Return whether a file of a finished stage is no longer what the stage wrote."""
     path, digest = folder / name, read_record(folder).get("outputs", {}).get(name)
     return digest is not None and path.is_file() and hash_file(path) != digest
 
 
 def keep_edited(folder: Path, name: str) -> Path | None:
-    """Move a file to NAME-edited-1, or the next free number, before its stage makes it anew; the new path, None where the file is
-    what the stage wrote."""
+    """Move an edited file to NAME-edited-1, or the next free number, before its stage writes it again.
+
+    Return the new path, or None if the file is missing or is what the stage wrote.
+    """
     path = folder / name
     if not path.is_file() or read_record(folder).get("outputs", {}).get(name) == hash_file(path):
         return None
@@ -70,7 +75,7 @@ def keep_edited(folder: Path, name: str) -> Path | None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a stage; {} when there is none, or one that a person or another release made: the stage runs again."""
+    """Read the record of a stage; return {} if there is none or it is damaged, so that the stage runs again."""
     path = folder / RECORD_NAME
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -91,9 +96,8 @@ def write_record(
 ) -> None:
     """Save config.yaml and record.json in a stage's folder.
 
-    `hashes` are hash_inputs as they were when the stage began: where one changes meanwhile, the next run repeats
-    the stage; `outputs` are file names relative to `folder`; `started` is time.time() at the stage's begin; `facts` go in
-    as they are.
+    `hashes` are the hash_inputs at the start of the stage; if an input changes later, the next run repeats the stage.
+    `outputs` are file names relative to `folder`. `started` is time.time() at the start. `facts` are stored unchanged.
     """
     dump_config(config, folder / CONFIG_NAME)
     write_json(
@@ -115,13 +119,13 @@ def write_record(
 
 @functools.cache
 def _read_own_commit() -> str:
-    """The commit of this code, asked for once: what changes on the disk later is not what this process runs."""
+    """Return the commit of this code, read once, because later changes on the disk are not what this process runs."""
     return read_commit(Path(__file__).resolve().parents[2])
 
 
 @functools.cache
 def read_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide the numbers, looked up once."""
+    """Return the versions of Python and of the packages that decide the numbers, looked up once."""
     versions = {"python": platform.python_version()}
     for name in VERSIONED:
         try:
@@ -132,15 +136,18 @@ def read_versions() -> dict[str, str]:
 
 
 def read_commit(checkout: Path) -> str:
-    """Commit of the repository whose top level is `checkout`, with a + where tracked files are changed; else "unknown"."""
+    """Return the commit of the repository at `checkout`, with a + if tracked files are changed.
+
+    Return "unknown" if `checkout` is not the top level of a repository.
+    """
     top = _ask_git(checkout, "rev-parse", "--show-toplevel")
-    if not top or Path(top).resolve() != checkout.resolve():  # installed inside somebody else's repository
+    if not top or Path(top).resolve() != checkout.resolve():  # the package may be installed inside another repository
         return "unknown"
     return _ask_git(checkout, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+") or "unknown"
 
 
 def _ask_git(folder: Path, *arguments: str) -> str:
-    """What git prints about `folder`, "" where it fails."""
+    """Return what git prints about `folder`, or "" if git cannot run."""
     command = ["git", "-C", str(folder), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
@@ -149,16 +156,16 @@ def _ask_git(folder: Path, *arguments: str) -> str:
 
 
 def read_stage_config(folder: Path) -> dict[str, Any]:
-    """The frozen config beside a stage's artefacts, as plain dicts, those of another release too.
+    """Read the frozen config in a stage's folder as plain dicts; it may be from another release.
 
-    Raises UserError when the file is not what the stage wrote: one that is cut short may still be YAML, of other keys.
+    Raises UserError if the file is not what the stage wrote: a file that is cut short may still be valid YAML.
     """
     _check_config(folder)
     return read_config_tree(folder / CONFIG_NAME)
 
 
 def load_stage_config(folder: Path) -> Config:
-    """The frozen config beside a stage's artefacts. Raises UserError as read_stage_config does."""
+    """Load the frozen config in a stage's folder. Raises UserError if the file is not what the stage wrote."""
     _check_config(folder)
     return load_config(folder / CONFIG_NAME)
 

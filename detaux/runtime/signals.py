@@ -1,4 +1,4 @@
-"""What a signal does: it asks a loop to save and stop, or ends a stage that has no loop with one sentence."""
+"""Handle signals: ask a loop to save and stop, or end a stage that has no loop with one sentence."""
 
 import signal
 import threading
@@ -9,12 +9,12 @@ from typing import Any
 
 from detaux.errors import InterruptedRunError
 
-REQUEUE_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # of launchers and schedulers
+REQUEUE_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # sent by launchers and schedulers
 STOP_SIGNALS = (signal.SIGINT, *REQUEUE_SIGNALS)
 
 
 class StopRequest:
-    """The first signal asks the loop to save and stop; a second one stops at once."""
+    """Ask the loop to save and stop at the first signal; stop at once at the second."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -35,7 +35,7 @@ def catch_signals() -> Iterator[StopRequest]:
 
 @contextmanager
 def raise_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGUSR1 into InterruptedRunError while the block runs, wherever no loop catches them."""
+    """Turn SIGTERM and SIGUSR1 into InterruptedRunError while the block runs, unless a loop catches them."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise InterruptedRunError(number, "the last checkpoint or finished stage")
@@ -46,8 +46,10 @@ def raise_signals() -> Iterator[None]:
 
 @contextmanager
 def interrupt_by_signals() -> Iterator[StopRequest]:
-    """Let SIGTERM and SIGUSR1 do what Ctrl-C does while the block runs, in which a library acts on that; the request tells
-    which one came."""
+    """Make SIGTERM and SIGUSR1 act like Ctrl-C while the block runs, for a library that handles only Ctrl-C.
+
+    The request says which signal came.
+    """
     request = StopRequest()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -60,14 +62,14 @@ def interrupt_by_signals() -> Iterator[StopRequest]:
 
 @contextmanager
 def ignore_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGUSR1 pass while the block runs, which must be short."""
+    """Ignore SIGTERM and SIGUSR1 while the block runs, which must be short."""
     with _handle(REQUEUE_SIGNALS, signal.SIG_IGN):
         yield
 
 
 @contextmanager
 def _handle(numbers: tuple[signal.Signals, ...], handler: Any) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # where Python lets no handler be set
+    if threading.current_thread() is not threading.main_thread():  # Python sets handlers only in the main thread
         yield
         return
     before = {number: signal.signal(number, handler) for number in numbers}

@@ -1,4 +1,4 @@
-"""The console that everything of rich is printed on."""
+"""Provide the console on which rich prints everything."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from rich.console import Console
 
 
 class Terminal(Console):
-    """A console of rich that leaves it to the command line to end when the reader of its output has gone."""
+    """A rich console that raises BrokenPipeError when its output's reader has gone, so that the command line ends."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))

@@ -1,4 +1,4 @@
-"""What a finished stage leaves at W&B: artefacts beside those they were made from, pictures, tables and numbers."""
+"""Send to W&B what a finished stage left: artefacts linked to their inputs, pictures, tables and numbers."""
 
 import colorsys
 import json
@@ -27,18 +27,18 @@ from detaux.tracking.wandb import (
 
 CANDIDATE_COLUMNS = ("index", "name", "subspaces", "restart", "clusters", "noise_share", "fault")
 TASK_COLUMNS = ("task", "split", "images", "seeds", "accuracy_mean", "accuracy_low", "accuracy_high")
-FACTS = ("inputs", "inputs_hash", "commit")  # of a record
+FACTS = ("inputs", "inputs_hash", "commit")  # names in a record that go to W&B
 DISCOVERY_NAMES = ("candidates", "baselines", "classes_by_cluster", "chosen", "live_subspaces", "free_subspaces")
 GALLERY_NAMES = ("traversal", "traversal_groups", "pca_subspace", "pca_subspace_labels")
 WAY_ON = "run that stage again"
-GOLDEN_RATIO = 0.618034  # steps of hue by it keep any number of colours apart
+GOLDEN_RATIO = 0.618034  # hues in steps of it stay apart, however many colours there are
 
 
 def log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]) -> None:
-    """Log to W&B what a stage read and left, as artefacts shards -> model -> labels -> classifier, where `track.wandb` says so.
+    """Log to W&B what a stage read and left, as artefacts shards -> model -> labels -> classifier, unless W&B is off.
 
-    Training goes on in the W&B run it has; the other stages get one of their own. What fails here is told and fails no
-    stage, which is finished.
+    A training continues its W&B run; every other stage gets a new one. An error here is only printed, because the stage
+    is already finished.
     """
     mode = choose_mode(config.track)
     if mode is None:
@@ -46,7 +46,7 @@ def log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path])
     try:
         _log_stage(config, stage, folder, inputs)
     except Exception as error:
-        say(f"{stage}: W&B got nothing of what the stage left: {error!r}")
+        say(f"{stage}: the stage's results could not be sent to W&B: {error!r}")
         return
     if mode == "offline":
         places = {path.parent for path in folder.glob("**/wandb/offline-run-*")}
@@ -71,9 +71,9 @@ def _log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]
 
 
 def list_artefacts(stage: str, folder: Path, outputs: list[str]) -> dict[str, list[Path]]:
-    """Return the artefacts of a stage, name -> files, of the outputs that its record lists.
+    """Return the artefacts of a stage, name -> files, from the outputs that its record lists.
 
-    Training leaves a model for each restart, which the record lists in their order: `model`, `model_1`, ...
+    Training leaves a model for each restart: `model`, `model_1`, ... in the order of the record.
     """
     found: dict[str, list[Path]] = {}
     for name, files in STAGES[stage].artefacts.items():
@@ -86,8 +86,11 @@ def list_artefacts(stage: str, folder: Path, outputs: list[str]) -> dict[str, li
 
 
 def show_discovery(folder: Path) -> dict[str, Any]:
-    """The traversal as one picture, the chosen clusters' points, tables of the candidates' scores and of the classes in each
-    cluster, and how many subspaces live."""
+    """Make what W&B shows of discovery.
+
+    It shows the traversal as one picture, the points of the chosen clusters, a table of the candidates' scores, a table
+    of the classes in each cluster, and how many subspaces are live.
+    """
     import wandb
 
     found = read_json(folder / DISCOVERY_NAME, WAY_ON, DISCOVERY_NAMES)
@@ -116,7 +119,11 @@ def show_discovery(folder: Path) -> dict[str, Any]:
 
 
 def show_accuracies(folder: Path) -> dict[str, Any]:
-    """Tables of accuracies with their intervals, by method and by task, and what the chosen classifier answers to each class."""
+    """Make what W&B shows of multi-task training.
+
+    It shows tables of accuracies with intervals, by method and by task, and the confusion matrix and the accuracy of
+    the chosen classifier.
+    """
     import wandb
 
     metrics = read_json(folder / ACCURACIES_NAME, WAY_ON, ("summary", "tasks"))
@@ -131,12 +138,12 @@ def show_accuracies(folder: Path) -> dict[str, Any]:
     }
 
 
-# artefact -> what W&B shows of the stage that leaves it
+# artefact -> the function that makes what W&B shows of its stage
 SHOWN: dict[str, Callable[[Path], dict[str, Any]]] = {LABELS.name: show_discovery, "classifier": show_accuracies}
 
 
 def build_matrix(rows: list[str], columns: list[str], counts: list[list[int]]) -> Any:
-    """A W&B table with a line for each cell of a matrix."""
+    """Build a W&B table with a line for each cell of a matrix."""
     import wandb
 
     cells = [
@@ -148,12 +155,12 @@ def build_matrix(rows: list[str], columns: list[str], counts: list[list[int]]) -
 
 
 def colour_points(points_P3: np.ndarray, labels_P: np.ndarray, clusters: int) -> np.ndarray:
-    """Points [P, 6] with a colour for each cluster; noise, whose label is the highest, is grey."""
+    """Add a colour for each cluster to points [P, 3] and return [P, 6]; outliers, with the highest label, are grey."""
     hues = [colorsys.hsv_to_rgb(index * GOLDEN_RATIO % 1, 0.75, 0.9) for index in range(clusters)]
     colours = 255 * np.array([*hues, (0.6, 0.6, 0.6)])
     return np.concatenate([points_P3, colours[labels_P].round()], 1)
 
 
 def _to_cell(value: Any) -> Any:
-    """A column of a W&B table has one type: what is no number goes as text."""
+    """Return a number as it is and anything else as text, because a column of a W&B table has one type."""
     return value if isinstance(value, int | float | None) else value if isinstance(value, str) else json.dumps(value)

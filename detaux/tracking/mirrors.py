@@ -1,4 +1,4 @@
-"""The mirrors of metrics.jsonl that `track` asks for; their packages are imported where they are used."""
+"""Open the mirrors of metrics.jsonl that the section `track` asks for. Only a mirror in use imports its package."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ from detaux.tracking.wandb import WandbMirror, choose_mode
 
 
 def check_mirrors(track: TrackConfig) -> None:
-    """Raise UserError where a mirror lacks its package or its key."""
+    """Raise UserError if a mirror lacks its package or its key."""
     wanted = {
         f"track.wandb={track.wandb}": ("wandb", choose_mode(track) is not None),
         "track.tensorboard=true": ("tensorboard", track.tensorboard),
@@ -23,9 +23,9 @@ def check_mirrors(track: TrackConfig) -> None:
 
 
 def open_mirrors(config: Config, stage: str, folder: Path, inputs_hash: str, keys: Sequence[str]) -> list[Mirror]:
-    """The mirrors of the metrics.jsonl in `folder`, of a training with these inputs; `keys` are those it charts.
+    """Open the mirrors of the metrics.jsonl in `folder` for a training with these inputs, which charts `keys`.
 
-    Raises UserError where one cannot begin.
+    Raises UserError if a mirror cannot start.
     """
     check_mirrors(config.track)
     mirrors: list[Mirror] = []

@@ -1,4 +1,4 @@
-"""What dashboards show of a run, by the keys that its stages log: the one table behind all of them."""
+"""List the panels that all dashboards show of a run, with the keys that its stages log."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -7,15 +7,15 @@ from detaux.config import Config
 from detaux.config.load import get_value
 
 ORACLE_SHARE = "oracle/share"  # a list with a share for each subspace
-MATRIX_COLUMNS = ("Actual", "Predicted", "nPredictions")  # of the table behind a matrix, as W&B's chart calls them
+MATRIX_COLUMNS = ("Actual", "Predicted", "nPredictions")  # fixed by W&B's chart, for the table behind a matrix
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Keys that are shown together, under the heading `section`.
+    """Hold keys that are shown together, under the heading `section`.
 
-    Lines are drawn over the steps of the training, whose metrics.jsonl has their keys. All else is what W&B gets of a stage
-    at its end: numbers as bars, pictures, tables, and matrices, which are tables of pairs and how many of each there are.
+    Lines are drawn over the steps of a training, and their keys are in its metrics.jsonl. W&B gets all other kinds at
+    the end of a stage: numbers as bars, pictures, tables, and matrices, which are tables with a count for each pair.
     """
 
     section: str
@@ -55,7 +55,7 @@ PANELS = {
     "memory": Panel("speed and memory", ("memory_bytes",)),
     "learning rate": Panel("learning rate", ("lr",)),
 }
-WEIGHTS = {  # of the terms that are computed only where their weight is not 0
+WEIGHTS = {  # log key of a term that is computed only if its weight is not 0 -> the config key of that weight
     "loss/consistency": "losses.weights.consistency",
     "loss/regularization": "losses.weights.regularization",
     "loss/principal_contrast": "pairs.principal_contrast",
@@ -64,12 +64,12 @@ WEIGHTS = {  # of the terms that are computed only where their weight is not 0
 
 
 def list_panels(config: Config) -> dict[str, Panel]:
-    """The panels of a config: with the keys it will log alone, lists as a dashboard names their elements."""
+    """Return the panels with only the keys that this config logs; the elements of a list have a key each."""
     return {title: replace(panel, keys=_list_keys(panel, config)) for title, panel in PANELS.items()}
 
 
 def list_lines(config: Config) -> list[str]:
-    """The keys that are drawn over the steps of a training."""
+    """Return the keys that are drawn over the steps of a training."""
     return [key for panel in list_panels(config).values() if panel.kind == "lines" for key in panel.keys]
 
 

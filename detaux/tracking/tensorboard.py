@@ -1,4 +1,4 @@
-"""TensorBoard: event files in STAGE/tensorboard, made anew from metrics.jsonl whenever a run goes on."""
+"""Write TensorBoard event files to STAGE/tensorboard. A continued run makes them again from metrics.jsonl."""
 
 import shutil
 from pathlib import Path
@@ -12,13 +12,13 @@ EVENTS_NAME = "tensorboard"
 
 
 class TensorBoardMirror:
-    """Event files that hold every number of metrics.jsonl; a thread of TensorBoard's own writes them."""
+    """Send every number of metrics.jsonl to event files, which TensorBoard's own thread writes."""
 
     name = "track.tensorboard"
 
     def __init__(self, folder: Path) -> None:
         self.step = 0
-        shutil.rmtree(folder / EVENTS_NAME, ignore_errors=True)  # the lines that are kept come again
+        shutil.rmtree(folder / EVENTS_NAME, ignore_errors=True)  # the kept lines of metrics.jsonl are sent again
         self._writer = SummaryWriter(str(folder / EVENTS_NAME), flush_secs=10)
 
     def write(self, line: dict[str, Any]) -> None:

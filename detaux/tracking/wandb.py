@@ -1,4 +1,4 @@
-"""Weights & Biases: one W&B run a training, which goes on with it, and artefacts that name what they were made from."""
+"""Send trainings to Weights & Biases: each training has one W&B run and continues it; artefacts name their inputs."""
 
 import netrc
 import os
@@ -24,7 +24,7 @@ SERVER = "https://api.wandb.ai"
 
 
 def choose_mode(track: TrackConfig) -> Literal["online", "offline"] | None:
-    """`online` or `offline` as `track.wandb` says, None for off; raises UserError for online without a key."""
+    """Return `online`, `offline` or, for off, None, as `track.wandb` says. Raises UserError for online without key."""
     if track.wandb == "off":
         return None
     if track.wandb == "auto":
@@ -35,7 +35,7 @@ def choose_mode(track: TrackConfig) -> Literal["online", "offline"] | None:
 
 
 def has_key() -> bool:
-    """Whether W&B will find a key: in WANDB_API_KEY, or for its server in the netrc file."""
+    """Return whether W&B will find a key: in WANDB_API_KEY, or in the netrc file under W&B's server."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", SERVER)).hostname or ""
@@ -46,33 +46,36 @@ def has_key() -> bool:
 
 
 def name_group(config: Config) -> str:
-    """The W&B group that all stages of a run share."""
+    """Return the W&B group that all stages of a run share."""
     return config.track.group or name_run(config)
 
 
 def name_run(config: Config) -> str:
-    """The name of the run's folder."""
+    """Return the name of the run's folder."""
     return expand_path(config.run.dir, "run.dir").resolve().name
 
 
 def make_state(inputs_hash: str) -> dict[str, Any]:
-    """What wandb.json says of a new W&B run: the inputs of what it shows, its id, the last step W&B has for sure, and the
-    files of W&B that are being written."""
+    """Make the content of wandb.json for a new W&B run.
+
+    It holds the hash of the inputs, the run's id, the last step that W&B surely has, and W&B's folder of files that are
+    being written.
+    """
     return {"inputs_hash": inputs_hash, "id": secrets.token_hex(4), "step": 0, "open": None}
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What wandb.json says, which is none of a W&B run where there is no such file."""
+    """Return the saved W&B state, or {} if the stage has none."""
     path = folder / WANDB_NAME
     names = ("inputs_hash", "id", "step", "open")
-    return read_json(path, f"delete {path}, and W&B begins another run", names) if path.is_file() else {}
+    return read_json(path, f"delete {path}, and W&B starts another run", names) if path.is_file() else {}
 
 
 def begin_run(config: Config, stage: str, folder: Path, state: dict[str, Any]) -> Any:
-    """The W&B run of a stage's folder that `state` is of; raises UserError where W&B begins none.
+    """Start or resume the W&B run of `state` for a stage's folder. Raises UserError if W&B starts no run.
 
-    Offline files of a process that was killed are removed: they lack what W&B had not yet written, and hold lines that
-    come again.
+    Offline files of a killed process are removed: they lack what W&B had not yet written, and their lines are sent
+    again.
     """
     import wandb
 
@@ -92,9 +95,9 @@ def begin_run(config: Config, stage: str, folder: Path, state: dict[str, Any]) -
             reinit="create_new",
             settings=wandb.Settings(silent=True, console="off"),
         )
-    except Exception as error:  # W&B raises of its own kinds and others for the lack of a network, a key or a server
+    except Exception as error:  # W&B raises many kinds of errors if a network, a key or a server is missing
         raise UserError(
-            f"track.wandb={config.track.wandb}: W&B begins no run: {error}; offline needs no network."
+            f"track.wandb={config.track.wandb}: W&B starts no run: {error}; offline needs no network."
         ) from None
     files = os.path.relpath(Path(run.dir).parent, folder) if run.offline else None
     write_json(folder / WANDB_NAME, {**state, "open": files})
@@ -102,16 +105,17 @@ def begin_run(config: Config, stage: str, folder: Path, state: dict[str, Any]) -
 
 
 def end_run(run: Any, folder: Path, step: int, exit_code: int = 0) -> None:
-    """Let W&B write what it has, the lines up to `step` among it."""
+    """Finish a W&B run, so that W&B writes everything up to the line of `step`."""
     run.finish(exit_code=exit_code)
     write_json(folder / WANDB_NAME, {**read_state(folder), "step": step, "open": None})
 
 
 class WandbMirror:
-    """A W&B run that gets every line of metrics.jsonl once; W&B's own process sends them.
+    """Send every line of metrics.jsonl once to a W&B run, by W&B's own process.
 
-    A training goes on in the W&B run it has, from a checkpoint or from its begin where it was killed before the first; one
-    with other inputs begins another. Lines of steps that W&B has are not sent again: the same steps give the same losses.
+    If the inputs are unchanged, a restarted training resumes the same W&B run, even if it died before its first
+    checkpoint, and sends only the missing lines, because the same steps give the same losses. Other inputs start a new
+    W&B run.
     """
 
     name = "track.wandb"
@@ -139,7 +143,7 @@ class WandbMirror:
 
 
 def build_artefact(config: Config, name: str, files: Sequence[Path], facts: dict[str, Any]) -> Any:
-    """Files as a W&B artefact of a run's group; equal content is the same version wherever it is made."""
+    """Build a W&B artefact of a run's group from files. Equal content gives the same version, whoever makes it."""
     import wandb
 
     artefact = wandb.Artifact(
@@ -151,8 +155,8 @@ def build_artefact(config: Config, name: str, files: Sequence[Path], facts: dict
 
 
 def log_use(run: Any, artefact: Any) -> None:
-    """Say that a W&B run read an artefact."""
-    if run.offline:  # where the public method only refuses; for a file the server may not have, it does just this
+    """Record that a W&B run read an artefact."""
+    if run.offline:  # the public method refuses offline runs; this is what it does for a file that the server may lack
         run._log_artifact(artefact, use_after_commit=True)
     else:
         run.use_artifact(artefact)

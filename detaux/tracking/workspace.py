@@ -1,6 +1,6 @@
-"""`detaux watch --workspace`: the panels of a run as a page of W&B, built in code from the one table of panels.
+"""Build a page of W&B with the panels of a run, for `detaux watch --workspace`.
 
-Nothing here imports torch; W&B's packages are imported where they are used.
+Nothing here imports torch. W&B's packages are imported inside the functions that use them.
 """
 
 import os
@@ -22,7 +22,7 @@ MATRIX_CHART = "wandb/confusion_matrix/v1"
 def save_workspace(run: Path) -> str:
     """Make the page of a run at W&B and return its address.
 
-    Raises UserError where the run has no config yet, and where the package, the key or the server is missing.
+    Raises UserError if the run has no config yet, or if the package, the key or the server is missing.
     """
     config = read_run_config(run)
     if find_spec("wandb_workspaces") is None:
@@ -34,12 +34,12 @@ def save_workspace(run: Path) -> str:
     try:
         entity = os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity
         return build_workspace(config, entity or "").save().url
-    except Exception as error:  # W&B raises of its own kinds and others for the lack of a network or of a right
-        raise UserError(f"--workspace: W&B makes no page: {str(error).rstrip('.')}.") from None
+    except Exception as error:  # W&B raises many kinds of errors if a network or a permission is missing
+        raise UserError(f"--workspace: W&B could not make the page: {str(error).rstrip('.')}.") from None
 
 
 def read_run_config(run: Path) -> Config:
-    """The newest config that a stage of a run has left, be it at work; raises UserError where there is none."""
+    """Load the newest config that a stage of a run has left, even while it runs. Raises UserError if there is none."""
     found = [path for stage in STAGES.values() if stage.inputs for path in (run / stage.name).glob(f"**/{CONFIG_NAME}")]
     paths = [path for path in found if "wandb" not in path.relative_to(run).parts]  # W&B keeps a file of this name too
     if not paths:
@@ -48,7 +48,7 @@ def read_run_config(run: Path) -> Config:
 
 
 def build_workspace(config: Config, entity: str) -> Any:
-    """The wandb_workspaces.Workspace of the runs of a config's group: a section for each of the panels' headings."""
+    """Build the wandb_workspaces.Workspace for the runs of a config's group, with a section for each panel heading."""
     from wandb_workspaces import workspaces
 
     sections: dict[str, list[Any]] = {}

@@ -151,7 +151,7 @@ def test_wrong_type_or_choice_names_key_and_allowed(override):
     [
         ("data.path=${oc.env:DETAUX_UNSET}", "Environment variable 'DETAUX_UNSET' not found"),
         ("run.dir=runs/${nowhere}", "Interpolation key 'nowhere' not found"),
-        ("run.dir=runs/${", r"it is no \$\{...\} that can be read; \\\$\{ stands for the characters"),
+        ("run.dir=runs/${", r"its \$\{...\} cannot be read; write \\\$\{ for the characters"),
     ],
 )
 def test_value_that_cannot_be_filled_in_is_refused_with_what_it_lacks(override, reason):

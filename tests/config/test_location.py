@@ -36,8 +36,8 @@ def test_set_that_lies_elsewhere_has_no_folder(shards):
 @pytest.mark.parametrize(
     ("shards", "sentence"),
     [
-        ("ftp://host/set", f"ftp is no scheme of data.shards, a folder or a URL of {', '.join(SCHEMES)}"),
-        ("HTTP://host/set", "HTTP is no scheme"),
+        ("ftp://host/set", f"data.shards takes a folder or a URL of {', '.join(SCHEMES)}, and not of ftp"),
+        ("HTTP://host/set", "and not of HTTP"),
         ("pipe:cat set/manifest.json", "has no {name}"),
         ("file://host/set", "a folder of this machine"),
         ("file:///set%00", "holds a NUL character"),

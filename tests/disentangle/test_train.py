@@ -145,7 +145,7 @@ def test_terminated_run_checkpoints_and_exits_with_the_signal(run, start, tmp_pa
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "the same command goes on" in output
+    assert "the same command continues" in output
     assert "Traceback" not in output
 
 

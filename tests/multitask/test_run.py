@@ -165,7 +165,7 @@ def test_terminated_run_keeps_its_finished_trials(run, finished, tmp_path, monke
         return original(trial, *given)
 
     monkeypatch.setattr(train, "train_trial", stop_in_the_third)
-    with pytest.raises(InterruptedRunError, match="after 3 of 10 trials; the same command goes on"):
+    with pytest.raises(InterruptedRunError, match="after 3 of 10 trials; the same command continues"):
         run(tmp_path)
     monkeypatch.setattr(train, "train_trial", original)
     assert run(tmp_path)["rows"] == finished[1]["rows"]

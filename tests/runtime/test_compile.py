@@ -23,4 +23,4 @@ def test_function_that_cannot_be_compiled_runs_plainly_and_says_so_once(capsys):
     call = compile_or_fall_back(branch, "test", backend="eager")
     for _ in range(2):
         assert call(torch.ones(3)) == 3
-    assert capsys.readouterr().out.count("test: torch.compile failed and plain PyTorch goes on") == 1
+    assert capsys.readouterr().out.count("test: torch.compile failed, so plain PyTorch is used") == 1

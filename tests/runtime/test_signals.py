@@ -32,7 +32,7 @@ def test_caught_signal_is_a_request_and_the_second_one_stops(number):
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_signal_outside_a_loop_ends_with_one_sentence_and_its_exit_code(number):
-    with pytest.raises(InterruptedRunError, match="the same command goes on") as caught, raise_signals():
+    with pytest.raises(InterruptedRunError, match="the same command continues") as caught, raise_signals():
         send(number)
     assert caught.value.exit_code == 128 + number
 

@@ -119,7 +119,7 @@ def test_stopped_and_killed_sweep_goes_on_with_the_same_command_and_repeats_no_f
     dump_config(load_config(tiny, keys), root / "config.yaml")
     (root / "tune" / "tuner.pkl").write_bytes(b"of a driver killed before it knew of a trial")
     exit_code, output = stop(start_sweep(tiny, *keys), signal.SIGTERM, lambda: any(root.glob("trials/*/trial.json")))
-    assert (exit_code, "the same command goes on" in output) == (143, True), output
+    assert (exit_code, "the same command continues" in output) == (143, True), output
     stop(start_sweep(tiny, *keys), signal.SIGKILL, lambda: _is_midway(root))
     before = find_times(root)
     ended = {path.parent.name for path in root.glob("trials/*/trial.json") if read_status(path) == "finished"}
@@ -163,7 +163,7 @@ def test_sweep_that_is_stopped_while_its_last_trial_runs_is_not_finished(tiny, s
     keys = (f"run.dir={tmp_path}/sweep", "sweep.scheduler=none", "disentangle.main.steps=400", "sweep.trials=1")
     process = start_sweep(tiny, *keys)
     exit_code, output = stop(process, signal.SIGTERM, lambda: any(tmp_path.glob("sweep/trials/*/trial.json")))
-    assert (exit_code, "the same command goes on" in output) == (143, True), output
+    assert (exit_code, "the same command continues" in output) == (143, True), output
     assert not (tmp_path / "sweep" / "trials.parquet").exists()
 
 

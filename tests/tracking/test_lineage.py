@@ -168,7 +168,7 @@ def test_wandb_that_fails_after_a_stage_is_told_and_fails_nothing(tmp_path, monk
     monkeypatch.setattr(lineage, "_log_stage", fail)
     log_stage(load_config(None, ["track.wandb=offline"]), "discover", tmp_path, {})
     assert capsys.readouterr().out == (
-        "discover: W&B got nothing of what the stage left: ConnectionError('no server')\n"
+        "discover: the stage's results could not be sent to W&B: ConnectionError('no server')\n"
     )
     log_stage(load_config(None), "discover", tmp_path, {})
     assert capsys.readouterr().out == ""

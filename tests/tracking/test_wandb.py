@@ -60,7 +60,7 @@ def test_wandb_that_begins_no_run_is_one_sentence(wandb_offline, tmp_path, monke
         raise wandb.errors.CommError("no answer")
 
     monkeypatch.setattr(wandb, "init", refuse)
-    with pytest.raises(UserError, match="W&B begins no run: no answer"):
+    with pytest.raises(UserError, match="W&B starts no run: no answer"):
         open_one(tmp_path)
 
 

@@ -103,7 +103,7 @@ def test_what_is_missing_is_one_sentence_and_exit_code_2(started, wandb_offline,
     assert "run `wandb login` first.\n" in fail(started)
     monkeypatch.setenv("WANDB_API_KEY", "key")
     monkeypatch.setattr(wandb, "Api", refuse)
-    assert fail(started) == "detaux: --workspace: W&B makes no page: no answer.\n"
+    assert fail(started) == "detaux: --workspace: W&B could not make the page: no answer.\n"
     monkeypatch.setattr(workspace, "find_spec", lambda name: None)
     assert "needs the Python package wandb-workspaces; run `pip install 'detaux[wandb]'`" in fail(started)
 

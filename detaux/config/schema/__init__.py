@@ -1,8 +1,8 @@
-"""Every key a user can set: frozen dataclasses, a file for each section of the YAML.
+"""Declare every key that a user can set, as frozen dataclasses, with one file for each section of the YAML.
 
-A field's metadata holds the line that ``detaux STAGE --help`` prints and, for numbers, the allowed closed range; that of a
-list holds for each element. `neutral` marks a key that changes where or how fast a run works and never its numbers.
-Nothing here imports torch or the rest of detaux.
+A field's metadata holds the line that ``detaux STAGE --help`` prints and, for numbers, the allowed closed range. The
+range of a list applies to each element. `neutral` marks a key that changes where or how fast a run works, and never its
+numbers. Nothing here imports torch, or anything of detaux outside detaux/config/.
 """
 
 from dataclasses import dataclass, field

@@ -11,7 +11,7 @@ class DataConfig:
     source: Literal["shapes3d", "fashion_mnist", "digits", "folder", "webdataset"] = key(
         "shapes3d", "builder that makes the shards"
     )
-    path: str | None = key(None, "file or folder the builder reads; null where the builder needs none")
+    path: str | None = key(None, "file or folder that the builder reads; null if it needs none")
     shards: str | None = key(
         None,
         "existing shard set to use, a folder or a URL (http, https, s3, gs, file, pipe); null builds RUN/shards",
@@ -23,7 +23,7 @@ class DataConfig:
         neutral=True,
     )
     remote_timeout: float = key(
-        30.0, "seconds without a byte from a URL, after which it is tried again", 0.1, 3600.0, neutral=True
+        30.0, "seconds to wait for a byte from a URL before it is tried again", 0.1, 3600.0, neutral=True
     )
     principal: Any = key(
         "class", "principal label: a factor's name, or a mapping from new class to old classes", is_text=True
@@ -44,7 +44,8 @@ class DataConfig:
     noise: float = key(0.0, "share of pixels turned black or white (salt and pepper) on the device", 0.0, 1.0)
     denoise: bool = key(
         True,
-        "with data.noise: the disentangler sees a black or white pixel as the mean of its other neighbours, as mining does",
+        "with data.noise: the disentangler sees a black or white pixel as the mean of its other neighbours; mining always "
+        "does",
     )
     labelled_fraction: float = key(
         1.0, "share of training images that keep their label; no stage sees the others", 0.0, 1.0

@@ -15,22 +15,25 @@ class DiscoverConfig:
     clusterer: Literal["hdbscan", "kmeans", "kmeans++", "meanshift"] = key("hdbscan", "clustering algorithm")
     backend: Literal["auto", "cuml", "torch", "cpu"] = key(
         "auto",
-        "what clusters: cuml, NVIDIA's on a GPU; torch, our own on any device, its hdbscan the same for any order of the "
-        "images; cpu, hdbscan and scikit-learn; auto: cuml or else torch on a GPU, cpu on a CPU, where it is faster",
+        "library that clusters. cuml: NVIDIA's, on a GPU; torch: our own, on any device, and its hdbscan gives the same "
+        "for any order of the images; cpu: hdbscan and scikit-learn; auto: cuml or else torch on a GPU, and cpu, which is "
+        "faster there, on a CPU",
     )
     selection: Literal["excess_of_mass", "leaf"] = key(
         "excess_of_mass", "hdbscan: the most stable clusters of its hierarchy, or the finest"
     )
     min_cluster_fraction: float = key(0.02, "hdbscan: smallest cluster as a share of the training images", 0.0, 1.0)
     min_cluster_size: int = key(
-        15, "hdbscan: images that the smallest cluster has, however few there are; two of them lie near by chance", 2
+        15,
+        "hdbscan: least images in the smallest cluster, whatever min_cluster_fraction gives; a few can be close by chance",
+        2,
     )
     min_samples: int = key(
         64, "hdbscan: neighbours that make a core point; 0, or more than the smallest cluster size, means that size", 0
     )
     outliers: Literal["class", "nearest"] = key(
         "class",
-        "hdbscan: outliers are a class of their own, or each joins the cluster of the nearest point in one",
+        "hdbscan: class makes the outliers one class; nearest puts each into the cluster of the nearest clustered point",
     )
     clusters: int = key(10, "kmeans: number of clusters", 2)
     bandwidth_quantile: float = key(0.1, "meanshift: quantile of pair distances used as bandwidth", 0.0, 1.0)
@@ -44,15 +47,19 @@ class DiscoverConfig:
     include_baselines: bool = key(False, "let the choice rule also pick a plain baseline clustering")
     max_outlier_fraction: float = key(0.3, "a candidate with a larger fraction of outliers is not chosen", 0.0, 1.0)
     min_oracle_fraction: float = key(
-        0.03, "a candidate that the oracle gives a smaller fraction of pairs is not chosen", 0.0, 1.0
+        0.03, "a candidate to which the oracle gives a smaller fraction of the pairs is not chosen", 0.0, 1.0
     )
     min_variance_fraction: float = key(1e-3, "a candidate with a smaller fraction of the variance is dead", 0.0, 1.0)
-    max_principal_nmi: float = key(1.0, "a candidate that tells more of the principal label is not chosen", 0.0, 1.0)
+    max_principal_nmi: float = key(
+        1.0, "a candidate with a larger normalised mutual information with the principal label is not chosen", 0.0, 1.0
+    )
     max_seconds: float = key(
-        3600.0, "a clustering planned to take longer clusters a subsample and predicts the rest; 0: no limit", 0.0
+        3600.0,
+        "seconds; a clustering that would take longer clusters a subsample and predicts the rest; 0: no limit",
+        0.0,
     )
     max_memory: float = key(
-        16.0, "GiB; a clustering planned to need more clusters a subsample and predicts the rest; 0: no limit", 0.0
+        16.0, "GiB; a clustering that would need more clusters a subsample and predicts the rest; 0: no limit", 0.0
     )
     tasks: int = key(1, "auxiliary tasks written to labels.parquet, best first; multitask trains on the first", 1, 64)
     stability_samples: int = key(5, "bootstrap reclusterings behind the stability score; 0 skips it", 0, 100)

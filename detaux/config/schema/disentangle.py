@@ -30,14 +30,14 @@ class DisentangleConfig:
     weight_decay: float = key(0.01, "weight decay", 0.0)
     micro_batches: int = key(
         1,
-        "parts a step's batch is computed in, one after the other; statistics over the batch are over a part",
+        "parts of a step's batch that are computed one after the other; batch statistics are over one part",
         1,
         1024,
     )
     clip: float = key(1.0, "largest gradient norm; 0 clips nothing", 0.0)
     precision: Literal["fp32", "bf16"] = key("fp32", "arithmetic of the networks; losses are always fp32")
     compile: bool = key(
-        False, "compile each step's forward and losses with torch.compile, which takes a minute to begin", neutral=True
+        False, "run each step's forward pass and losses by torch.compile; the first step takes a minute", neutral=True
     )
     log_interval: int = key(100, "steps between two lines of metrics.jsonl", 1, neutral=True)
     checkpoint_interval: int = key(500, "steps between two checkpoints", 1, neutral=True)

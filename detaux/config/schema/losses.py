@@ -56,7 +56,7 @@ class OracleConfig:
 
 @dataclass(frozen=True)
 class BetaConfig:
-    """One warm-up curve min(exp(rate (t - middle)), 1) over training progress t in [0, 1]."""
+    """Hold one warm-up curve min(exp(rate (t - middle)), 1) over training progress t in [0, 1]."""
 
     rate: float = key(25.0, "growth rate of the curve", 0.0)
     middle: float = key(0.4, "progress at which the curve reaches 1", 0.0, 1.0)
@@ -75,7 +75,8 @@ class ScheduleConfig:
 class LossesConfig:
     backend: Literal["auto", "reference", "triton"] = key(
         "auto",
-        "what computes the terms on pairs: plain torch, fused GPU kernels, or the kernels where there is a GPU",
+        "code that computes the terms on pairs. reference: plain torch; triton: fused GPU kernels; auto: triton on GPUs "
+        "that have it, else reference",
         neutral=True,
     )
     weights: WeightsConfig = field(default_factory=WeightsConfig)

@@ -21,7 +21,7 @@ class MultitaskConfig:
     weights: list[float] = key([0.2, 1.0], "auxiliary weights tried; 0 (STL) is always a candidate", 0.0)
     controls: list[str] = key(
         ["random", "within_class"],
-        "label controls run beside ours",
+        "control labels, which should not help, trained on for comparison",
         choices=("random", "permuted", "within_class", "rotation"),
     )
     auxiliary_on: Literal["all", "labelled"] = key("all", "images that carry the auxiliary loss")
@@ -30,7 +30,7 @@ class MultitaskConfig:
         "validation", "choose STL or an auxiliary weight by validation accuracy, or report the first weight"
     )
     epochs: int = key(15, "passes over the labelled training images", 1)
-    least_steps: int = key(0, "more passes, where there are few labelled images, until there are this many steps", 0)
+    least_steps: int = key(0, "fewest training steps; if labelled images are few, epochs grows to reach it", 0)
     batch_size: int = key(32, "labelled images a step", 1)
     lr: float = key(1e-3, "peak learning rate", 0.0)
     weight_decay: float = key(5e-3, "weight decay", 0.0)
@@ -38,9 +38,9 @@ class MultitaskConfig:
     dropout: float = key(0.1, "dropout of each head", 0.0, 0.99)
     head_hidden: int = key(512, "hidden units of each head", 1)
     crop: int = key(
-        0, "training images move by up to this many pixels, up, down and sideways, black coming in; 0: none", 0, 64
+        0, "training images shift by up to this many pixels in each direction, filled with black; 0: no shift", 0, 64
     )
-    flip: bool = key(False, "half of the training images, drawn anew each time, change left and right")
+    flip: bool = key(False, "mirror each training image left to right with chance 1/2")
     pretrained: str | None = key(
         None,
         "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them; images are then normalised "

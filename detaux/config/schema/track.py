@@ -10,8 +10,8 @@ from detaux.config.key import key
 class TrackConfig:
     wandb: Literal["off", "auto", "online", "offline"] = key(
         "off",
-        "Weights & Biases as a mirror of metrics.jsonl; offline leaves files for `wandb sync`; auto: online where there is a "
-        "key, else offline",
+        "Weights & Biases as a mirror of metrics.jsonl; offline leaves files for `wandb sync`; auto: online if there is a "
+        "W&B key, else offline",
         neutral=True,
     )
     tensorboard: bool = key(False, "TensorBoard event files as a mirror of metrics.jsonl", neutral=True)

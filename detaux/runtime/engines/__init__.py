@@ -1,4 +1,4 @@
-"""The engines: how a loss becomes a step on all ranks. One interface, four verbs, one file an engine."""
+"""Build the engine that turns a loss into a step on all ranks. All engines share one interface."""
 
 import torch
 
@@ -12,23 +12,25 @@ __all__ = ["Compute", "Engine", "EngineState", "Parts", "SingleEngine", "build_e
 
 
 def choose_engine(config: EngineConfig) -> str:
-    """The engine's name: `engine.name`, where auto is `single` for one rank and `ddp` for several.
+    """Return the name in `engine.name`; auto becomes `single` for one rank and `ddp` for several.
 
-    Raises UserError where `single` is asked for on several ranks.
+    Raises UserError if the config asks for `single` on several ranks.
     """
     ranks = world_size()
     if config.name == "auto":
         return "single" if ranks == 1 else "ddp"
     if config.name == "single" and ranks > 1:
-        raise UserError(f"engine.name=single and the launcher started {ranks} ranks; use engine.name=ddp or deepspeed.")
+        raise UserError(
+            f"engine.name=single, but the launcher started {ranks} ranks; use engine.name=ddp or engine.name=deepspeed."
+        )
     return config.name
 
 
 def build_engine(config: EngineConfig, device: torch.device, *, shares_batch_statistics: bool = True) -> Engine:
-    """Build an engine of the config's kind; each wraps one model.
+    """Build the engine that the config names; each engine wraps one model.
 
-    Batch normalisation is over the images of all ranks, unless `shares_batch_statistics` is false: then each rank normalises
-    over its own, which several ranks do not compute as one.
+    Batch normalisation is over the images of all ranks. If `shares_batch_statistics` is false, each rank normalises
+    over its own images, and then several ranks compute other numbers than one.
     """
     name = choose_engine(config)
     if name == "single":

@@ -1,4 +1,4 @@
-"""The engine of several ranks that each hold the whole model: torch's DistributedDataParallel."""
+"""Train on several ranks that each hold the whole model, by torch's DistributedDataParallel."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from torch.nn.parallel import DistributedDataParallel
 from detaux.runtime.collectives import share_batch_statistics
 from detaux.runtime.engines.single import Compute, Objective, Parts, SingleEngine
 
-SMALL_MIB = 64  # gradients up to this go in one bucket: a second all-reduce would cost more than its overlap saves
+SMALL_MIB = 64  # smaller gradients go in one bucket, because a second all-reduce costs more than its overlap saves
 DEFAULT_MIB = 25  # torch's own bucket size
 
 
 class DistributedDataParallelEngine(SingleEngine):
-    """A copy of the model on every rank; gradients are averaged while backward still runs."""
+    """Keep a copy of the model on every rank, and average the gradients while backward still runs."""
 
     def __init__(self, device: torch.device, *, shares_batch_statistics: bool = True) -> None:
         self.device, self.shares_batch_statistics = device, shares_batch_statistics

@@ -1,4 +1,4 @@
-"""The engine that shards optimiser state and gradients over the ranks: DeepSpeed's ZeRO, stages 0 to 2."""
+"""Train on several ranks that share optimiser state and gradients, by DeepSpeed's ZeRO, stages 0 to 2."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ from detaux.errors import UserError
 from detaux.runtime.collectives import share_batch_statistics
 from detaux.runtime.engines.single import Compute, EngineState, Objective, copy_moments, list_moments
 
-OURS = {  # keys of DeepSpeed that have one here, or whose place is the stage's config
+OURS = {  # DeepSpeed's key -> the key of Detaux's config that replaces it
     "train_batch_size": "disentangle.main.batch_size",
     "train_micro_batch_size_per_gpu": "disentangle.main.batch_size",
     "gradient_accumulation_steps": "disentangle.micro_batches",
@@ -30,9 +30,9 @@ DEFAULT_KNOBS: dict[str, Any] = {"zero_optimization": {"stage": 1}}
 
 
 def read_knobs(path: str | None) -> dict[str, Any]:
-    """DeepSpeed's own settings, from the JSON file `engine.deepspeed`; ZeRO stage 1 where there is none.
+    """Read DeepSpeed's own settings from the JSON file `engine.deepspeed`; the default is ZeRO stage 1.
 
-    Raises UserError for a file that cannot be read, a stage that is not offered and keys that belong to Detaux's config.
+    Raises UserError for a file that cannot be read, a ZeRO stage above 2, and keys that belong in Detaux's config.
     """
     if path is None:
         return DEFAULT_KNOBS
@@ -56,7 +56,7 @@ def read_knobs(path: str | None) -> dict[str, Any]:
 
 
 class DeepSpeedEngine:
-    """ZeRO: each rank updates its part of the weights (1), and keeps the gradients of that part alone (2)."""
+    """Train by ZeRO: a rank updates only its part of the weights (stage 1) and keeps only its gradients (stage 2)."""
 
     def __init__(self, config: EngineConfig, device: torch.device, *, shares_batch_statistics: bool = True) -> None:
         self.shares_batch_statistics = shares_batch_statistics
@@ -71,16 +71,16 @@ class DeepSpeedEngine:
         model.to(memory_format=torch.contiguous_format)  # DeepSpeed cannot broadcast weights of another layout
         self.model, self.optimizer = model, optimizer
         self.micro_batches, self.calls = micro_batches, 0
-        # without ZeRO and in float32 DeepSpeed clips without telling the norm, so step does it
+        # without ZeRO and in float32 DeepSpeed clips but does not return the norm, so `step` clips
         self.clip = 0.0 if self._stage else clip or float("inf")
         settings = {
-            "train_micro_batch_size_per_gpu": 1,  # read by DeepSpeed's own throughput timer alone
+            "train_micro_batch_size_per_gpu": 1,  # only DeepSpeed's throughput timer reads it
             "gradient_accumulation_steps": micro_batches,
             "gradient_clipping": clip if self._stage else 0.0,
             "zero_allow_untested_optimizer": True,
             "steps_per_print": 10**9,
         }
-        # DeepSpeed asks for it in a process without a launcher too
+        # DeepSpeed reads it even in a process without a launcher
         os.environ.setdefault("LOCAL_RANK", "0")
         try:
             self.engine, *_ = deepspeed.initialize(
@@ -97,7 +97,7 @@ class DeepSpeedEngine:
         self.engine.backward(loss)
         self.calls += 1
         if self.calls % self.micro_batches:
-            self.engine.step()  # counts the micro-batch; the weights stay as they are
+            self.engine.step()  # counts the micro-batch and leaves the weights unchanged
 
     def step(self) -> Tensor:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip) if self.clip else None
@@ -136,7 +136,7 @@ class DeepSpeedEngine:
             self.optimizer.state[part] = {
                 key: example["step"].clone() if key == "step" else torch.zeros_like(part) for key in example
             }
-        # ZeRO links a parameter to its share of the optimiser's state at the first step; here the state is there before it
+        # ZeRO links a parameter to its optimiser state at the first step, but here the state is there before that
         self.engine.optimizer._lazy_init_hp_params_optimizer_state()
         for name, moments in state.optimizer.items():
             for key, value in moments.items():
@@ -149,12 +149,12 @@ class DeepSpeedEngine:
 
     @property
     def _parts(self) -> list[Tensor]:
-        """This rank's flat share of the weights, one tensor for each parameter group."""
+        """Return this rank's flat share of the weights, one tensor for each parameter group."""
         return self.engine.optimizer.single_partition_of_fp32_groups
 
 
 def _import_deepspeed(device: torch.device) -> Any:
-    """The package, told of the device; raises UserError where it is not installed."""
+    """Import DeepSpeed and set it up for the device. Raises UserError if the package is not installed."""
     if device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     try:
@@ -164,6 +164,6 @@ def _import_deepspeed(device: torch.device) -> Any:
             f"engine.name=deepspeed needs the Python package {error.name}; run `pip install 'detaux[deepspeed]'`."
         ) from None
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    # DeepSpeed would compile it with g++ for a minute, to share memory between the ranks of one machine; gloo does
+    # DeepSpeed would compile this operation by g++ for a minute, though gloo already shares memory between ranks
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed

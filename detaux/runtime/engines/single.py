@@ -1,4 +1,4 @@
-"""The engine of one process, and what every engine does: wrap, backward, step, and state with its reverse, load."""
+"""Define the interface of every engine (wrap, backward, step, state, load), and the engine of one process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,42 +15,46 @@ OptimizerState = dict[str, dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class EngineState:
-    """What a step changes, in a form that no engine and no number of ranks shows in: the model's state_dict and, by the
-    name of the parameter, the optimiser's tensors for it."""
+    """Hold what a step changes, in a form that does not depend on the engine or the number of ranks.
+
+    `model` is the model's state_dict. `optimizer` maps a parameter's name to the optimiser's tensors for it.
+    """
 
     model: ModelState
     optimizer: OptimizerState
 
 
 class Engine(Protocol):
-    """Turns losses into steps, in step with the other ranks.
+    """Turn losses into steps, together with the other ranks.
 
-    A step is `micro_batches` times compute and backward, then step. The loss of a step is the mean over its micro-batches
-    and over all ranks.
+    A step is compute and backward, `micro_batches` times, then `step`. The loss of a step is the mean over its
+    micro-batches and over all ranks.
     """
 
     def wrap(
         self, model: nn.Module, compute: Compute, optimizer: torch.optim.Optimizer, *, clip: float, micro_batches: int
     ) -> Compute:
-        """Take over a model, the function compute(model, ...) of its loss and the parts of it, and its optimiser; returns
-        the function to call in its place, compute(...), which detaches the parts. Gradients are scaled to the norm `clip` at
-        most; 0 clips nothing."""
+        """Take over a model, its optimiser, and the function compute(model, ...), which returns the loss and its parts.
+
+        Return the function to call instead, compute(...), which detaches the parts. Gradients are clipped to the norm
+        `clip`; 0 clips nothing.
+        """
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of one micro-batch."""
 
     def step(self) -> Tensor:
-        """Update the weights; returns the norm of the gradient before it was clipped."""
+        """Update the weights, and return the norm of the gradient before clipping."""
 
     def state(self) -> EngineState:
-        """The present state, on every rank; all ranks call it together."""
+        """Return the present state on every rank. All ranks call it together."""
 
     def load(self, state: EngineState) -> None:
-        """Go on from a state that any engine gave, on any number of ranks."""
+        """Continue from a state that any engine returned, on any number of ranks."""
 
 
 class Objective(nn.Module):
-    """A model and the function of its loss as one module, so that an engine sees every use of the weights in one call."""
+    """Hold a model and its loss function as one module, so that an engine sees every use of the weights in one call."""
 
     def __init__(self, model: nn.Module, compute: Compute) -> None:
         super().__init__()
@@ -58,12 +62,12 @@ class Objective(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Parts]:
         loss, parts = self.compute(self.model, *args, **kwargs)
-        # here and not in compute, where torch.compile would merge a loss with a part that has its value, gradient and all
+        # parts are detached here because torch.compile, inside compute, would merge a loss with a part of equal value
         return loss, {name: part.detach() for name, part in parts.items()}
 
 
 class SingleEngine:
-    """One process, plain PyTorch."""
+    """Train in one process, by plain PyTorch."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -95,16 +99,16 @@ class SingleEngine:
 
 
 def list_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> OptimizerState:
-    """An optimiser's tensors by the name of the parameter; {} before the first step."""
+    """Return an optimiser's tensors by the name of the parameter, or {} before the first step."""
     named = model.named_parameters()
     return {name: dict(optimizer.state[parameter]) for name, parameter in named if parameter in optimizer.state}
 
 
 def copy_moments(moments: OptimizerState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """The reverse of list_moments."""
+    """Copy the tensors that list_moments returned into an optimiser."""
     for name, parameter in model.named_parameters():
         if name in moments:
-            # a fused optimiser goes through the memory of both side by side, so they must be laid out alike
+            # a fused optimiser reads the memory of both in parallel, so both need the same layout
             optimizer.state[parameter] = {
                 key: value.to(parameter.device, copy=True)
                 if key == "step"
