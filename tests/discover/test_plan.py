@@ -90,7 +90,9 @@ def test_subsample_is_never_smaller_than_a_probe_which_may_be_too_large(plan_for
     assert plan_for(max_memory=1e-6).clustered == PROBES[-1]
     monkeypatch.setattr(plan, "measure_speed", lambda *_: Speed(1e-6, 1.5, 1e-9))
     assert plan_for(max_seconds=0.26).clustered == PROBES[-1]
-    with pytest.raises(UserError, match=r"discover\.max_seconds=0\.2: clustering 4000 of them and .* about 0\.25 s; raise it"):
+    with pytest.raises(
+        UserError, match=r"discover\.max_seconds=0\.2: clustering 4000 of them and .* about 0\.25 s; raise it"
+    ):
         plan_for(max_seconds=0.2)
 
 
