@@ -1,17 +1,18 @@
-"""HDBSCAN of scikit-learn, the `hdbscan` package, ours in torch and cuML's: seconds on blobs with noise, interleaved in one run.
+"""Time the HDBSCAN of scikit-learn, `hdbscan`, ours in torch and cuML on blobs with noise, interleaved in one run.
 
     python benchmarks/bench_cluster.py [--sizes 5000 50000] [--dims 10 32] [--min-samples 64] [--rounds 3]
         [--limit 900] [--memory 12] [--libraries scikit-learn hdbscan torch cuml]
 
-All get the same points, min_cluster_size = 2% of them, the same min_samples (at most min_cluster_size; 0: equal to it),
-and one thread. A fit runs in a process of its own, so that one that passes --limit seconds or --memory GiB is stopped and
-reported as "not within" it. All seconds are CPU time, which on an idle machine is the time one waits and on a shared one still
-compares; the median over rounds, without imports. The ratio is the median of the rounds' own ratios to the first library; the
-adjusted Rand index compares its labels with those of the others.
+All libraries get the same points, min_cluster_size = 2% of them, the same min_samples (at most min_cluster_size; 0:
+equal to it), and one thread. Each fit runs in its own process. A fit that exceeds --limit seconds or --memory GiB is
+stopped and reported as "not within" it. Seconds are CPU time without imports, the median over rounds: on an idle
+machine this is the waiting time, and on a shared machine it can still be compared. The ratio is the median of the
+rounds' own ratios to the first library. The adjusted Rand index compares the first library's labels with those of the
+others.
 
-Where there is a CUDA device, torch and cuML run on it: their seconds are then by the wall clock, after a fit of some thousand
-points that compiles the kernels; --limit holds for their CPU time, and --memory not at all, since a driver reserves more
-addresses than that. A library that is not installed is left out. At full size:
+If there is a CUDA device, torch and cuML run on it. Their seconds are then wall time, after a fit of some thousand
+points that compiles the kernels. --limit then limits their CPU time, and --memory is ignored because a driver
+reserves more addresses. A library that is not installed is left out. At full size:
 
     python benchmarks/bench_cluster.py --sizes 480000 --dims 10 --libraries torch cuml
 """
@@ -42,7 +43,7 @@ PREPARING = 4096  # points of the fit that compiles the kernels
 
 
 def make_blobs(samples: int, dims: int, seed: int = 0) -> np.ndarray:
-    """float32 [samples, dims]: ten unit Gaussians in a box and a tenth of uniform noise, shuffled."""
+    """Return float32 [samples, dims], shuffled: ten unit Gaussians in a box, and a tenth of uniform noise."""
     random = np.random.default_rng(seed)
     noise = round(NOISE_SHARE * samples)
     centres = random.uniform(-10, 10, (CLUSTERS, dims))
@@ -51,19 +52,19 @@ def make_blobs(samples: int, dims: int, seed: int = 0) -> np.ndarray:
 
 
 def find_gpu(library: str) -> str:
-    """Name of the GPU that a library runs on; empty where it runs on the CPU."""
+    """Return the name of the GPU that a library runs on; "" if it runs on the CPU."""
     return name_machine(torch.device("cuda")) if library in ON_GPUS and torch.cuda.is_available() else ""
 
 
 def find_fault(library: str) -> str:
-    """Why a library cannot run here; empty where it can."""
+    """Return why a library cannot run here; "" if it can."""
     if importlib.util.find_spec(LIBRARIES[library]) is None:
         return f"the package {LIBRARIES[library]} is not here"
     return "it needs a GPU" if library == "cuml" and not torch.cuda.is_available() else ""
 
 
 def fit(library: str, samples: int, dims: int, min_samples: int, limit: float, memory: float, pipe: Connection) -> None:
-    """Cluster and send (seconds, labels) down the pipe, or None where `memory` GiB do not do."""
+    """Cluster the points and send (seconds, labels) through the pipe, or None if `memory` GiB are not enough."""
     gpu = find_gpu(library)
     if not gpu:
         resource.setrlimit(resource.RLIMIT_AS, (round(memory * 2**30), resource.RLIM_INFINITY))
@@ -75,7 +76,7 @@ def fit(library: str, samples: int, dims: int, min_samples: int, limit: float, m
     if library == "scikit-learn":
         from sklearn.cluster import HDBSCAN
 
-        # it counts the point itself
+        # scikit-learn counts the point itself
         run = partial(HDBSCAN(smallest, min_samples=neighbours + 1, copy=True).fit_predict, points)
     elif library == "hdbscan":
         from hdbscan import HDBSCAN
@@ -106,7 +107,7 @@ def fit(library: str, samples: int, dims: int, min_samples: int, limit: float, m
 def fit_within(
     library: str, samples: int, dims: int, min_samples: int, limit: float, memory: float
 ) -> tuple[float, np.ndarray] | tuple[str, float]:
-    """Seconds and labels of one fit in a fresh process, or the unit ("s", "GiB") and value of the limit it passes."""
+    """Fit in a fresh process. Return its seconds and labels, or unit ("s", "GiB") and value of the exceeded limit."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=fit, args=(library, samples, dims, min_samples, limit, memory, sender))
@@ -134,12 +135,12 @@ def run_case(
     memory: float,
     command: str,
 ) -> None:
-    """Print and append one row per library."""
+    """Time every library on one size, then print and append a row for each."""
     from sklearn.metrics import adjusted_rand_score
 
     seconds: dict[str, list[float]] = {library: [] for library in libraries}
     labels: dict[str, np.ndarray] = {}
-    passed: dict[str, tuple[str, float]] = {}  # library -> the limit it passed
+    passed: dict[str, tuple[str, float]] = {}  # library -> the limit that it exceeded
     for _ in range(rounds):
         for library in libraries:
             if library in passed:

@@ -1,9 +1,9 @@
-"""Bytes that a GPU sends to the host: in steps of training, and for a clustering of embeddings that lie on it.
+"""Count the bytes that a GPU sends to the host in steps of training, and in a clustering of embeddings on the GPU.
 
     python benchmarks/bench_host_bytes.py [--steps 20] [--samples 50000] [--dims 64]
 
-Training should send none between two lines of the log, and clustering in torch labels and edges of the tree alone. The copies are
-those of the profiler's trace; the ratio is to the bytes of the embeddings. It needs a GPU.
+Training should send no bytes between two lines of the log. Clustering in torch should send only labels and tree edges.
+The copies are counted in the profiler's trace, and the ratio is to the bytes of the embeddings. It needs a GPU.
 """
 
 import argparse
@@ -29,13 +29,13 @@ CONFIG = "configs/quickstart.yaml"
 
 
 def count_host_bytes(trace: dict[str, Any]) -> int:
-    """Sum of the copies from a device to the host in a trace as torch.profiler exports it."""
+    """Sum the bytes of the copies from a device to the host in a trace that torch.profiler exported."""
     copies = (event for event in trace["traceEvents"] if event.get("cat") == "gpu_memcpy")
     return sum(event["args"]["bytes"] for event in copies if "DtoH" in event["name"])
 
 
 def measure(run: Callable[[], object]) -> int:
-    """The bytes that `run` brings to the host."""
+    """Return the bytes that `run` copies to the host."""
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         run()
         torch.cuda.synchronize()
@@ -46,7 +46,7 @@ def measure(run: Callable[[], object]) -> int:
 
 
 def prepare_steps(steps: int, shards: Path, device: torch.device) -> Callable[[], None]:
-    """A function that takes steps of the quickstart's training, none of which reads the mined graph again."""
+    """Return a function that takes steps of the quickstart's training without reading the mined graph again."""
     config = load_config(CONFIG, [*ALL_TERMS, f"pairs.walk_interval={WARM + steps}"])
     make_shards(config, shards, "the benchmark")
     trainer = build_trainer(config, shards, device)

@@ -1,13 +1,14 @@
-"""The terms on pairs, forward and backward: plain torch, torch.compile and the fused kernels, interleaved in one run.
+"""Time the pair losses, forward and backward: plain torch, torch.compile and fused kernels, interleaved in one run.
 
     python benchmarks/bench_losses.py [--sizes vector feature_map] [--normalizers mean_distance] [--rounds 9] [--graph]
         [--without torch.compile]
 
-Every case computes distance, sparsity and regularisation from the same projections and their gradient. Whatever does that
-reads the projections once forward and once backward and writes the gradient once: `GB/s` is these bytes over the median
-time, `of copy` that rate over the one of a plain copy in the same rounds. The kernels need a GPU; on a CPU the two others
-run. --graph replays each case from a CUDA graph, which takes the time between launches out; --without leaves out the cases
-that have one of these words in their names, such as torch.compile, which takes a minute to begin.
+Every case computes distance, sparsity and regularisation from the same projections, and their gradient. That must at
+least read the projections once forward and once backward, and write the gradient once. `GB/s` is these bytes divided
+by the median time. `of copy` is that rate divided by the rate of a plain copy in the same rounds. The kernels need a
+GPU; on a CPU only the other two run. --graph replays each case from a CUDA graph, which removes the time between
+launches. --without leaves out the cases with one of these words in their names, such as torch.compile, which takes a
+minute to start.
 """
 
 import argparse
@@ -42,7 +43,7 @@ BASELINE = "reference"
 
 
 def compute_terms(values_NKD: Tensor, is_different_B: Tensor, *, backend: str, normalizer: str) -> Tensor:
-    """All terms on pairs, with one link a chain."""
+    """Compute all pair losses, with chains of one link."""
     images, _, latent = values_NKD.shape
     measures = BACKENDS[backend](values_NKD, images // 2, normalizer)
     relation = (measures.squared_BK, measures.normalizer_K, is_different_B)
@@ -56,7 +57,7 @@ def compute_terms(values_NKD: Tensor, is_different_B: Tensor, *, backend: str, n
 
 
 def build_steps(values_NKD: Tensor, normalizer: str, without: list[str]) -> dict[str, Step]:
-    """Case -> a function that computes the terms and their gradient once; as leave_out says."""
+    """Return a function for each case that leave_out keeps; it computes the terms and their gradient once."""
     is_different_B = torch.arange(len(values_NKD) // 2, device=values_NKD.device) % 5 == 0
     backends = ["reference", "triton"] if values_NKD.is_cuda else ["reference"]
     steps: dict[str, Step] = {"copy": values_NKD.detach().clone}
@@ -71,7 +72,7 @@ def build_steps(values_NKD: Tensor, normalizer: str, without: list[str]) -> dict
 
 
 def leave_out(cases: dict[str, T], words: list[str]) -> dict[str, T]:
-    """The cases that have none of the words in their names."""
+    """Return the cases that have none of the words in their names."""
     return {name: case for name, case in cases.items() if not any(word in name for word in words)}
 
 
@@ -80,7 +81,7 @@ def differentiate(compute: Callable[..., Tensor], values_NKD: Tensor, is_differe
 
 
 def capture(step: Step) -> Step:
-    """The same step, replayed from a CUDA graph."""
+    """Capture a step in a CUDA graph and return a function that replays it."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -94,7 +95,7 @@ def capture(step: Step) -> Step:
 
 
 def measure_seconds(step: Step, repeats: int, device: torch.device) -> float:
-    """Seconds a step takes, over `repeats` of them."""
+    """Return the mean seconds of a step over `repeats` of them."""
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     synchronize()
     begun = time.perf_counter()
@@ -107,7 +108,7 @@ def measure_seconds(step: Step, repeats: int, device: torch.device) -> float:
 def compare(name: str, normalizer: str, dtype: str, device: torch.device, arguments: argparse.Namespace) -> None:
     """Time every case of one size and normaliser, print the table and append its rows."""
     images, subspaces, latent = SIZES[name]
-    shape = (subspaces, images, latent)  # as StackedProjectors lays them out
+    shape = (subspaces, images, latent)  # the layout of StackedProjectors
     values_NKD = torch.randn(shape, device=device, dtype=DTYPES[dtype]).transpose(0, 1).requires_grad_()
     size = values_NKD.numel() * values_NKD.element_size()
     steps = build_steps(values_NKD, normalizer, arguments.without)
@@ -130,7 +131,7 @@ def report(
     seconds: dict[str, list[float]],
     arguments: argparse.Namespace,
 ) -> None:
-    """Print the table of a setting's cases and append their rows; `size` is the bytes of the projections."""
+    """Print the table of a setting's cases, and append their rows. `size` is the number of bytes of the projections."""
     add_row = partial(append_row, benchmark="losses", command=read_command())
     subspaces, images, latent = shape
     setting += ", CUDA graph" if arguments.graph else ""

@@ -1,10 +1,11 @@
-"""Peak memory of disentangle, discover and multitask on large pictures, above that of a process that imports torch.
+"""Measure the peak memory of disentangle, discover and multitask on large pictures, above that of `import torch`.
 
     python benchmarks/bench_memory.py [--pictures 2000] [--side 224] [--steps 4] [key=value ...]
 
-Each stage is a process of its own, on the CPU; its peak is the largest resident memory that the system reports for it. The
-pictures are made here: discs on a coloured ground, whose colour is the class. Few steps are enough, since every one holds the
-same; the oracle reads the whole pool twice. A tenth of the training images keeps its label, so that an epoch is short.
+Each stage runs on the CPU in its own process. Its peak is the largest resident memory that the system reports. The
+pictures are made here: discs on a ground with a colour for each class. A few steps are enough because every step
+needs the same memory. The oracle reads the whole pool twice. A tenth of the training images keeps its label to
+shorten an epoch.
 """
 
 import argparse
@@ -26,7 +27,7 @@ CLASSES, MOST_GIB = 4, 3.0
 
 
 def make_pictures(folder: Path, count: int, side: int) -> None:
-    """Write pictures into a sub-folder for each class."""
+    """Write pictures into a subfolder for each class."""
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[:side, :side] / side
     grounds = random.integers(40, 200, (CLASSES, 3))
@@ -42,7 +43,7 @@ def make_pictures(folder: Path, count: int, side: int) -> None:
 
 
 def measure_peak(*arguments: str) -> int:
-    """Return the peak resident bytes of a Python process; raises CalledProcessError if it fails."""
+    """Return the peak resident bytes of a Python process. Raises CalledProcessError if the process fails."""
     process = subprocess.Popen([sys.executable, *arguments])
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -1,9 +1,9 @@
-"""The quickstart on this machine: seconds to disentangle and discover, V of what was found, and steps a second.
+"""Run the quickstart on this machine: report seconds to disentangle and discover, V of the choice, and steps a second.
 
     python benchmarks/bench_quickstart.py [--config configs/quickstart.yaml] [--limit 600] [key=value ...]
 
-One training (model.restarts=1) with seed 0. Where both stages are not done after --limit seconds, the rate of the steps is what
-is left to tell. Building the shards counts neither to the seconds nor to the limit.
+It is one training (model.restarts=1) with seed 0. If the stages are not done after --limit seconds, it still reports
+steps a second. Building the shards does not count.
 """
 
 import argparse

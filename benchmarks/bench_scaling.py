@@ -1,21 +1,25 @@
-"""One and two ranks, and a model of the step on many GPUs that is checked against them.
+"""Measure the step on one and two ranks, and check a model of it that predicts the step on many GPUs.
 
     python benchmarks/bench_scaling.py [--config configs/quickstart.yaml] [--rounds 5] [--steps 20] [key=value ...]
 
-Measures, interleaved round by round: the step of one rank with B pairs and with B / 2, and of two ranks (gloo, this machine)
-that share B (strong scaling) and have B each (weak). `efficiency` is pairs/s of two ranks over twice those of one rank; it
-is at most what the machine's cores allow: two lone processes at a time are measured beside it (`two alone`).
+It interleaves, round by round, steps of one rank with B pairs and with B / 2, and of two ranks (gloo, this machine).
+The two ranks share B (strong scaling) or have B each (weak scaling). `speed-up` compares the pairs/s with those of
+one rank with B. Two separate processes run as well (`two alone`), because their speed-up is the most that the
+machine's cores allow.
 
 The model, in seconds:   step(N) = slowest(N) + reduce(N)
-    slowest   the longest of N computations, data included, since each step waits for it: drawn from the steps of two lone
-              processes with the share of the batch that a rank has; for many GPUs, which are taken to be alike, any of them
-    reduce    gradients, one all-reduce, nothing hidden: a ring, 2 (N - 1) latency + 2 (N - 1) / N bytes / bandwidth, or a tree,
-              2 log2(N) (latency + bytes / bandwidth), whichever is quicker; and S small ones of batch statistics,
-              S 2 log2(N) latency
-It leaves out what grows with the batch of all ranks: `mean_distance` and the principal contrast compare each image of a
-rank with all images of all ranks, which is little at 32 pairs and would be most of the step at half a million. latency and
-bandwidth are fitted to all-reduces of two sizes here; `modelled` against `measured` says how good the model is. For 8, 64
-and 512 GPUs the same formula takes numbers that this machine cannot give; they are ASSUMPTIONS, printed as such.
+    slowest   the longest of N computations, data included, since each step waits for it. It is drawn from the steps
+              of two separate processes with the batch of one rank. Many GPUs are taken to be alike, so it is the step
+              of any one.
+    reduce    one all-reduce of the gradients that does not overlap with computation, the quicker of a ring,
+              2 (N - 1) latency + 2 (N - 1) / N bytes / bandwidth, and a tree, 2 log2(N) (latency + bytes / bandwidth).
+              S small all-reduces of batch statistics add S 2 log2(N) latency.
+
+The model leaves out what grows with the batch of all ranks: `mean_distance` and the principal contrast compare each
+image of a rank with all images of all ranks. This is little at 32 pairs and would be most of the step at half a
+million. The latency and bandwidth are fitted to all-reduces of two sizes on this machine. Compare `modelled` with
+`measured` to judge the model. For 8, 64 and 512 GPUs, the formula takes numbers that this machine cannot give: they
+are ASSUMPTIONS, and the output says so.
 """
 
 import argparse
@@ -41,16 +45,16 @@ from detaux.pipeline import make_shards
 from detaux.runtime.ranks import is_first, join_ranks, world_size
 
 WARM = 5
-SMALL, LARGE = 2**8, 2**22  # bytes of the two all-reduces the network is fitted to
+SMALL, LARGE = 2**8, 2**22  # bytes of the two all-reduces that the network is fitted to
 STATISTICS = 5  # small exchanges of a step: 2 for the normaliser, 1 and 1 backward for the contrast, 1 for the vote
-# Assumed, not measured: NCCL inside a machine of 8 GPUs and between machines; published rates, half of them reached
+# Assumed, not measured: NCCL inside a machine of 8 GPUs and between machines, at half of the published rates
 NETWORKS = {8: (15e-6, 200e9), 64: (25e-6, 20e9), 512: (35e-6, 20e9)}
-ASSUMED_PAIRS_PER_SECOND = 100_000  # one H100, the goal of the project, not a measurement
+ASSUMED_PAIRS_PER_SECOND = 100_000  # on one H100: a goal of the project, not a measurement
 ASSUMED_PAIRS = 1024  # per GPU
 
 
 def time_reduce(size: int, repeats: int) -> float:
-    """Seconds of an all-reduce of `size` bytes."""
+    """Return the seconds of an all-reduce of `size` bytes."""
     values = torch.zeros(size // 4)
     torch.distributed.all_reduce(values)
     torch.distributed.barrier()
@@ -61,8 +65,10 @@ def time_reduce(size: int, repeats: int) -> float:
 
 
 def measure(config: Config, shards: Path, steps: int) -> dict[str, Any]:
-    """Seconds of each step on this rank and their mean, bytes of the gradients, and seconds of two all-reduces where there
-    are other ranks."""
+    """Measure the seconds of each step on this rank, their mean and the bytes of the gradients.
+
+    If there are other ranks, it also measures the seconds of two all-reduces.
+    """
     trainer = build_trainer(config, shards, torch.device("cpu"))
     for step in range(WARM):
         trainer.step(step)
@@ -88,7 +94,7 @@ def run_rank(arguments: argparse.Namespace) -> None:
 
 
 def start(ranks: int, arguments: argparse.Namespace, shards: Path, pairs: int) -> list[subprocess.Popen[str]]:
-    """The processes of a run of `ranks` ranks with `pairs` pairs a step, all of them together."""
+    """Start the processes of a run of `ranks` ranks, which share `pairs` pairs a step."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -113,14 +119,14 @@ def finish(processes: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
 
 
 def find_slowest(durations: list[float], ranks: int) -> float:
-    """Mean of the longest of `ranks` durations drawn from those measured."""
+    """Return the expected longest of `ranks` durations drawn from the measured ones."""
     ordered, count = sorted(durations), len(durations)
     chances = [((place + 1) / count) ** ranks - (place / count) ** ranks for place in range(count)]
     return sum(chance * duration for chance, duration in zip(chances, ordered, strict=True))
 
 
 def predict(slowest: float, gradient_bytes: float, ranks: int, latency: float, bandwidth: float) -> float:
-    """Seconds of a step of `ranks` ranks by the model."""
+    """Return the seconds of a step of `ranks` ranks by the model."""
     ring = 2 * (ranks - 1) * latency + 2 * (ranks - 1) / ranks * gradient_bytes / bandwidth
     tree = 2 * math.log2(ranks) * (latency + gradient_bytes / bandwidth)
     return slowest + min(ring, tree) + STATISTICS * 2 * math.log2(ranks) * latency
@@ -157,7 +163,7 @@ def main() -> None:
 
 
 def report(rounds: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace, pairs: int) -> None:
-    """Print the measurements, the model beside them and its predictions; append the rows."""
+    """Print the measurements, the model's values for them and its predictions, and append the rows."""
 
     def median(case: str, name: str = "step") -> float:
         return statistics.median(one[name] for one in rounds[case])

@@ -1,10 +1,11 @@
-"""The disentangle step against the official code's step: same net, 64 px, batch 32, interleaved in one run.
+"""Compare the disentangle step with the official code's step: same net, 64 px, batch 32, interleaved in one run.
 
-    python benchmarks/bench_step.py [--pairs 32] [--rounds 7] [--steps 12] [--threads 1] [--device cuda] [--without compile bf16]
+    python benchmarks/bench_step.py [--pairs 32] [--rounds 7] [--steps 12] [--threads 1] [--device cuda]
+        [--without compile bf16]
 
-Every case trains the simple_conv autoencoder with K = D = 10 and all losses on. `pairs/s` is the median over rounds; the
-ratio is the median of the rounds' own ratios to the baseline. --without leaves out the
-cases that have one of these words in their names.
+Every case trains the simple_conv autoencoder with K = D = 10 and all losses on. `pairs/s` is the median over rounds.
+The ratio is the median of the rounds' own ratios to the baseline. --without leaves out the cases with one of these
+words in their names.
 """
 
 import argparse
@@ -29,7 +30,7 @@ BETAS = (1.0, 1.0, 1.0)
 
 
 def build_losses(mixes: float) -> LossesConfig:
-    """The released forms with a given number of mixed codes per pair."""
+    """Return the losses in the official forms, with a given number of mixed codes per pair."""
     losses = LossesConfig()
     return dataclasses.replace(
         losses,
@@ -89,7 +90,7 @@ def build_our_step(
     return step
 
 
-# case -> (bf16, channels_last, compiled, mixed codes per pair, pairs an image's chain serves)
+# case -> (bf16, channels_last, compiled, mixed codes per pair, pairs in a chain)
 CASES: dict[str, tuple[bool, bool, bool, float, int]] = {
     "ours, same work, fp32": (False, False, False, 2.0, 1),
     "ours, same work, channels_last": (False, True, False, 2.0, 1),
@@ -119,7 +120,7 @@ def main() -> None:
             pairs, device, bf16=bf16, channels_last=channels_last, compiled=compiled, mixes=mixes, reuse=reuse
         )
     for step in steps.values():
-        measure_seconds(step, 3, device)  # the first ones prepare
+        measure_seconds(step, 3, device)  # warm-up
     speeds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(arguments.rounds):
         for name, step in steps.items():

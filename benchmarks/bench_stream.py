@@ -1,23 +1,24 @@
-"""Loaders on one core, images/s at 64 px, interleaved in one run: stock WebDataset, litdata, mosaicml-streaming and ours.
+"""Compare loaders on one core, in images/s at 64 px, interleaved: stock WebDataset, litdata, mosaicml-streaming, ours.
 
     python benchmarks/bench_stream.py [--workers 0] [--samples 8192] [--rounds 5] [--batch 64]
 
-stock webdataset     WebDataset(tars).shuffle(1000).decode(...).to_tuple(image, "cls").batched(B) in a DataLoader, a sample a
-                     member group: PNG members as its README has them (the baseline), or .npy
-litdata              optimize(...), StreamingDataset(shuffle=True) and StreamingDataLoader: the README's JPEG of quality 95,
-                     uint8 arrays, or bytes that a collate function makes an array of, which is not in its README
+stock webdataset     WebDataset(tars).shuffle(1000).decode(...).to_tuple(image, "cls").batched(B) in a DataLoader, with
+                     one sample in each member group: PNG members, as in its README (the baseline), or .npy members
+litdata              optimize(...), StreamingDataset(shuffle=True) and StreamingDataLoader: the README's JPEG of quality
+                     95, uint8 arrays, or bytes that a collate function (not in its README) turns into an array
 mosaicml-streaming   MDSWriter, StreamingDataset(shuffle=True) and DataLoader: the quick start's JPEG, arrays, or bytes
-ours, packed         SampleStream, blocks of 256 a member, data.cache=none: the images are read again every epoch
+ours, packed         SampleStream, blocks of 256 in a member, data.cache=none: the images are read again every epoch
 ours, cached         SampleStream after its first pass
 
-Every case runs over one shuffled epoch of the same images a round and ends with uint8 batches and labels in memory. All run
-on one core with one thread, loader processes (--workers) included. Before the rounds an epoch of each is checked against the
-images; JPEG loses a little. The files are in the page cache. `images/s` is the median over rounds; a ratio is the median of
-the rounds' own ratios, to the baseline; the last rows set our packed reader against every case of the others.
+In each round, every case runs one shuffled epoch of the same images, and ends with uint8 batches and labels in
+memory. All cases run on one core with one thread, with their loader processes (--workers). Before the rounds, one
+epoch of each case is compared with the images; JPEG loses a little. The files are in the page cache. `images/s` is
+the median over rounds. A ratio is the median of the rounds' own ratios to the baseline. The last rows compare our
+packed reader with every case of the others.
 
-litdata and mosaicml-streaming are not dependencies: without them their cases are left out. The second wants an older numpy,
-so they go into an environment of their own. Our packed reader has nothing to decode and starts no loader processes, whatever
---workers says; those of the others live on between epochs.
+litdata and mosaicml-streaming are not dependencies; their cases are left out if they are not installed. The second
+needs an older numpy, so install them in an environment of their own. Our packed reader has nothing to decode and
+starts no loader processes for any value of --workers. The loader processes of the others keep running between epochs.
 """
 
 import argparse
@@ -48,7 +49,7 @@ OURS = "ours, packed, cache=none"
 
 
 def render(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth pictures uint8 [N, 64, 64, 3], a shaded disc over a graded wall and floor, and labels int64 [N]."""
+    """Render pictures uint8 [N, 64, 64, 3], a shaded disc over a graded wall and floor, with labels int64 [N]."""
     draw = np.random.default_rng(0)
     rows, columns = np.mgrid[0:SIDE, 0:SIDE] / SIDE
     images = np.empty((count, SIDE, SIDE, 3), np.uint8)
@@ -75,7 +76,7 @@ def encode_npy(array: np.ndarray) -> bytes:
 
 
 def write_packed(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """The same samples as a packed shard set."""
+    """Write the samples as a packed shard set."""
     shards = []
     for first in range(0, len(images), SHARD):
         data, blocks = bytearray(), []
@@ -97,7 +98,7 @@ def write_packed(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
 
 
 def build_ours(folder: Path, batch: int, workers: int) -> Cases:
-    """Endless streams, of which a call takes the next epoch."""
+    """Build cases from endless streams. Each call of a case takes the next epoch."""
 
     def iterate(stream: SampleStream, positions: Iterator[int]) -> Batches:
         for first in itertools.islice(positions, stream.samples // batch):
@@ -113,7 +114,7 @@ def build_ours(folder: Path, batch: int, workers: int) -> Cases:
 
 
 def check(case: str, batches: Batches, images: np.ndarray, labels: np.ndarray) -> None:
-    """Refuse a case that does not give every image once, as uint8, with its label; of JPEG the brightness must be near."""
+    """Check that a case yields every image once, as uint8, with its label. JPEG must only be near in brightness."""
     seen: list[tuple[Tensor, Tensor]] = list(batches)
     shown = torch.cat([batch.flatten(1) for batch, _ in seen]).numpy()
     told = torch.cat([values.flatten() for _, values in seen]).numpy()
@@ -129,7 +130,7 @@ def check(case: str, batches: Batches, images: np.ndarray, labels: np.ndarray) -
 
 
 def measure(cases: Cases, samples: int, rounds: int) -> dict[str, list[float]]:
-    """images/s of each case, round by round."""
+    """Return the images/s of each case in each round."""
     speeds: dict[str, list[float]] = {case: [] for case in cases}
     for _ in range(rounds):
         for case, epoch in cases.items():
@@ -172,13 +173,13 @@ def main() -> None:
 
 
 def compare(values: list[float], others: list[float]) -> tuple[float, str]:
-    """Median of the rounds' ratios and how far they lie apart."""
+    """Return the median of the rounds' ratios, and their range."""
     ratios = [value / other for value, other in zip(values, others, strict=True)]
     return statistics.median(ratios), f"{min(ratios):.2f}-{max(ratios):.2f}"
 
 
 def print_and_append(speeds: dict[str, list[float]], command: str) -> None:
-    """Print the table and append its rows to results.csv; the first case is the baseline."""
+    """Print the table, and append its rows to results.csv. The first case is the baseline."""
     baseline = next(iter(speeds))
     add_row = partial(append_row, benchmark="stream", command=command)
     print(f"{'case':44} {'images/s':>9} {'ratio':>7}  spread of ratios")

@@ -1,9 +1,10 @@
-"""What shared warm-ups and ASHA save of a sweep's full grid, on the same draws of the same values.
+"""Measure how much shared warm-ups and ASHA save of the full grid of a sweep, with the same values in all cases.
 
     python benchmarks/bench_sweep.py [--config configs/sweeps/quickstart.yaml] [--trials 12] [--out runs/bench-sweep]
 
-Three sweeps one after the other, on one shard set: the full grid, in which every trial trains its own warm-up and ends; the
-same with shared warm-ups; and with ASHA as well. Values are drawn by chance with one seed, so that all three try the same.
+It runs three sweeps, one after the other, on one shard set: the full grid, in which every trial trains its own
+warm-up and reaches its end; the same with shared warm-ups; and with shared warm-ups and ASHA. Values are drawn at
+random with one seed, so that all sweeps try the same values.
 """
 
 import argparse
@@ -28,7 +29,7 @@ CASES = {  # the first is the baseline
 
 @dataclass(frozen=True)
 class Outcome:
-    """A sweep's wall time, steps of both phases, and its best trial's objective and V with a known factor."""
+    """Hold a sweep's wall time, its steps of both phases, and its best trial's objective and V with a known factor."""
 
     seconds: float
     steps: int
@@ -37,7 +38,7 @@ class Outcome:
 
 
 def run_case(config: str, keys: tuple[str, ...], folder: Path) -> Outcome:
-    """`detaux sweep` in a process of its own."""
+    """Run `detaux sweep` in a process of its own, and read its results."""
     begun = time.monotonic()
     command = [sys.executable, "-m", "detaux", "sweep", config, f"run.dir={folder}", *keys]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

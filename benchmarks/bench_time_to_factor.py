@@ -1,9 +1,9 @@
-"""Seconds until the chosen labels match a hidden factor with V >= 0.9: quickstart against the official preset.
+"""Measure the seconds until the chosen labels match a hidden factor with V >= 0.9: quickstart and official preset.
 
     python benchmarks/bench_time_to_factor.py [--seed 0] [--most 4]
 
-The official preset gets the quickstart's number of steps, then 2, 4, ... times as many, until it reaches V >= 0.9 or
-`--most` times the budget is spent. Both run in turn on the same machine, one process at a time.
+The official preset gets the quickstart's number of steps, then 2, 4, ... times as many. It stops when it reaches V >=
+0.9 or after `--most` times the steps. Both run in turn on the same machine, one process at a time.
 """
 
 import argparse

@@ -1,12 +1,15 @@
-"""The disentangle step with the mirrors of metrics.jsonl on and off, interleaved in one process.
+"""Time the disentangle step with the mirrors of metrics.jsonl on and off, interleaved in one process.
 
     python benchmarks/bench_tracker.py [--rounds 40] [--steps 100] [--interval 100] [--threads 1]
 
-One trainer on digits of 32 pixels, at the defaults otherwise; each round gives every case `steps` steps in turn, with a line
-every `interval` steps, and waits until the mirrors have them all, so that no case pays for another. A step is the median over
-rounds, of wall time and of this process's CPU time, which other processes of the machine disturb less and W&B's own process is
-not in. A line is the wall time that the loop spends on logging one; its CPU time, of all threads, is that of BURST lines in a
-row, without a step. A ratio is the median of the rounds' own ratios to metrics.jsonl alone, its spread their quartiles.
+One trainer runs on digits of 32 pixels, with all other keys at their defaults. Each round gives every case `steps`
+steps in turn, with a line every `interval` steps. It then waits until the mirrors have all lines, so that no case
+slows another.
+
+`step` is the median over rounds, in wall time and in this process's CPU time. Other processes disturb CPU time less,
+and it does not include W&B's own process. `line` is the wall time that the loop spends on logging a line. Its CPU
+time, over all threads, is measured on BURST lines in a row, without a step. A ratio is the median of the rounds' own
+ratios to `metrics.jsonl alone`, and its spread is their quartiles.
 """
 
 import argparse
@@ -33,7 +36,7 @@ from shards.build import build_shards
 
 SIDE = 32
 BURST = 20
-PAUSE_SECONDS = 2e-4  # between two looks at how far the mirrors are
+PAUSE_SECONDS = 2e-4  # between two checks of the mirrors' progress
 CASES = {  # the first is the baseline
     "metrics.jsonl alone": (),
     "W&B offline": ("track.wandb=offline",),
@@ -43,7 +46,7 @@ CASES = {  # the first is the baseline
 
 
 def wait_for(mirrors: list[Mirror], step: int) -> None:
-    """Until every mirror has the line of this step."""
+    """Wait until every mirror has the line of this step."""
     while any(mirror.step < step for mirror in mirrors):
         time.sleep(PAUSE_SECONDS)
 

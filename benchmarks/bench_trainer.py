@@ -1,9 +1,10 @@
-"""Steps of the trainer by batch size, with data, pairs and optimiser: pairs/s and the most memory.
+"""Measure whole training steps by batch size, with data, pairs and optimiser: pairs/s and peak memory.
 
-    python benchmarks/bench_trainer.py [--config configs/quickstart.yaml] [--pairs 32 1024 8192] [--seconds 5] [key=value ...]
+    python benchmarks/bench_trainer.py [--config configs/quickstart.yaml] [--pairs 32 1024 8192] [--seconds 5]
+        [key=value ...]
 
-All terms are on, as they are once the curves of beta have risen. Each batch size takes steps for about --seconds after a few that
-prepare. Memory is that of tensors on a GPU, the largest so far, and that of the process on a CPU.
+All terms are on, as after the ramps of beta. Each batch size takes steps for about --seconds, after a few warm-up
+steps. Peak memory is that of tensors on a GPU, and that of the process on a CPU.
 """
 
 import argparse
@@ -28,7 +29,7 @@ ALL_TERMS = [f"losses.schedule.beta{index}.shape=constant" for index in (1, 2, 3
 
 
 def build_trainer(config: Config, shards: Path, device: torch.device) -> Trainer:
-    """A trainer of the main phase at step 0."""
+    """Build a trainer of the main phase at step 0."""
     side = read_manifest(shards).side
     stream = SampleStream(shards, "train", config.data, seed=config.run.seed, device=device)
     trainer = Trainer(config, side, MainPhase(config, stream, device))
@@ -38,7 +39,7 @@ def build_trainer(config: Config, shards: Path, device: torch.device) -> Trainer
 
 
 def measure_rate(trainer: Trainer, seconds: float, device: torch.device) -> float:
-    """Steps a second, over about `seconds`; the clock is read when the device is done."""
+    """Return the steps a second over about `seconds`. The clock is read when the device is done."""
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     for step in range(WARM):
         trainer.step(step)

@@ -1,9 +1,9 @@
-"""How often each choice rule picks a good candidate: ground truth judges the picks of finished runs, and no rule reads it.
+"""Count how often each choice rule picks a good candidate. Ground truth judges the picks, and no rule reads it.
 
     python benchmarks/choice_rules.py RUN [RUN ...]
 
-RUN is a run folder whose discover stage has ended, on images with known factors. The last row takes the best candidate by
-ground truth: no rule can do better.
+RUN is a run folder with a finished discover stage, on images with known factors. The last row takes the best
+candidate by ground truth, so no rule can be better.
 """
 
 import argparse
@@ -24,19 +24,19 @@ Row = dict[str, Any]
 
 
 def measure_match(candidate: Row, principal: str) -> float:
-    """V-measure of the candidate with the hidden factor it matches best."""
+    """Return the V-measure of the candidate with the hidden factor that it matches best."""
     return max(row["v_measure"] for name, row in candidate["factors"].items() if name != principal)
 
 
 def pick(candidates: list[Row], rule: str) -> Row:
-    """The candidate that the rule takes by the stored scores."""
+    """Return the candidate that the rule picks by the stored scores."""
     return candidates[
         rank_scores([{**one["scores"], "noise_share": one["noise_share"]} for one in candidates], rule)[0]
     ]
 
 
 def describe(name: str, picks: list[Row], matches: list[float]) -> str:
-    """A row of the Markdown table."""
+    """Return a row of the Markdown table."""
     nmis = [one["principal"]["nmi"] for one in picks]
     good = sum(v >= GOOD_V and nmi <= GOOD_NMI for v, nmi in zip(matches, nmis, strict=True))
     fair = sum(v >= FAIR_V for v in matches)

@@ -1,8 +1,8 @@
-"""The demo's discovery over several seeds: does the chosen task match a hidden factor, unrelated to the principal one?
+"""Run the demo's discovery on several seeds, and check that the chosen task matches a hidden factor, not the principal.
 
     python benchmarks/demo_seeds.py --seeds 0 1 2 3 4
 
-Exits with 1 where fewer than four of five seeds do.
+It exits with 1 if fewer than 80% of the seeds do.
 """
 
 import argparse

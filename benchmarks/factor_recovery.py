@@ -1,9 +1,9 @@
-"""How many hidden factors are found: grids of several sizes, clean and noisy, numbers of subspaces and pair rules.
+"""Count the hidden factors that are found on grids of several sizes, with noise, numbers of subspaces and pair rules.
 
     python benchmarks/factor_recovery.py [--rows 4k 4k-noise ...] [--seeds 0 1 2 3 4]
 
-Every row is the quickstart's recipe, with one training in place of its two, and the keys beside it. A run that is finished is
-kept, so the command can be stopped and repeated; it prints a row as soon as its last seed has ended.
+Every row is the quickstart's recipe with the keys of the row, and with one training instead of two. A finished run is
+kept, so the command can be stopped and repeated. It prints a row as soon as its last seed has ended.
 """
 
 import argparse
@@ -43,7 +43,7 @@ COLUMNS = (
 
 
 def describe_row(keys: list[str], outcomes: list[Outcome]) -> str:
-    """A row of the Markdown table."""
+    """Return a row of the Markdown table."""
     return " | ".join(
         [
             " ".join(f"`{key}`" for key in keys) or "-",

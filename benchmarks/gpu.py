@@ -1,12 +1,12 @@
-"""What an hour with a GPU should tell, in seven minutes: one table, and rows for results.csv.
+"""Run all GPU measurements in seven minutes: print one table, and append rows to results.csv.
 
     make gpu                                                            make gpu PARTS="kernels step"
     python3 benchmarks/gpu.py [PART ...] [--wheels FOLDER] [--csv FILE]
 
-A part is a few commands, each of which also runs alone. They run one after the other as processes of their own and share the
-part's time limit; one that fails or is stopped at the limit is named in the table, and the rest run. A part whose packages are
-missing is left out, unless --wheels names a folder that has them. Without a GPU the sizes are small and tell nothing about speed;
-then rows are kept only where --csv says so.
+A part is a few commands, and each command can also be run by itself. They run one after the other in their own
+processes and share the part's time limit. If one fails or is stopped at the limit, the table names it and the rest
+run. A part with missing packages is left out, unless --wheels names a folder that has them. Without a GPU the sizes
+are small and show nothing about speed; then rows are kept only if --csv is given.
 """
 
 import argparse
@@ -27,8 +27,8 @@ import torch
 from results import RESULTS, append_rows, name_machine, read_cpu, read_rows
 
 ROOT = Path(__file__).parents[1]
-SHOWN_LINES = 20  # of a command that failed
-# the files that hold tests marked gpu; others of their folders need packages that a GPU machine may lack
+SHOWN_LINES = 20  # of the output of a failed command
+# files with tests marked gpu; other files of their folders need packages that a GPU machine may lack
 TESTS = (
     "tests/data/test_stream.py",
     "tests/losses/test_tiles.py",
@@ -41,7 +41,7 @@ CONFIG, DATA = ("omegaconf",), ("omegaconf", "webdataset", "braceexpand")
 
 @dataclass(frozen=True)
 class Part:
-    """A time limit, commands for python on a GPU, commands for a CPU (none: it needs a GPU), modules that they import."""
+    """Describe a part: its time limit, commands on a GPU, commands on a CPU (none: it needs a GPU), needed modules."""
 
     seconds: float
     commands: tuple[str, ...]
@@ -101,7 +101,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a part went, in words, and the rows that it left."""
+    """Hold how a part ended, in words, and its rows."""
 
     part: str
     words: str
@@ -110,10 +110,10 @@ class Outcome:
 
 
 def run_command(command: str, seconds: float, environment: dict[str, str]) -> tuple[int | None, str]:
-    """Run python with the arguments of a command; returns its exit code, None where it was stopped after `seconds`, and the last
-    line that it printed.
+    """Run python with the arguments of a command. Return its exit code and the last line of its output.
 
-    What it prints is shown when it has ended. It leads a process group, which ends with it.
+    The exit code is None if the command was stopped after `seconds`. The output is shown when the command has ended.
+    The command leads a process group, which is killed when it ends.
     """
     print(f"\n$ python {command}", flush=True)
     with tempfile.TemporaryFile("w+", errors="replace") as output:
@@ -140,7 +140,7 @@ def run_command(command: str, seconds: float, environment: dict[str, str]) -> tu
 
 
 def run_part(name: str, part: Part, commands: tuple[str, ...], environment: dict[str, str]) -> Outcome:
-    """Run the commands of a part, all of them, within its limit."""
+    """Run all commands of a part within its time limit."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.csv"
@@ -156,7 +156,7 @@ def run_part(name: str, part: Part, commands: tuple[str, ...], environment: dict
 
 
 def run_parts(parts: dict[str, Part], *, on_gpu: bool, environment: dict[str, str]) -> Iterator[Outcome]:
-    """Run the parts in turn; one that cannot run here is left out."""
+    """Run the parts in turn, and leave out those that cannot run here."""
     for name, part in parts.items():
         commands = part.commands if on_gpu else part.small
         missing = [module for module in part.needs if importlib.util.find_spec(module) is None]
@@ -169,7 +169,7 @@ def run_parts(parts: dict[str, Part], *, on_gpu: bool, environment: dict[str, st
 
 
 def install_missing(wheels: Path, parts: dict[str, Part], folder: str) -> None:
-    """Unpack what the parts lack from a folder of wheels into `folder`, and let imports find it."""
+    """Unpack the missing packages from a folder of wheels into `folder`, and let imports find them."""
     for module in sorted({module for part in parts.values() for module in part.needs}):
         if importlib.util.find_spec(module) is None:
             options = ["--quiet", "--no-index", "--no-deps", "--find-links", str(wheels), "--target", folder]
@@ -179,7 +179,7 @@ def install_missing(wheels: Path, parts: dict[str, Part], folder: str) -> None:
 
 
 def print_table(outcomes: list[Outcome], machine: str) -> None:
-    """A row for each measurement, and one for each part that left none or failed."""
+    """Print a line for each measurement, and a line for each part that says how it ended."""
     print(f"\n{machine}\n{'part':11} {'case':76} {'metric':34} {'value':>11} {'unit':5} {'ratio':>7}")
     for outcome in outcomes:
         for row in outcome.rows:
@@ -212,7 +212,7 @@ def main() -> None:
         outcomes, target = [], arguments.csv or (RESULTS if on_gpu else None)
         for outcome in run_parts(parts, on_gpu=on_gpu, environment=environment):
             outcomes.append(outcome)
-            if target and outcome.rows:  # at once, for the machine may be gone before the last part ends
+            if target and outcome.rows:  # after each part, because the machine may be gone before the last one ends
                 append_rows(outcome.rows, target)
     print_table(outcomes, machine)
     if target:

@@ -1,7 +1,8 @@
-"""The step of the official code, written anew from its description: the baseline of bench_step and the oracle of tests.
+"""Reimplement the step of the official code from its description: the baseline of bench_step and the oracle of tests.
 
-K projectors in a list, all K x B mixed codes built and 2 B of them kept, a full distance matrix per subspace, Adam, float32
-in the default memory layout. It reuses nothing of detaux but the autoencoder's layers, so that both do the same work.
+It has K projectors in a list, builds all K x B mixed codes and keeps 2 B of them, and computes a full distance matrix
+per subspace, in float32 with the default memory layout. Detaux gives it only the autoencoder's layers, so that both
+do the same work.
 """
 
 import torch
@@ -13,7 +14,7 @@ SHARPNESS, MARGIN, PUSH, USAGE_SCALE = 1e6, 0.05, 10.0, 1e2
 
 
 class OfficialModel(nn.Module):
-    """Encoder, a list of K two-layer projectors, decoder."""
+    """Hold an encoder, a list of K two-layer projectors, and a decoder."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, subspaces: int, latent: int) -> None:
         super().__init__()
@@ -27,7 +28,7 @@ class OfficialModel(nn.Module):
 
 
 def compute_official_loss(model: OfficialModel, first: Tensor, second: Tensor, is_different: Tensor) -> Tensor:
-    """All five losses with every beta at 1, on images first and second [B, 3, S, S]."""
+    """Compute the sum of all five losses with every beta at 1, on images first and second [B, 3, S, S]."""
     images = torch.cat([first, second])
     subspaces = model.project(model.encoder(images))
     reconstruction = functional.mse_loss(model.decoder(subspaces.sum(0)), images)

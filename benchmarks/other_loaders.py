@@ -1,6 +1,6 @@
-"""Loaders of bench_stream.py that are not ours, each set up as its documentation tells a user to, on local files.
+"""Build the loaders of other libraries for bench_stream.py, each set up as its documentation shows, on local files.
 
-A case is a name and a function that gives an epoch of (uint8 images, labels) batches.
+A case is a name and a function that yields an epoch of (uint8 images, labels) batches.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,21 +19,21 @@ from torch.utils.data import DataLoader
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Cases = dict[str, Callable[[], Batches]]
-CHUNK = "64MB"  # of litdata: its default
+CHUNK = "64MB"  # litdata's default
 
 
 def read_images(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """What `main` has written for every writer: images uint8 [N, H, W, C], labels int64 [N]."""
+    """Read the files that bench_stream has written for every writer: images uint8 [N, H, W, C] and labels int64 [N]."""
     return np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "labels.npy")
 
 
 def get_options(workers: int) -> dict[str, Any]:
-    """Loader processes that live as long as the benchmark, as ours do: starting them is not what is measured."""
+    """Return DataLoader options that keep loader processes alive, so that their start is not measured."""
     return {"num_workers": workers, "persistent_workers": workers > 0}
 
 
 def stack(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Collate of samples whose image is anything that numpy reads."""
+    """Collate samples with images that numpy reads."""
     return {
         "image": torch.from_numpy(np.stack([np.asarray(sample["image"]) for sample in samples])),
         "class": torch.tensor([sample["class"] for sample in samples]),
@@ -41,7 +41,7 @@ def stack(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
 
 
 def stack_bytes(samples: list[dict[str, Any]], side: int) -> dict[str, Tensor]:
-    """Collate of samples whose image is the bytes of its pixels."""
+    """Collate samples with images as the bytes of their pixels."""
     images = [np.frombuffer(sample["image"], np.uint8).reshape(side, side, 3) for sample in samples]
     return {
         "image": torch.from_numpy(np.stack(images)),
@@ -58,7 +58,7 @@ def iterate(loader: Iterable[dict[str, Tensor]]) -> Iterator[tuple[Tensor, Tenso
 
 
 def build_stock(folder: Path, batch: int, workers: int, shard: int) -> Cases:
-    """Tars with a sample a member group and the pipeline of WebDataset's README."""
+    """Write tars with one sample in each member group, and build the pipeline of WebDataset's README."""
     cases: Cases = {}
     images, labels = read_images(folder)
     for name, suffix, decode in (("PNG", "png", "rgb8"), ("npy", "npy", None)):
@@ -87,7 +87,7 @@ LITDATA_FORMS = {"JPEG": None, "uint8 arrays": None, "bytes": stack_bytes}
 
 
 def make_litdata_sample(index: int, folder: Path, form: str) -> dict[str, Any]:
-    """What `ld.optimize` stores of an image; in processes of its own, so it reads the images from disk."""
+    """Return the sample that `ld.optimize` stores for an image. It runs in other processes, so it reads from disk."""
     import litdata
 
     images, labels = read_images(folder)
@@ -101,7 +101,7 @@ def make_litdata_sample(index: int, folder: Path, form: str) -> dict[str, Any]:
 
 
 def build_litdata(folder: Path, batch: int, workers: int) -> Cases:
-    """JPEG of quality 95 is what the README shows for images; arrays and bytes go as they are."""
+    """Build litdata's cases: JPEG of quality 95, as its README shows for images, and unencoded arrays and bytes."""
     import litdata
 
     cases: Cases = {}
@@ -129,7 +129,7 @@ def build_litdata(folder: Path, batch: int, workers: int) -> Cases:
 
 
 def build_streaming(folder: Path, batch: int, workers: int) -> Cases:
-    """The quick start's columns; images also as arrays of a fixed shape and as bytes."""
+    """Build mosaicml-streaming's cases: its quick start's columns, and images as fixed-shape arrays and as bytes."""
     from streaming import MDSWriter, StreamingDataset
 
     cases: Cases = {}
@@ -156,7 +156,7 @@ OTHERS = {"litdata": ("litdata", build_litdata), "mosaicml-streaming": ("streami
 
 
 def build_others(folder: Path, batch: int, workers: int) -> Cases:
-    """Cases of the libraries that are installed; the others are named, with the command that installs them."""
+    """Build the cases of the installed libraries. For the others, print the command that installs them."""
     cases: Cases = {}
     for package, (module, build) in OTHERS.items():
         if find_spec(module) is None:

@@ -1,10 +1,10 @@
-"""Where a training step goes: a trace and a table, on this machine, for any config.
+"""Profile a training step on this machine, for any config: write a trace, and print a table of where time goes.
 
     python benchmarks/profile_step.py CONFIG.yaml [key=value ...]       make profile CONFIG=... KEYS="..."
 
-Builds the config's shards unless they stand, takes some steps on pairs with all terms on, then profiles STEPS more. Leaves
-RUN/profile/trace.json (open it in https://ui.perfetto.dev) and prints the time of each part of a step and of the operators that
-take most. Nothing is trained: the run's checkpoints are left alone.
+It builds the config's shards if they are missing, takes some steps on pairs with all terms on, and profiles STEPS
+more. It writes RUN/profile/trace.json (open it in https://ui.perfetto.dev), and prints the time of each part of a
+step and of the slowest operators. It does not touch the run's checkpoints.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from detaux.runtime.device import select_device
 from detaux.runtime.ranks import join_ranks
 
 WARM, STEPS, OPERATORS = 10, 20, 12
-# what of a trainer is called for each part of a step
+# part of a step -> (attribute of the trainer, method); "" is the trainer itself
 PARTS = {
     "wait for the batch": ("batches", "take"),
     "forward and losses": ("", "compute"),
@@ -36,7 +36,7 @@ PARTS = {
 
 
 def name_part(owner: Any, attribute: str, label: str, seconds: Counter[str]) -> None:
-    """Record every call of owner.attribute under a label, and add what it takes to `seconds`."""
+    """Record every call of owner.attribute under a label, and add its seconds to `seconds`."""
     function: Callable[..., Any] = getattr(owner, attribute)
 
     @functools.wraps(function)
@@ -85,9 +85,9 @@ def main() -> None:
 
 
 def print_table(seconds: Counter[str], events: Any) -> None:
-    """Milliseconds a step: of its parts and of the operators that take most by themselves.
+    """Print the milliseconds a step of its parts, and of the operators that take most by themselves.
 
-    seconds  of all steps, by part, as the clock on the wall says.  events  the profiler's averages, by name and device.
+    `seconds` is the wall time of all steps, by part. `events` are the profiler's averages, by name and device.
     """
     whole = seconds["step"] / STEPS * 1e3
     rest = whole - sum(seconds[label] for label in PARTS) / STEPS * 1e3
@@ -96,7 +96,7 @@ def print_table(seconds: Counter[str], events: Any) -> None:
         spent = seconds[label] / STEPS * 1e3
         print(f"{label:44} {spent:8.3f} {spent / whole:7.1%}")
     print(f"{'the rest':44} {rest:8.3f} {rest / whole:7.1%}\n{'a step':44} {whole:8.3f}")
-    # On a GPU the name of a range stands twice, once for the time that its kernels take; operators are the host's alone.
+    # On a GPU a range appears twice, once for the time of its kernels. Operators are only on the host.
     operators = [one for one in events if one.device_type == DeviceType.CPU and one.key not in {*PARTS, "step"}]
     has_device = any(one.self_device_time_total for one in operators)
     order = "self_device_time_total" if has_device else "self_cpu_time_total"

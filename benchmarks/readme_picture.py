@@ -29,7 +29,7 @@ def pick_groups(subspaces: list[int], chosen: list[int]) -> list[int]:
 
 
 def lay_out(pictures: np.ndarray, columns: int) -> np.ndarray:
-    """Place uint8 [N, H, W, C] on a white uint8 [H', W', 3] in rows of `columns`, with gaps of a sixteenth of a side."""
+    """Place uint8 [N, H, W, C] on a white uint8 [H', W', 3] in rows of `columns`, with gaps of 1/16 of a side."""
     height, width = pictures.shape[1:3]
     gap, rows = find_gap(width), -(-len(pictures) // columns)
     canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)

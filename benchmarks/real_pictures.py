@@ -1,9 +1,9 @@
-"""How well the hidden class of real pictures is found, ours beside plain clusterings: a Markdown table per data set.
+"""Measure how well our method and plain clusterings find the hidden class of real pictures: a table per data set.
 
     python benchmarks/real_pictures.py [--sets digits fashion_mnist] [--seeds 0 1 2 3 4]
 
-Training, choice and settings see no class; it scores what is finished. Noise counts as a class of its own, as in labels.parquet.
-A run that is finished is kept, so the command can be stopped and repeated.
+Training, choice and settings never read the class; it only scores finished runs. Outliers count as a class of their
+own, as in labels.parquet. A finished run is kept, so the command can be stopped and repeated.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from detaux.data.split import load_split
 from detaux.discover.cluster import cluster_points
 from detaux.discover.dependence import compare_with_factor
 
-PIXEL_IMAGES = 5_000  # of a larger set; HDBSCAN is slow in thousands of dimensions
+PIXEL_IMAGES = 5_000  # at most, because HDBSCAN is slow in thousands of dimensions
 NAMES = {
     "latents": "HDBSCAN on the autoencoder's latents",
     "latents_within_class": "the same within each principal class",
@@ -31,7 +31,7 @@ MEASURES = ("ami", "v_measure", "homogeneity", "completeness")
 
 
 def read_rows(discovery: dict[str, Any], last: int) -> dict[str, dict[str, float]]:
-    """Row of the table -> measures of its clustering, in one run whose last subspace has the number `last`."""
+    """Return the measures of each row's clustering in one run. `last` is the number of the run's last subspace."""
     rows = {}
     everything = discovery["candidates"] + discovery["baselines"]
     for one in everything:
@@ -48,7 +48,7 @@ def read_rows(discovery: dict[str, Any], last: int) -> dict[str, dict[str, float
 
 
 def cluster_pixels(name: str, shards: Path) -> dict[str, float]:
-    """Measures of the clusterer on the pixels of the training images, or of PIXEL_IMAGES of them."""
+    """Measure the clusterer on the pixels of at most PIXEL_IMAGES training images."""
     config = load_config(f"configs/{name}.yaml")
     split = load_split(shards, "train", config.data, torch.device("cpu"))
     assert split.factors is not None
@@ -59,7 +59,7 @@ def cluster_pixels(name: str, shards: Path) -> dict[str, float]:
 
 
 def describe_row(title: str, found: list[dict[str, float]]) -> str:
-    """A row: mean and range over the seeds of AMI, V, noise share and clusters, and how often it was chosen."""
+    """Return a table row: mean and range over seeds of AMI, V and outlier fraction, clusters, and how often chosen."""
     cells = [title]
     for measure in ("ami", "v_measure", "noise"):
         values = [one[measure] for one in found]

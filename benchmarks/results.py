@@ -1,6 +1,6 @@
-"""benchmarks/results.csv: one row a measurement, appended and never edited.
+"""Append measurements to benchmarks/results.csv, one row each; rows are never edited.
 
-The environment variable RESULTS names another file, for a run whose rows are not to be kept.
+The environment variable RESULTS names another file, for example to keep the rows of a trial run out.
 """
 
 import csv
@@ -45,11 +45,11 @@ def append_row(
     commit: str | None = None,
     path: Path = RESULTS,
 ) -> None:
-    """Append a measurement with the time, commit, versions and processor it was taken on.
+    """Append a measurement with its time, commit, versions and processor.
 
-    `case` ends with name_machine(device) where the benchmark may run on a GPU; `ratio` is to the benchmark's baseline, None
-    for the lack of one; `spread` says how far the rounds lay apart; `commit` is the one that made a kept result, None for
-    the present one.
+    `case` ends with name_machine(device) if the benchmark can run on a GPU. `ratio` is to the benchmark's baseline, or
+    None if it has none. `spread` describes the range over rounds. `commit` is the one that made a kept result, or None
+    for the current commit.
     """
     row = {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -70,7 +70,7 @@ def append_row(
 
 
 def append_rows(rows: list[dict[str, str]], path: Path) -> None:
-    """Append rows that have a value for each of COLUMNS; a new file begins with their names."""
+    """Append rows that have a value for each of COLUMNS. A new file starts with a header."""
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
@@ -80,7 +80,7 @@ def append_rows(rows: list[dict[str, str]], path: Path) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a file; none where it does not exist."""
+    """Return the rows of a file, or none if it does not exist."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as stream:
@@ -88,17 +88,17 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def name_machine(device: torch.device) -> str:
-    """Name of the card, or CPU; `cpu` of the row says which one."""
+    """Return the name of the GPU, or "CPU"; the column `cpu` has the name of the processor."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
 def read_command() -> str:
-    """The command line of this benchmark, as it is typed in the checkout."""
+    """Return the command line of this benchmark, as typed in the checkout."""
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
 def read_commit() -> str:
-    """Short hash of the checkout, with "+" where files differ from it; "unknown" outside a checkout."""
+    """Return the short hash of the checkout, with "+" if files differ from it; "unknown" outside a checkout."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=10", "--exclude=*", "--dirty=+"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
@@ -107,7 +107,7 @@ def read_commit() -> str:
 
 
 def read_cpu() -> str:
-    """Name of the processor, as far as the system tells."""
+    """Return the name of the processor, if the system reports it."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         for line in information.read_text(encoding="utf-8").splitlines():

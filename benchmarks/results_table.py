@@ -1,10 +1,10 @@
-"""The table of docs/results.md: presets, upper bound and single ablations on the quickstart's grid, several seeds each.
+"""Make the table of docs/results.md: presets, upper bound and single ablations on the quickstart's grid, with seeds.
 
     python benchmarks/results_table.py [--seeds 0 1 2] [--rows quickstart label ...]
 
-Every row is one training (`model.restarts=1`) and shares the grid, the split and the network, and all but one the principal
-labels; the presets of the paper and of the official code bring their own losses, pair rule and optimiser. A run that is finished
-is kept, so the command can be stopped and repeated; it writes the document only when it has run every row.
+Every row is one training (`model.restarts=1`) with the same grid, split and network. All rows but one have the same
+principal labels. The presets of the paper and of the official code have their own losses, pair rule and optimiser. A
+finished run is kept, so the command can be stopped and repeated. It writes the document only if it ran every row.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 from study import COLUMNS, build_set, describe, run_once
 
 QUICKSTART, ALONE = "configs/quickstart.yaml", "model.restarts=1"
-# row -> (what it is, config, overrides)
+# row -> (title, config, overrides)
 ROWS: dict[str, tuple[str, str, list[str]]] = {
     "quickstart": ("quickstart", QUICKSTART, [ALONE]),
     "no-walk": ("quickstart without walk", QUICKSTART, [ALONE, "pairs.walk=0"]),

@@ -1,6 +1,6 @@
 """Run the pipeline up to discovery for a config and a seed, and read how well the chosen labels match a hidden factor.
 
-Ground truth enters here alone, after every choice is made. A finished run is kept, so a study that was stopped goes on.
+Ground truth is read only here, after every choice. A finished run is kept, so a study that was stopped can continue.
 """
 
 import json
@@ -21,10 +21,14 @@ FOUND = 0.9
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run found: V-measure of the chosen labels with their best hidden factor, that factor, NMI with the principal
-    label, the best V over all candidates, V of the principal subspace with the principal label, how many hidden factors some
-    candidate matches with V of at least FOUND, the commit that trained
-    it, and the seconds of its stages (of the last process alone where a stage was stopped and went on)."""
+    """Hold the outcome of one run.
+
+    `v_measure` is that of the chosen labels with their best hidden factor, `factor`, and `principal_nmi` their NMI
+    with the principal label. `best_v` is the best V of any candidate. `principal_v` is the NMI of the principal
+    subspace with the principal label. `found` counts the hidden factors that a candidate matches with V of at least
+    FOUND. `commit` is the one that trained the run. `seconds` are those of its stages; if a stage was stopped and
+    continued, only those of its last process count.
+    """
 
     seed: int
     v_measure: float
@@ -39,7 +43,10 @@ class Outcome:
 
 
 def call(*arguments: str, allowed: tuple[int, ...] = (0,), limit: float | None = None) -> int:
-    """Run a detaux command; raises where it exits with a code that is not allowed, or has not ended after `limit` seconds."""
+    """Run a detaux command, and return its exit code.
+
+    Raises RuntimeError if the code is not allowed, and subprocess.TimeoutExpired after `limit` seconds.
+    """
     command = [sys.executable, "-m", "detaux", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
     if result.returncode not in allowed:
@@ -50,20 +57,20 @@ def call(*arguments: str, allowed: tuple[int, ...] = (0,), limit: float | None =
 
 
 def build_set(config: str, root: Path, overrides: Sequence[str] = ()) -> Path:
-    """The shard set that runs of a study share, built again where the config asks for another."""
+    """Build the shard set that the runs of a study share, if the config asks for another than the one there."""
     folder = root / "shards"
     call("shards", "build", config, "--out", str(folder), *overrides)
     return folder
 
 
 def best_match(candidate: dict[str, Any], principal: str) -> tuple[float, str]:
-    """Largest V-measure over the known factors but the principal one, and the factor."""
+    """Return the largest V-measure over the known factors except the principal one, and that factor."""
     hidden = {name: scores for name, scores in candidate["factors"].items() if name != principal}
     return max(((scores["v_measure"], name) for name, scores in hidden.items()), default=(0.0, "none"))
 
 
 def count_found(candidates: list[dict[str, Any]], principal: str) -> int:
-    """Known factors but the principal one that some candidate matches with V of at least FOUND."""
+    """Count the known factors except the principal one that a candidate matches with V of at least FOUND."""
     values = [(name, scores["v_measure"]) for one in candidates for name, scores in one["factors"].items()]
     return len({name for name, value in values if name != principal and value >= FOUND})
 
@@ -71,9 +78,9 @@ def count_found(candidates: list[dict[str, Any]], principal: str) -> int:
 def run_once(
     config: str, overrides: list[str], seed: int, shards: Path, root: Path, limit: float = math.inf
 ) -> Outcome:
-    """Disentangle and discover with one seed; `root` is the run's folder.
+    """Disentangle and discover with one seed. `root` is the run's folder.
 
-    Raises subprocess.TimeoutExpired where both together take longer than `limit` seconds.
+    Raises subprocess.TimeoutExpired if both together take longer than `limit` seconds.
     """
     keys = [f"run.dir={root}", f"run.seed={seed}", f"data.shards={shards}", *overrides]
     end = time.monotonic() + limit
@@ -84,7 +91,7 @@ def run_once(
     everything = discovery["candidates"] + discovery["baselines"]
     chosen = next((one for one in everything if one["index"] == discovery["chosen"]), None)
     manifest = json.loads((shards / "manifest.json").read_text())
-    # with a mapping of classes the principal label is none of the factors, and every factor is hidden
+    # if classes group the only factor, the principal label is not that factor, which is then hidden
     principal = manifest["principal"] if len(manifest["factors"]) > 1 else ""
     v_measure, factor = best_match(chosen, principal) if chosen else (0.0, "none found")
     record = json.loads((root / "disentangle" / "record.json").read_text())
@@ -103,7 +110,7 @@ def run_once(
 
 
 def describe(outcomes: list[Outcome]) -> str:
-    """A row of a Markdown table: V per seed, mean V, worst NMI, best candidate, principal, share, median seconds."""
+    """Return a row of a Markdown table with the columns COLUMNS."""
     values = ", ".join(f"{one.v_measure:.2f} {one.factor.replace('_', ' ')}" for one in outcomes)
     shares = [one.one_factor_share for one in outcomes if one.one_factor_share is not None]
     return " | ".join(

@@ -1,4 +1,4 @@
-"""Staged feature extractors, which disentangling and multi-task training share."""
+"""List the backbones by name: staged feature extractors that disentangling and multi-task training share."""
 
 from collections.abc import Callable
 
@@ -16,5 +16,5 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {
 
 
 def build_backbone(name: str, side: int) -> Backbone:
-    """Build a randomly initialised backbone for images of `side` pixels. Raises UserError if they are too small for it."""
+    """Build a randomly initialised backbone for images of `side` pixels. Raises UserError if `side` is too small."""
     return BACKBONES[name](side)

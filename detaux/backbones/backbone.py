@@ -1,4 +1,4 @@
-"""What every backbone offers: stages with their channels and strides, and one feature vector an image.
+"""Define a backbone: it has stages with their channels and strides, and turns an image into one feature vector.
 
 B images, S side in pixels, C channels of a stage, h side of its maps, F features.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation of each channel, by which images in [0, 1] are normalised."""
+    """Hold the mean and standard deviation of each channel that normalise images in [0, 1]."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -25,9 +25,10 @@ IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class Published:
-    """What files of published weights hold: keys that begin otherwise than ours, a classifier, and weights for normalised images.
+    """Describe files of published weights.
 
-    `prefix` is (theirs, ours); keys that begin with one of `classifier` are those of the classifier.
+    `prefix` is (theirs, ours): their keys start with the first, ours with the second. A key that starts with one of
+    `classifier` belongs to the classifier. `normalization` is the one that the weights expect.
     """
 
     prefix: tuple[str, str] = ("", "")
@@ -36,16 +37,16 @@ class Published:
 
 
 class Backbone(nn.Module, ABC):
-    """A feature extractor: images [B, 3, S, S] in [0, 1] pass its stages, whose last maps become features [B, F].
+    """A feature extractor: images [B, 3, S, S] in [0, 1] pass its stages, and the last maps become features [B, F].
 
-    `channels` and `strides` have a number for each stage: its maps are [B, C, h, h] with h about S / stride.
+    `channels` and `strides` have a number for each stage. Its maps are [B, C, h, h] with h about S / stride.
     """
 
     published: ClassVar[Published] = Published()
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     features: int
-    body: Any  # a module whose layers have the names that checkpoints know
+    body: Any  # its layers have the names that are used in checkpoints
     mean: Tensor | None
     std: Tensor | None
 
@@ -58,15 +59,17 @@ class Backbone(nn.Module, ABC):
     @property
     @abstractmethod
     def stages(self) -> list[nn.Module]:
-        """The stages in their order; they share their weights with `body`."""
+        """Return the stages in order. They share their weights with `body`."""
 
     @abstractmethod
     def pool(self, maps: Tensor) -> Tensor:
         """Turn the maps of the last stage [B, C, h, h] into features [B, F]."""
 
     def normalize_by(self, normalization: Normalization | None) -> None:
-        """Normalise images from now on, if there is something to do it by. Mean and std belong to the state dict then, so that a
-        checkpoint keeps them."""
+        """Normalise images from now on, unless `normalization` is None.
+
+        Mean and std then belong to the state dict, so that a checkpoint keeps them.
+        """
         if normalization is not None:
             self.mean = torch.tensor(normalization.mean)[:, None, None]
             self.std = torch.tensor(normalization.std)[:, None, None]
@@ -81,11 +84,11 @@ class Backbone(nn.Module, ABC):
             yield maps
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, 3, S, S] to features [B, F]."""
+        """Turn images [B, 3, S, S] into features [B, F]."""
         *_, maps = self.iterate_maps(images)
         return self.pool(maps)
 
 
 def cut(layers: nn.Sequential, ends: list[int]) -> list[nn.Module]:
-    """Cut layers into parts, each of which ends before the layer at its end."""
+    """Cut layers into consecutive parts. Each part stops just before the index that `ends` gives for it."""
     return [layers[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]

@@ -1,4 +1,4 @@
-"""Load pretrained weights into a backbone from a file as torchvision and timm publish it."""
+"""Load pretrained weights into a backbone from a file that torchvision or timm publishes."""
 
 from torch import Tensor
 
@@ -7,14 +7,14 @@ from detaux.config.location import expand_path
 from detaux.errors import UserError
 from detaux.runtime.readers import read_weights
 
-COUNTER = "num_batches_tracked"  # of batch normalisation; files of before 2018 lack it, and only momentum=None reads it
+COUNTER = "num_batches_tracked"  # of batch normalisation; files before 2018 lack it, and only momentum=None reads it
 
 
 def load_pretrained(backbone: Backbone, name: str, file: str, key: str) -> None:
-    """Load the file that the config key `key` names into the backbone called `name`, which then normalises images as those
-    weights expect.
+    """Load `file`, the value of the config key `key`, into the backbone called `name`.
 
-    Raises UserError if the file is missing or damaged, or with the first of its keys that does not fit.
+    The backbone then normalises images as the weights expect. Raises UserError if the file is missing or damaged, or if
+    a key does not fit; the message names the first such key.
     """
     path = expand_path(file, key)
     if not path.is_file():
@@ -31,13 +31,13 @@ def load_pretrained(backbone: Backbone, name: str, file: str, key: str) -> None:
 
 
 def _spell_as_published(backbone: Backbone) -> dict[str, Tensor]:
-    """Return the tensors of a backbone under the keys that published files give them."""
+    """Return the tensors of a backbone under the keys that published files use."""
     theirs, ours = backbone.published.prefix
     return {theirs + each.removeprefix(ours): value for each, value in backbone.body.state_dict().items()}
 
 
 def _find_fault(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
-    """Say which key differs first, in the order of the backbone's keys; "" if none does."""
+    """Return a text about the first key that differs, in the order of the backbone's keys; "" if all fit."""
     for each, value in wanted.items():
         if each not in found:
             if not each.endswith(COUNTER):

@@ -1,4 +1,4 @@
-"""ResNet-18 as torchvision publishes it (He et al. 2016)."""
+"""Define the ResNet-18 backbone, with torchvision's network (He et al. 2016)."""
 
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 def build_resnet18(classes: int = 1000) -> "ResNet":
     """Build torchvision's ResNet-18 with its classifier, randomly initialised."""
-    from torchvision.models import resnet18  # seconds of import, which only this architecture needs
+    from torchvision.models import resnet18  # takes seconds to import, and only this architecture needs it
 
     return resnet18(weights=None, num_classes=classes)
 
 
 class ResNet18(Backbone):
-    """ResNet-18 without its classifier: a stem, four layers and a global mean."""
+    """Take ResNet-18 without its classifier: a stem, four layers and a global mean."""
 
     published = Published(classifier=("fc.",), normalization=IMAGENET)
     channels, strides, features = (64, 64, 128, 256, 512), (4, 4, 8, 16, 32), 512

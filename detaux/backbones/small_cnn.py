@@ -1,4 +1,4 @@
-"""A small convolutional backbone: quick on a CPU, for 16 to 64 pixels."""
+"""Define a small convolutional backbone, which is fast on a CPU, for images of 16 to 64 pixels."""
 
 from torch import Tensor, nn
 
@@ -8,7 +8,7 @@ CHANNELS = (32, 64, 96, 128)
 
 
 class SmallCnn(Backbone):
-    """Four strided convolutions with group normalisation and a global mean."""
+    """Stack four strided convolutions with group normalisation, and take a global mean."""
 
     channels, strides, features = CHANNELS, (2, 4, 8, 16), CHANNELS[-1]
 

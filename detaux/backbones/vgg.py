@@ -1,4 +1,4 @@
-"""VGG16 as torchvision publishes it (Simonyan and Zisserman 2015), with and without batch normalisation."""
+"""Define the VGG16 backbones of torchvision (Simonyan and Zisserman 2015), with and without batch normalisation."""
 
 from torch import Tensor, nn
 
@@ -8,9 +8,12 @@ from detaux.errors import UserError
 
 
 class Vgg16(Backbone):
-    """VGG16's convolutions, flattened: 2,048 features at 64 pixels, 25,088 at 224. A stage ends with its pooling."""
+    """VGG16's convolutions with flattened maps. Each stage ends with pooling.
 
-    # torchvision has classifier.*, timm pre_logits.* and head.*
+    There are 2,048 features for images of 64 pixels, and 25,088 for 224 pixels.
+    """
+
+    # torchvision's classifier is classifier.*, timm's is pre_logits.* and head.*
     published = Published(("features.", "0."), ("classifier.", "pre_logits.", "head."), IMAGENET)
     channels, strides = (64, 128, 256, 512, 512), (2, 4, 8, 16, 32)
 

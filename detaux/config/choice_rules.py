@@ -44,7 +44,7 @@ TABLE = (
         "lower",
         "absolute value of the mean over images of <s_alpha, s_j>, as in the authors' official code",
     ),
-    ChoiceRule("invariance", "invariance", "lower", "how little the subspace moves when the oracle points elsewhere"),
+    ChoiceRule("invariance", "invariance", "lower", "how much the subspace moves when the oracle points elsewhere"),
     ChoiceRule(
         "least_noise",
         "noise_share",

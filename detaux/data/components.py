@@ -1,4 +1,4 @@
-"""Principal components of points that pass in tiles, so that memory holds the components and one tile.
+"""Fit principal components to points that pass in tiles, so that memory holds the components and one tile.
 
 n points of F numbers, t points of a tile, C components.
 """
@@ -23,11 +23,11 @@ def fit_components(iterate: Callable[[], Iterator[Tensor]], components: int, see
     mean_F = (total_F / count).float()
 
     def project(basis_FC: Tensor) -> Tensor:
-        """All centred points in a basis, [n, C]."""
+        """Return all centred points in a basis, [n, C]."""
         return torch.cat([(tile_tF - mean_F) @ basis_FC for tile_tF in iterate()])
 
     def combine(weights_nC: Tensor) -> Tensor:
-        """Sums of all centred points, weighted, [F, C]."""
+        """Sum all centred points by weights, [F, C]."""
         combined_FC, begin = torch.zeros(len(mean_F), components, device=mean_F.device), 0
         for tile_tF in iterate():
             combined_FC += (tile_tF - mean_F).T @ weights_nC[begin : begin + len(tile_tF)]

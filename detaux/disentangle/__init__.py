@@ -1,1 +1,1 @@
-"""Find the subspaces: the autoencoder, its projectors, the objective and its training."""
+"""Find the subspaces: the autoencoder, its projectors, the objective, and the training."""

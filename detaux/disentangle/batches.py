@@ -1,11 +1,11 @@
-"""Which batches divide into the ranks; without torch, for `detaux launch` asks too."""
+"""Check that batch sizes divide evenly over the ranks. Imports no torch, because `detaux launch` uses it too."""
 
 from detaux.config import Config
 from detaux.data.plan import split_batch
 
 
 def check_batches(config: Config, samples: int, parts: int) -> None:
-    """Raise UserError where a batch of either phase does not divide into `parts` equal parts."""
+    """Raise UserError if a batch of either phase does not divide into `parts` equal parts."""
     warmup, main, reuse = config.disentangle.warmup, config.disentangle.main, config.pairs.reuse
     size = min(warmup.batch_size, samples)
     name = "disentangle.warmup.batch_size" if size == warmup.batch_size else "the number of training images"

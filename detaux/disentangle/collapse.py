@@ -1,14 +1,16 @@
-"""Tell a collapsed oracle: one free subspace gets nearly every pair, so that no other learns to change alone."""
+"""Detect a collapsed oracle: it gives nearly every pair to one free subspace, so that the others learn little."""
 
 from typing import Any
 
-COLLAPSED_SHARE = 0.95  # healthy trainings of the presets stay below 0.4, at the demo's ten subspaces below 0.3
-LEAST_PAIRS = 500  # of fewer, chance may give that share to one of two subspaces
+COLLAPSED_SHARE = 0.95  # healthy trainings of the presets stay below 0.4, and below 0.3 with the demo's ten subspaces
+LEAST_PAIRS = 500  # with fewer pairs, one of two subspaces may get that share by chance
 
 
 def find_collapse(share: list[float], alpha: int) -> int | None:
-    """The free subspace, any but alpha, that has COLLAPSED_SHARE or more of all that the oracle gives to free ones; None where
-    there is no such, and where only one is free."""
+    """Return the free subspace that has at least COLLAPSED_SHARE of what the oracle gives to all free ones.
+
+    All subspaces but alpha are free. Return None if there is no such subspace, or if only one is free.
+    """
     free = {index: value for index, value in enumerate(share) if index != alpha}
     if len(free) < 2 or sum(free.values()) == 0:
         return None
@@ -17,10 +19,10 @@ def find_collapse(share: list[float], alpha: int) -> int | None:
 
 
 def warn_of_collapse(line: dict[str, Any], alpha: int, pairs: int) -> dict[str, str]:
-    """{"warning": a sentence} for a line of metrics.jsonl whose oracle collapsed over all `pairs` since the line before, else {}.
+    """Return {"warning": a sentence} if the oracle has collapsed in a line of metrics.jsonl, else {}.
 
-    Lines of fewer than LEAST_PAIRS pairs are not judged, nor those before beta 1 has risen to 1: the subspaces take their
-    parts while it rises.
+    `pairs` is the number of pairs since the previous line. A line is not judged if it has fewer than LEAST_PAIRS pairs,
+    or if beta 1 has not yet risen to 1, because the subspaces divide the factors among them while it rises.
     """
     share = line.get("oracle/share")
     if share is None or pairs < LEAST_PAIRS or line["beta/1"] < 1:
@@ -30,6 +32,6 @@ def warn_of_collapse(line: dict[str, Any], alpha: int, pairs: int) -> dict[str, 
         return {}
     return {
         "warning": f"the oracle has collapsed: up to step {line['step']} subspace {subspace} got at least "
-        f"{COLLAPSED_SHARE:.0%} of the pairs that free subspaces share, so the others learn little; a larger "
-        "losses.weights.regularization or other pairs may spread them"
+        f"{COLLAPSED_SHARE:.0%} of the pairs given to free subspaces, so the others learn little; try a larger "
+        "losses.weights.regularization or another pairs.partner"
     }

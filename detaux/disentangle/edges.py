@@ -1,4 +1,4 @@
-"""Let the oracle read the mined graph: which subspace each edge changes most (Eq. 3)."""
+"""Let the oracle find which subspace each edge of the mined graph changes most (Eq. 3)."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -14,15 +14,15 @@ from detaux.losses.oracle import compute_normalizer, weigh_subspaces
 from detaux.runtime.collectives import gather_rows
 from detaux.runtime.ranks import alone, rank, world_size
 
-READ_BATCH = 1024  # images or edges at most
+READ_BATCH = 1024  # most images or edges in a batch
 READ_BYTES = 2 * BATCH_BYTES
-NORMALIZER_SAMPLES = 512  # of the pool; a mean over pairs of all of it would cost P x P
+NORMALIZER_SAMPLES = 512  # images of the pool for the normaliser; a mean over all pairs would cost P x P
 
 
 class GraphReader:
-    """Ask the oracle, at the steps when that is due, which subspace each mined edge changes, and mark the edges.
+    """Ask the oracle at regular steps which subspace each mined edge changes, and mark the edges with it.
 
-    prepare  makes the model's input of images, as Phase.prepare.
+    prepare  turns images into the model's input, like Phase.prepare
     """
 
     def __init__(
@@ -36,18 +36,21 @@ class GraphReader:
         self._pairs, self._prepare, self._normalizer = pairs, prepare, normalizer
 
     def is_due(self, step: int) -> bool:
-        """Return whether the graph is read before this step, whose pairs then depend on what the oracle found."""
+        """Return whether the graph is read before this step. The step's pairs then depend on the result."""
         settings = self._pairs.config
         return settings.walk > 0 and step % settings.walk_interval == 0
 
     def read(self, model: Disentangler) -> None:
-        """Read the graph by the model as it is; each rank embeds its share of the pool."""
+        """Mark the graph's edges by the current model. Each rank embeds its share of the pool."""
         labels = self._pairs.pool_labels
         subspaces = read_edges(model, self._prepare_share(), labels, *self.graph.edges(), self._normalizer)
         self.graph.mark(subspaces)
 
     def _prepare_share(self) -> Iterator[Tensor]:
-        """Yield this rank's share of the pool in batches, as long on every rank: the last image fills it up."""
+        """Yield this rank's share of the pool in batches.
+
+        All ranks have equally long shares: copies of the last image fill up the end.
+        """
         images = self._pairs.pool_images
         share = -(-len(images) // world_size())
         end, size = (rank() + 1) * share, fit_batch(READ_BATCH, images.shape, READ_BYTES)
@@ -68,14 +71,15 @@ def read_edges(
 ) -> Tensor:
     """Return the subspace [E] that the hard oracle gives to each edge between P images with labels [P], -1 if unknown.
 
-    `batches` of images [n, C, H, W] are this rank's share of the P, in the order of ranks; images beyond P are ignored.
+    `batches` of images [n, C, H, W] are this rank's share of the P images. The shares are joined in rank order, and
+    images beyond P are ignored.
     """
     was_training = model.training
     model.eval()
     subspaces_nKD = torch.cat([model.project(model.encode(batch)) for batch in batches])
     model.train(was_training)
     subspaces_PKD = gather_rows(subspaces_nKD)[: len(labels_P)]
-    with alone():  # every rank holds all of them now
+    with alone():  # every rank now holds all subspaces
         scale_K = compute_normalizer(subspaces_PKD[:NORMALIZER_SAMPLES], normalizer)
     labels_P, first_E, second_E = (index.to(subspaces_PKD.device) for index in (labels_P, first_E, second_E))
     distances_EK = torch.cat(

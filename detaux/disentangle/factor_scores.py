@@ -1,4 +1,4 @@
-"""How well subspaces match known factors; these numbers only report, nothing trains or chooses by them.
+"""Score how well subspaces match known factors. The scores are only reported, never used to train or to choose.
 
 N samples, K subspaces, D latent size, F factors.
 """
@@ -18,13 +18,13 @@ from detaux.data.split import Split
 from detaux.disentangle.model import Disentangler
 
 MOST_SAMPLES = 4000
-BATCH = 512  # images at most
-COMPONENTS = 2  # principal components that stand for a subspace in DCI
-BINS = 20  # cells a subspace is divided into for MIG
+BATCH = 512  # most images in a batch
+COMPONENTS = 2  # principal components that represent a subspace in DCI
+BINS = 20  # cells that divide a subspace for MIG
 
 
 def score_factors(model: Disentangler, split: Split, manifest: Manifest) -> dict[str, Any]:
-    """Variance share [K][F], DCI and MIG of a split; {} where the manifest knows no factor."""
+    """Return variance share [K][F], DCI and MIG of a split, or {} if the split has no known factors."""
     if split.factors is None:
         return {}
     chosen = torch.randperm(len(split.keys), generator=torch.Generator().manual_seed(0))[:MOST_SAMPLES]
@@ -45,7 +45,7 @@ def score_factors(model: Disentangler, split: Split, manifest: Manifest) -> dict
 
 
 def compute_variance_share(subspaces_NKD: np.ndarray, factors_NF: np.ndarray) -> np.ndarray:
-    """Share [K, F] of a subspace's variance that lies between the values of a factor."""
+    """Compute the share [K, F] of each subspace's variance that is between the values of a factor."""
     centred = subspaces_NKD - subspaces_NKD.mean(0)
     total_K = np.maximum((centred**2).sum((0, 2)), 1e-12)
     shares = np.zeros((subspaces_NKD.shape[1], factors_NF.shape[1]))
@@ -59,17 +59,18 @@ def compute_variance_share(subspaces_NKD: np.ndarray, factors_NF: np.ndarray) ->
 
 
 def _one_minus_entropy(weights: np.ndarray) -> np.ndarray:
-    """1 - entropy (base: number of columns) of each row of non-negative weights."""
+    """Return 1 - entropy of each row of non-negative weights. The logarithm's base is the number of columns."""
     shares = weights / np.maximum(weights.sum(1, keepdims=True), 1e-12)
     logs = np.log(np.where(shares > 0, shares, 1.0))
     return 1 + (shares * logs).sum(1) / np.log(max(2, weights.shape[1]))
 
 
 def compute_dci(subspaces_NKD: np.ndarray, factors_NF: np.ndarray) -> dict[str, float]:
-    """Disentanglement, completeness and informativeness (Eastwood and Williams, ICLR 2018), a subspace being a code.
+    """Compute disentanglement, completeness and informativeness (Eastwood and Williams, ICLR 2018).
 
-    Importances are a random forest's, summed over a subspace's leading principal components; informativeness is its
-    accuracy on the half it was not fitted on.
+    Each subspace counts as one code. A random forest predicts each factor, and its importances are summed over the
+    leading principal components of a subspace. Informativeness is the forests' mean accuracy on the half of the samples
+    that they were not fitted on.
     """
     samples, subspaces, latent = subspaces_NKD.shape
     kept = min(COMPONENTS, latent, samples)
@@ -92,8 +93,11 @@ def compute_dci(subspaces_NKD: np.ndarray, factors_NF: np.ndarray) -> dict[str, 
 
 
 def compute_mig(subspaces_NKD: np.ndarray, factors_NF: np.ndarray) -> float:
-    """Mutual information gap (Chen et al., NeurIPS 2018): per factor, the difference between the two most informative
-    subspaces over the factor's entropy, averaged; a subspace is divided into cells by k-means."""
+    """Compute the mutual information gap (Chen et al., NeurIPS 2018).
+
+    For each factor, it is the difference in mutual information between the two most informative subspaces, divided by
+    the factor's entropy. The result is the mean over factors. K-means divides each subspace into cells.
+    """
     cells = [
         KMeans(BINS, n_init=1, random_state=0).fit_predict(subspaces_NKD[:, index])
         for index in range(subspaces_NKD.shape[1])

@@ -1,9 +1,9 @@
-"""Build a line of metrics.jsonl from the means of its steps and the facts of the training."""
+"""Build a line of metrics.jsonl from the means over its steps and facts about the training."""
 
 from dataclasses import dataclass
 from typing import Any
 
-RENAMED = {  # parts of the loss whose key is not loss/NAME
+RENAMED = {  # parts that are not logged as loss/NAME
     "oracle_share": "oracle/share",
     "grad_norm": "grad_norm",
     "pairs/different_share": "pairs/different_share",
@@ -13,10 +13,10 @@ RENAMED = {  # parts of the loss whose key is not loss/NAME
 
 @dataclass(frozen=True)
 class LineFacts:
-    """Hold what a line says beside the means: where the training is, and how fast its steps since the last line were.
+    """Hold what a line reports besides the means: the progress of the training, and its speed since the last line.
 
-    step and steps count over both phases. images, data_seconds (the longest wait of a rank for its batches) and seconds
-    are those since the last line.
+    step and steps count over both phases. images, data_seconds and seconds count since the last line. data_seconds is
+    the longest time that a rank waited for its batches.
     """
 
     step: int
@@ -33,9 +33,9 @@ class LineFacts:
 
 
 def build_line(means: dict[str, Any], facts: LineFacts) -> dict[str, Any]:
-    """Return the line of metrics.jsonl: the fields of the facts, and the means by their keys there."""
+    """Return the line of metrics.jsonl: the facts, and the means under their keys."""
     means = dict(means)
-    if "pairs/one_factor_share" in means:  # of the pairs with equal labels
+    if "pairs/one_factor_share" in means:  # becomes the share among the pairs with equal labels
         equal = 1 - means["pairs/different_share"]
         means["pairs/one_factor_share"] = means["pairs/one_factor_share"] / equal if equal else None
     return {

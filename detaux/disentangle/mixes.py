@@ -1,4 +1,7 @@
-"""Which codes the consistency loss mixes in a step. B pairs in chains of some links, K subspaces, R mixes of a rank."""
+"""Draw the codes that the consistency loss mixes in a step.
+
+There are B pairs in chains of links, K subspaces, and R mixes of a rank.
+"""
 
 from dataclasses import dataclass
 
@@ -10,8 +13,11 @@ from detaux.data.draws import draw_columns, split_columns
 
 @dataclass(frozen=True)
 class Mixes:
-    """Which (pair, subspace) combinations are mixed, int64 [R] each, and the number of mixes of all parts of the batch over
-    the number of parts, which is what a part's sum over its mixes is divided by."""
+    """Hold the mixed combinations of pair and subspace, int64 [R] each, and their mean number in a part of the batch.
+
+    `mean_count` is the number of mixes in the whole batch divided by its number of parts. Each part divides its sum
+    over mixes by it.
+    """
 
     pair_R: Tensor
     subspace_R: Tensor
@@ -26,7 +32,10 @@ class Mixes:
 
 
 def count_mixes(pairs: int, subspaces: int, mixes: float) -> int:
-    """Mixes drawn for some pairs: `mixes` each on average, at most and where 0 all K."""
+    """Return the number of mixes for `pairs` pairs: on average `mixes` per pair, at least 1 in total.
+
+    0 means all K subspaces of every pair, which is also the maximum.
+    """
     total = pairs * subspaces
     return total if mixes == 0 else min(total, max(1, round(mixes * pairs)))
 
@@ -34,11 +43,13 @@ def count_mixes(pairs: int, subspaces: int, mixes: float) -> int:
 def draw_mixes(
     links: int, chains: int, wanted: range, *, subspaces: int, mixes: float, parts: int = 1, seed: tuple[int, ...]
 ) -> Mixes:
-    """The mixes of the chains `wanted` out of `chains` chains of `links` pairs, which `parts` ranks and micro-batches share;
-    drawn without replacement."""
+    """Draw the mixes of the chains `wanted` without replacement.
+
+    The whole batch has `chains` chains of `links` pairs. It is divided into `parts`, one for each rank and micro-batch.
+    """
 
     def draw_places(block: range, generator: torch.Generator) -> Tensor:
-        """Place in the drawn order of each (link, subspace, chain), -1 where it is not mixed."""
+        """Return the place of each (link, subspace, chain) in the drawn order, -1 if it is not mixed."""
         total = links * len(block) * subspaces
         drawn = torch.randperm(total, generator=generator)[: count_mixes(links * len(block), subspaces, mixes)]
         places = torch.full((total,), -1)

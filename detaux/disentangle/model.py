@@ -1,4 +1,4 @@
-"""The disentangler: encoder, stacked projectors and decoder wired as in Eq. (1) of the paper."""
+"""Define the disentangler: encoder, stacked projectors and decoder, connected as in Eq. (1) of the paper."""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from detaux.runtime.readers import read_safetensors
 
 
 class Disentangler(nn.Module):
-    """x -> f -> z -> (s_1..s_K) -> sum -> g -> x (paper, Eq. 1).
+    """Map x -> f -> z -> (s_1..s_K) -> sum -> g -> x (paper, Eq. 1).
 
-    N images [N, 3, S, S] in [0, 1]; latents [N, D]; subspaces [N, K, D], the first of which (`alpha`) carries the
+    N images [N, 3, S, S] in [0, 1]; latents [N, D]; subspaces [N, K, D]. The first subspace (`alpha`) carries the
     principal task (Eq. 3).
     """
 
@@ -43,23 +43,24 @@ class Disentangler(nn.Module):
         return self.decoder(latents_ND)
 
     def forward(self, images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Subspaces [N, K, D] and reconstructions [N, 3, S, S]."""
+        """Return subspaces [N, K, D] and reconstructions [N, 3, S, S]."""
         subspaces_NKD = self.project(self.encode(images_NCHW))
         return subspaces_NKD, self.decode(subspaces_NKD.sum(1))
 
 
 def save_disentangler(weights: dict[str, Tensor], side: int, path: Path) -> None:
-    """Write a state_dict and the image side it is made for."""
+    """Write a state_dict, and the side of its images."""
     contiguous = {name: value.contiguous() for name, value in weights.items()}
     with atomic_path(path) as partial:
         save_file({**contiguous, "side": torch.tensor(side)}, partial)
 
 
 def load_disentangler(folder: Path, device: torch.device, file: Path = MODEL_FILE) -> Disentangler:
-    """The trained disentangler of a run's `disentangle` folder, in evaluation mode; AUTOENCODER_FILE: before its losses
-    on pairs, when it had learnt to reconstruct and nothing else.
+    """Load the trained disentangler of a run's `disentangle` folder, in evaluation mode.
 
-    Raises UserError where the folder holds no finished model, or one of another version.
+    With AUTOENCODER_FILE, load it as it was before the losses on pairs, when it had only learnt to reconstruct.
+
+    Raises UserError if the folder has no such model, or one of another version.
     """
     path = folder / file
     if not path.is_file():
@@ -72,5 +73,5 @@ def load_disentangler(folder: Path, device: torch.device, file: Path = MODEL_FIL
         model = Disentangler(config.model, side)
         model.load_state_dict(weights)
     except (KeyError, RuntimeError, ValueError):
-        raise UserError(f"{path} is not a model of this version and this config: {way_on}.") from None
+        raise UserError(f"{path} does not fit this version of Detaux and this config: {way_on}.") from None
     return model.to(device).eval()

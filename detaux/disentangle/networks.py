@@ -1,8 +1,8 @@
-"""Encoders f and decoders g (paper, Eq. 1): image -> latent code and back, one builder pair per architecture.
+"""Build encoders f and decoders g (paper, Eq. 1), which map an image to a latent code and back.
 
-N images, C channels, S side in pixels, D latent size. An image whose side does not fit the strides is padded with
-zeros on the way in and cropped on the way out. A code is a vector, or a map of M channels on a grid of G x G laid out as
-one, position by position: D = G G M.
+N images, C channels, S side in pixels, D latent size. If the side of an image does not fit the strides, the encoder
+pads it with zeros and the decoder crops its output. A code is a vector, or a map of M channels on a grid of G x G. A
+map is stored as a vector, position by position: D = G G M.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from torch.nn import functional
 from detaux.backbones import build_backbone, resnet
 
 CHANNELS = 3
-HIDDEN = 256  # width of the fully connected layers, as in the official code
+HIDDEN = 256  # width of the fully connected layers in the official code
 
 
 class PadTo(nn.Module):
-    """Pad images [N, C, S, S] with zeros, right and below, to a given side."""
+    """Pad images [N, C, S, S] with zeros at the right and the bottom to a given side."""
 
     def __init__(self, side: int) -> None:
         super().__init__()
@@ -41,14 +41,14 @@ class CropTo(nn.Module):
 
 
 class FlattenMap(nn.Module):
-    """Maps [N, M, G, G] to codes [N, G G M], position by position."""
+    """Turn maps [N, M, G, G] into codes [N, G G M], position by position."""
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps.permute(0, 2, 3, 1).flatten(1)
 
 
 class UnflattenMap(nn.Module):
-    """The reverse of FlattenMap, for a given grid G."""
+    """Reverse FlattenMap for a given grid G."""
 
     def __init__(self, grid: int) -> None:
         super().__init__()
@@ -63,8 +63,10 @@ def _round_up(side: int, multiple: int) -> int:
 
 
 def build_patch_conv(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
-    """Non-overlapping patches on an 8x8 grid, one strided convolution, two linear layers: most of the quality of
-    `simple_conv` at an eighth of its work."""
+    """Build an encoder of patches on an 8x8 grid, one strided convolution and two linear layers, and its mirror.
+
+    The patches do not overlap. It has most of the quality of `simple_conv` at an eighth of its work.
+    """
     patch = max(1, _round_up(side, 8) // 8)
     padded = patch * 8
     encoder = nn.Sequential(
@@ -93,8 +95,10 @@ def build_patch_conv(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
 
 
 def build_simple_conv(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
-    """The official code's convolutional autoencoder: halving convolutions down to 4x4, linear layers of 256; at 64
-    pixels the same layers, elsewhere as many halvings as the side needs."""
+    """Build the official code's convolutional autoencoder: halving convolutions down to 4x4, and linear layers of 256.
+
+    At 64 pixels the layers are the same as in the official code. Other sides have as many halvings as they need.
+    """
     halvings = max(1, (side - 1).bit_length() - 2)
     padded = 4 * 2**halvings
     widths = ([32] * halvings + [64, 64])[-halvings:]
@@ -113,7 +117,7 @@ def build_simple_conv(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
 
 
 class UpBlock(nn.Module):
-    """Double the side, then one residual block: the mirror of a strided ResNet-18 block."""
+    """Double the side and apply one residual block, as the mirror of a strided ResNet-18 block."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -132,7 +136,7 @@ class UpBlock(nn.Module):
 
 
 def _mirror_resnet18(side: int) -> list[nn.Module]:
-    """Maps [N, 512, G, G] to images: ResNet-18 backwards."""
+    """Return layers that turn maps [N, 512, G, G] into images, as the mirror of ResNet-18."""
     return [
         UpBlock(512, 256),
         UpBlock(256, 128),
@@ -156,13 +160,15 @@ def build_resnet18(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
 
 
 def build_resnet18_map(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
-    """Build ResNet-18 up to its last map, compressed to `latent` channels, and its mirror (paper, section 5.2, Cars): at 224
-    pixels and 512 channels D = 7 x 7 x 512 = 25,088."""
+    """Build ResNet-18 up to its last map, compressed to `latent` channels, and its mirror (paper, section 5.2, Cars).
+
+    At 224 pixels and 512 channels, D = 7 x 7 x 512 = 25,088.
+    """
     backbone = build_backbone("resnet18", side)
     stride = backbone.strides[-1]
     padded = _round_up(side, stride)
     stem, *layers = backbone.stages
-    # the stem's layers stand one by one, as the names in checkpoints say
+    # the stem's layers are separate entries, because checkpoints name them so
     encoder = nn.Sequential(PadTo(padded), *stem.children(), *layers, nn.Conv2d(512, latent, 1), FlattenMap())
     decoder = nn.Sequential(UnflattenMap(padded // stride), nn.Conv2d(latent, 512, 1), *_mirror_resnet18(side))
     return encoder, decoder
@@ -177,7 +183,7 @@ ARCHITECTURES: dict[str, Callable[[int, int], tuple[nn.Module, nn.Module]]] = {
 
 
 def initialize(module: nn.Module) -> None:
-    """Kaiming-normal weights and zero biases for every convolution and linear layer."""
+    """Set Kaiming-normal weights and zero biases in every convolution and linear layer."""
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

@@ -1,7 +1,10 @@
-"""The objective of one step: L = L_rec + beta1 (L_dist + L_spar) + beta2 L_cons + beta3 L_reg (paper, Eq. 2 and 4).
+"""Compute the objective of one step (paper, Eq. 2 and 4).
 
-A batch is N images in chains: pair b is the images b and b + chains. B pairs, K subspaces, D latent size, R mixed codes.
-On several ranks each computes its part of the batch; the mean of their losses is the loss of the whole, gradient included.
+L = L_rec + beta1 (L_dist + L_spar) + beta2 L_cons + beta3 L_reg
+
+A batch is N images in chains: pair b has the images b and b + chains. B pairs, K subspaces, D latent size, R mixed
+codes. With several ranks, each rank computes its part of the batch. The mean of the ranks' losses is the loss of the
+whole batch, and the mean of their gradients is its gradient.
 """
 
 from dataclasses import dataclass
@@ -30,7 +33,7 @@ Parts = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ProjectedPairs:
-    """Hold the projections of a batch, their measures, and how the principal labels of each pair relate."""
+    """Hold the projections of a batch, their measures, and whether each pair's labels differ and are known."""
 
     subspaces_NKD: Tensor
     labels_N: Tensor
@@ -48,7 +51,7 @@ class ProjectedPairs:
 def compute_reconstruction(
     model: Disentangler, images: Tensor, *, losses: LossesConfig, autocast: torch.dtype | None = None
 ) -> tuple[Tensor, Parts]:
-    """Return the warm-up's loss on images [N, 3, S, S], which is only the weighted Eq. (5), and its parts."""
+    """Return the warm-up's loss on images [N, 3, S, S], and its parts. The loss is only the weighted Eq. (5)."""
     with _run_networks(images, autocast):
         _, reconstructions = model(images)
     part = reconstruction_loss(images, reconstructions, losses.reconstruction.form)
@@ -71,8 +74,9 @@ def compute_objective(
 ) -> tuple[Tensor, Parts]:
     """Return the total loss and its parts.
 
-    images [N, 3, S, S]; labels [N], -1 if unknown; backend is the key of BACKENDS that measures the pairs. The networks
-    run in `autocast` precision if one is given, the losses in float32. A term whose beta is 0 is not computed.
+    images [N, 3, S, S]; labels [N], -1 if unknown; backend is the key in BACKENDS of the code that measures the pairs.
+    The networks run in `autocast` precision if it is given, the losses in float32. A term is not computed if its beta
+    is 0.
     """
     weights = losses.weights
     beta1, beta2, beta3 = betas
@@ -105,12 +109,15 @@ def compute_objective(
 
 
 def _run_networks(images: Tensor, autocast: torch.dtype | None) -> torch.autocast:
-    """Return the context that networks run in: `autocast` precision, or that of the images if it is None."""
+    """Return the context for running networks: `autocast` precision, or the precision of the images if it is None."""
     return torch.autocast(images.device.type, dtype=autocast, enabled=autocast is not None)
 
 
 def _compute_change(projected: ProjectedPairs, losses: LossesConfig, pairs: PairsConfig, alpha: int) -> Parts:
-    """Compute the terms that beta 1 weighs, those of weight 0 left out, and the oracle's share of each subspace."""
+    """Compute the terms weighted by beta 1, and the oracle's share of each subspace.
+
+    The contrast terms are left out if their weight is 0.
+    """
     oracle, subspaces_NKD, is_different_B = losses.oracle, projected.subspaces_NKD, projected.is_different_B
     changed_BK = compute_oracle(*projected.relation, form=oracle.form, sharpness=oracle.sharpness, alpha=alpha)
     squared_BK, margin = projected.measures.squared_BK, losses.distance.margin
@@ -135,7 +142,7 @@ def _compute_consistency(
     form: Literal["paper", "official"],
     autocast: torch.dtype | None,
 ) -> Tensor:
-    """Decode the mixed codes, encode them again, and compare."""
+    """Decode the mixed codes, encode the images again, and compare the codes."""
     mixed_RD, targets_RKD = mix_subspaces(measures.first_BKD, measures.second_BKD, mixes.pair_R, mixes.subspace_R)
     with _run_networks(images, autocast):
         again_RKD = model.project(model.encode(model.decode(mixed_RD)))
@@ -143,7 +150,7 @@ def _compute_consistency(
 
 
 def _compute_regularization(projected: ProjectedPairs, losses: LossesConfig, alpha: int) -> Tensor:
-    """Compute the usage of each subspace by Eq. (3) with a gradient, and its loss."""
+    """Compute the usage of each subspace by Eq. (3), with a gradient, and return its loss."""
     sharpness = losses.regularization.sharpness
     usage_BK = compute_usage(*projected.relation, form=losses.oracle.form, sharpness=sharpness, alpha=alpha)
     return regularization_loss(usage_BK, losses.regularization.form)

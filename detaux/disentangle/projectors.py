@@ -1,6 +1,6 @@
-"""The K projectors p_1..p_K (paper, Eq. 1 and section 5): two-layer MLPs held as one stack of weights.
+"""Define the K projectors p_1..p_K (paper, Eq. 1 and section 5), two-layer MLPs in one stack of weights.
 
-N images, K subspaces, H hidden units, D latent size, M channels of a code that is a map; a vector has M = D.
+N images, K subspaces, H hidden units, D latent size, M channels. If the code is a vector, M = D.
 """
 
 import math
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 
 class StackedProjectors(nn.Module):
-    """Map latents [N, D] to subspaces [N, K, D] by K two-layer MLPs in two batched products.
+    """Map latents [N, D] to subspaces [N, K, D] by K two-layer MLPs, in two batched products.
 
-    Equal to a list of K ``Linear(M, H), ReLU, Linear(H, M)``, without K small launches. A code of D = P M numbers is a map
-    of P positions, laid out one after the other, and the same MLP serves them all: two 1x1 convolutions (paper, section 5.2).
+    The result equals that of K modules ``Linear(M, H), ReLU, Linear(H, M)``, without K small kernel launches. A code of
+    D = P M numbers is a map of P positions, one after the other. The same MLP is applied to every position, like two
+    1x1 convolutions (paper, section 5.2).
     """
 
     def __init__(self, subspaces: int, channels: int, hidden: int) -> None:
@@ -25,7 +26,7 @@ class StackedProjectors(nn.Module):
 
     def forward(self, latents_ND: Tensor) -> Tensor:
         subspaces, channels, _ = self.hidden_weight_KMH.shape
-        # rows: an image each for vectors, a position of an image each for maps
+        # a row is an image if codes are vectors, or a position of an image if they are maps
         rows = latents_ND.reshape(-1, channels)
         rows = rows.expand(subspaces, *rows.shape)
         hidden = torch.baddbmm(self.hidden_bias_K1H, rows, self.hidden_weight_KMH).relu()

@@ -1,4 +1,4 @@
-"""Train the disentangler: warm up on reconstruction, then all terms on pairs (paper, section 3.2)."""
+"""Train the disentangler: first only on reconstruction, then on pairs with all terms (paper, section 3.2)."""
 
 import shutil
 import time
@@ -48,9 +48,10 @@ from detaux.tracking.panels import list_lines
 def run_disentangle(config: Config, shards: Path, folder: Path, observe: Observe | None = None) -> None:
     """Train `model.restarts` disentanglers on the training split of `shards`.
 
-    Each leaves checkpoint/, metrics.jsonl and scores.json in its folder of list_restarts. A training goes on from the newest
-    checkpoint with the same inputs, so that a run killed anywhere ends with the same weights. All ranks call this together
-    and share every step; the first writes the files. `observe` sees the steps of the main phase, as Trainer describes it.
+    Each restart writes checkpoint/, metrics.jsonl and scores.json in its folder (list_restarts). A training continues
+    from the newest checkpoint with the same inputs, so that a run that was killed ends with the same weights. All ranks
+    call this together and share every step. The first rank writes the files. `observe` is called in the main phase, as
+    Trainer describes.
     """
     started = time.time()
     is_upper_bound = PARTNER_RULES[config.pairs.partner].uses_ground_truth
@@ -91,7 +92,7 @@ def train_disentangler(
     device: torch.device,
     observe: Observe | None = None,
 ) -> int:
-    """Train one disentangler in `folder`; return how many samples could not be read."""
+    """Train one disentangler in `folder`. Return how many samples could not be read."""
     inputs_hash = compute_inputs_hash("disentangle", config, hashes)
     manifest = read_manifest(shards)
     stream = SampleStream(
@@ -135,13 +136,14 @@ def train_disentangler(
 def _find_start(
     config: Config, checkpoints: Path, inputs_hash: str
 ) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """Return (step, weights, training) of the newest checkpoint with these inputs; with none, clear the folder.
+    """Return (step, weights, training) of the newest checkpoint with these inputs.
 
-    Every rank calls it; the first leaves the config beside the checkpoints.
+    If there is none, remove the old checkpoints and return None. Every rank calls this; the first rank writes the
+    config next to the checkpoints.
     """
     found = load_checkpoint(checkpoints, inputs_hash)
     if found is not None:
-        say(f"disentangle: goes on from step {found[0]}")
+        say(f"disentangle: continues from step {found[0]}")
     elif is_first():
         shutil.rmtree(checkpoints, ignore_errors=True)
     if is_first():
@@ -151,10 +153,10 @@ def _find_start(
 
 
 def _score(config: Config, shards: Path, folder: Path, manifest: Manifest, device: torch.device) -> dict[str, Any]:
-    """Score the trained model by the known factors, on the first rank; return {} if none is known."""
+    """Score the trained model by the known factors; return {} if none is known. Only the first rank calls this."""
     if not manifest.factors:
         return {}
-    # scikit-learn takes as long to import as torch, and one process of all needs it, once
+    # scikit-learn takes as long to import as torch, and only the first rank needs it, once
     from detaux.disentangle.factor_scores import score_factors
 
     with alone():

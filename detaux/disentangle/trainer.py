@@ -1,4 +1,4 @@
-"""Take the steps of one phase: its batches, its loss, the optimiser, the log and the checkpoints."""
+"""Train through the steps of one phase: batches, loss, optimiser, log and checkpoints."""
 
 import time
 from collections.abc import Callable
@@ -28,16 +28,16 @@ Observe = Callable[[int, Disentangler], None]
 
 
 def build_optimizer(model: Disentangler, config: DisentangleConfig) -> torch.optim.Optimizer:
-    """Build Adam or AdamW over all parameters, fused into one kernel."""
+    """Build Adam or AdamW for all parameters, in its fused form."""
     kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
     return kinds[config.optimizer](model.parameters(), weight_decay=config.weight_decay, fused=True)
 
 
 class Trainer:
-    """Train a model by one phase; the loop calls `step`, `log` and `save`.
+    """Train a model through one phase. The loop calls `step`, `log` and `save`.
 
-    This rank computes its own part of each micro-batch. `observe` is called before each step with the number of steps done
-    and the model, which it must leave as it is.
+    Each rank computes its own part of each micro-batch. `observe` is called before each step with the number of steps
+    done and the model, which it must not change.
     """
 
     def __init__(self, config: Config, side: int, phase: Phase) -> None:
@@ -60,7 +60,7 @@ class Trainer:
         self.data_seconds, self.steps_since_log = 0.0, 0
 
     def step(self, step: int) -> Parts:
-        """Take one optimiser step on the step's batch; `step` counts from the begin of the phase."""
+        """Take one optimiser step on the step's batch. `step` counts from the start of the phase."""
         if self.observe is not None:
             self.observe(step, self.model)
         if self.phase.reader is not None and self.phase.reader.is_due(step):
@@ -83,7 +83,7 @@ class Trainer:
         return {**means, "grad_norm": norm}
 
     def find_following(self, number: int) -> int | None:
-        """Return the number of the next micro-batch; None if it cannot be made yet or is not of this phase."""
+        """Return the number of the next micro-batch, or None if it cannot be made yet or the phase has no more."""
         step, micro_batch = divmod(number + 1, self.config.disentangle.micro_batches)
         is_early = micro_batch == 0 and self.phase.reader is not None and self.phase.reader.is_due(step)
         return None if is_early or step >= self.phase.schedule.steps else number + 1
@@ -94,9 +94,9 @@ class Trainer:
         return self.phase.draw_batch(step, micro_batch * world_size() + rank())
 
     def log(self, metrics: MetricsLog | None, begin: int, step: int, means: dict[str, Any], seconds: float) -> None:
-        """Write the line of metrics.jsonl after `step` steps of the phase that begins at global step `begin`.
+        """Write the line of metrics.jsonl after `step` steps of the phase, which starts at global step `begin`.
 
-        Every rank calls it; the first has the metrics.
+        Every rank calls this; only the first rank has `metrics`.
         """
         data_seconds, steps = max(gather_objects(self.data_seconds)), self.steps_since_log
         self.data_seconds, self.steps_since_log = 0.0, 0
@@ -121,7 +121,7 @@ class Trainer:
         metrics.write(line | warning)
 
     def save(self, checkpoints: Path, inputs_hash: str, begin: int, step: int) -> None:
-        """Write a checkpoint after `step` steps of the phase that begins at global step `begin`."""
+        """Write a checkpoint after `step` steps of the phase, which starts at global step `begin`."""
         state = self.engine.state()
         training: dict[str, Any] = {"optimizer": state.optimizer}
         if self.phase.reader is not None:
@@ -130,7 +130,7 @@ class Trainer:
         save_checkpoint(checkpoints, begin + step, state.model, training, inputs_hash, keep)
 
     def load(self, weights: dict[str, Tensor], training: dict[str, Any]) -> None:
-        """Begin from weights; with the rest of what `save` wrote, go on where it left off."""
+        """Load weights. If `training` has the rest of a checkpoint, training continues from that checkpoint."""
         self.engine.load(EngineState(weights, training.get("optimizer", {})))
         if self.phase.reader is not None and training:
             self.phase.reader.graph.subspaces = training["edge_subspaces"]

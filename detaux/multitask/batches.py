@@ -1,4 +1,4 @@
-"""Batches of training and evaluation: seeded passes over images, each batch parted over the ranks."""
+"""Make the batches of training and evaluation: seeded passes over images, with each batch split over the ranks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ EVALUATION_BATCH = 512  # images at most
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a trial trains on.
+    """Hold what a trial trains on.
 
-    images uint8 [N, H, W, C]; principal labels [N], -1 where none; auxiliary labels [N], None if there are none or if they
-    are the quarter turns of the images; number of classes of each task, the principal one first; share of noisy pixels; how
-    far images move at random, in pixels, and whether they flip.
+    `images` are uint8 [N, H, W, C]. `principal` are labels [N], -1 if an image has none. `auxiliary` are labels [N], or
+    None if there are none or the labels are the quarter turns of the images. `classes` is the number of classes of each
+    task, the principal one first. `noise` is the fraction of noisy pixels. Images move at random by up to `crop`
+    pixels, and flip at random if `flip`.
     """
 
     images: Tensor
@@ -34,19 +35,21 @@ class TrainingData:
 
     @property
     def everything(self) -> Tensor:
-        """Indices of all images."""
+        """Return the indices of all images."""
         return torch.arange(len(self.images))
 
     @property
     def labelled(self) -> Tensor:
-        """Indices of the images with a principal label."""
+        """Return the indices of the images with a principal label."""
         return torch.nonzero(self.principal.cpu() >= 0).squeeze(1)
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Batches that a method asks for: the tasks whose labels they carry (0 is the principal one), and the indices of the
-    images that they are drawn from."""
+    """Describe batches that a method asks for.
+
+    `tasks` are the tasks with labels in the batches (0 is the principal one). Images are drawn from `indices`.
+    """
 
     tasks: tuple[int, ...]
     indices: Tensor
@@ -54,10 +57,10 @@ class Stream:
 
 @dataclass(frozen=True)
 class TaskBatch:
-    """A rank's part of a batch: images [b, C, S, S], and for each task their labels [b].
+    """Hold a rank's part of a batch: images [b, C, S, S], and the labels [b] of each task.
 
-    A sum over the part is divided by `mean_size`, the size of the whole batch over the number of ranks: then the mean over
-    ranks is the mean over the whole batch.
+    `mean_size` is the size of the whole batch divided by the number of ranks. If each rank divides its sum by it, the
+    mean over ranks equals the mean over the whole batch.
     """
 
     images: Tensor
@@ -72,7 +75,7 @@ def iterate_passes(indices: Tensor, batch_size: int, generator: torch.Generator)
 
 
 def iterate_stream(data: TrainingData, stream: Stream, batch_size: int, seed: int) -> Iterator[TaskBatch]:
-    """Yield endless batches of a stream. Every rank draws the order, the noise and the turns of whole batches."""
+    """Yield endless batches of a stream. Every rank draws order, noise and turns for whole batches, so all agree."""
     generator = torch.Generator().manual_seed(seed)
     for index in iterate_passes(stream.indices, batch_size, generator):
         yield _draw_batch(data, stream.tasks, index, generator)
@@ -95,9 +98,9 @@ def _draw_batch(data: TrainingData, tasks: tuple[int, ...], index: Tensor, gener
 def iterate_evaluation(
     images: Tensor, targets: Tensor, noise: float, part: int = 0, parts: int = 1
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield (number, prepared images, targets) of every batch whose number is `part` modulo `parts`.
+    """Yield (number, prepared images, targets) of every batch with a number that is `part` modulo `parts`.
 
-    The noise of a batch is the same each time, whoever takes the others. No image is moved.
+    A batch has the same noise each time, for any `parts`. Images are not moved.
     """
     generator, size = torch.Generator().manual_seed(0), fit_batch(EVALUATION_BATCH, images.shape)
     batches = zip(images.split(size), targets.split(size), strict=True)

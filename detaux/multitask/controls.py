@@ -1,17 +1,17 @@
-"""Controls: labels that should not help, trained beside the discovered ones to show what a gain is owed to."""
+"""Make controls: labels that should not help, trained like the discovered ones to show what causes a gain."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-ROTATION = "rotation"  # the quarter turns of an image, made with its batch
+ROTATION = "rotation"  # labels are the quarter turns of the images, drawn with each batch
 
 
 def build_control(name: str, labels: Tensor, principal: Tensor, seed: int) -> Tensor:
-    """Make control labels from auxiliary labels [N].
+    """Make control labels [N] from auxiliary labels [N].
 
-    `random` draws from their marginal, `permuted` shuffles them over all images, and `within_class` shuffles them inside
-    each principal class [N], which keeps their dependence on it.
+    `random` draws each label from their marginal distribution. `permuted` shuffles them over all images. `within_class`
+    shuffles them within each class of `principal` [N], which keeps their dependence on the class.
     """
     draw = np.random.default_rng(seed)
     values = labels.numpy()

@@ -1,4 +1,4 @@
-"""Measure classifiers: principal accuracy and loss, and how often each class of a task got each answer."""
+"""Evaluate classifiers: accuracy and loss of the principal task, and counts of each answer for each class of a task."""
 
 from typing import Any
 
@@ -11,15 +11,14 @@ from detaux.multitask.statistics import compute_interval
 from detaux.runtime.collectives import gather_objects
 from detaux.runtime.ranks import rank, world_size
 
-MOST_IMAGES = 2048  # of the training split, whose auxiliary labels are looked at beside the test split
+MOST_IMAGES = 2048  # of the training split; its auxiliary labels are evaluated because the test split has none
 
 
 @torch.no_grad()
 def evaluate(network: nn.Module, images: Tensor, targets: Tensor, noise: float) -> dict[str, Any]:
-    """Return principal accuracy, mean loss and number of examples on images uint8 [N, H, W, C]; the noise is the same each
-    time.
+    """Return principal accuracy, mean loss and number of examples on images uint8 [N, H, W, C].
 
-    Ranks share the batches, and the result is the same to the bit for any number of them.
+    The noise is the same each time. Ranks share the batches. The result is bitwise the same for any number of ranks.
     """
     network.eval()
     found = []
@@ -38,9 +37,9 @@ def evaluate(network: nn.Module, images: Tensor, targets: Tensor, noise: float) 
 
 @torch.no_grad()
 def count_answers(network: nn.Module, task: int, classes: int, images: Tensor, targets: Tensor, noise: float) -> Tensor:
-    """Count how often each class [rows] of a task got each answer [columns], int64 [C, C], on images uint8 [N, H, W, C].
+    """Count each answer [columns] for each class [rows] of a task, int64 [C, C], on images uint8 [N, H, W, C].
 
-    Ranks do not share it: the one that calls sees all images. The noise is that of `evaluate`.
+    Ranks do not share the work: the rank that calls it evaluates all images. The noise is that of `evaluate`.
     """
     network.eval()
     counts = torch.zeros(classes * classes, dtype=torch.int64)
@@ -52,13 +51,13 @@ def count_answers(network: nn.Module, task: int, classes: int, images: Tensor, t
 
 
 def thin_out(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return at most MOST_IMAGES of the images and their targets, spread evenly over all."""
+    """Return at most MOST_IMAGES images with their targets, spread evenly over the input."""
     stride = -(-len(images) // MOST_IMAGES)
     return images[::stride], targets[::stride]
 
 
 def describe_task(task: str, split: str, classes: list[str], seeds: list[Tensor]) -> dict[str, Any]:
-    """Make a task's line of metrics.json from the counts of each seed: mean accuracy, its interval, and the counts' sum."""
+    """Make a task's line of metrics.json from each seed's counts: mean accuracy, its interval, the summed counts."""
     mean, low, high = compute_interval([float(counts.diagonal().sum() / counts.sum()) for counts in seeds])
     return {
         "task": task,

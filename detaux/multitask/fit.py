@@ -28,11 +28,10 @@ def train_trial(
     check_stop: Callable[[], None] = lambda: None,
     engine_config: EngineConfig | None = None,
 ) -> tuple[nn.Module, dict[str, Any], list[dict[str, Any]]]:
-    """Train one trial; returns the network of its best epoch by validation accuracy (ties: lower loss), that epoch's
-    validation row and the curve of all epochs.
+    """Train one trial. Return the network of its best epoch, that epoch's validation row, and the rows of all epochs.
 
-    All ranks call it together and share every batch. `check_stop` is called after every epoch and may raise. Raises
-    NonFiniteLossError if training diverges.
+    The best epoch has the highest validation accuracy; ties go to the lower loss. All ranks call it together and share
+    every batch. `check_stop` is called after every epoch and may raise. Raises NonFiniteLossError if training diverges.
     """
     torch.manual_seed(trial.seed)
     device, side = data.images.device, data.images.shape[1]
@@ -61,7 +60,7 @@ def train_trial(
 
 
 def _start_players(method: Method, total: int, engine_config: EngineConfig, device: torch.device) -> list[Player]:
-    """Start the players of a method for `total` steps each, with the config's decay of the learning rate."""
+    """Start the players of a method. Each takes `total` steps with the config's decay of the learning rate."""
     shape, players = method.spec.config.decay, method.list_players()
     for player in players:
         player.start(

@@ -1,4 +1,4 @@
-"""What the discovered labels are worth on the validation split, for sweeps."""
+"""Measure for a sweep how much the discovered labels help on the validation split."""
 
 import math
 from pathlib import Path
@@ -16,9 +16,9 @@ from detaux.runtime.record import compute_inputs_hash
 
 
 def measure_gain(config: Config, shards: Path, labels_path: Path, folder: Path) -> float:
-    """Return the mean validation accuracy of what `multitask.select` chooses, less that of the principal task alone.
+    """Return the mean validation accuracy of the chosen setting minus that of single-task learning.
 
-    The test split is not read. Leaves the rows of its trials in `folder`.
+    `multitask.select` chooses the setting. The test split is not read. The rows of the trials stay in `folder`.
     """
     trials = list_trials(config.multitask, list_seeds(config))
     inputs_hash = compute_inputs_hash("multitask", config, hash_material(shards, labels_path))

@@ -1,4 +1,4 @@
-"""Keep the trials that have ended, a row and a file of weights each, so that an interrupted run goes on with the next one."""
+"""Keep a row and the weights of each finished trial, so that an interrupted run continues with the next trial."""
 
 import json
 import shutil
@@ -21,10 +21,10 @@ Row = dict[str, Any]
 
 
 class KeptTrials:
-    """The trials of a folder that have ended with the same inputs; the first rank reads and writes the files."""
+    """Hold the finished trials of a folder that had the same inputs. The first rank reads and writes the files."""
 
     def __init__(self, folder: Path, inputs_hash: str) -> None:
-        """Take up what an interrupted run has left, and tidy up its files; all ranks call it together."""
+        """Read the trials of an interrupted run, and drop those that cannot be used. All ranks call it together."""
         self._states, self._rows_path, self._inputs_hash = folder / STATES_NAME, folder / ROWS_NAME, inputs_hash
         self.rows: list[Row] = compute_on_first(lambda: self._take_up())
         self.names = {row["name"] for row in self.rows}
@@ -34,7 +34,7 @@ class KeptTrials:
         return self._states / f"{trial.name}.safetensors"
 
     def add(self, trial: Trial, row: Row, network: nn.Module) -> None:
-        """Keep a trial that has ended: its weights, and then its row."""
+        """Keep a finished trial: first its weights, then its row."""
         self.rows.append({**row, "name": trial.name, "inputs_hash": self._inputs_hash})
         self.names.add(trial.name)
         if is_first():
@@ -43,11 +43,11 @@ class KeptTrials:
                 log.write(json.dumps(self.rows[-1]) + "\n")
 
     def remove_states(self) -> None:
-        """Delete the weights; the rows stay."""
+        """Delete the weights and keep the rows."""
         shutil.rmtree(self._states)
 
     def remove(self) -> None:
-        """Delete weights and rows."""
+        """Delete the weights and the rows."""
         self.remove_states()
         self._rows_path.unlink()
 
@@ -71,7 +71,7 @@ class KeptTrials:
         return [row for row in own if "name" in row and self._is_complete(row)]
 
     def _is_complete(self, row: Row) -> bool:
-        """Return whether a row has all columns; one of another version may lack some, which is reported."""
+        """Return whether a row has all columns. Report a row that lacks one, as rows of another version may."""
         lacking = [name for name in COLUMNS if name not in row]
         if lacking:
             name = row["name"]
@@ -79,7 +79,7 @@ class KeptTrials:
         return not lacking
 
     def _has_state(self, name: str) -> bool:
-        """Return whether a trial's weights are there and whole; those that are damaged are reported."""
+        """Return whether a trial has a file of weights that is not damaged. Report a damaged file."""
         path = self._states / f"{name}.safetensors"
         try:
             if path.is_file():

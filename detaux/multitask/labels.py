@@ -1,4 +1,4 @@
-"""Read the discovered labels of the training images, joined by sample key."""
+"""Read the discovered labels of the training images, matched by sample key."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from detaux.errors import UserError
 
 
 def load_labels(path: Path, keys: list[str]) -> Tensor:
-    """Return the first auxiliary task of labels.parquet for every key, int64 [N]; the file may have been edited by hand.
+    """Return the label of the first auxiliary task in labels.parquet for every key, int64 [N].
 
-    Classes are numbered from 0 in the order of their values. Raises UserError if read_labels does, if the file lacks a
-    key, and if it holds a single class.
+    A user may have edited the file. Classes are numbered from 0 in the order of their values. Raises UserError if
+    read_labels does, if the file lacks a key, or if it holds only one class.
     """
     label_of = read_labels(path)
     missing = [key for key in keys if key not in label_of]

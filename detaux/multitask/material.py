@@ -1,4 +1,4 @@
-"""What all trials of the stage train on, and each trial's part of it."""
+"""Load the training data that all trials share, and build each trial's data from it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,10 @@ TURNS = 4  # classes of the rotation control
 
 @dataclass(frozen=True)
 class Material:
-    """The training split, its discovered labels [N], the number of principal classes, the share of noisy pixels, and how
-    far images move at random, in pixels, and whether they flip."""
+    """Hold the training split, its discovered labels [N], and the number of principal classes.
+
+    `noise` is the fraction of noisy pixels. Images move at random by up to `crop` pixels, and flip at random if `flip`.
+    """
 
     split: Split
     labels: Tensor
@@ -37,13 +39,13 @@ class Material:
         return int(self.labels.max()) + 1
 
     def count_classes(self, trial: Trial) -> list[int]:
-        """Return the number of classes of each task that a trial trains on, the principal one first."""
+        """Return the number of classes of each task of a trial, the principal one first."""
         if trial.labels == NO_LABELS:
             return [self.classes]
         return [self.classes, TURNS if trial.labels == ROTATION else self.auxiliary_classes]
 
     def build_data(self, trial: Trial) -> TrainingData:
-        """Return a trial's training data; the labels of a control are drawn by the trial's seed."""
+        """Build a trial's training data. The trial's seed draws the labels of a control."""
         split, auxiliary = self.split, None
         if trial.labels not in (NO_LABELS, ROTATION):
             auxiliary = self.labels
@@ -55,7 +57,7 @@ class Material:
 
 
 def load_material(config: Config, shards: Path, labels_path: Path) -> Material:
-    """Load what trials train on; raises UserError if the labels are not those of the shards."""
+    """Load the training data of all trials. Raises UserError if the labels do not belong to the shards."""
     split = load_split(shards, "train", config.data, select_device(config.run))
     classes = len(read_manifest(shards).classes)
     noise, settings = config.data.noise, config.multitask

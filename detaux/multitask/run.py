@@ -1,4 +1,4 @@
-"""The multitask stage: shards + labels -> accuracies with intervals, every choice made on the validation split."""
+"""Run the multitask stage: from shards and labels to accuracies with intervals. Only validation makes choices."""
 
 import json
 import shutil
@@ -33,14 +33,15 @@ STATE_WAY_ON = "run the same command again, which trains that trial once more"
 SELECTION = {"validation": "mean validation accuracy", "fixed": "the config: the first method and weight"}
 
 Row = dict[str, Any]
-Answers = dict[int, list[Tensor]]  # task -> counts of its classes and answers, a matrix for each seed
+Answers = dict[int, list[Tensor]]  # task -> a matrix for each seed that counts each answer for each class
 
 
 def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) -> None:
-    """Train every trial, choose by validation accuracy, then read the test split once.
+    """Train every trial, choose a setting, then read the test split once.
 
-    Leaves metrics.json, curves.jsonl and checkpoint/model.safetensors. An interrupted run keeps its finished trials until
-    the same command ends. All ranks call it together and share every batch; the first writes the files.
+    Leaves metrics.json, curves.jsonl and checkpoint/model.safetensors in `folder`. An interrupted run keeps its
+    finished trials until the stage is complete. All ranks call it together and share every batch. The first rank
+    writes the files.
     """
     started = time.time()
     labels_path = discover / LABELS_NAME
@@ -52,7 +53,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     kept = KeptTrials(folder, compute_inputs_hash("multitask", config, hashes))
     train_trials(config, trials, material, held_out, kept)
     chosen = select_setting(kept.rows, config.multitask)
-    # every choice is made: only now is the reported split read
+    # the test split is read only after every choice
     reported = load_split(shards, "test", config.data, device)
     tests, answers = _test_trials(config, trials, chosen, material, reported, kept)
     if not is_first():
@@ -93,8 +94,11 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
 def _test_trials(
     config: Config, trials: list[Trial], chosen: Setting, material: Material, reported: Split, kept: KeptTrials
 ) -> tuple[list[Row], Answers]:
-    """Evaluate every trial on the reported split; returns its row and, on the first rank, the answers of the chosen
-    classifiers: to the principal task on that split, to the discovered one on training images, which have its labels."""
+    """Evaluate every trial on the reported split. Return the rows and, on the first rank, the chosen setting's answers.
+
+    The answers to the principal task are those on the reported split. The answers to the discovered task are those on
+    training images, because only they have its labels.
+    """
     rows, answers, noise = [], defaultdict[int, list[Tensor]](list), material.noise
     images, targets = reported.images, reported.labels
     for trial in trials:
@@ -111,14 +115,14 @@ def _test_trials(
 
 
 def _list_rows(validations: list[Row], tests: list[Row], chosen: Setting) -> list[Row]:
-    """Return the rows of both splits, and those of the choice once more, as `selected`."""
+    """Return the rows of both splits. Repeat those of the chosen setting with the method `selected`."""
     rows = [{key: row[key] for key in (*COLUMNS, "accuracy", "loss", "examples")} for row in validations] + tests
     repeated = [row for row in rows if (row["method"], row["labels"], row["weight"]) == chosen]
     return rows + [{**row, "method": SELECTED} for row in repeated]
 
 
 def _describe_tasks(answers: Answers, classes: list[str]) -> list[Row]:
-    """Return a line for each task that the chosen classifiers answer."""
+    """Make a line of metrics.json for each task of the chosen classifiers."""
     lines = [describe_task("principal", "test", classes, answers[0])]
     if discovered := answers.get(1):
         names = [str(label) for label in range(len(discovered[0]))]

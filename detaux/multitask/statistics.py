@@ -1,4 +1,4 @@
-"""Means over seeds with intervals, and paired differences to single-task learning."""
+"""Compute means over seeds with intervals, and paired differences from single-task learning."""
 
 from collections import defaultdict
 from typing import Any
@@ -9,13 +9,15 @@ from scipy import stats
 from detaux.multitask.trial import NO_LABELS, STL
 
 CONFIDENCE = 0.95
-SAME = 1e-9  # accuracies that lie closer differ only by rounding
-SELECTED = "selected"  # in place of the method, in rows that repeat the chosen setting
+SAME = 1e-9  # closer accuracies differ only by rounding
+SELECTED = "selected"  # replaces the method in rows that repeat the chosen setting
 
 
 def compute_interval(values: list[float]) -> tuple[float, float | None, float | None]:
-    """Return mean and t-interval of CONFIDENCE over seeds; the interval is (None, None) for a single value and for values that
-    are all equal, whose spread is unknown rather than none."""
+    """Return mean, low and high: the mean over seeds and its t-interval at the level CONFIDENCE.
+
+    Low and high are None for a single value. They are None for equal values too, because the spread is then unknown.
+    """
     mean = float(np.mean(values))
     if len(values) < 2 or np.ptp(values) < SAME:
         return mean, None, None
@@ -24,7 +26,10 @@ def compute_interval(values: list[float]) -> tuple[float, float | None, float | 
 
 
 def compute_paired_p(differences: list[float]) -> float | None:
-    """Test differences against 0 by a two-sided paired t-test; None for a single value and for differences that are all equal."""
+    """Return the p-value of a two-sided paired t-test of the differences against 0.
+
+    Return None for a single difference or if all differences are equal.
+    """
     if len(differences) < 2 or np.ptp(differences) < SAME:
         return None
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
@@ -42,10 +47,10 @@ def adjust_holm(p_values: list[float | None]) -> list[float | None]:
 
 
 def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Make one line per (method, labels, weight, split): accuracy over seeds and the paired gain over STL of the same seeds.
+    """Make one line per (method, labels, weight, split): accuracy over seeds, and gain over STL paired by seed.
 
-    `rows` hold kind, method, labels, weight, seed, split and accuracy. `gain_p` is Holm-adjusted over the lines of a split;
-    STL and the selected repetition of a line have none.
+    `rows` hold kind, method, labels, weight, seed, split and accuracy. `gain_p` is Holm-adjusted over the lines of a
+    split. It is None for STL and for the lines of the method `selected`.
     """
     groups: dict[tuple[str, str, str, float, str], dict[int, float]] = defaultdict(dict)
     for row in rows:

@@ -1,4 +1,4 @@
-"""Train the trials that are not kept yet, one after the other."""
+"""Train the trials that an earlier call has not finished, one after the other."""
 
 from detaux.config import Config
 from detaux.data.split import Split
@@ -14,9 +14,9 @@ from detaux.runtime.signals import catch_signals
 
 
 def train_trials(config: Config, trials: list[Trial], material: Material, held_out: Split, kept: KeptTrials) -> None:
-    """Train and keep the trials that an interrupted call has not finished, each with its accuracy on the held-out split.
+    """Train each trial that is not kept yet, and keep it with its accuracy on the held-out split.
 
-    All ranks call it together; raises InterruptedRunError if a signal stops it.
+    All ranks call it together. Raises InterruptedRunError if a signal stops it.
     """
     with catch_signals() as request, track("multitask", len(trials)) as advance:
 

@@ -1,16 +1,16 @@
-"""A trial: one training of a method, and the columns that name it in metrics.json."""
+"""Define a trial, which is one training of a method, and the columns that name it in metrics.json."""
 
 from dataclasses import dataclass
 from typing import Any
 
-STL = "stl"  # single-task learning: what every other trial is compared with
+STL = "stl"  # single-task learning; every other trial is compared with it
 NO_LABELS, DISCOVERED = "none", "discovered"
-Setting = tuple[str, str, float]  # method, labels, weight: what seeds repeat
+Setting = tuple[str, str, float]  # method, labels, weight; each seed repeats it
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A method trained on a kind of auxiliary labels with a weight and a seed; STL is ("stl", "none", 0)."""
+    """Describe one training: a method, a kind of auxiliary labels, a weight and a seed. STL is ("stl", "none", 0)."""
 
     method: str
     labels: str
@@ -27,7 +27,7 @@ class Trial:
 
     @property
     def kind(self) -> str:
-        """Return what the trial is run for: "stl", "method", or "control" if its labels are neither absent nor discovered."""
+        """Return "stl", "control" if the labels are those of a control, else "method"."""
         if self.method == STL:
             return "stl"
         return "method" if self.labels in (NO_LABELS, DISCOVERED) else "control"

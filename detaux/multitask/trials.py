@@ -1,4 +1,4 @@
-"""Which trials the stage runs, and which setting validation chooses among them."""
+"""List the trials of the stage, and choose a setting from their validation accuracies."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ from detaux.config.schema import MultitaskConfig
 from detaux.multitask.methods import METHODS
 from detaux.multitask.trial import DISCOVERED, NO_LABELS, STL, Setting, Trial
 
-CONTROL_METHOD = "hard_sharing"  # trains on the labels of every control
+CONTROL_METHOD = "hard_sharing"  # the method that trains on control labels
 
 
 def list_seeds(config: Config) -> list[int]:
@@ -16,9 +16,9 @@ def list_seeds(config: Config) -> list[int]:
 
 
 def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
-    """Return for each seed STL, every method and weight on the discovered labels, and hard sharing on every control.
+    """Return the trials of each seed: STL, every method and weight on the discovered labels, hard sharing on controls.
 
-    A method that reads no labels has no weights either, and one trial.
+    A method that reads no labels has no weights either, so it has one trial.
     """
     trials = []
     for seed in seeds:
@@ -35,8 +35,11 @@ def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
 
 
 def select_setting(rows: list[dict[str, Any]], config: MultitaskConfig) -> Setting:
-    """Return the method, labels and weight to use: the best mean validation accuracy among all but the controls, STL and
-    then the smaller weight where equal; with multitask.select=fixed the first method that is not STL."""
+    """Return the method, labels and weight to use.
+
+    This is the setting with the best mean validation accuracy; controls do not count. Ties go to STL, then to the
+    smaller weight. With multitask.select=fixed it is the first setting that is not STL, if there is one.
+    """
     means: dict[Setting, list[float]] = {}
     for row in rows:
         if row["kind"] != "control":

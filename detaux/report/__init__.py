@@ -1,1 +1,1 @@
-"""Tell the result: run folders to one self-contained page, its tables and its figures."""
+"""Turn run folders into one self-contained page, with its tables and figures as files."""

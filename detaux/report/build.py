@@ -1,4 +1,4 @@
-"""Build the page: read the runs, draw, write the tables and figures, fill the template."""
+"""Build the report: read the runs, draw the charts, fill the page's template, and write the files."""
 
 import itertools
 from collections.abc import Callable
@@ -53,7 +53,7 @@ FINDINGS = (describe_relation, describe_factor, describe_effect, describe_scarci
 
 
 def _dump_configs(run: Run) -> list[tuple[str, str]]:
-    """(stages, YAML) of every distinct frozen config of the run."""
+    """Return (stages, YAML) for each distinct frozen config of the run."""
     texts = [
         (yaml.safe_dump(config, sort_keys=False, allow_unicode=True), stage) for stage, config in run.configs.items()
     ]
@@ -64,7 +64,7 @@ def _dump_configs(run: Run) -> list[tuple[str, str]]:
 
 
 def _collect_versions(run: Run) -> dict[str, str]:
-    """Package -> version; several where stages ran with different ones."""
+    """Return package -> version, with several versions if the stages ran with different ones."""
     names = dict.fromkeys(itertools.chain.from_iterable(record.get("versions", {}) for record in run.records.values()))
     return {
         name: ", ".join(
@@ -77,7 +77,7 @@ def _collect_versions(run: Run) -> dict[str, str]:
 
 
 def _build_section(run: Run, config: ReportConfig) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Everything the template shows of one run, and its tables and figures as files."""
+    """Return everything that the template shows of one run, and its tables and figures as files."""
     charts, cards = draw_charts(run), build_clusters(run, config.examples)
     built = {name: build(run) for name, build in TABLES.items()}
     tables = {name: mark_bound(run, table) for name, table in built.items() if table is not None}
@@ -106,19 +106,20 @@ def _build_section(run: Run, config: ReportConfig) -> tuple[dict[str, Any], dict
 
 
 def report_run(config: Config, folder: Path) -> None:
-    """Make the report of the run that `folder` lies in: the last stage of the chain."""
+    """Make the report of the run that contains `folder`, which is the last stage of the chain."""
     build_report([folder.parent], folder, config.report)
 
 
 def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
-    """Write FOLDER/report.html with tables/ and figures/ beside it, and return the page's path.
+    """Write FOLDER/report.html with tables/ and figures/ next to it, and return the page's path.
 
-    One run gives its page; several give a comparison first; the folder of a sweep gives its trials. Raises UserError where a run
-    folder has no discovery, where a sweep stands among others, and where `folder` holds files that no report made.
+    One run gives one section. Several runs give a comparison first. The folder of a sweep gives its trials. Raises
+    UserError if a run folder has no discovery, if a sweep is given together with other folders, or if `folder` holds
+    files of the same names that no report made.
     """
     sweeps = [run for run in runs if is_sweep(run)]
     if sweeps and len(runs) > 1:
-        raise UserError(f"{sweeps[0]} is the folder of a sweep, which has a page of its own; give it alone.")
+        raise UserError(f"{sweeps[0]} is the folder of a sweep, which has a page of its own; give it by itself.")
     sweep = build_sweep(sweeps[0]) if sweeps else None
     files = list_table(sweep["table"], "") | list_charts(sweep["charts"], "") if sweep else {}
     loaded = [] if sweep else load_runs(runs)

@@ -1,4 +1,4 @@
-"""Why the chosen clustering was chosen: what the rule saw in it and in the runner-up, and what spoke against the others."""
+"""Explain the choice: the rule's scores of the chosen clustering and the runner-up, and why others were rejected."""
 
 from collections import Counter
 from typing import Any
@@ -9,7 +9,7 @@ from detaux.report.tables import title_score
 
 
 def find_runner_up(run: Run) -> Candidate | None:
-    """The clustering that the rule ranks next; None where there is no other, or nothing was chosen."""
+    """Return the clustering that the rule ranks second, or None if there is no other or nothing was chosen."""
     ranking = run.discovery.get("ranking", [])[1:2]
     return next((one for one in run.clusterings if one["kind"] != "principal" and one["index"] in ranking), None)
 
@@ -19,7 +19,7 @@ def _get_score(candidate: Candidate, name: str) -> Any:
 
 
 def describe_choice(run: Run) -> str:
-    """The rule's score of the chosen clustering and of the runner-up, and how many of the others failed which guard."""
+    """Describe the rule's scores of the chosen clustering and the runner-up, and why others were rejected."""
     score = run.discovery["rule"]["score"]
     chosen, second, parts = run.chosen, find_runner_up(run), []
     if chosen is not None and _get_score(chosen, score) is not None:
@@ -43,7 +43,7 @@ def describe_rejected(run: Run) -> str | None:
 
 
 def describe_dependence(run: Run) -> str | None:
-    """The candidate that tells most of the principal label; None where that was not measured."""
+    """Name the candidate that depends most on the principal label, or return None if that was not measured."""
     known = [one for one in run.clusterings if one["kind"] == "candidate" and one["principal"].get("nmi") is not None]
     if not known:
         return None
@@ -52,7 +52,7 @@ def describe_dependence(run: Run) -> str | None:
 
 
 def describe_live(run: Run) -> str | None:
-    """How many free subspaces carry variance, with advice on their number; None where that was not counted."""
+    """Say how many free subspaces carry variance, with advice on their number, or return None if none were counted."""
     live, free = run.discovery.get("live_subspaces"), run.discovery.get("free_subspaces")
     if live is None or not free:
         return None
@@ -60,12 +60,12 @@ def describe_live(run: Run) -> str | None:
     if 2 * live < free:
         return f"{text}: fewer would do (lower model.subspaces)."
     if live == free and all(len(one["subspaces"]) < 2 for one in run.discovery["candidates"]):
-        return f"{text}, and none belongs to another: there may be more to find (raise model.subspaces)."
+        return f"{text}, and no two were merged: there may be more to find (raise model.subspaces)."
     return f"{text}."
 
 
 def build_choice(run: Run) -> Table | None:
-    """The chosen clustering and the runner-up, the rule's score first; None where nothing was chosen."""
+    """Compare the chosen clustering with the runner-up, the rule's score first; return None if nothing was chosen."""
     if run.chosen is None:
         return None
     pair = [run.chosen, *filter(None, [find_runner_up(run)])]
@@ -89,11 +89,11 @@ def build_choice(run: Run) -> Table | None:
         number_column("Noise %" + (" (rule)" if score == "noise_share" else ""), "noise_share", ".1f", 100),
         number_column(f"NMI with {run.principal_name}", "principal_nmi"),
     ]
-    return Table("choice", "The chosen clustering and the next by the rule", columns, rows, list(rows[0]))
+    return Table("choice", "The chosen clustering and the one that the rule ranks next", columns, rows, list(rows[0]))
 
 
 def build_factors(run: Run) -> Table | None:
-    """What the chosen clusters share with each known factor; None where nothing was chosen or no factor is known."""
+    """Compare the chosen clusters with each known factor; return None if nothing was chosen or no factor is known."""
     factors = (run.chosen or {}).get("factors") or {}
     if not factors:
         return None
@@ -102,4 +102,5 @@ def build_factors(run: Run) -> Table | None:
     titles = ("Homogeneity", "Completeness", "V-measure", "AMI")
     columns = [text_column("Known factor", "factor")]
     columns += [number_column(title, name) for title, name in zip(titles, names, strict=True)]
-    return Table("factors", "Only scores: the chosen clusters and each known factor", columns, rows, ["factor", *names])
+    caption = "Match of the chosen clusters with each known factor (scoring only)"
+    return Table("factors", caption, columns, rows, ["factor", *names])

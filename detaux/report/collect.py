@@ -1,4 +1,4 @@
-"""Read a run folder's files into one record; nothing is computed here and nothing is written."""
+"""Read the files of a run folder into one record. Nothing is written here."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ from detaux.runtime.record import is_edited, read_stage_config
 from detaux.stages import MANIFEST, STAGES, Input
 
 RECORDED = tuple(name for name, stage in STAGES.items() if stage.is_recorded)
-# stage -> the input, left by an earlier stage of the run, that its numbers must have been made from
+# stage -> the file of an earlier stage that its numbers must have been computed from
 MADE_FROM: dict[str, Input] = {name: one for name, stage in STAGES.items() for one in stage.inputs if one != MANIFEST}
-# arrays of gallery.npz, and those where a task was chosen
+# arrays that gallery.npz always has, and those that it has if a task was chosen
 GALLERY_NAMES = ("traversal", "traversal_subspaces", "pca_encoder", "pca_encoder_labels")
 CHOSEN_NAMES = ("examples", "example_labels", "pca_subspace", "pca_subspace_labels")
 Candidate = dict[str, Any]
@@ -40,32 +40,32 @@ Candidate = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """What the stages of one run left; a stage that has not run leaves its field empty."""
+    """Hold the results of one run's stages. The fields of a stage that has not run are empty."""
 
     name: str
-    key: str  # prefix of ids and file names: "" for the only run of a page
+    key: str  # prefix of ids and file names, "" if the page has one run
     manifest: Manifest | None
-    metrics: list[dict[str, Any]]  # lines of metrics.jsonl of the disentangler that was chosen from
-    factor_scores: dict[str, Any]  # its scores.json
+    metrics: list[dict[str, Any]]  # lines of metrics.jsonl of the disentangler that discovery chose from
+    factor_scores: dict[str, Any]  # scores.json of the same disentangler
     discovery: dict[str, Any]
     gallery: dict[str, np.ndarray]
     label_counts: dict[int, int]  # auxiliary label -> training images
-    multitask: dict[str, Any] | None  # None also where it trained on other labels than these
-    stale: list[str]  # stages whose input has been made anew since
+    multitask: dict[str, Any] | None  # also None if it trained on labels other than these
+    stale: list[str]  # stages that ran before their input changed
     has_edited_labels: bool  # labels.parquet is no longer what discovery wrote
     configs: dict[str, dict[str, Any]]  # stage -> frozen config
     records: dict[str, dict[str, Any]]  # stage -> record.json
 
     @property
     def chosen(self) -> Candidate | None:
-        """The candidate that became the auxiliary task, None where nothing was found."""
+        """Return the clustering that became the auxiliary task, or None if nothing was found."""
         return next((one for one in self.clusterings if one["is_chosen"]), None)
 
     @property
     def clusterings(self) -> list[Candidate]:
-        """Candidates, plain baselines and what the principal subspace holds, each with its `kind` and `is_chosen`.
+        """Return candidates, baselines and the principal subspace's clustering, each with `kind` and `is_chosen`.
 
-        The chosen index names a candidate before it names a baseline; the principal subspace is never chosen.
+        If a candidate and a baseline have the chosen index, the candidate is chosen. The principal subspace never is.
         """
         kinds = [("candidate", one) for one in self.discovery["candidates"]]
         kinds += [("baseline", one) for one in self.discovery.get("baselines", [])]
@@ -78,12 +78,12 @@ class Run:
 
     @property
     def is_upper_bound(self) -> bool:
-        """Whether ground truth entered training: its results bound what the method could reach."""
+        """Return whether ground truth entered training, so that the results are an upper bound for the method."""
         return bool(self.discovery.get("pairs", {}).get("uses_ground_truth", False))
 
     @property
     def is_grouped(self) -> bool:
-        """Whether a mapping groups the values of the only factor into classes, which leaves the factor itself hidden."""
+        """Return whether the classes are groups of the only factor's values, so that the factor itself is hidden."""
         return self.manifest is not None and len(self.manifest.factors) == 1
 
     @property
@@ -94,7 +94,7 @@ class Run:
 
     @property
     def best_factor(self) -> tuple[str, float] | None:
-        """The hidden factor that the chosen clusters match best and their V-measure; None where none is known."""
+        """Return the hidden factor that the chosen clusters match best, and its V-measure; None if none is known."""
         principal = self.manifest.principal if self.manifest and not self.is_grouped else ""
         factors = (self.chosen or {}).get("factors") or {}
         hidden = {name: row.get("v_measure") for name, row in factors.items() if name != principal}
@@ -102,7 +102,7 @@ class Run:
         return max(measured, key=lambda item: item[1], default=None)
 
     def get_section(self, section: str) -> dict[str, Any]:
-        """A config section as the first stage that reads it had it, `run` and `report` as the newest stage had them."""
+        """Return a config section from the first stage that reads it, but `run` and `report` from the newest stage."""
         stages = [stage for stage in RECORDED if stage in self.configs]
         readers = [stage for stage in stages if section in STAGES[stage].sections]
         if section in ("run", "report") or not readers:
@@ -110,12 +110,12 @@ class Run:
         return self.configs[readers[0]].get(section, {}) if readers else {}
 
     def get_setting(self, section: str, name: str) -> Any:
-        """A key of that section, None where no stage left a config."""
+        """Return a key of that section, or None if no stage left a config."""
         return self.get_section(section).get(name)
 
 
 def name_candidate(candidate: Candidate) -> str:
-    """How tables and sentences call a clustering, for example `subspaces 3 + 7`."""
+    """Return the name of a clustering in tables and sentences, for example `subspaces 3 + 7`."""
     subspaces = candidate.get("subspaces") or []
     if candidate["kind"] == "baseline":
         return f"baseline: {candidate.get('name', 'latents').replace('_', ' ')}"
@@ -128,17 +128,20 @@ def name_candidate(candidate: Candidate) -> str:
 
 
 def _read_json(path: Path, missing: Any, names: Sequence[str] = ()) -> Any:
-    """The mapping that a stage left in a file, which holds at least these names. Raises UserError when it is damaged."""
+    """Read a stage's JSON file; return `missing` if there is none.
+
+    Raises UserError if it is damaged or lacks one of `names`.
+    """
     if not path.is_file():
         return missing
     return read_json(path, f"run the stage {path.parent.name} again", names)
 
 
 def _read_discovery(path: Path) -> dict[str, Any] | None:
-    """Read discovery.json, None if there is none.
+    """Read discovery.json, or return None if there is none.
 
-    An older release wrote the rule's name and the text of a fault, where a name and its facts, a code and its text stand now. A
-    discovery whose inputs are unchanged is not made anew, so such a file is read as well.
+    An older release wrote only the name of the rule and the text of a fault. Now the file has the rule's facts too, and
+    a code for each fault. Old files are converted, because a discovery is not repeated if its inputs are unchanged.
     """
     found: dict[str, Any] | None = _read_json(path, None, ("chosen", "rule", "candidates", "samples"))
     if found is None or isinstance(found["rule"], dict):
@@ -151,12 +154,12 @@ def _read_discovery(path: Path) -> dict[str, Any] | None:
 
 
 def _read_scores(path: Path) -> dict[str, Any]:
-    """scores.json, which is empty where no factor is known."""
+    """Read scores.json, which is {} if no factor is known."""
     return _read_json(path, {}) and _read_json(path, {}, ("factors", "variance_share"))
 
 
 def _is_stale(folder: Path, stage: str, records: dict[str, dict[str, Any]]) -> bool:
-    """Whether the file a stage read has changed since; a record that names no inputs is believed."""
+    """Return whether the file that a stage read has changed since. A record without inputs counts as unchanged."""
     if stage not in records:
         return False
     made_from = MADE_FROM[stage]
@@ -167,13 +170,13 @@ def _is_stale(folder: Path, stage: str, records: dict[str, dict[str, Any]]) -> b
 def _read_manifest(
     folder: Path, configs: dict[str, dict[str, Any]], records: dict[str, dict[str, Any]]
 ) -> Manifest | None:
-    """The manifest of the shards that the newest stage read, None where it is gone."""
+    """Read the manifest of the shards that the newest stage read, or return None if it no longer exists."""
     newest = next((stage for stage in reversed(RECORDED) if stage in configs), "")
     data = configs.get(newest, {}).get("data", {})
     given = data.get("shards")
     shards = find_folder(given) if given else folder / "shards"
     if shards is None:
-        from detaux.data.remote import locate_set  # it imports torch, which a report needs for nothing else
+        from detaux.data.remote import locate_set  # imported here because it imports torch, which reports rarely need
 
         digest = records[newest].get("inputs", {}).get(MANIFEST.name, "")
         shards = locate_set(digest, data.get("remote_cache"))
@@ -185,26 +188,26 @@ def _count_labels(path: Path) -> dict[int, int]:
 
 
 def load_run(folder: Path, name: str, key: str = "") -> Run:
-    """Read RUN; raises UserError where discovery has not run or a file cannot be read."""
+    """Read a run folder. Raises UserError if discovery has not run or a file cannot be read."""
     discovery_path = folder / "discover" / DISCOVERY_NAME
     discovery = _read_discovery(discovery_path)
     if discovery is None:
-        raise UserError(f"{discovery_path} does not exist: a report needs a run folder whose discover stage has ended.")
+        raise UserError(f"{discovery_path} does not exist: a report needs a run folder with a finished discover stage.")
     gallery = discovery_path.with_name(GALLERY_NAME)
     arrays = GALLERY_NAMES + (CHOSEN_NAMES if discovery["chosen"] >= 0 else ())
     stages = {stage: folder / stage for stage in RECORDED}
     records = {stage: _read_json(path / RECORD_NAME, {}) for stage, path in stages.items()}
     records = {stage: record for stage, record in records.items() if record}
-    # A stage that has not ended has no record, and a config in its folder is of an earlier attempt.
+    # A stage that has not ended has no record. A config in its folder comes from an earlier attempt.
     configs = {stage: read_stage_config(stages[stage]) for stage in records if (stages[stage] / CONFIG_NAME).is_file()}
     stale = [stage for stage in MADE_FROM if _is_stale(folder, stage, records)]
-    # Without a task there is nothing multitask could have trained on: a file there is of an earlier discovery.
+    # Without a task, multitask has no labels to train on: its file comes from an earlier discovery.
     multitask = _read_json(stages["multitask"] / ACCURACIES_NAME, None, ("summary", "chosen"))
     if discovery["chosen"] < 0 or "multitask" in stale:
         multitask = None
         configs.pop("multitask", None)
         records.pop("multitask", None)
-    # of several restarts the one that was chosen from
+    # the restart that discovery chose from
     disentangle = folder / discovery.get("disentangle", "disentangle")
     return Run(
         name=name,
@@ -224,9 +227,9 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
 
 
 def load_runs(folders: Sequence[Path]) -> list[Run]:
-    """Read several runs, named by their folder; two folders of one name are told apart by their path."""
+    """Read several runs. Each is named by its folder, or by its path if two folders have the same name."""
     if not folders:
-        raise UserError("a report needs at least one run folder, none was given.")
+        raise UserError("a report needs at least one run folder, but none was given.")
     names = [folder.resolve().name for folder in folders]
     unique = len(set(names)) == len(names)
     return [

@@ -1,16 +1,16 @@
-"""Read multitask/metrics.json: rows of the accuracy table, what validation chose and what it is worth."""
+"""Interpret multitask/metrics.json: rows of the accuracy table, the setting that validation chose, and its effect."""
 
 from dataclasses import dataclass
 from typing import Any
 
-WITHIN_CLASS = "within_class"  # the control that keeps the labels' tie to the principal label, and nothing else
-SELECTED = "selected"  # summary rows that repeat the choice's numbers; here the choice is marked instead
+WITHIN_CLASS = "within_class"  # the control that keeps only the labels' dependence on the principal label
+SELECTED = "selected"  # method of summary rows that repeat the choice's numbers; the report leaves them out
 Summary = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """Paired difference to STL on the reported split, in percentage points, with its 95% interval."""
+    """Hold the paired difference from STL on the reported split, in percentage points, with its 95% interval."""
 
     kind: str
     method: str
@@ -18,7 +18,7 @@ class Effect:
     weight: float
     seeds: int
     mean: float
-    low: float | None  # None where one seed, or seeds that all agree, give no interval
+    low: float | None  # None if there is one seed, or if all seeds agree
     high: float | None
 
     @property
@@ -41,12 +41,12 @@ def is_control(row: Summary) -> bool:
 
 
 def find_split(multitask: dict[str, Any]) -> str:
-    """The split whose numbers are reported: test, or validation where the data set has no test images."""
+    """Return the split to report: test, or validation if the data set has no test images."""
     return "test" if any(row["split"] == "test" for row in multitask["summary"]) else "validation"
 
 
 def select_rows(multitask: dict[str, Any], split: str) -> list[Summary]:
-    """Summary rows of a split: STL, then the discovered labels, then the controls."""
+    """Return the summary rows of a split: STL, then the discovered labels, then the controls."""
     rows = [row for row in multitask["summary"] if row["split"] == split and row["method"] != SELECTED]
     return sorted(rows, key=lambda row: (not is_stl(row), is_control(row)))
 
@@ -66,14 +66,15 @@ def _read_effect(row: Summary) -> Effect | None:
 
 
 def find_choice(multitask: dict[str, Any], split: str) -> Summary | None:
-    """The summary row of what validation chose."""
+    """Return the summary row that validation chose, or None if the split has no such row."""
     return next((row for row in select_rows(multitask, split) if is_choice(multitask, row)), None)
 
 
 def find_effect(multitask: dict[str, Any]) -> Effect | None:
-    """The effect of validation's choice; where that is STL, of the auxiliary setting that validation ranks first.
+    """Return the effect of the setting that validation chose, or None if it was not measured.
 
-    The reported split never ranks: a setting is taken by its validation accuracy alone.
+    If validation chose STL, return the effect of the best auxiliary setting on validation. Only validation accuracy
+    ranks the settings, never the accuracy on the reported split.
     """
     split = find_split(multitask)
     choice = find_choice(multitask, split)
@@ -92,16 +93,17 @@ def find_effect(multitask: dict[str, Any]) -> Effect | None:
 
 
 def find_control(multitask: dict[str, Any], effect: Effect) -> Effect | None:
-    """The random-label control at the same method and weight as `effect`, at another weight where there is none."""
+    """Return the random-label control that is closest to `effect`: the same method first, then the same weight."""
     rows = [row for row in select_rows(multitask, find_split(multitask)) if row["labels"] == "random"]
     rows.sort(key=lambda row: (row["method"] != effect.method, row["weight"] != effect.weight))
     return _read_effect(rows[0]) if rows else None
 
 
 def find_rival(multitask: dict[str, Any], effect: Effect) -> Effect | None:
-    """The control that gains as much as `effect` at the same weight, the strongest where several do; None without a gain.
+    """Return the strongest control that gains at least as much as `effect` at the same weight, or None if none does.
 
-    `within_class` comes last: its explanation, the tie to the principal label, fails where labels without one do as well.
+    Return None if `effect` is no gain. `within_class` comes last: it would explain the gain by the dependence on the
+    principal label, but this explanation fails if labels without that dependence gain as much.
     """
     if effect.verdict != "a gain":
         return None
@@ -111,6 +113,6 @@ def find_rival(multitask: dict[str, Any], effect: Effect) -> Effect | None:
 
 
 def judge_effect(multitask: dict[str, Any], effect: Effect) -> str:
-    """The verdict in a few words, with the control that takes it away."""
+    """Return the verdict in a few words, and name the control that gains as much."""
     rival = find_rival(multitask, effect)
     return f"{effect.verdict}, as with {rival.labels.replace('_', ' ')} labels" if rival else effect.verdict

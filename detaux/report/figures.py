@@ -1,7 +1,6 @@
-"""Charts of the report, drawn by matplotlib: SVG that takes the page's colours, and PNG for slides.
+"""Draw the report's charts with matplotlib: SVG for the page, and PNG for slides.
 
-Figures are drawn in stand-in colours; in the SVG each becomes a CSS variable, so that one drawing serves light
-and dark.
+In the SVG, each colour of the drawing is replaced by a CSS variable, so that one drawing fits light and dark pages.
 """
 
 import io
@@ -26,7 +25,7 @@ INK, FAINT, LINE, PAPER = "#111418", "#7c828a", "#d6dae1", "#fffffe"
 SERIES = ("#1f5fa8", "#b35400", "#2a7d3f", "#7b4ba3", "#b3261e", "#00767a", "#8a6a00", "#5a6472")
 VARIABLES = {INK: "currentColor", FAINT: "var(--faint)", LINE: "var(--line)", PAPER: "var(--surface)"}
 VARIABLES |= {color: f"var(--series-{number})" for number, color in enumerate(SERIES, start=1)}
-# Middle tones: dots are rasterised, so one colour has to be seen on white and on near-black.
+# Middle tones: the dots are pixels without CSS variables, so each colour must be visible on white and on near-black.
 CLUSTERS = ("#3b7dd8", "#d9730d", "#2f9e5b", "#c0448f", "#8a63d2", "#c94f4f", "#1a9aa0", "#a08020")
 DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
     "-",
@@ -38,9 +37,9 @@ DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
     (0, (1, 1)),
     (0, (7, 3)),
 )
-WIDTH = 4.3  # inches: a phone shows the drawing at nearly its own size
-LABEL_LENGTH = 24  # most characters of a label's name on an axis
-POINTS = 3000  # most dots of a scatter
+WIDTH = 4.3  # inches; a phone shows the drawing at almost this size
+LABEL_LENGTH = 24  # maximum characters of a label's name on an axis
+POINTS = 3000  # maximum dots in a scatter plot
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -66,7 +65,7 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """One chart: SVG markup for the page, which names itself to those who do not see it, and PNG bytes for elsewhere."""
+    """Hold one chart: SVG markup for the page, with a text for screen readers, and PNG bytes for other uses."""
 
     title: str
     caption: str
@@ -75,7 +74,7 @@ class Drawing:
 
 
 def _render_svg(figure: Figure, key: str, alt: str) -> str:
-    """Inline SVG that scales with its container, has ids of its own, and asks for nothing from outside."""
+    """Return inline SVG that scales with its container, has unique ids, and loads nothing from outside."""
     stream = io.StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": key}):
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
@@ -102,12 +101,15 @@ def _render_png(figure: Figure) -> bytes:
 
 
 def render(figure: Figure, key: str, alt: str) -> tuple[str, bytes]:
-    """SVG for the page and PNG, laid out once: savefig alone would lay out twice for each, which takes longer than to draw."""
+    """Return a figure as SVG and as PNG.
+
+    The layout is computed once here. savefig would compute it twice for each format, which takes longer than drawing.
+    """
     layout = figure.get_layout_engine()
     if layout is not None:
         with matplotlib.rc_context(STYLE):
             layout.execute(figure)
-        figure.set_layout_engine(None)  # matplotlib's setting, which is none
+        figure.set_layout_engine(None)  # None means matplotlib's default, which is no layout engine
     return _render_svg(figure, key, alt), _render_png(figure)
 
 
@@ -119,13 +121,13 @@ def _new_axes(height: float) -> tuple[Figure, Axes]:
 
 
 def _read_series(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of the lines that hold a number under `name`."""
+    """Return the steps and values of the metrics lines that have a number under `name`."""
     found = [(line["step"], line[name]) for line in run.metrics if line.get(name) is not None]
     return np.array([step for step, _ in found]), np.array([value for _, value in found], dtype=float)
 
 
 def _mark_main_phase(run: Run, axes: Axes, first_step: int) -> None:
-    """A dotted line where the warm-up ends, on a chart that starts before that."""
+    """Draw a dotted line at the end of the warm-up if the chart starts before it."""
     warmup = [line["step"] for line in run.metrics if line["phase"] == "warmup"]
     if warmup and first_step < warmup[-1] < run.metrics[-1]["step"]:
         axes.axvline(warmup[-1], color=FAINT, linestyle=":", linewidth=1.2, label="all terms from here")
@@ -169,7 +171,7 @@ def _draw_betas(run: Run) -> Figure | None:
 
 def _draw_pairs(run: Run) -> Figure | None:
     names = [
-        ("pairs/one_factor_share", "differ in exactly one factor (only scores)"),
+        ("pairs/one_factor_share", "differ in exactly one factor (scoring only)"),
         ("pairs/different_share", "differ in the principal label"),
     ]
     figure = _draw_lines(run, names, "share of pairs", 3.0, 1)
@@ -179,7 +181,7 @@ def _draw_pairs(run: Run) -> Figure | None:
 
 
 def _draw_oracle(run: Run) -> Figure | None:
-    """One line a subspace; the principal and the chosen ones stand out by colour, width and their names."""
+    """Draw one line per subspace. Colour, width and a name mark the principal and the chosen subspaces."""
     lines = [line for line in run.metrics if line.get("oracle/share")]
     if not lines:
         return None
@@ -210,7 +212,7 @@ def _name_row(row: Summary) -> str:
 
 
 def _draw_intervals(run: Run, kind: str, label: str) -> Figure | None:
-    """Dots with 95% intervals, one row a setting; `kind` is accuracy or gain."""
+    """Draw dots with 95% intervals, one row per setting. `kind` is accuracy or gain."""
     if run.multitask is None:
         return None
     rows = [row for row in select_rows(run.multitask, find_split(run.multitask)) if row.get(f"{kind}_mean") is not None]
@@ -246,7 +248,7 @@ def _draw_intervals(run: Run, kind: str, label: str) -> Figure | None:
 
 
 def _draw_scatter(points: np.ndarray, labels: np.ndarray, clusters: int) -> Figure:
-    """3-D scatter of the first three principal components; clusters carry colour and their number."""
+    """Draw a 3-D scatter plot of the first three principal components. Each cluster has a colour and its number."""
     if len(points) > POINTS:
         kept = np.random.default_rng(0).choice(len(points), POINTS, replace=False)
         points, labels = points[kept], labels[kept]
@@ -295,7 +297,7 @@ def _draw_encoder(run: Run) -> Figure | None:
 
 @dataclass(frozen=True)
 class Chart:
-    """How one chart is made and described; `alt` says what is drawn, the caption how to read it."""
+    """Describe one chart: how it is drawn, its title, and a caption that says how to read it."""
 
     draw: Callable[[Run], Figure | None]
     title: str
@@ -306,32 +308,36 @@ CHARTS = {
     "pca_subspace": Chart(
         _draw_subspace,
         "The chosen clusters",
-        "3-D PCA of the points that were clustered; dots are training images, numbers and colours clusters, grey is noise.",
+        "3-D PCA of the clustered points. Dots are training images; numbers and colours show clusters; grey is noise.",
     ),
     "pca_encoder": Chart(
         _draw_encoder,
         "The entangled space",
-        "3-D PCA of the encoder's latents, before any projection; numbers and colours are the clusters found there.",
+        "3-D PCA of the encoder's latents, before any projection. Numbers and colours show the clusters found there.",
     ),
     "accuracy": Chart(
         lambda run: _draw_intervals(run, "accuracy", "accuracy, %"),
         "Accuracy",
-        "Mean over seeds and 95% interval; a diamond marks what was chosen, hollow dots are controls.",
+        "Mean over seeds and 95% interval. A diamond marks the chosen setting; hollow dots are controls.",
     ),
     "gain": Chart(
         lambda run: _draw_intervals(run, "gain", "gain over STL, points"),
         "Paired gain over STL",
-        "Mean difference to STL at the same seed and its 95% interval; one that crosses zero shows no gain.",
+        "Mean difference from STL at the same seed, with its 95% interval. If it includes zero, no gain is shown.",
     ),
-    "losses": Chart(_draw_losses, "Losses", "Each term before its weight, on a logarithmic axis."),
-    "betas": Chart(_draw_betas, "Beta schedules", "How strongly each group of terms counts over training."),
-    "oracle_share": Chart(_draw_oracle, "Oracle use", "Share of pairs whose change the oracle gives to each subspace."),
-    "pairs": Chart(_draw_pairs, "Training pairs", "What the training pairs had in common."),
+    "losses": Chart(_draw_losses, "Losses", "The weighted total, and each term before its weight, on a log axis."),
+    "betas": Chart(_draw_betas, "Beta schedules", "The weight of each group of loss terms during training."),
+    "oracle_share": Chart(_draw_oracle, "Oracle use", "Share of pairs that the oracle assigns to each subspace."),
+    "pairs": Chart(
+        _draw_pairs,
+        "Training pairs",
+        "Share of all pairs that differ in the label, and share of the others that differ in one factor.",
+    ),
 }
 
 
 def draw_charts(run: Run) -> dict[str, Drawing]:
-    """Every chart the run has data for, by name."""
+    """Draw every chart for which the run has data. Return them by name."""
     drawings = {}
     for name, chart in CHARTS.items():
         with matplotlib.rc_context(STYLE):
@@ -347,5 +353,5 @@ def draw_charts(run: Run) -> dict[str, Drawing]:
 
 
 def list_charts(drawings: dict[str, Drawing], key: str) -> dict[str, bytes]:
-    """The charts as files of the report: figures/NAME.png."""
+    """Return the charts as files of the report: figures/NAME.png."""
     return {f"figures/{key}{name}.png": drawing.png for name, drawing in drawings.items()}

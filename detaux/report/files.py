@@ -1,4 +1,4 @@
-"""The files of a report: the page names all that were written beside it, and the next report replaces those and no others."""
+"""Write the files of a report. The page lists the files written with it, and the next report replaces only those."""
 
 import html
 import re
@@ -9,24 +9,24 @@ from detaux.artefacts import REPORT_NAME
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
 
-LIST_MARK = "detaux-files"  # the meta element of the page whose content is that list
-OLDER_MARK = "<p>Made by detaux."  # of releases whose pages had no list
+LIST_MARK = "detaux-files"  # name of the page's meta element that holds the list
+OLDER_MARK = "<p>Made by detaux."  # marks pages of older releases, which had no list
 HEAD_BYTES = 2**16
 
 
 def write_files(folder: Path, page: str, files: Mapping[str, bytes]) -> Path:
-    """Write the page, and `files` by their names relative to `folder`; what the report before had more is removed.
+    """Write the page and `files`, named relative to `folder`, and return the page's path.
 
-    The page is first: it names the files, so that a report that was interrupted is known for one, and is replaced.
+    Files that only the previous report had are removed. The page is written first, because it lists the files: the
+    next report then recognises the files of an interrupted one and replaces them.
 
-    Returns the page's path. Raises UserError, before anything is written, when a file of that name is there that no report
-    made.
+    Raises UserError before writing anything if a file of one of these names exists and no report made it.
     """
     own = _list_own(folder, files)
     for name in (REPORT_NAME, *files):
         if (folder / name).exists() and name not in own:
             raise UserError(
-                f"{folder / name} exists and no report made it; give --out another folder, or move it away."
+                f"{folder / name} exists and no report made it; give another folder with --out, or move the file away."
             )
     for name in own - {REPORT_NAME, *files}:
         (folder / name).unlink(missing_ok=True)
@@ -37,7 +37,10 @@ def write_files(folder: Path, page: str, files: Mapping[str, bytes]) -> Path:
 
 
 def _list_own(folder: Path, files: Mapping[str, bytes]) -> set[str]:
-    """The names that the report in `folder` made, as far as they lie in it."""
+    """Return the names of the files that the existing report in `folder` made.
+
+    The page of an older release has no list, so it is assumed to have made all `files`.
+    """
     page = folder / REPORT_NAME
     if not page.is_file():
         return set()

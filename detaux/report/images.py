@@ -1,4 +1,4 @@
-"""Pictures of the page: strips of examples and of traversals, as PNG files and as data URIs."""
+"""Make the pictures of the page, strips of example images and of traversals, as PNG files and as data URIs."""
 
 import base64
 import io
@@ -10,14 +10,14 @@ from PIL import Image
 from detaux.report.collect import Run
 
 GAP = 2  # pixels between two pictures
-BUDGET = 900_000  # raw bytes of all pictures of one kind, so that the page stays small
-SIDES = (96, 64, 48, 32)  # pixels a picture may be shrunk to, the first that fits the budget
+BUDGET = 900_000  # most raw bytes for all pictures of one kind, to keep the page small
+SIDES = (96, 64, 48, 32)  # sides in pixels to shrink a picture to; the first that fits the budget is used
 EDGES = 2  # pictures at each end of a traversal row: the image and its reconstruction
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A strip of equally large pictures: PNG bytes, size in pixels, and words for those who do not see it."""
+    """Hold a strip of equally large pictures: PNG bytes, size in pixels, and a text for screen readers."""
 
     png: bytes
     width: int
@@ -30,7 +30,7 @@ class Picture:
 
 
 def fit_side(count: int, side: int) -> int:
-    """Side in pixels at which `count` pictures stay within the budget; small pictures are never enlarged."""
+    """Return the side in pixels at which `count` pictures fit the budget. Small pictures are never enlarged."""
     fitting = [limit for limit in SIDES if 3 * count * limit**2 <= BUDGET]
     return min(side, fitting[0] if fitting else SIDES[-1])
 
@@ -44,7 +44,7 @@ def _to_rgba(picture: np.ndarray, side: int) -> Image.Image:
 
 
 def compose(pictures: np.ndarray, columns: int, side: int, alt: str) -> Picture:
-    """Lay uint8 [N, H, W, C] out in rows of `columns`, gaps transparent."""
+    """Arrange pictures, uint8 [N, H, W, C], in rows of `columns` with transparent gaps."""
     rows = -(-len(pictures) // columns)
     cell = side + GAP
     canvas = Image.new("RGBA", (columns * cell - GAP, rows * cell - GAP), (0, 0, 0, 0))
@@ -61,16 +61,16 @@ class ClusterCard:
     count: int | None  # training images
     share: float | None
     picture: Picture
-    names: list[str]  # of the images shown
+    names: list[str]  # of the shown images
 
 
 def build_clusters(run: Run, examples: int) -> list[ClusterCard]:
-    """One card a cluster of the chosen task: up to `examples` pictures, how many training images it holds."""
+    """Build one card per cluster of the chosen task: up to `examples` pictures, and its number of training images."""
     chosen = run.chosen
     if chosen is None or "examples" not in run.gallery:
         return []
     pictures, labels = run.gallery["examples"], run.gallery["example_labels"]
-    names = run.gallery.get("example_names", np.empty(0, str))  # which an earlier release left out
+    names = run.gallery.get("example_names", np.empty(0, str))  # an earlier release wrote no names
     total = sum(run.label_counts.values())
     side = fit_side(len(np.unique(labels)) * examples, pictures.shape[1])
     cards = []
@@ -87,13 +87,13 @@ def build_clusters(run: Run, examples: int) -> list[ClusterCard]:
 
 
 def is_noise(label: int, clusters: int) -> bool:
-    """Noise is its own class, above the clusters; -1 is a clusterer's own mark of it."""
+    """Return whether a label is noise: the class above the clusters, or -1, which clusterers use."""
     return label < 0 or label >= clusters
 
 
 @dataclass(frozen=True)
 class TraversalRow:
-    title: str  # the subspaces it moves, as in `2 + 4`
+    title: str  # the subspaces that it moves, for example `2 + 4`
     role: str  # "principal", "chosen" or ""
     first: Picture
     first_rebuilt: Picture
@@ -103,7 +103,7 @@ class TraversalRow:
 
 
 def build_traversal(run: Run) -> list[TraversalRow]:
-    """Figure 3 of the paper: each row moves one subspace from the first image's code to the second's."""
+    """Build Figure 3 of the paper: each row moves one subspace from the first image's code to the second's."""
     if "traversal" not in run.gallery:
         return []
     grid, subspaces = run.gallery["traversal"], run.gallery["traversal_subspaces"].tolist()
@@ -129,7 +129,7 @@ def build_traversal(run: Run) -> list[TraversalRow]:
 
 
 def list_pictures(run: Run, cards: list[ClusterCard]) -> dict[str, bytes]:
-    """The pictures as files of the report, full size, for slides: figures/cluster-N.png and figures/traversal.png."""
+    """Return the pictures as files for slides: figures/cluster-N.png, and figures/traversal.png in full size."""
     files = {f"figures/{run.key}cluster-{number}.png": card.picture.png for number, card in enumerate(cards)}
     if "traversal" in run.gallery:
         grid = run.gallery["traversal"]

@@ -1,4 +1,4 @@
-"""What was found, in plain sentences; each says no more than the run's files do."""
+"""Write the report's sentences about what was found. Each states only what the run's files show."""
 
 from detaux.report.collect import Run, name_candidate
 from detaux.report.effect import (
@@ -16,17 +16,17 @@ SMALL_P = 0.05
 
 
 def format_p(p: float) -> str:
-    """A p-value as people write it."""
+    """Return a p-value in the usual notation."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def format_points(value: float) -> str:
-    """Percentage points with their sign; a true minus sign, so that it never wraps or reads as a dash."""
+    """Return percentage points with their sign. The minus sign is U+2212, so that no line breaks after it."""
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def format_interval(low: float | None, high: float | None) -> str:
-    """Both ends of an interval of percentage points; one seed has none, nor have seeds that all agree."""
+    """Return both ends of an interval in percentage points. One seed gives no interval, nor do seeds that all agree."""
     if low is None or high is None:
         return "no interval"
     return f"{format_points(low)} to {format_points(high)}"
@@ -39,7 +39,7 @@ def name_method(method: str) -> str:
 
 
 def describe_found(run: Run) -> str:
-    """How many clusters, in which subspaces, of how many training images."""
+    """Say how many clusters were found, in which subspaces, among how many training images."""
     samples = f"{run.discovery['samples']:,} training images"
     chosen = run.chosen
     if chosen is None:
@@ -58,7 +58,7 @@ def describe_found(run: Run) -> str:
 
 
 def describe_relation(run: Run) -> str | None:
-    """NMI, Cramer's V and chi-squared against the principal label, with the right reading of p."""
+    """Describe the relation to the principal label by NMI, Cramér's V and chi-squared, and say how to read p."""
     chosen = run.chosen
     if chosen is None:
         return None
@@ -66,21 +66,21 @@ def describe_relation(run: Run) -> str | None:
     nmi, v, p = principal["nmi"], principal["cramers_v"], principal["chi2_p"]
     values = [f"NMI {nmi:.3f}"] if nmi is not None else []
     values += [f"Cramér's V {v:.3f}"] if v is not None else []
-    text = f"Against the principal task ({run.principal_name}): {', '.join(values) or 'not measured'}"
+    text = f"Relation to the principal task ({run.principal_name}): {', '.join(values) or 'not measured'}"
     if p is None:
         return f"{text}."
     if p < SMALL_P:
         reading = (
             "independence is rejected, so the two are related; with many images even a weak relation gives a small p, "
-            "and V says how strong it is"
+            "and V shows how strong it is"
         )
     else:
-        reading = "independence is not rejected, which is no proof of it"
+        reading = "independence is not rejected, which does not prove it"
     return f"{text}; chi-squared {format_p(p)}: {reading}."
 
 
 def describe_factor(run: Run) -> str | None:
-    """The hidden factor the clusters match, where the data set has known ones."""
+    """Name the hidden factor that the clusters match best, or return None if no factor is known."""
     if run.best_factor is None:
         return None
     name, value = run.best_factor
@@ -91,13 +91,13 @@ def describe_factor(run: Run) -> str | None:
 
 
 def describe_setting(effect: Effect) -> str:
-    """Method, labels and weight in words."""
+    """Describe method, labels and weight in words."""
     labels = f"{effect.labels.replace('_', ' ')} control" if effect.kind == "control" else "discovered"
     return f"{name_method(effect.method)} with the {labels} labels at weight {effect.weight:g}"
 
 
 def describe_unmeasured(run: Run) -> str:
-    """Why there is no accuracy table."""
+    """Say why there is no accuracy table."""
     if "multitask" in run.stale:
         return (
             "The effect of these labels has not been measured: the accuracy table in this folder was measured on other "
@@ -107,33 +107,33 @@ def describe_unmeasured(run: Run) -> str:
 
 
 def describe_stale_discovery(run: Run) -> str | None:
-    """A warning where the disentangler was trained anew after it was searched, or where the labels were edited."""
+    """Warn if the disentangler was trained again after discovery, or if the labels were edited; else return None."""
     if run.has_edited_labels:
         return (
-            "labels.parquet was edited after discovery: the accuracy table is about the edited labels, the clusters, "
-            "scores and example images about those that were found."
+            "labels.parquet was edited after discovery: the accuracy table uses the edited labels; the clusters, "
+            "scores and example images show the labels that were found."
         )
     if "discover" not in run.stale:
         return None
     return (
-        "This discovery was made in another model than the one that now lies in the folder, to which the training "
-        "charts and factor scores below belong; run detaux discover CONFIG again."
+        "This discovery was made with a different model from the one that is now in the folder. The training charts "
+        "and factor scores below belong to the model in the folder; run detaux discover CONFIG again."
     )
 
 
 def describe_rival(rival: Effect) -> str:
-    """What a gain is owed to where a control gains as much."""
+    """Explain a gain if a control gains as much."""
     reading = (
-        "so the labels' tie to the principal label explains the gain"
+        "so the labels' dependence on the principal label explains the gain"
         if rival.labels == WITHIN_CLASS
-        else "so the gain is not owed to the discovered task"
+        else "so the gain does not come from the discovered task"
     )
     name = rival.labels.replace("_", " ")
     return f"The {name} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
 
 
 def describe_effect(run: Run) -> str:
-    """What validation chose and the paired difference to STL, whatever its sign."""
+    """Describe the setting that validation chose and its paired difference from STL, be it a gain or a loss."""
     if run.multitask is None:
         return describe_unmeasured(run)
     split = find_split(run.multitask)
@@ -173,44 +173,44 @@ def describe_effect(run: Run) -> str:
 
 
 def describe_ground_truth(run: Run) -> str:
-    """Whether ground truth was used to train or to choose."""
+    """Say whether ground truth was used for training or for the choice."""
     rule = run.discovery.get("pairs", {}).get("rule", "unknown")
     if run.is_upper_bound:
         return (
             f"Upper bound: the training pairs (rule {rule}) were made with ground-truth factors, which real data "
-            "does not have. Read every number of this run as a bound, not as what the method reaches alone."
+            "does not have. Every number of this run is a bound, not what the method reaches without them."
         )
     return (
         f"No ground truth beyond the principal label was used in training or choice (pair rule: {rule}); "
-        "where factors are known, they only score."
+        "known factors, if there are any, are used only for scoring."
     )
 
 
 def describe_scarcity(run: Run) -> str | None:
-    """How many training images have a principal label, where not all have."""
+    """Say how many training images have a principal label, or return None if all have one."""
     facts = (run.multitask or {}).get("facts") or {}
     labelled, total = facts.get("labelled_images"), facts.get("train_images")
     if labelled is None or total is None or labelled >= total:
         return None
-    return f"{labelled:,} of {total:,} training images have a principal label; no stage saw more."
+    return f"{labelled:,} of {total:,} training images have a principal label; no stage used more labels."
 
 
 def describe_rule(run: Run) -> str:
-    """Say in words what the choice rule takes."""
+    """Say in words which candidate the choice rule prefers."""
     rule = run.discovery["rule"]
-    if not rule["meaning"]:  # an older release wrote no more than its name
+    if not rule["meaning"]:  # an older release wrote only its name
         return f"Choice rule: {rule['name']}."
     end = "largest" if rule["better"] == "higher" else "smallest"
-    return f"The rule {rule['name']} takes, among the eligible candidates, the {end} of: {rule['meaning']}."
+    return f"The rule {rule['name']} chooses the eligible candidate with the {end} value of: {rule['meaning']}."
 
 
 def advise(run: Run) -> list[str]:
-    """What to try when nothing was found, the likeliest first."""
+    """List what to try if nothing was found, with the most likely remedy first."""
     candidates = run.discovery["candidates"]
     advice = []
     if all(one["clusters"] <= 1 for one in candidates):
         advice.append(
-            "Every candidate fell into one cluster or none: lower discover.min_cluster_fraction (with few images "
+            "Every candidate has one cluster or none: lower discover.min_cluster_fraction (with few images "
             "discover.min_cluster_size), or set discover.clusterer=kmeans to force a number of clusters."
         )
     limit = run.get_setting("discover", "max_outlier_fraction")

@@ -1,4 +1,4 @@
-"""The section of a sweep: which trials were best, how their values went with the objective, and which keys mattered."""
+"""Build the section of a sweep: its best trials, how their values relate to the objective, and which keys mattered."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,24 +17,25 @@ from detaux.runtime.readers import read_json, read_rows
 from detaux.runtime.record import read_stage_config
 
 OBJECTIVE = "objective"
-MEASURES = {  # what the objectives of sweep.objective and sweep.tradeoffs are
+MEASURES = {  # the meaning of each objective in sweep.objective and sweep.tradeoffs
     "discovery": "separation x (1 - NMI with the principal label)",
-    "downstream": "validation accuracy gained over the principal task alone",
+    "downstream": "validation accuracy gained over training only on the principal task",
     "independence": "1 - NMI of the chosen clusters with the principal label",
     "stability": "stability of the chosen clusters",
-    "known_factor": "V with a known factor",
+    "known_factor": "V-measure with a known factor",
 }
 PARALLEL = (
-    "A line for each trial across the keys that varied, to its objective. The best trial is thick, the others that trained to "
-    "the end are thin, and those that ended before are grey. A line breaks where a key did not apply."
+    "Each line is a trial: it crosses the axes of the keys at the trial's values and ends at its objective. The best "
+    "trial is thick, other trials that trained to the end are thin, and trials that ended early are grey. A line has a "
+    "gap if a key did not apply."
 )
 IMPORTANCE = (
-    "Share of the objective's variance that each key alone explains over the trials that trained to the end (functional ANOVA). "
-    "With few trials it is a hint, not a measurement."
+    "Share of the objective's variance that each key explains by itself, among trials that trained to the end "
+    "(functional ANOVA). With few trials it is a hint, not a measurement."
 )
 FRONT = (
-    "A dot for each trial that trained to the end. Those on the front are joined: no other has as much of every objective and "
-    "more of one. The best by the first objective is ringed."
+    "Each dot is a trial that trained to the end. A line joins the trials on the front: no other trial is at least as "
+    "good in every objective and better in one. A ring marks the best trial by the first objective."
 )
 
 TRIALS_COLUMNS = ("trial", OBJECTIVE, "step", "status", "seconds", "scored_after_factor", "scored_after_v_measure")
@@ -48,7 +49,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Scale:
-    """How the values of a key lie on its axis, from 0 to 1."""
+    """Map the values of a key to places on its axis, from 0 to 1."""
 
     title: str
     values: tuple[Any, ...]  # low and high, or the choices
@@ -56,11 +57,11 @@ class Scale:
     is_log: bool = False
 
     def place(self, value: Any) -> float:
-        """Where a value lies; not a number where there is none."""
+        """Return the place of a value, or NaN if there is no value."""
         if value is None:
             return float("nan")
         if self.is_choice:
-            # a column of the table has one type: 1 comes back as 1.0 beside .5, and as "1" beside a word
+            # a column of the table has one type: next to 0.5, 1 is read back as 1.0, and next to a word as "1"
             place = next(index for index, one in enumerate(self.values) if one == value or str(one) == value)
             return place / max(1, len(self.values) - 1)
         low, high, here = (float(np.log(one)) if self.is_log else float(one) for one in (*self.values, value))
@@ -71,19 +72,19 @@ class Scale:
 
 
 def is_sweep(folder: Path) -> bool:
-    """Whether a folder is that of a finished sweep."""
+    """Return whether a folder holds a finished sweep."""
     return (folder / SUMMARY_NAME).is_file() and (folder / TRIALS_NAME).is_file()
 
 
 def read_results(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The trials of a finished sweep from the best on, and its summary. Raises UserError where either is damaged."""
+    """Read the trials of a finished sweep, best first, and its summary. Raises UserError if either file is damaged."""
     way_on = "remove it and run `detaux sweep` again"
     rows = read_rows(folder / TRIALS_NAME, way_on, TRIALS_COLUMNS)
     return rows, read_json(folder / SUMMARY_NAME, way_on, SUMMARY_NAMES)
 
 
 def build_sweep(folder: Path) -> dict[str, Any]:
-    """What the template shows of a sweep: its name, summary, sentences, table and chart."""
+    """Return what the template shows of a sweep: its name, summary, sentences, table and charts."""
     rows, summary = read_results(folder)
     space = read_stage_config(folder)["sweep"]["space"]
     return {
@@ -97,7 +98,7 @@ def build_sweep(folder: Path) -> dict[str, Any]:
 
 
 def draw_sweep(rows: Sequence[Row], scales: Mapping[str, "Scale"], summary: Row, name: str) -> dict[str, Drawing]:
-    """The charts of a sweep by the names of their files; that of the importance where there are trials enough for one."""
+    """Draw the charts of a sweep. Return them by file name. Importance is left out if it was not measured."""
     charts = {"parallel": draw_parallel(rows, scales, name)}
     if summary["importance"]:
         charts["importance"] = draw_importance(summary["importance"], name)
@@ -105,32 +106,31 @@ def draw_sweep(rows: Sequence[Row], scales: Mapping[str, "Scale"], summary: Row,
 
 
 def describe_best(rows: Sequence[Row], summary: Row) -> str:
-    """Which trial is the best and by what."""
+    """Say which trial is the best, and by which objective."""
     if not summary["has_task"]:
         return "No trial found a hidden task."
-    truth = (
-        "ground truth entered the sweep: an upper bound" if summary["uses_ground_truth"] else "no ground truth was read"
-    )
-    measure = f"by {MEASURES[summary['objective']]}; {truth}"
-    return f"Trial {summary['best']} is the best of {len(rows)}, with {summary['best_objective']:.3f} {measure}."
+    truth = "ground truth was used: an upper bound" if summary["uses_ground_truth"] else "no ground truth was used"
+    value = f"{summary['best_objective']:.3f} ({MEASURES[summary['objective']]})"
+    return f"Trial {summary['best']} is the best of {len(rows)}, with an objective of {value}; {truth}."
 
 
 def describe_cost(rows: Sequence[Row], summary: Row) -> str:
-    """How the trials ended, what they cost, and whether the objective went with what is known."""
+    """Say how the trials ended, what they cost, and how the objective correlates with a known factor."""
     ended = ", ".join(f"{count} {status}" for status, count in summary["trials"].items())
     share = summary["steps"] / summary["full_grid_steps"]
-    text = f"Of {len(rows)} trials: {ended}. They took {summary['steps']:,} steps, {share:.0%} of the full grid's."
+    text = f"The {len(rows)} trials ended as follows: {ended}. "
+    text += f"They took {summary['steps']:,} steps, {share:.0%} of the full grid's."
     correlation = summary["scored_after_rank_correlation"]
     if correlation is None or summary["objective"] == "known_factor":
         return text
     return (
-        f"{text} The rank correlation of the objective with V of the best known factor, which was scored afterwards, is "
-        f"{correlation:.2f} over {summary['scored_after_trials']} trials."
+        f"{text} The rank correlation of the objective with the V-measure of the best known factor, scored afterwards, "
+        f"is {correlation:.2f} over {summary['scored_after_trials']} trials."
     )
 
 
 def build_trials(rows: Sequence[Row], space: Row, summary: Row) -> Table:
-    """Every trial, best first."""
+    """Build the table of all trials, best first."""
     scored = any(row["scored_after_v_measure"] is not None for row in rows)
     columns = [
         text_column("Trial", "trial"),
@@ -144,12 +144,10 @@ def build_trials(rows: Sequence[Row], space: Row, summary: Row) -> Table:
     if scored:
         columns += [
             text_column("Known factor", "scored_after_factor"),
-            number_column("V, after", "scored_after_v_measure"),
+            number_column("V-measure (scoring only)", "scored_after_v_measure"),
         ]
     marked = [{**row, "mark": _mark(row, summary)} for row in rows]
-    return Table(
-        "trials", "Trials, best first; what is scored afterwards chose nothing", columns, marked, list(rows[0])
-    )
+    return Table("trials", "Trials, best first", columns, marked, list(rows[0]))
 
 
 def _mark(row: Row, summary: Row) -> str:
@@ -162,7 +160,7 @@ def _show(value: Any) -> str:
 
 
 def build_scales(rows: Sequence[Row], space: Row) -> dict[str, Scale]:
-    """The axis of each key that varied, and of the objective."""
+    """Build the axis of each key that varied, and of the objective."""
     scales = {}
     for name, entry in space.items():
         kind = next(one for one in ("uniform", "log", "integer", "choice") if one in entry)
@@ -174,7 +172,7 @@ def build_scales(rows: Sequence[Row], space: Row) -> dict[str, Scale]:
 
 
 def draw_parallel(rows: Sequence[Row], scales: Mapping[str, Scale], name: str) -> Drawing:
-    """Parallel coordinates, the best trial last and so on top."""
+    """Draw parallel coordinates. The best trial is drawn last, so that it is on top."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(max(WIDTH, 1.1 * len(scales)), 3.2), layout="constrained")
         axes = figure.add_subplot()
@@ -195,7 +193,7 @@ def draw_parallel(rows: Sequence[Row], scales: Mapping[str, Scale], name: str) -
 
 
 def draw_importance(importance: Mapping[str, float], name: str) -> Drawing:
-    """A bar for each key, the largest on top."""
+    """Draw a bar for each key, from top to bottom in the order given."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.7 + 0.34 * len(importance)), layout="constrained")
         axes = figure.add_subplot()
@@ -207,7 +205,7 @@ def draw_importance(importance: Mapping[str, float], name: str) -> Drawing:
 
 
 def draw_front(rows: Sequence[Row], summary: Row, other: str, name: str) -> Drawing:
-    """The first objective against another one."""
+    """Plot the first objective against another one."""
     whole = [row for row in rows if row["status"] == "finished"]
     front = sorted((row for row in whole if row["on_front"]), key=lambda row: row[other])
     with matplotlib.rc_context(STYLE):

@@ -1,4 +1,4 @@
-"""A table of the report: one description, shown in the page and written as Markdown and CSV."""
+"""Describe a table once, to show it in the page and to write it as Markdown and CSV."""
 
 import csv
 import io
@@ -21,7 +21,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of raw values; columns say how a person reads them, `fields` what the CSV keeps. A row's `mark` is shown."""
+    """Hold rows of raw values. `columns` format them for readers, and `fields` are the values that the CSV has.
+
+    A row's `mark` is shown next to its first cell.
+    """
 
     name: str
     caption: str
@@ -33,7 +36,7 @@ class Table:
         return [[column.show(row) for column in self.columns] for row in self.rows]
 
     def to_markdown(self) -> str:
-        """A pipe table, numbers to the right; a pipe or line break inside a cell is made harmless."""
+        """Return a pipe table with numbers aligned right. Pipes and line breaks inside cells are replaced."""
         lines = [
             [column.title for column in self.columns],
             ["---:" if column.is_number else "---" for column in self.columns],
@@ -46,7 +49,7 @@ class Table:
         return f"{_escape_markdown(self.caption)}\n\n{body}\n"
 
     def to_csv(self) -> str:
-        """Raw values, unrounded."""
+        """Return the raw values, not rounded."""
         stream = io.StringIO()
         writer = csv.DictWriter(stream, self.fields, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
@@ -55,14 +58,16 @@ class Table:
 
 
 def list_table(table: Table, key: str) -> dict[str, bytes]:
-    """The table as files of the report: tables/NAME.md and tables/NAME.csv."""
+    """Return the table as files of the report: tables/NAME.md and tables/NAME.csv."""
     texts = {"md": table.to_markdown(), "csv": table.to_csv()}
     return {f"tables/{key}{table.name}.{suffix}": text.encode() for suffix, text in texts.items()}
 
 
 def _disarm(value: Any) -> Any:
-    """Text that ends no line and is no formula for a spreadsheet: one that begins like it, as a class called `=cmd`, gets a quote
-    before it."""
+    """Return text that breaks no line and that a spreadsheet does not run as a formula.
+
+    A text that begins like a formula, for example a class named `=cmd`, gets a quote in front.
+    """
     if not isinstance(value, str):
         return value
     text = show_text(value)
@@ -79,5 +84,5 @@ def text_column(title: str, name: str) -> Column:
 
 
 def number_column(title: str, name: str, form: str = ".3f", scale: int = 1) -> Column:
-    """A number in a fixed format; an en dash where it was not measured."""
+    """Build a column of numbers in a fixed format, with an en dash if a number was not measured."""
     return Column(title, lambda row: NONE if row.get(name) is None else format(scale * row[name], form))

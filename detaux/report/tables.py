@@ -1,4 +1,4 @@
-"""What each of the report's tables holds."""
+"""Build the tables of the report."""
 
 import json
 from dataclasses import replace
@@ -40,7 +40,7 @@ def title_score(name: str) -> str:
 
 
 def show_p(p: float | None) -> str:
-    """A p-value in a column of p-values."""
+    """Return a p-value for a column of p-values, without "p =" in front."""
     return NONE if p is None else format_p(p).removeprefix("p ").removeprefix("= ")
 
 
@@ -54,7 +54,7 @@ def _mark(run: Run, candidate: Candidate) -> str:
 
 
 def _explain(candidate: Candidate) -> str:
-    """Why a clustering was not chosen; empty for the chosen one."""
+    """Say why a clustering was not chosen. Return "" for the chosen one."""
     if candidate["is_chosen"]:
         return ""
     if candidate["fault"]:
@@ -63,7 +63,7 @@ def _explain(candidate: Candidate) -> str:
 
 
 def mark_bound(run: Run, table: Table) -> Table:
-    """Where ground truth entered training, say so in the caption and in a column of the CSV."""
+    """Mark a table as an upper bound, in its caption and a CSV column, if ground truth entered training."""
     if not run.is_upper_bound:
         return table
     rows = [{**row, "upper_bound": "true"} for row in table.rows]
@@ -72,7 +72,7 @@ def mark_bound(run: Run, table: Table) -> Table:
 
 
 def build_candidates(run: Run) -> Table:
-    """Every clustering with its scores and the reason it was passed over."""
+    """List every clustering with its scores, and why it was not chosen."""
     scores = list(dict.fromkeys(name for one in run.clusterings for name in one.get("scores") or {}))
     ruling = run.discovery["rule"]["score"]
     rows = []
@@ -106,7 +106,7 @@ def build_candidates(run: Run) -> Table:
 
 
 def build_relations(run: Run) -> Table:
-    """What every clustering tells of the principal label, and of every known factor where there is one."""
+    """Show how every clustering relates to the principal label, and to every known factor if there are any."""
     names = list(dict.fromkeys(name for one in run.clusterings for name in one.get("factors") or {}))
     rows = [
         {
@@ -125,14 +125,14 @@ def build_relations(run: Run) -> Table:
         Column("Chi-squared p", lambda row: show_p(row.get("chi2_p"))),
         number_column("Cramér's V", "cramers_v"),
     ]
-    columns += [number_column(f"V-measure, {name.replace('_', ' ')} (only scores)", f"v {name}") for name in names]
+    columns += [number_column(f"V-measure, {name.replace('_', ' ')} (scoring only)", f"v {name}") for name in names]
     fields = ["clustering", "mark", "nmi", "ami", "chi2_p", "cramers_v", *(f"v {name}" for name in names)]
-    known = " and to the known factors, which no rule reads" if names else ""
+    known = " and to the known factors, which no choice rule uses" if names else ""
     return Table("relations", f"Relation to the principal label{known}", columns, rows, fields)
 
 
 def build_variance(run: Run) -> Table | None:
-    """Share of each known factor's variance in each subspace; None where no factor is known."""
+    """Show the share of each subspace's variance that each known factor explains; return None if no factor is known."""
     scores = run.factor_scores
     if not scores:
         return None
@@ -146,7 +146,7 @@ def build_variance(run: Run) -> Table | None:
     ]
     columns = [text_column("Subspace", "subspace")]
     columns += [number_column(name.replace("_", " "), name) for name in scores["factors"]]
-    caption = "Only scores: share of each known factor's variance in each subspace"
+    caption = "Share of each subspace's variance that each known factor explains (scoring only)"
     return Table("variance", caption, columns, rows, ["subspace", *scores["factors"]])
 
 
@@ -157,7 +157,10 @@ def _accuracy_marks(multitask: dict[str, Any], row: Row) -> str:
 
 
 def build_accuracy(run: Run) -> Table | None:
-    """Every method, labels and weight: mean, 95% interval, paired gain over STL; None before the multitask stage."""
+    """Show mean, 95% interval and paired gain over STL for every method, labels and weight.
+
+    Return None if there are no multitask results.
+    """
     if run.multitask is None:
         return None
     split = find_split(run.multitask)
@@ -210,7 +213,7 @@ def build_accuracy(run: Run) -> Table | None:
 
 
 def build_comparison(runs: list[Run]) -> Table:
-    """One row a run: data, pair and choice rules, the chosen clusters, what they match and what they are worth."""
+    """Compare runs, one per row: data, pair and choice rules, chosen clusters, the factor they match, and the gain."""
     rows = []
     for run in runs:
         chosen, best = run.chosen, run.best_factor
@@ -251,9 +254,9 @@ def build_comparison(runs: list[Run]) -> Table:
         text_column("Choice rule", "rule"),
         text_column("Chosen", "chosen"),
         number_column("Clusters", "clusters", "d"),
-        number_column("NMI with principal", "principal_nmi"),
-        number_column("Best V", "best_v"),
-        text_column("with hidden factor", "best_factor"),
+        number_column("NMI with principal label", "principal_nmi"),
+        number_column("Best V-measure", "best_v"),
+        text_column("Hidden factor matched", "best_factor"),
         text_column("Method chosen", "method_chosen"),
         Column("Gain over STL, points (95% interval)", show_gain, is_number=False),
     ]
@@ -264,7 +267,7 @@ def build_comparison(runs: list[Run]) -> Table:
 
 
 def build_stages(run: Run) -> Table:
-    """Seconds, end, commit and machine of every stage that has ended."""
+    """List seconds, end, commit and machine of every stage that has ended."""
     rows = [
         {"stage": stage, **record, "platform": record.get("machine", {}).get("platform")}
         for stage, record in run.records.items()
@@ -276,11 +279,11 @@ def build_stages(run: Run) -> Table:
         text_column("Commit", "commit"),
         text_column("Machine", "platform"),
     ]
-    return Table("stages", "What ran, when and where", columns, rows)
+    return Table("stages", "The stages that ran", columns, rows)
 
 
 def build_settings(run: Run) -> Table:
-    """Keys that differ from the defaults, each as the stage that reads it had it."""
+    """List the config keys that differ from the defaults, with the value in the stage that reads each key."""
     defaults, rows = Config(), []
     for dotted, _, _ in iterate_fields():
         section, *names = dotted.split(".")

@@ -1,4 +1,4 @@
-"""The four numbers a reader looks for first."""
+"""Build the tiles at the top of the page: the four numbers that a reader looks for first."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ def _tile_effect(run: Run) -> Tile:
     label = "Effect on the principal task"
     if run.multitask is None:
         is_stale = "multitask" in run.stale
-        note = "the accuracy table is of other labels" if is_stale else "the multitask stage has not run"
+        note = "the accuracy table was measured on other labels" if is_stale else "the multitask stage has not run"
         return Tile(label, "not measured", note)
     effect = find_effect(run.multitask)
     choice = find_choice(run.multitask, find_split(run.multitask))
@@ -31,7 +31,10 @@ def _tile_effect(run: Run) -> Tile:
 
 
 def build_tiles(run: Run) -> list[Tile]:
-    """Hidden task, tie to the principal task, match with a hidden factor, effect; what is unknown is left out."""
+    """Build the tiles: hidden task, relation to the principal task, match with a hidden factor, effect.
+
+    A tile is left out if its number is unknown.
+    """
     chosen = run.chosen
     if chosen is None:
         return [
@@ -41,10 +44,10 @@ def build_tiles(run: Run) -> list[Tile]:
     tiles = [Tile("Hidden task", f"{chosen['clusters']} clusters", name_candidate(chosen))]
     principal = chosen["principal"]
     if principal["nmi"] is not None and principal["cramers_v"] is not None:
-        note = f"Cramér's V {principal['cramers_v']:.3f}; at 1 one determines the other"
-        tiles.append(Tile("Tie to the principal task", f"NMI {principal['nmi']:.3f}", note))
+        note = f"Cramér's V {principal['cramers_v']:.3f}; at 1 one label determines the other"
+        tiles.append(Tile("Relation to the principal task", f"NMI {principal['nmi']:.3f}", note))
     best = run.best_factor
     if best is not None:
-        note = f"with {best[0].replace('_', ' ')}; only scores"
+        note = f"with {best[0].replace('_', ' ')}; scoring only"
         tiles.append(Tile("Match with a hidden factor", f"V {best[1]:.3f}", note))
     return [*tiles, _tile_effect(run)]

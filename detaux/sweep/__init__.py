@@ -1,1 +1,1 @@
-"""Search over configs: many short trainings, judged without ground truth, by Ray Tune."""
+"""Search over configs: Ray Tune runs many short trainings, and they are judged without ground truth."""

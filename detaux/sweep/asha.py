@@ -1,4 +1,4 @@
-"""ASHA that remembers: after a kill, Tune brings back its trials and Optuna's draws, but a scheduler with empty rungs."""
+"""Keep ASHA's rungs over a kill: Tune restores its trials and Optuna's draws, but not the rungs of the scheduler."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +9,9 @@ from detaux.sweep.trial import TRIAL_NAME, Account, Sweep
 
 
 class RecallingASHA(ASHAScheduler):
-    """ASHA (Li et al. 2020) at the rungs of a sweep, whose trials' accounts give its rungs back whenever Tune restores it.
+    """Run ASHA (Li et al. 2020) at the rungs of a sweep, and refill them from the trials' accounts after a kill.
 
-    So a sweep that was killed stops the trials that it would have stopped.
+    A sweep that was killed therefore stops the same trials as one that was not.
     """
 
     def __init__(self, sweep: Sweep) -> None:
@@ -26,7 +26,7 @@ class RecallingASHA(ASHAScheduler):
             stop_last_trials=False,
         )
         self.sweep = sweep
-        self.unanswered: dict[str, int] = {}  # trial -> the rung that it has reported without an answer to go on
+        self.unanswered: dict[str, int] = {}  # trial -> rung that it reported before a kill, without an answer
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -34,7 +34,7 @@ class RecallingASHA(ASHAScheduler):
             self._recall(Account.load(path.parent))
 
     def _recall(self, account: Account) -> None:
-        """Enter what a trial has reported."""
+        """Enter the reports of a trial into the rungs."""
         trial: Any = SimpleNamespace(trial_id=account.path.parent.name)
         reports = [(step, worth.rung) for step, worth in sorted(account.rungs.items())]
         if account.is_final and account.worth is not None:
@@ -46,8 +46,11 @@ class RecallingASHA(ASHAScheduler):
             super().on_trial_result(None, trial, {"step": step, "rung": rung})  # type: ignore[arg-type]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Whether a trial goes on. One that was killed before the answer reports its rung again and gets it now; one that was
-        stopped there does not report again."""
+        """Decide whether a trial continues or stops.
+
+        A trial that was killed before the answer reports its rung again; its old entry is removed first.
+        A trial that was stopped at a rung does not report it again.
+        """
         if self.unanswered.get(trial.trial_id, -1) == result.get("step"):
             del self.unanswered[trial.trial_id]
             for milestone, recorded in self._brackets[0]._rungs:

@@ -1,4 +1,4 @@
-"""What a trial is worth: numbers from what it found, or from a model that is still training. More is better for all."""
+"""Compute what a trial is worth, at its end or while it still trains. For every objective, more is better."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,8 +21,11 @@ from detaux.sweep.space import Dimension
 
 @dataclass(frozen=True)
 class Finding:
-    """What a trial found: candidates in the form of discovery.json, the index of the chosen one (-1: none), and the validation
-    accuracy that its labels bring over the principal task alone (0 where that was not measured)."""
+    """Hold what a trial found.
+
+    `rows` are the candidates in the form of discovery.json, and `chosen` is the index of the chosen one (-1: none).
+    `gain` is the validation accuracy with the labels minus that of the principal task only (0 if it was not measured).
+    """
 
     rows: Sequence[dict[str, Any]]
     chosen: int
@@ -31,13 +34,15 @@ class Finding:
 
     @property
     def choice(self) -> dict[str, Any] | None:
-        """The chosen candidate."""
+        """Return the chosen candidate, or None."""
         return next((row for row in self.rows if row["index"] == self.chosen), None)
 
 
 def compute_discovery(finding: Finding) -> float:
-    """Separation x (1 - NMI with the principal label), of the best candidate that may be chosen; 0 where none may. No ground
-    truth beyond the principal label is read."""
+    """Return the largest separation x (1 - NMI with the principal label) of the candidates that may be chosen.
+
+    The value is at least 0, and 0 if no candidate may be chosen. The only ground truth it reads is the principal label.
+    """
     worth = [
         row["scores"]["separation"] * (1 - (row["principal"]["nmi"] or 0.0))
         for row in finding.rows
@@ -47,24 +52,30 @@ def compute_discovery(finding: Finding) -> float:
 
 
 def compute_independence(finding: Finding) -> float:
-    """1 - NMI of the chosen clusters with the principal label, 0 where nothing is chosen."""
+    """Return 1 - NMI of the chosen clusters with the principal label; 0 if nothing is chosen."""
     choice = finding.choice
     return 1 - (choice["principal"]["nmi"] or 0.0) if choice else 0.0
 
 
 def compute_stability(finding: Finding) -> float:
-    """How much the chosen clusters stay the same on subsamples, 0 where nothing is chosen or that was not measured."""
+    """Return how well the chosen clusters agree with clusterings of subsamples.
+
+    The value is 0 if nothing is chosen or stability was not measured.
+    """
     choice = finding.choice
     return (choice["scores"].get("stability") or 0.0) if choice else 0.0
 
 
 def compute_downstream(finding: Finding) -> float:
-    """Mean validation accuracy with what validation chooses less that of the principal task alone, in [0, 1]."""
+    """Return the mean validation accuracy of the chosen method minus that of the principal task only, as a fraction."""
     return finding.gain
 
 
 def find_best_factor(finding: Finding) -> tuple[str, float] | None:
-    """The hidden factor that the chosen clusters match best and their V-measure; None where none is known or chosen."""
+    """Return the hidden factor that the chosen clusters match best, and their V-measure with it.
+
+    Return None if no factor is known or nothing is chosen.
+    """
     manifest = finding.manifest
     # classes that group the only factor leave it hidden
     principal = manifest.principal if len(manifest.factors) > 1 else ""
@@ -74,7 +85,10 @@ def find_best_factor(finding: Finding) -> tuple[str, float] | None:
 
 
 def compute_known_factor(finding: Finding) -> float:
-    """V-measure of the chosen clusters with the hidden factor they match best, 0 where nothing is chosen: ground truth."""
+    """Return the V-measure of the chosen clusters with the hidden factor that they match best; 0 if nothing is chosen.
+
+    It reads ground truth.
+    """
     best = find_best_factor(finding)
     return best[1] if best else 0.0
 
@@ -87,13 +101,13 @@ OBJECTIVES: dict[str, Callable[[Finding], float]] = {
     STABILITY: compute_stability,
     "known_factor": compute_known_factor,
 }
-AT_END = (DOWNSTREAM, STABILITY)  # objectives that a model in training does not have: rungs compare by RUNG instead
+AT_END = (DOWNSTREAM, STABILITY)  # not measured before the end of a trial: rungs compare by RUNG instead
 RUNG = "discovery"
-GROUND_TRUTH = ("known_factor",)  # objectives that use it
+GROUND_TRUTH = ("known_factor",)  # objectives that read ground truth
 
 
 def gives_upper_bound(config: Config, space: Sequence[Dimension]) -> bool:
-    """Return whether ground truth enters a sweep, by an objective or by how some trial makes pairs."""
+    """Return whether a sweep uses ground truth, in an objective or in the pairs of a trial."""
     rules = [value for one in space if one.key == "pairs.partner" for value in one.values]
     if any(PARTNER_RULES[rule].uses_ground_truth for rule in (config.pairs.partner, *rules)):
         return True
@@ -101,15 +115,19 @@ def gives_upper_bound(config: Config, space: Sequence[Dimension]) -> bool:
 
 
 def list_objectives(settings: SweepConfig) -> list[str]:
-    """The names of all objectives of a sweep: first the one that chooses, then those it is traded against."""
+    """Return the objectives of a sweep: first the one that chooses the best trial, then the trade-offs."""
     return list(dict.fromkeys((settings.objective, *settings.tradeoffs)))
 
 
 @dataclass(frozen=True)
 class Worth:
-    """`objective` chooses the best trial, `rung` is what trials are compared by at a rung, `tradeoffs` hold the other objectives
-    by name; what is known at the end alone is None before. `has_task` says that some candidate was chosen. For the record,
-    `factor` is the hidden one that is met best and `v_measure` how well, None where none is known."""
+    """Hold the values of a trial.
+
+    `objective` chooses the best trial, `rung` compares trials at a rung, and `tradeoffs` holds the other objectives by
+    name. A value that is measured only at the end is None before. `has_task` is true if a candidate was chosen.
+    For the record only, `factor` is the hidden factor that the clusters match best, and `v_measure` is their V-measure
+    with it. Both are None if no factor is known.
+    """
 
     objective: float | None = 0.0
     rung: float = 0.0
@@ -120,7 +138,7 @@ class Worth:
 
 
 def weigh(finding: Finding, settings: SweepConfig, *, is_end: bool) -> Worth:
-    """What a finding is worth by the objectives of a sweep, at the end of a trial or at a rung."""
+    """Compute the worth of a finding by the objectives of a sweep, at the end of a trial or at a rung."""
     first, *others = list_objectives(settings)
 
     def measure(name: str) -> float | None:
@@ -136,12 +154,12 @@ def weigh(finding: Finding, settings: SweepConfig, *, is_end: bool) -> Worth:
 
 
 def chooses_by_stability(config: Config) -> bool:
-    """Decide whether the choice rule reads the stability of clusters, which costs many clusterings."""
+    """Return whether the choice rule reads the stability of clusters, which takes many clusterings."""
     return "stability" in dict(CHOICE_RULES[config.discover.choose].scores)
 
 
 class Judge:
-    """Computes the objective of a model as it is; the data it judges on are read once."""
+    """Compute the objective of a model that is still training. The data are read once, when the judge is made."""
 
     def __init__(self, config: Config, shards: Path) -> None:
         if not chooses_by_stability(config):  # costly, and no objective has it at a rung
@@ -152,7 +170,7 @@ class Judge:
         self.pairs = draw_judging_pairs(self.split, config)
 
     def judge(self, model: Disentangler) -> Worth:
-        """What the model is worth at a rung, which is left as it was."""
+        """Return the worth of the model at a rung. The model keeps its weights and its mode."""
         was_training = model.training
         model.eval()
         embeddings = embed_images(model, self.split, self.config)

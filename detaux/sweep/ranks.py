@@ -1,7 +1,7 @@
-"""A trial of several ranks: a Ray Train worker for each, while Tune's process of the trial passes on what the first reports.
+"""Run a trial on several ranks: each rank is a Ray Train worker, and Tune's process forwards the first rank's reports.
 
-That process waits and computes nothing. The workers are in a placement group of their own, which Ray gives back by itself only
-where a trial comes to its end: one that ASHA stopped, or whose machine was lost, is freed by the process of the sweep.
+Tune's process only waits and computes nothing. The workers have a placement group of their own. Ray frees it only when
+a trial reaches its end. If ASHA stopped the trial or its machine was lost, the process of the sweep frees the group.
 """
 
 import threading
@@ -13,15 +13,15 @@ from detaux.runtime.ranks import STALL, is_first
 from detaux.sweep.objective import Worth
 from detaux.sweep.trial import Report, Sweep, run_trial
 
-GROUP_NAME = ".group"  # in a trial's folder: the placement group of its ranks, in hexadecimal
-# Tune must ask for something, and whole CPUs are for ranks; every machine of a cluster has memory, counted in bytes
+GROUP_NAME = ".group"  # in a trial's folder: id of the placement group of its ranks, in hexadecimal
+# Tune's process must ask for a resource, and the CPUs are for the ranks. One byte of memory is free on every machine.
 WAITING = {"memory": 1.0}
 
 
 def run_on_ranks(values: dict[str, Any], sweep: Sweep, name: str, report: Report) -> None:
-    """run_trial on `sweep.ranks` workers, of which the first waits until its report is answered, as a trial of one rank does.
+    """Run a trial on `sweep.ranks` workers. After each report, the first rank waits for the answer of the scheduler.
 
-    Raises ray.train.TrainingFailedError where a rank fails or is lost.
+    Raises ray.train.TrainingFailedError if a rank fails or is lost.
     """
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -69,7 +69,7 @@ def _note_group(folder: Path) -> None:
 
 
 def free_ranks(folder: Path) -> None:
-    """Give back what the ranks of the trial in this folder hold, and end those that still run."""
+    """Free the CPUs and GPUs of a trial's ranks, and end the ranks that still run. `folder` is the trial's folder."""
     path = folder / GROUP_NAME
     if path.is_file():
         import ray

@@ -1,4 +1,4 @@
-"""Join a Ray, or start one on this machine."""
+"""Join a running Ray cluster, or start Ray on this machine."""
 
 import math
 import os
@@ -8,13 +8,13 @@ from detaux.config.schema import SweepConfig
 from detaux.errors import UserError
 
 LONGEST_TEMPORARY = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.12")
-SPARE_CPUS = 16  # logical, of a Ray that starts here: a trial that ASHA stopped may keep its share
+SPARE_CPUS = 16  # logical CPUs beyond those of the trials, because a trial that ASHA stopped may keep its share
 
 
 def start_ray(settings: SweepConfig) -> None:
-    """Join the Ray that RAY_ADDRESS names, or start one here with more logical CPUs than the trials can hold.
+    """Join the Ray at RAY_ADDRESS. If it is unset, start one here with more logical CPUs than the trials can hold.
 
-    Raises UserError where there is none, or where too few GPUs are here.
+    Raises UserError if no Ray answers at RAY_ADDRESS, or if this machine has too few GPUs.
     """
     check_socket_room()
     import ray
@@ -26,15 +26,15 @@ def start_ray(settings: SweepConfig) -> None:
         except ConnectionError as error:
             lines = str(error).strip().splitlines()
             raise UserError(
-                f"RAY_ADDRESS={address} cannot be joined ({lines[-1] if lines else 'no answer'}); set the address of a Ray that "
-                "runs, or unset it."
+                f"RAY_ADDRESS={address} cannot be joined ({lines[-1] if lines else 'no answer'}); set it to the "
+                "address of a running Ray, or unset it."
             ) from None
         return
     attempts = settings.trials * (1 + settings.retries)
     cpus = math.ceil(attempts * settings.ranks * max(1.0, settings.cpus)) + SPARE_CPUS
-    ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)  # not one that happens to run on this machine
+    ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)  # never joins another Ray
     gpus, wanted = ray.cluster_resources().get("GPU", 0), settings.ranks * settings.gpus
-    if gpus < wanted:  # the trials would wait for ever; a cluster may grow
+    if gpus < wanted:  # the trials would wait for ever; a cluster, in contrast, may grow
         raise UserError(
             f"sweep.gpus={settings.gpus:g} x sweep.ranks={settings.ranks} is more than the {gpus:g} GPUs that Ray finds here; "
             "lower one, or set RAY_ADDRESS."
@@ -42,11 +42,11 @@ def start_ray(settings: SweepConfig) -> None:
 
 
 def check_socket_room() -> None:
-    """Raise UserError when the folder for temporary files has a name too long for the sockets that Ray makes in it."""
+    """Raise UserError if the path of the folder for temporary files is too long for the sockets of Ray."""
     name = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     if (excess := len(os.fsencode(os.path.abspath(folder))) - LONGEST_TEMPORARY) > 0:
         raise UserError(
-            f"{name}={folder} is {excess} bytes too long for the sockets of Ray, whose paths have at most 107; set RAY_TMPDIR "
-            "to a folder with a short name, such as /tmp."
+            f"{name}={folder} is {excess} bytes too long, because Ray makes sockets in it with paths of at most 107 "
+            "bytes; set RAY_TMPDIR to a shorter path, such as /tmp."
         )

@@ -1,4 +1,4 @@
-"""What a sweep leaves: best.yaml, which runs as it is, a row for each trial, and what it cost."""
+"""Write the results of a sweep: best.yaml (a config ready to run), a row for each trial, and the cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,13 +25,13 @@ from detaux.sweep.trial import LOG_NAME, Account, Sweep
 
 OUTPUTS = (BEST_NAME, TRIALS_NAME, SUMMARY_NAME)
 SHOWN_TRIALS = 10
-FEWEST_RANKED = 3  # trials, below which a rank correlation says nothing
+FEWEST_RANKED = 3  # trials; with fewer, a rank correlation means nothing
 FEWEST_FOR_IMPORTANCE = 8  # trials that trained to the end
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A trial's name, what its folder tells, and how it ended: finished, stopped (by ASHA), diverged or failed."""
+    """Hold a trial's name, its account, and how it ended: finished, stopped (by ASHA), diverged or failed."""
 
     name: str
     account: Account
@@ -39,7 +39,10 @@ class TrialResult:
 
     @property
     def rank_key(self) -> tuple[bool, float, bool]:
-        """Orders trials: those that trained to the end first, the best objective first, and of equals those with a task."""
+        """Return a key that sorts the best trial first.
+
+        Trials that trained to the end come first, then the larger objective, then trials with a task.
+        """
         return self.status != "finished", -(self.worth.objective or 0.0), not self.worth.has_task
 
     @property
@@ -47,7 +50,10 @@ class TrialResult:
         return self.account.worth or Worth()
 
     def to_row(self, space: Sequence[Dimension], tradeoffs: Sequence[str]) -> dict[str, Any]:
-        """A row of trials.parquet. What is scored afterwards, with a factor that training was not shown, is marked."""
+        """Return a row of trials.parquet.
+
+        Columns with `scored_after` use a factor that training never saw, and are scored after training.
+        """
         one, worth = self.account, self.account.worth
         return {
             "trial": self.name,
@@ -65,7 +71,7 @@ class TrialResult:
 
 
 def collect_trials(root: Path, errors: Mapping[str, str]) -> list[TrialResult]:
-    """The trials of a sweep by name, with what ended those that failed ("" for the others), in the order of `errors`."""
+    """Return the trials in the order of `errors`, which maps each trial's name to its error ("" if it has none)."""
     trials = []
     for name, error in errors.items():
         account = Account.load(root / "trials" / name)
@@ -76,8 +82,11 @@ def collect_trials(root: Path, errors: Mapping[str, str]) -> list[TrialResult]:
 
 
 def write_results(sweep: Sweep, space: Sequence[Dimension], trials: Sequence[TrialResult]) -> None:
-    """Leave best.yaml, trials.parquet and sweep.json; raises, the table being written, where no trial finished: UserError, or
-    DetauxError where trainings diverged."""
+    """Write best.yaml, trials.parquet and sweep.json.
+
+    If no trial finished, only trials.parquet is written. Then it raises DetauxError if the first-ranked trial diverged,
+    else UserError.
+    """
     ranked = sorted(trials, key=lambda trial: trial.rank_key)
     is_upper_bound, (_, *tradeoffs) = gives_upper_bound(sweep.config, space), list_objectives(sweep.config.sweep)
     rows = [one.to_row(space, tradeoffs) for one in ranked]
@@ -100,8 +109,10 @@ def write_results(sweep: Sweep, space: Sequence[Dimension], trials: Sequence[Tri
 
 
 def mark_front(rows: Sequence[dict[str, Any]], objectives: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows with `on_front`: whether a trial that trained to the end is on the Pareto front, so that no other such trial has as
-    much of every objective and more of one."""
+    """Return the rows with `on_front`: whether the trial is on the Pareto front of the trials that trained to the end.
+
+    A trial is on the front if no other one has at least as much of every objective and more of one.
+    """
 
     def beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         pairs = [(one[name], other[name]) for name in objectives]
@@ -112,9 +123,12 @@ def mark_front(rows: Sequence[dict[str, Any]], objectives: Sequence[str]) -> lis
 
 
 def measure_importance(space: Sequence[Dimension], trials: Sequence[TrialResult]) -> dict[str, float]:
-    """Share of the objective's variance over the trials that trained to the end that each key alone explains (functional ANOVA
-    on a random forest, Hutter et al. 2014, by Optuna), the largest first; empty below FEWEST_FOR_IMPORTANCE such trials or where
-    nothing varies. Keys with a `when` are left out, since they have no value in some trials, and those of one value."""
+    """Return the share of the objective's variance that each key explains by itself, the largest first.
+
+    Optuna computes it by functional ANOVA on a random forest (Hutter et al. 2014), over the trials that trained to the
+    end. The result is empty if there are fewer than FEWEST_FOR_IMPORTANCE of them or nothing varies. Keys with a `when`
+    are left out because some trials have no value for them. Keys with only one value are left out too.
+    """
     import optuna
 
     whole = [one for one in trials if one.status == "finished"]
@@ -139,12 +153,12 @@ def measure_importance(space: Sequence[Dimension], trials: Sequence[TrialResult]
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     try:
         return evaluator.evaluate(study, params=list(distributions))
-    except RuntimeError:  # the objectives are equal, but for rounding
+    except RuntimeError:  # the objectives differ only by rounding
         return {}
 
 
 def build_table(rows: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
-    """Rows as columns; one whose values are of several types holds them as text."""
+    """Build a table from rows. A column that mixes types becomes text; one of integers and floats becomes floats."""
     columns = {}
     for name in rows[0]:
         values = [row[name] for row in rows]
@@ -167,7 +181,7 @@ def _format_best(sweep: Sweep, best: TrialResult, is_upper_bound: bool) -> str:
 
 
 def make_best_config(sweep: Sweep, best: TrialResult) -> Config:
-    """The config of a trial, as a run of its own beside the sweep's folder of trials, on the sweep's shards."""
+    """Return the config of a trial as a run of its own, in the folder `best` of the sweep and on the sweep's shards."""
     config = sweep.make_config(best.account.values)
     root = sweep.config.run.dir
     return replace(
@@ -179,8 +193,11 @@ def make_best_config(sweep: Sweep, best: TrialResult) -> Config:
 
 
 def summarize_sweep(sweep: Sweep, ranked: Sequence[TrialResult], is_upper_bound: bool) -> dict[str, Any]:
-    """The contents of sweep.json. Steps are of both phases, a shared warm-up counted once; the rank correlation is Spearman's,
-    between the objective and the V-measure with a known factor, over the trials that have both."""
+    """Return the contents of sweep.json.
+
+    Steps are those of both phases, and a shared warm-up counts once. The rank correlation is Spearman's, between the
+    objective and the V-measure with a known factor, over the trials that have both.
+    """
     settings = sweep.config.sweep
     steps = full = 0
     for one in ranked:
@@ -208,9 +225,9 @@ def summarize_sweep(sweep: Sweep, ranked: Sequence[TrialResult], is_upper_bound:
 
 
 def print_results(root: Path, best: str) -> None:
-    """Print the best trials, what the sweep cost and the next command, in which the best config is called `best`.
+    """Print the best trials, the cost of the sweep, and the next command. `best` is the path of best.yaml in it.
 
-    Raises NothingFoundError where the best trial found no task.
+    Raises NothingFoundError if the best trial found no hidden task.
     """
     rows, summary = read_results(root)
     _print_table(rows[:SHOWN_TRIALS])

@@ -1,4 +1,4 @@
-"""The driver: shards once, then trials by Ray Tune, then the tables; the same command goes on after a kill."""
+"""Run a sweep: make shards, run the trials by Ray Tune, write the tables. After a kill, the same command continues."""
 
 import logging
 import os
@@ -51,8 +51,8 @@ BATCH_KEYS = (
     "pairs.reuse",
 )
 INPUTS_NAME, TUNE_NAME = "inputs.json", "tune"
-FEWEST_BY_CHANCE, MOST_BY_CHANCE = 3, 10  # trials that TPE draws by chance before it models
-# read when Ray is imported: no notebook tables, no copies of what trial.json holds, no working folder of its own
+FEWEST_BY_CHANCE, MOST_BY_CHANCE = 3, 10  # trials that TPE draws at random before it fits a model
+# Ray reads these on import: no notebook tables, no working folder for a trial, no loggers (trial.json has all)
 SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -63,10 +63,10 @@ SETTINGS = {
 
 
 def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> None:
-    """Run or finish the sweep over `space` in `run.dir`; leaves best.yaml, trials.parquet and sweep.json there.
+    """Run or finish the sweep over `space`, and write best.yaml, trials.parquet and sweep.json into `run.dir`.
 
-    Raises UserError before Ray starts where a package is missing or the folder holds another sweep, NothingFoundError where the
-    best trial found nothing.
+    Raises UserError before Ray starts if a package is missing or the folder holds another sweep. Raises
+    NothingFoundError if the best trial found nothing.
     """
     _check_sweep(config, space)
     _check_packages()
@@ -84,14 +84,14 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
         else:
             _check_inputs(root / INPUTS_NAME, shards, hashes)
             for path in root.glob(f"trials/*/{TRIAL_NAME}"):
-                Account.load(path.parent)  # a damaged one is told before Ray starts
+                Account.load(path.parent)  # reports a damaged file before Ray starts
             started = time.time()
             dump_config(config, root / CONFIG_NAME)
             sweep = Sweep(config, root, shards, Path.cwd())
             trials = collect_trials(root, _tune(sweep, space))
             keep_edit(root, BEST_NAME)
             write_results(sweep, space, trials)
-            # the record is of an earlier config, and the report would hold this one against it
+            # the old record has an earlier config, and the report would compare this one with it
             (root / RECORD_NAME).unlink(missing_ok=True)
             say(f"sweep: wrote {build_report([root], root / 'report', config.report)}")
             write_record(root, SWEEP.name, _strip_config(config), hashes, list(OUTPUTS), started)
@@ -108,24 +108,25 @@ def _check_sweep(config: Config, space: Sequence[Dimension]) -> None:
         "training; set model.restarts=1 or sweep.scheduler=none": is_asha and config.model.restarts > 1,
         f"sweep.first_rung={sweep.first_rung} is not below disentangle.main.steps={steps}, so that sweep.scheduler=asha would "
         "stop nothing; lower it or set sweep.scheduler=none": is_asha and sweep.first_rung >= steps,
-        f"sweep.gpus={sweep.gpus:g} is above 1 and no whole number": sweep.gpus > 1 and sweep.gpus % 1,
+        f"sweep.gpus={sweep.gpus:g} is not allowed; expected a whole number, or a fraction below 1": (
+            sweep.gpus > 1 and sweep.gpus % 1
+        ),
         f"sweep.gpus={sweep.gpus:g} and sweep.ranks={sweep.ranks} do not go together; each of several ranks takes one GPU or "
         "none": has_ranks and sweep.gpus not in (0, 1),
-        "sweep.cpus=0 and sweep.gpus=0 do not go together; each rank needs some of one": not sweep.cpus + sweep.gpus,
-        f"multitask.methods={config.multitask.methods} leaves the objective downstream nothing to gain; add one to stl": (
-            DOWNSTREAM in named and set(config.multitask.methods) <= {"stl"}
+        "sweep.cpus=0 and sweep.gpus=0 do not go together; raise one, since each rank needs a CPU or a GPU": (
+            not sweep.cpus + sweep.gpus
         ),
-        f"multitask.select={config.multitask.select} and the objective downstream do not go together, since a gain is what "
-        "validation chooses; set multitask.select=validation": (
-            DOWNSTREAM in named and config.multitask.select != "validation"
-        ),
-        "discover.stability_samples=0 leaves the objective stability unmeasured; set it to 1 or more": (
+        f"multitask.methods={config.multitask.methods} has no method that the objective downstream can compare with "
+        "stl; add one": (DOWNSTREAM in named and set(config.multitask.methods) <= {"stl"}),
+        f"multitask.select={config.multitask.select} and the objective downstream do not go together; set "
+        "multitask.select=validation": (DOWNSTREAM in named and config.multitask.select != "validation"),
+        "discover.stability_samples=0 and the objective stability do not go together; raise it to 1 or more": (
             STABILITY in named and config.discover.stability_samples == 0
         ),
         f"sweep.tradeoffs names sweep.objective={sweep.objective} itself; name other objectives": (
             sweep.objective in sweep.tradeoffs
         ),
-        "run.device=cuda and sweep.gpus=0 do not go together; give each rank a GPU, or a trial of one rank a fraction": (
+        "run.device=cuda and sweep.gpus=0 do not go together; set sweep.gpus=1, or a fraction for trials of one rank": (
             config.run.device == "cuda" and not sweep.gpus
         ),
     }
@@ -133,12 +134,12 @@ def _check_sweep(config: Config, space: Sequence[Dimension]) -> None:
         if is_fault:
             raise UserError(f"{sentence}.")
     if not {one.key for one in space} & set(BATCH_KEYS):
-        samples = config.disentangle.warmup.batch_size  # or more; where there are fewer, a trial says so
+        samples = config.disentangle.warmup.batch_size  # or more; if there are fewer, a trial reports it
         check_batches(config, samples, sweep.ranks * config.disentangle.micro_batches)
 
 
 def _strip_config(config: Config) -> Config:
-    """The config with the defaults of what no trial reads: of the classifiers where no objective asks for them."""
+    """Return the config with defaults for the keys of `multitask` that no trial reads."""
     if DOWNSTREAM in list_objectives(config.sweep):
         return replace(config, multitask=replace(config.multitask, controls=[]))
     return replace(config, multitask=MultitaskConfig())
@@ -153,20 +154,20 @@ def _check_packages() -> None:
     except ModuleNotFoundError as error:
         raise UserError(f"detaux sweep needs the package {error.name}; run `pip install 'detaux[sweep]'`.") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # a trial that failed is announced here, and its traceback lies in its log.txt
+    # the announcer reports a failed trial, and the trial's log.txt has the traceback
     controller = logging.getLogger("ray.tune.execution.tune_controller")
     controller.addFilter(lambda record: not record.getMessage().startswith("Trial task failed"))
 
 
 def _check_folder(config: Config, root: Path) -> None:
-    """Refuse a folder that holds anything but this sweep."""
+    """Raise UserError if the folder holds another sweep, or results that are not of a sweep."""
     path = root / CONFIG_NAME
     if not path.is_file():
         foreign = [
             name for name in (*list(STAGES)[1:], "trials", "warmups", TUNE_NAME, *OUTPUTS) if (root / name).exists()
         ]
         if foreign:
-            raise UserError(f"run.dir={root} holds {foreign[0]} and is no folder of a sweep; set another run.dir.")
+            raise UserError(f"run.dir={root} holds {foreign[0]} and is not the folder of a sweep; set another run.dir.")
         return
     had, config = _strip_config(load_config(path)), _strip_config(config)
     for dotted, _, _ in iterate_fields():
@@ -178,21 +179,21 @@ def _check_folder(config: Config, root: Path) -> None:
 
 
 def _check_inputs(path: Path, shards: str, hashes: dict[str, str]) -> None:
-    """Refuse to go on with trials of another shard set; what the first call reads is kept in `path`."""
+    """Raise UserError if earlier trials read other shards. The hashes of the shards are kept in `path`."""
     if path.is_file() and read_json(path, f"delete {path.parent} or set another run.dir") != hashes:
         raise UserError(
-            f"run.dir={path.parent} holds trials of other shards than {shards} has now; set another run.dir."
+            f"run.dir={path.parent} holds trials that read other shards than {shards} has now; set another run.dir."
         )
     write_json(path, hashes)
 
 
 def _make_shards(job: Job) -> str:
-    """What data.shards is to the trials: the set that the config names, or the one built here."""
+    """Return the path that trials get as data.shards: the set that the config names, or one that is built here."""
     given = job.config.data.shards
     folder = find_folder(given) if given else (job.root / "shards").absolute()
     if folder is None:
         raise UserError(
-            f"data.shards={given} is no folder, and the trials of a sweep read their shards from one; copy it."
+            f"data.shards={given} is not a folder, and the trials of a sweep need one; copy the shards into a folder."
         )
     if not given:
         make_shards(job.config, folder, f"detaux sweep {job.arguments}")
@@ -200,14 +201,14 @@ def _make_shards(job: Job) -> str:
         raise UserError(f"{folder / MANIFEST_NAME} does not exist; data.shards names no shard set.")
     told = set(list_objectives(job.config.sweep)) & set(GROUND_TRUTH)
     if told and not read_manifest(folder).factors:
-        raise UserError(f"the objective {told.pop()} of sweep needs known factors, and {folder} has none.")
+        raise UserError(f"the objective {told.pop()} needs known factors, and data.shards={folder} has none.")
     return str(folder.absolute())
 
 
 def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
-    """Run the trials that are not done; the names of all, in the order they were drawn, with what ended those that failed.
+    """Run the trials that are not done. Return each trial's name with its error ("" if none), in the order of drawing.
 
-    Raises InterruptedRunError where Ctrl-C, SIGTERM or SIGUSR1 stopped them.
+    Raises InterruptedRunError if Ctrl-C, SIGTERM or SIGUSR1 stopped them.
     """
     import ray
     from ray import tune
@@ -219,10 +220,10 @@ def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
     try:
         start_ray(settings)
         if any(state.glob("experiment_state-*.json")):
-            say("sweep: goes on with the trials that are not finished")
+            say("sweep: continues with the trials that are not finished")
             tuner = tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=False)
         else:
-            shutil.rmtree(state, ignore_errors=True)  # of a driver killed before it knew of a trial
+            shutil.rmtree(state, ignore_errors=True)  # left by a sweep that was killed before its first trial
             tuner = _build_tuner(sweep, space, trainable)
         found: Any = ()
         # Ray's own handler of SIGTERM would end the process at once; Tune takes Ctrl-C for itself, but not through ray://
@@ -237,17 +238,17 @@ def _tune(sweep: Sweep, space: Sequence[Dimension]) -> dict[str, str]:
 
 
 def _is_over(one: Any) -> bool:
-    """Whether a trial has come to an end, or to that which ASHA gave it; one that a signal stopped has not."""
+    """Return whether a trial failed, finished or was stopped by ASHA. A trial that a signal stopped is not over."""
     return one.error is not None or bool((one.metrics or {}).get("done"))
 
 
 def _make_trainable(sweep: Sweep) -> Callable[[dict[str, Any]], None]:
-    def trial(config: dict[str, Any]) -> None:  # Tune asks for this name
+    def trial(config: dict[str, Any]) -> None:  # Tune requires this name
         from ray import tune
 
         def report(step: int, worth: Worth) -> None:
             known = {"objective": worth.objective, **worth.tradeoffs}
-            numbers = {name: value or 0.0 for name, value in known.items()}  # Optuna takes nothing but numbers
+            numbers = {name: value or 0.0 for name, value in known.items()}  # Optuna takes only numbers
             tune.report({"step": step, **numbers, "rung": worth.rung, "is_known": worth.objective is not None})
 
         run = run_trial if sweep.config.sweep.ranks == 1 else run_on_ranks
@@ -306,7 +307,7 @@ def _make_announcer() -> Any:
     from ray import tune
 
     class Announcer(tune.Callback):
-        """Says what the trials report, a line each time."""
+        """Print a line for each report and each failure of a trial."""
 
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
             if "objective" in result:
@@ -314,10 +315,10 @@ def _make_announcer() -> Any:
                 say(f"sweep: trial {trial.trial_id}: {name} {value:.4f} after {result['step']} steps")
 
         def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            say(f"sweep: trial {trial.trial_id} failed and is tried again; its log.txt tells why")
+            say(f"sweep: trial {trial.trial_id} failed and is tried again; its log.txt says why")
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            say(f"sweep: trial {trial.trial_id} failed; its log.txt tells why")
+            say(f"sweep: trial {trial.trial_id} failed; its log.txt says why")
 
     return Announcer()
 
@@ -326,7 +327,7 @@ def _make_cleaner(root: Path) -> Any:
     from ray import tune
 
     class Cleaner(tune.Callback):
-        """Frees the ranks of a trial that has ended, or that begins again."""
+        """Free the ranks of a trial when it ends or starts again."""
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
             free_ranks(root / "trials" / trial.trial_id)

@@ -1,4 +1,4 @@
-"""Which keys a sweep varies and over what: `sweep.space` read, checked, and drawn from."""
+"""Read and check `sweep.space`, which says which keys a sweep varies and over what values, and draw from it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,19 @@ RANGES = ("uniform", "log", "integer")
 KINDS = (*RANGES, "choice")
 REASONS = {
     "data": "all trials read the same shards",
-    "multitask": "a sweep varies what finds the labels, not the classifiers that they are tried on",
+    "multitask": "a sweep varies how labels are found, not the classifiers that use them",
 }
-SWEPT = ("pairs", "model", "losses", "disentangle", "discover")  # sections whose keys reach the objective
-SWEPT_KEYS = ("run.seed", "data.noise", "data.denoise", "data.window")  # and single keys of others
+SWEPT = ("pairs", "model", "losses", "disentangle", "discover")  # sections with keys that change the objective
+SWEPT_KEYS = ("run.seed", "data.noise", "data.denoise", "data.window")  # and such keys of other sections
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One key that varies: within the closed range `values` by `kind`, or among them; only where the keys in `when` have
-    these values."""
+    """Describe one key that varies.
+
+    `values` are the two ends of a closed range, or for the kind `choice` the values to choose from. The key varies only
+    if the keys in `when` have the values there.
+    """
 
     key: str
     kind: str
@@ -32,7 +35,7 @@ class Dimension:
     unit: str = ""
 
     def allows(self, value: Any) -> bool:
-        """Whether the key can take a value, up to the endpoints."""
+        """Return whether the key can take a value; the ends of a range are included."""
         if self.kind == "choice":
             return value in self.values
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -40,10 +43,10 @@ class Dimension:
 
 
 def parse_space(config: Config) -> tuple[Dimension, ...]:
-    """The dimensions of `sweep.space`, each after those that its `when` names.
+    """Return the dimensions of `sweep.space`. Each dimension comes after those that its `when` names.
 
-    Raises UserError for a key that is unknown or changes nothing a trial is judged by, an endpoint that the key may not take,
-    a form that is not one of KINDS, and a `when` that cannot come true.
+    Raises UserError for a key that is unknown or does not change the objective, for an end of a range that the key does
+    not allow, for a kind that is not in KINDS, and for a `when` that can never be true.
     """
     space = config.sweep.space
     if not isinstance(space, Mapping) or not space:
@@ -58,7 +61,8 @@ def _parse_dimension(dotted: str, entry: Any, config: Config) -> Dimension:
     kinds = [name for name in entry if name in KINDS] if isinstance(entry, Mapping) else []
     if len(kinds) != 1 or set(entry) - {*kinds, "when", "unit"}:
         raise UserError(
-            f"{ORIGIN}: {dotted}: {entry!r} is not allowed; expected one of {'|'.join(KINDS)}, when and unit."
+            f"{ORIGIN}: {dotted}: {entry!r} is not allowed; expected one of {'|'.join(KINDS)}, and optionally when and "
+            "unit."
         )
     kind, values, when = kinds[0], entry[kinds[0]], entry.get("when", {})
     if not isinstance(values, list) or not values or (kind in RANGES and len(values) != 2):
@@ -66,7 +70,7 @@ def _parse_dimension(dotted: str, entry: Any, config: Config) -> Dimension:
         raise UserError(f"{ORIGIN}: {dotted}: {kind}={values!r} is not allowed; expected {wanted}.")
     if not isinstance(when, Mapping):
         raise UserError(f"{ORIGIN}: {dotted}: when={when!r} is not allowed; expected a mapping from a key to a value.")
-    for value in values:  # the checks of any key: unknown, ill-typed, out of range
+    for value in values:  # raises if the key is unknown or the value has a wrong type or range
         change_config(config, {dotted: value}, ORIGIN)
     _check_effect(dotted)
     _check_values(dotted, kind, values)
@@ -74,7 +78,7 @@ def _parse_dimension(dotted: str, entry: Any, config: Config) -> Dimension:
 
 
 def _check_effect(dotted: str) -> None:
-    """Refuse a key that no trial is judged by, or that all trials share."""
+    """Raise UserError for a key that does not change the objective, or that all trials share."""
     section = dotted.split(".")[0]
     if dotted in list_neutral() or (section not in SWEPT and dotted not in SWEPT_KEYS):
         reason = REASONS.get(section, "the objective does not depend on it")
@@ -104,12 +108,12 @@ def _check_values(dotted: str, kind: str, values: Sequence[Any]) -> None:
 
 
 def _order(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
-    """The dimensions with each after those it depends on."""
+    """Sort the dimensions so that each comes after those that its `when` names."""
     by_key = {one.key: one for one in dimensions}
     for one in dimensions:
         for other, value in one.when:
             if other not in by_key or other == one.key:
-                raise UserError(f"{ORIGIN}: {one.key}: when names {other}, which is no other key of {ORIGIN}.")
+                raise UserError(f"{ORIGIN}: {one.key}: when names {other}, which is not another key of {ORIGIN}.")
             if by_key[other].kind not in ("choice", "integer") or not by_key[other].allows(value):
                 raise UserError(f"{ORIGIN}: {one.key}: when {other}={value!r} never comes true.")
     ordered: dict[str, Dimension] = {}
@@ -122,7 +126,7 @@ def _order(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
 
 
 def suggest_values(space: Sequence[Dimension], trial: Any) -> None:
-    """Ask an Optuna trial for a value of each dimension that applies, under its key."""
+    """Ask an Optuna trial for a value of each dimension that applies; the key is the parameter's name."""
     drawn: dict[str, Any] = {}
     for one in space:
         if any(other not in drawn or drawn[other] != value for other, value in one.when):
@@ -136,7 +140,7 @@ def suggest_values(space: Sequence[Dimension], trial: Any) -> None:
 
 
 def make_distributions(space: Sequence[Dimension]) -> dict[str, Any]:
-    """What Optuna drew the values of the dimensions from that always apply, by key."""
+    """Return Optuna's distribution of each dimension without a `when`, by key."""
     from optuna import create_study
 
     trial = create_study().ask()

@@ -1,7 +1,7 @@
-"""What a trial does: train and discover in a folder of its own, and report the objective at its rungs and at the end.
+"""Run a trial: train and discover in a folder of its own, and report the objective at its rungs and at the end.
 
-A trial that is started again, by Ray or by the next `detaux sweep`, goes on from its checkpoint; `trial.json` holds what it has
-reported. All ranks of a trial run it together; the first holds its folder, judges and reports.
+If Ray or the next `detaux sweep` starts a trial again, it continues from its checkpoint. `trial.json` has its reports.
+All ranks of a trial run it together. The first rank locks the folder, judges and reports.
 """
 
 import os
@@ -39,14 +39,14 @@ from detaux.sweep.space import ORIGIN
 from detaux.sweep.warmup import SharedWarmup
 
 TRIAL_NAME, LOG_NAME = "trial.json", "log.txt"
-LOCK_SECONDS = 0.5  # between two looks whether a killed predecessor has let go of the folder
+LOCK_SECONDS = 0.5  # between two tries to lock the folder, which a killed process may still hold
 
-Report = Callable[[int, Worth], None]  # what a trial is worth after so many steps of the main phase
+Report = Callable[[int, Worth], None]  # takes the step of the main phase and the worth after it
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What all trials share: the config they vary, the folder of the sweep, the shards, and where the command was given."""
+    """Hold what all trials share: the config that they vary, the sweep's folder, the shards, the command's folder."""
 
     config: Config
     root: Path
@@ -54,7 +54,7 @@ class Sweep:
     working_folder: Path
 
     def list_rungs(self) -> list[int]:
-        """Steps of the main phase at which a trial reports before its end."""
+        """Return the steps of the main phase at which a trial reports before its end."""
         sweep, rungs = self.config.sweep, []
         rung = sweep.first_rung
         while sweep.scheduler == "asha" and rung < self.config.disentangle.main.steps:
@@ -63,11 +63,11 @@ class Sweep:
         return rungs
 
     def make_config(self, values: dict[str, Any]) -> Config:
-        """The config with a trial's values."""
+        """Return the config with a trial's values."""
         return change_config(self.config, values, ORIGIN)
 
     def make_job(self, folder: Path, values: dict[str, Any]) -> Job:
-        """What a trial runs in its folder; raises UserError where its values do not go together."""
+        """Return the job that a trial runs in its folder. Raises UserError if its values contradict each other."""
         config = self.make_config(values)
         check_together(config)
         discover, multitask = config.discover, replace(config.multitask, controls=[])
@@ -81,11 +81,11 @@ class Sweep:
 
 @dataclass
 class Account:
-    """What is known of a trial, kept in its folder by the first rank; what the others hold is not read.
+    """Hold the state of a trial. The first rank keeps it in the trial's folder; the copies of other ranks are not read.
 
-    `status` is running, finished, diverged or failed; `worth` is that after `step` steps of the main phase, None before any was
-    judged, and `rungs` hold that of each rung, `passed` is the last after which it went on; `is_warm` says that another trial
-    has trained its warm-up.
+    `status` is running, finished, diverged or failed. `worth` is the worth after `step` steps of the main phase, or
+    None before the first judgement. `rungs` maps the step of each rung to the worth there. `passed` is the last rung
+    after which the trial continued. `is_warm` is true if another trial trained the warm-up.
     """
 
     path: Path
@@ -102,7 +102,7 @@ class Account:
 
     @classmethod
     def load(cls, folder: Path) -> "Account":
-        """The account of a trial's folder, a new one where there is none. Raises UserError where it is damaged."""
+        """Load the account in a trial's folder, or make a new one. Raises UserError if the file is damaged."""
         path = folder / TRIAL_NAME
         if not path.is_file():
             return cls(path)
@@ -113,7 +113,7 @@ class Account:
             worth = entries.pop("worth")
             return cls(path, **entries, rungs=rungs, worth=worth and Worth(**worth))
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise UserError(f"{path} is not what this version writes of a trial; {way_on}.") from None
+            raise UserError(f"{path} is damaged or from another version of Detaux; {way_on}.") from None
 
     def save(self) -> None:
         if is_first():
@@ -124,14 +124,14 @@ class Account:
         return self.status in ("finished", "diverged")
 
     def note(self, step: int, worth: Worth) -> None:
-        """Enter what the trial is worth after some steps of the main phase."""
+        """Set the worth of the trial after `step` steps of the main phase."""
         self.step, self.worth = step, worth
 
 
 def run_trial(values: dict[str, Any], sweep: Sweep, name: str, report: Report) -> None:
-    """Train, discover and report, in the folder of this name. What it prints goes to its log.txt.
+    """Train, discover and report, in the folder `name`. What the trial prints goes to log.txt there.
 
-    A discovery that finds nothing and a training that diverges are worth 0. Raises RuntimeError where the trial fails.
+    A trial is worth 0 if discovery finds no candidate to choose or training diverges. Raises RuntimeError if it fails.
     """
     os.chdir(sweep.working_folder)
     folder = sweep.root / "trials" / name
@@ -174,7 +174,7 @@ def _complete(account: Account, values: dict[str, Any], sweep: Sweep, folder: Pa
         observer = Observer(sweep, job, account, warmup, note_rung, report)
         try:
             account.is_warm = run_first(warmup.take) or account.is_warm
-            with suppress(NothingFoundError):  # its candidates are judged like any others, and none may be chosen
+            with suppress(NothingFoundError):  # the trial is still judged, although no candidate may be chosen
                 run_stages(("disentangle", "discover"), replace(job, observe=observer))
         finally:
             warmup.release()
@@ -184,15 +184,15 @@ def _complete(account: Account, values: dict[str, Any], sweep: Sweep, folder: Pa
         account.status, account.error = "diverged", str(error)
         worth = Worth(tradeoffs=dict.fromkeys(list_objectives(job.config.sweep)[1:], 0.0))
         account.note(run_first(lambda: _count_steps(job)), worth)
-    except SystemExit:  # Tune lets go of a trial this way, once its scheduler has stopped it
+    except SystemExit:  # Tune raises it in a trial that the scheduler has stopped
         save()
         raise
     except BaseException as error:
         account.status, account.error = "failed", f"{type(error).__name__}: {error}"
         save()
-        if not getattr(error, "is_told", False):  # by the rank where it happened
+        if not getattr(error, "is_told", False):  # the rank with the error prints it
             traceback.print_exc()
-        # the original may not survive the way to the driver
+        # Ray may be unable to pickle the original for the driver
         raise RuntimeError(f"trial {folder.name}: {account.error}") from None
     save()
 
@@ -206,7 +206,10 @@ def _judge_end(account: Account, job: Job, gain: float) -> None:
 
 
 def _measure_gain(job: Job) -> float:
-    """Validation accuracy that the labels bring, 0 where no objective asks for it or there are none; all ranks take part."""
+    """Measure the validation accuracy that the labels add; 0 if no objective needs it or there are no labels.
+
+    All ranks call it together.
+    """
     if DOWNSTREAM not in list_objectives(job.config.sweep) or _read_discovery(job)["chosen"] < 0:
         return 0.0
     from detaux.multitask.gain import measure_gain
@@ -221,15 +224,15 @@ def _read_discovery(job: Job) -> dict[str, Any]:
 
 
 def _count_steps(job: Job) -> int:
-    """Steps of the main phase in the log of a training that ended early."""
+    """Count the main-phase steps in the log of a training that ended early."""
     lines = read_metrics(job.root / "disentangle")
     return max(0, (lines[-1]["step"] if lines else 0) - job.config.disentangle.warmup.steps)
 
 
 class Observer:
-    """Sees each step of the main phase, keeps the warm-up for other trials, and reports the objective at the rungs.
+    """Watch the main phase of a trial: keep its warm-up for other trials, and report the objective at the rungs.
 
-    A trial that goes on from a checkpoint may pass a rung again: it reports what it did then, which changes nothing.
+    A trial that continues from a checkpoint may reach a rung again. Then it repeats its earlier report.
     """
 
     def __init__(
@@ -249,6 +252,6 @@ class Observer:
         if step not in self.account.rungs:
             self.judge = self.judge or Judge(self.job.config, self.job.shards)
             self.note(step, self.judge.judge(model))
-        self.report(step, self.account.rungs[step])  # does not come back in a trial that the scheduler stops
+        self.report(step, self.account.rungs[step])  # never returns if the scheduler stops the trial
         self.account.passed = max(self.account.passed, step)
         self.account.save()

@@ -1,6 +1,6 @@
-"""Warm-ups that trials share: those that agree in all that a warm-up reads train it once, and each goes on from its end.
+"""Share warm-ups between trials: trials with the same keys for the warm-up train it once and continue from its end.
 
-A warm-up is a pure function of these keys, so that a trial's numbers are the same with and without.
+A warm-up is a pure function of these keys. A trial therefore has the same numbers with and without sharing.
 """
 
 import time
@@ -27,7 +27,7 @@ POLL_SECONDS = 0.2
 
 
 def strip_config(config: Config) -> Config:
-    """The config with the defaults of all keys that the main phase alone reads."""
+    """Return the config with defaults for all keys that only the main phase reads."""
     losses = LossesConfig(
         reconstruction=config.losses.reconstruction,
         weights=WeightsConfig(reconstruction=config.losses.weights.reconstruction),
@@ -37,9 +37,9 @@ def strip_config(config: Config) -> Config:
 
 
 class SharedWarmup:
-    """The warm-up of a trial's job in `folder`, where the first trial that needs it leaves it for the others.
+    """Hold the warm-up of a trial's job. The first trial that needs it trains it and leaves it in `folder` for all.
 
-    Jobs of several restarts share none, nor do those with sweep.share_warmups=false.
+    A job shares no warm-up if it has several restarts or if sweep.share_warmups=false.
     """
 
     def __init__(self, folder: Path, job: Job) -> None:
@@ -47,14 +47,17 @@ class SharedWarmup:
         self.path: Path | None = None
         if job.config.model.restarts > 1 or not job.config.sweep.share_warmups:
             return
-        config = seed_restart(job.config, 0)  # what the training's checkpoints are of
+        config = seed_restart(job.config, 0)  # the checkpoints of the training have this config's hash
         hashes = hash_inputs({"manifest": job.shards / MANIFEST_NAME})
         self.inputs_hash = compute_inputs_hash("disentangle", config, hashes)
         self.path = folder / f"{compute_inputs_hash('disentangle', strip_config(config), hashes)}.safetensors"
 
     def take(self) -> bool:
-        """Give the trial a checkpoint at the end of its warm-up where another has trained it, after waiting for one that is about
-        to; else hold it until `keep` or `release`. Whether it was given."""
+        """Give the trial a checkpoint at the end of its warm-up, and return whether there was one.
+
+        It waits while another trial trains that warm-up. If no trial has trained it, this trial locks it until `keep`
+        or `release`.
+        """
         checkpoints = self.job.root / "disentangle" / CHECKPOINT_NAME
         if self.path is None or list_checkpoints(checkpoints):
             return False
@@ -73,12 +76,12 @@ class SharedWarmup:
         return True
 
     def keep(self, model: Disentangler) -> None:
-        """Leave the weights for the others; the model is at the end of its warm-up."""
+        """Save the weights for the other trials. The model must be at the end of its warm-up."""
         if self.path is not None and not self.path.is_file():
             with atomic_path(self.path) as partial:
                 save_file({name: value.contiguous() for name, value in model.state_dict().items()}, partial)
         self.release()
 
     def release(self) -> None:
-        """Let another trial train the warm-up, where this one has not kept it."""
+        """Unlock the warm-up. If this trial has not kept it, another trial may train it."""
         self.held.close()

@@ -135,7 +135,7 @@ def test_killed_run_ends_with_the_weights_of_an_uninterrupted_one(run, start, tm
     process = start(run, tmp_path, "data.workers=1")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    assert "goes on from step" in output
+    assert "continues from step" in output
     assert_same_weights(run / "disentangle", tmp_path / "disentangle")
 
 
@@ -175,7 +175,7 @@ def test_killed_rank_ends_both_and_the_same_command_goes_on_to_the_same_losses(r
     first, second = start_two(start_ranks, run, killed)
     output, _ = first.communicate(timeout=120)
     assert (first.returncode, second.wait(timeout=60)) == (0, 0), output
-    assert "goes on from step" in output
+    assert "continues from step" in output
     for line, expected in zip(read_curve(killed), read_curve(tmp_path / "whole"), strict=True):
         assert line == pytest.approx(expected, rel=1e-6)
 
@@ -283,7 +283,9 @@ def test_model_of_another_version_is_refused_in_a_sentence(run, tmp_path):
     shutil.copytree(run / "disentangle", folder)
     weights = load_file(folder / MODEL_FILE)
     save_file({name.replace("projectors", "heads"): value for name, value in weights.items()}, folder / MODEL_FILE)
-    with pytest.raises(UserError, match=r"model\.safetensors is not a model of this version and this config: delete"):
+    with pytest.raises(
+        UserError, match=r"model\.safetensors does not fit this version of Detaux and this config: delete"
+    ):
         load_disentangler(folder, CPU)
 
 

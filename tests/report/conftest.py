@@ -82,7 +82,7 @@ def make_discovery() -> dict[str, Any]:
             "name": "separation",
             "score": "separation",
             "better": "higher",
-            "meaning": "silhouette x ln(clusters) x (1 - noise share) x ((1 + validity) / 2)^2",
+            "meaning": "silhouette x ln(clusters) x (1 - outlier fraction) x ((1 + validity) / 2)^2",
         },
         "tasks": [0],
         "ranking": [0, 1],

@@ -298,8 +298,8 @@ def test_comparison_has_a_row_per_run_and_its_own_files(comparison_page):
     titles, rows = read_table(comparison_page, "comparison")
     first = dict(zip(titles, rows[0], strict=True))
     assert first["Chosen"] == "subspaces 2 + 4"
-    assert float(first["NMI with principal"]) == pytest.approx(0.0042, abs=5e-4)
-    assert (float(first["Best V"]), first["with hidden factor"]) == (0.997, "floor hue")
+    assert float(first["NMI with principal label"]) == pytest.approx(0.0042, abs=5e-4)
+    assert (float(first["Best V-measure"]), first["Hidden factor matched"]) == (0.997, "floor hue")
     assert first["Gain over STL, points (95% interval)"] == "+1.25 (+0.47 to +2.03): a gain"
     tables = {path.name for path in (comparison_page.parent / "tables").iterdir()}
     assert {"comparison.csv", "run-1-accuracy.csv", "run-2-accuracy.md"} <= tables

@@ -138,7 +138,7 @@ def test_best_factor_is_never_the_principal_one(run_folder, edit_json):
     run = load_run(run_folder, "demo")
     assert run.best_factor == ("shape", 0.11)
     assert "match shape best (V-measure 0.110)" in describe_factor(run)
-    assert "with shape; only scores" in [tile.note for tile in build_tiles(run)]
+    assert "with shape; scoring only" in [tile.note for tile in build_tiles(run)]
     row = build_comparison([run]).rows[0]
     assert (row["best_v"], row["best_factor"]) == (0.11, "shape")
 

@@ -60,7 +60,7 @@ def test_file_that_no_report_made_is_refused_before_anything_is_written(tmp_path
     path.parent.mkdir(exist_ok=True)
     path.write_text("mine")
     files = {"tables/a.csv": b"1", "figures/b.png": b"2"}
-    with pytest.raises(UserError, match=f"{name} exists and no report made it; give --out another folder"):
+    with pytest.raises(UserError, match=f"{name} exists and no report made it; give another folder with --out"):
         write_files(tmp_path, make_page(*files), files)
     assert list_files(tmp_path) == {name: b"mine"}
 

@@ -11,7 +11,7 @@ from detaux.report.tiles import build_tiles
 
 def test_scarce_labels_are_counted(run_folder, edit_json):
     assert describe_scarcity(load_run(run_folder, "demo")) == (
-        "270 of 2,700 training images have a principal label; no stage saw more."
+        "270 of 2,700 training images have a principal label; no stage used more labels."
     )
     path = run_folder / "multitask" / "metrics.json"
     edit_json(path, lambda multitask: multitask["facts"].update(labelled_images=2700))
@@ -26,7 +26,7 @@ def test_official_rule_is_described_as_computed(run_folder, edit_json):
         lambda discovery: discovery.update(rule=CHOICE_RULES["official"].to_row()),
     )
     run = load_run(run_folder, "demo")
-    assert "the smallest of: absolute value of the mean over images of <s_alpha, s_j>" in describe_rule(run)
+    assert "the smallest value of: absolute value of the mean over images of <s_alpha, s_j>" in describe_rule(run)
     assert "|mean dot| (rule)" in [column.title for column in build_candidates(run).columns]
 
 
@@ -52,7 +52,7 @@ def test_gain_that_a_control_shares_is_not_owed_to_the_task(run_folder, edit_jso
     edit_json(run_folder / "multitask" / "metrics.json", set_control(labels, 0.0125))
     run = load_run(run_folder, "demo")
     sentence = (
-        f"The {labels} control at the same weight does as well (+1.25), so the gain is not owed to the discovered"
+        f"The {labels} control at the same weight does as well (+1.25), so the gain does not come from the discovered"
     )
     assert f"3 paired seeds): a gain. {sentence} task." in describe_effect(run)
     assert build_tiles(run)[-1].note.endswith(f"a gain, as with {labels} labels")
@@ -62,7 +62,7 @@ def test_gain_that_a_control_shares_is_not_owed_to_the_task(run_folder, edit_jso
 def test_gain_that_within_class_labels_share_is_owed_to_the_principal_label(run_folder, edit_json):
     edit_json(run_folder / "multitask" / "metrics.json", set_control("within_class", 0.02))
     text = describe_effect(load_run(run_folder, "demo"))
-    assert "(+2.00), so the labels' tie to the principal label explains the gain." in text
+    assert "(+2.00), so the labels' dependence on the principal label explains the gain." in text
 
 
 @pytest.mark.parametrize("gain", [0.0124, -0.02])

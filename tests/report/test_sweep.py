@@ -16,8 +16,8 @@ from detaux.report.sweep import SUMMARY_NAMES, TRIALS_COLUMNS, Scale, build_swee
 
 def test_page_of_a_sweep_says_what_was_best_what_it_cost_and_that_no_ground_truth_chose(sweep_page):
     page = sweep_page.read_text(encoding="utf-8")
-    assert "Trial a1 is the best of 4, with 0.800" in page
-    assert "no ground truth was read" in page
+    assert "Trial a1 is the best of 4, with an objective of 0.800 (" in page
+    assert "no ground truth was used" in page
     assert "2 finished, 1 stopped, 1 failed. They took 300 steps, 75% of the full grid" in page
     assert "scored afterwards, is 1.00 over 3 trials" in page
     assert "upper bound" not in page
@@ -65,7 +65,7 @@ def test_ground_truth_is_said_to_be_an_upper_bound(sweep_folder):
         json.dumps(summary | {"uses_ground_truth": True, "objective": "known_factor"})
     )
     page = build_report([sweep_folder], sweep_folder / "report", ReportConfig()).read_text()
-    assert "by V with a known factor; ground truth entered the sweep: an upper bound" in page
+    assert "(V-measure with a known factor); ground truth was used: an upper bound" in page
     assert "badge warn" in page
 
 

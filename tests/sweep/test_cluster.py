@@ -138,7 +138,7 @@ def check_second_attempts(root, process, trials):
     for name in again:
         assert f"trial {name} failed and is tried again" in output
         log = (root / "trials" / name / "log.txt").read_text()
-        assert int(re.findall(r"goes on from step (\d+)", log)[-1]) > 60, log
+        assert int(re.findall(r"continues from step (\d+)", log)[-1]) > 60, log
 
 
 def wait_for(process, is_time):

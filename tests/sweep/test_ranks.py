@@ -60,7 +60,7 @@ def test_ranks_of_a_trial_that_fails_end_together_and_the_next_ones_go_on_from_t
     assert (folder / "log.txt").read_text().count("Traceback") == 1
     _, (first, _) = run_ranks("cut")
     assert first == whole[1][0][1:]  # step 40 is reported once more, and the end is that of the other trial
-    assert "goes on from step 80" in (folder / "log.txt").read_text()
+    assert "continues from step 80" in (folder / "log.txt").read_text()
     assert Account.load(folder).attempts == 2
 
 

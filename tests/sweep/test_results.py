@@ -105,7 +105,10 @@ def test_printed_table_names_the_next_command(sweep, capsys):
     print_results(sweep.root, "runs/x/best.yaml")
     output = capsys.readouterr().out
     assert "Next: detaux run runs/x/best.yaml" in output
-    assert "Of 4 trials: 2 finished, 1 stopped, 1 failed. They took 260 steps, 65% of the full grid's" in output
+    assert (
+        "The 4 trials ended as follows: 2 finished, 1 stopped, 1 failed. They took 260 steps, 65% of the full grid's"
+        in output
+    )
 
 
 @pytest.mark.parametrize("key", ["sweep.objective=known_factor", "pairs.partner=one_factor"])
@@ -184,5 +187,5 @@ def test_labels_that_bring_nothing_are_a_result_and_no_failure(sweep, capsys):
     write(sweep, [make_trial("a", "finished", 0.0, has_task=False), make_trial("b", "finished", 0.0, v_measure=0.9)])
     print_results(sweep.root, "best.yaml")
     output = capsys.readouterr().out
-    assert "Trial b is the best of 2, with 0.000" in output
+    assert "Trial b is the best of 2, with an objective of 0.000" in output
     assert "Next: detaux run best.yaml" in output

@@ -127,7 +127,7 @@ def test_stopped_and_killed_sweep_goes_on_with_the_same_command_and_repeats_no_f
     assert not (root / "trials.parquet").exists()
     exit_code, output = run_sweep(tiny, *keys)
     assert exit_code == 0, output
-    assert "goes on with the trials that are not finished" in output
+    assert "continues with the trials that are not finished" in output
     rows = read_table(root)
     assert len(rows) == 4
     assert rows[0]["objective"] > 0
@@ -149,7 +149,7 @@ def test_sweep_for_two_objectives_marks_the_front_and_goes_on_with_its_own_shard
     manifest.write_text(manifest.read_text() + "\n")
     exit_code, output = run_sweep(tiny, *keys, f"data.shards={tmp_path / 'other'}")
     assert exit_code == 2
-    assert "holds trials of other shards than" in output
+    assert "holds trials that read other shards than" in output
     exit_code, output = run_sweep(tiny, *keys)
     assert exit_code == 0, output
     rows = read_table(root)
@@ -206,20 +206,20 @@ def test_missing_package_is_told_with_the_line_that_installs_it(tiny, run_sweep,
     [
         (("model.restarts=2",), "set model.restarts=1 or sweep.scheduler=none"),
         (("sweep.first_rung=60",), "sweep.first_rung=60 is not below disentangle.main.steps=60"),
-        (("sweep.gpus=1.5",), "no whole number"),
+        (("sweep.gpus=1.5",), "expected a whole number, or a fraction below 1"),
         (("sweep.gpus=64",), "sweep.gpus=64 x sweep.ranks=1 is more than"),
         (("run.device=cuda",), "run.device=cuda and sweep.gpus=0"),
         (("sweep.searcher=grid",), "tpe|random"),
         (("sweep.ranks=3",), "disentangle.warmup.batch_size=16 does not divide into 3 equal parts"),
-        (("sweep.objective=downstream", "multitask.methods=[stl]"), "nothing to gain"),
+        (("sweep.objective=downstream", "multitask.methods=[stl]"), "no method that the objective downstream"),
         (("sweep.tradeoffs=[downstream]", "multitask.select=fixed"), "set multitask.select=validation"),
-        (("sweep.objective=stability", "discover.stability_samples=0"), "leaves the objective stability unmeasured"),
+        (("sweep.objective=stability", "discover.stability_samples=0"), "stability do not go together"),
         (("sweep.tradeoffs=[discovery]",), "names sweep.objective=discovery itself"),
         (("sweep.objective=accuracy",), "discovery|downstream|independence|stability|known_factor"),
         (("sweep.tradeoffs=[known_factor]", "data.source=digits", "data.side=8"), "needs known factors"),
         (("sweep.objective=known_factor", "data.source=digits", "data.side=8"), "needs known factors"),
         (("data.shards={tmp}/none",), "none/manifest.json does not exist"),
-        (("data.shards=https://localhost/none",), "is no folder, and the trials of a sweep read their shards from one"),
+        (("data.shards=https://localhost/none",), "is not a folder, and the trials of a sweep need one"),
     ],
 )
 def test_mistake_is_told_in_one_sentence_with_code_2(tiny, run_sweep, tmp_path, keys, sentence):
@@ -233,5 +233,5 @@ def test_folder_of_a_run_is_no_folder_of_a_sweep(tiny, run_sweep, tmp_path):
     (tmp_path / "run" / "disentangle").mkdir(parents=True)
     exit_code, output = run_sweep(tiny, f"run.dir={tmp_path}/run")
     assert exit_code == 2
-    assert "is no folder of a sweep" in output
+    assert "is not the folder of a sweep" in output
     shutil.rmtree(tmp_path / "run")

@@ -102,7 +102,7 @@ def test_interrupted_trial_goes_on_from_its_checkpoint_and_ends_as_an_uninterrup
     account = Account.load(sweep.root / "trials" / "cut")
     assert account.status == "failed"
     assert run(sweep, "cut") == whole[1:]  # step 20 is reported once more and not computed again
-    assert "goes on from step 30" in (sweep.root / "trials" / "cut" / "log.txt").read_text()
+    assert "continues from step 30" in (sweep.root / "trials" / "cut" / "log.txt").read_text()
     assert Account.load(sweep.root / "trials" / "cut").attempts == 2
 
 

@@ -34,9 +34,9 @@ def run(sweep, name, values):
 
 def test_trial_on_a_shared_warmup_ends_with_the_weights_of_one_that_trained_its_own(sweep):
     first, _, log = run(sweep, "first", {MARGIN: 0.2})
-    assert (first.is_warm, "goes on from" in log) == (False, False)
+    assert (first.is_warm, "continues from" in log) == (False, False)
     second, weights, log = run(sweep, "second", {MARGIN: 1.5})
-    assert (second.is_warm, "goes on from step 10" in log) == (True, True)
+    assert (second.is_warm, "continues from step 10" in log) == (True, True)
     run_stages(("disentangle",), sweep.make_job(sweep.root / "alone", {MARGIN: 1.5}))
     alone = load_file(sweep.root / "alone" / "disentangle" / MODEL_FILE)
     assert all(torch.equal(weights[name], alone[name]) for name in alone)

@@ -1,4 +1,4 @@
-"""The phases of training, in their order; each is one object that answers what the trainer asks."""
+"""List the phases of training in order. A phase object gives the trainer its batches, loss and settings."""
 
 from detaux.disentangle.phases.base import MicroBatch, Phase
 from detaux.disentangle.phases.main import MainPhase

@@ -1,4 +1,4 @@
-"""Define what the trainer asks of a phase: the batch of a step, the loss, and the settings of the loss at that step."""
+"""Define what a phase gives the trainer: the batch of a step, the loss, and the loss's settings at that step."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from detaux.disentangle.mixes import Mixes
 from detaux.runtime.engines import Compute, Parts
 from detaux.runtime.ranks import world_size
 
-NOISE_STREAM, MIX_STREAM = 2, 3  # keep the random draws of different uses apart
+NOISE_STREAM, MIX_STREAM = 2, 3  # separate the random draws for different uses
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Hold the first arguments of the loss function, on the device, and facts of the batch for the log."""
+    """Hold the first arguments of the loss function, on the device, and facts about the batch for the log."""
 
     arguments: tuple[Any, ...]
     facts: Parts
@@ -34,16 +34,16 @@ class MicroBatch:
 
 
 class Phase(ABC):
-    """Give the trainer a phase's batches, loss and settings; steps count from the begin of the phase.
+    """Give the trainer a phase's batches, loss and settings. Steps count from the start of the phase.
 
-    A step's batch is cut into equal parts, one for each micro-batch and rank.
+    A step's batch is divided into equal parts, one for each micro-batch and rank.
     """
 
     name: ClassVar[str]
-    is_observed: ClassVar[bool]  # whether the observer of a training sees its steps
-    images_per_sample: ClassVar[int]  # what one sample of `batch_size` holds
+    is_observed: ClassVar[bool]  # whether the observer of a training is called in this phase
+    images_per_sample: ClassVar[int]  # number of images in one sample of `batch_size`
     uses_ground_truth = False
-    reader: GraphReader | None = None  # reads the mined graph between steps; without a graph there is none
+    reader: GraphReader | None = None  # reads the mined graph between steps; None if there is no graph
 
     def __init__(self, config: Config, stream: SampleStream, device: torch.device) -> None:
         self.config, self.stream, self.device = config, stream, device
@@ -57,21 +57,21 @@ class Phase(ABC):
     @property
     @abstractmethod
     def loss(self) -> Compute:
-        """Return the function of the loss."""
+        """Return the loss function."""
 
     @abstractmethod
     def draw_batch(self, step: int, part: int) -> MicroBatch:
-        """Make part `part` of a step's batch: a pure function of both and of what the oracle read last."""
+        """Make part `part` of a step's batch. It depends only on both arguments and on the oracle's last reading."""
 
     @abstractmethod
     def list_settings(self, step: int) -> dict[str, Any]:
-        """Return what the loss function takes at a step, beside a batch."""
+        """Return the keyword arguments of the loss function at a step."""
 
     @abstractmethod
     def compute_progress(self, done: int) -> float:
         """Return the training progress t in [0, 1] after `done` steps of the phase.
 
-        The warm-up ends at `warmup_fraction`, whatever its number of steps.
+        The warm-up ends at `warmup_fraction`, regardless of its number of steps.
         """
 
     @abstractmethod
@@ -84,13 +84,14 @@ class Phase(ABC):
 
     @property
     def parts(self) -> int:
-        """Return how many parts a step's batch is cut into: the micro-batches of all ranks."""
+        """Return the number of parts of a step's batch: the micro-batches of all ranks."""
         return self.config.disentangle.micro_batches * world_size()
 
     def prepare(self, images: Tensor, step: int, wanted: range, total: int) -> Tensor:
         """Turn uint8 [M, H, W, C] into float [M, C, H, W] on the device, channels last, with the noise of a step.
 
-        The images are the columns `wanted` of `total`, row by row: the images of chains, or one row of them.
+        The images fill a grid row by row. Its columns are the `wanted` ones of `total` columns. In the main phase a
+        column is a chain. In the warm-up and for the mined graph, the grid has one row.
         """
         rows, (height, width) = len(images) // len(wanted), images.shape[1:3]
 

@@ -1,4 +1,4 @@
-"""The main phase: all terms of the objective, on pairs of images (paper, section 3.2)."""
+"""Define the main phase, which trains all terms of the objective on pairs of images (paper, section 3.2)."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from detaux.runtime.engines import Compute
 
 
 class MainPhase(Phase):
-    """Learn from pairs; between steps the oracle reads the mined graph, where there is one."""
+    """Learn from pairs. If there is a mined graph, the oracle reads it between steps."""
 
     name = "main"
     is_observed = True

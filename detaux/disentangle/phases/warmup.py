@@ -1,4 +1,4 @@
-"""The warm-up: reconstruct single images, and nothing else (paper, section 3.2)."""
+"""Define the warm-up, which only reconstructs single images (paper, section 3.2)."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ NO_BETAS = (0.0, 0.0, 0.0)
 
 
 class WarmupPhase(Phase):
-    """Learn to reconstruct single images before the losses on pairs begin."""
+    """Learn to reconstruct single images before the losses on pairs start."""
 
     name = "warmup"
     is_observed = False

@@ -1,1 +1,1 @@
-"""Where training images come from, one file a source: those of the split, and those turned by quarter turns."""
+"""Make training images, with one file for each source: images of the split, and images turned by quarter turns."""

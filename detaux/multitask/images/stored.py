@@ -1,4 +1,4 @@
-"""The images of a split, prepared for the network."""
+"""Prepare the images of a split for the network."""
 
 import torch
 from torch import Tensor
@@ -16,10 +16,10 @@ def prepare(
     crop: int = 0,
     flip: bool = False,
 ) -> Tensor:
-    """Turn one part of a batch, uint8 [B, H, W, C], into floats [b, C, H, W], channels last, moved and with the data's noise.
+    """Turn one part of a batch, uint8 [B, H, W, C], into floats [b, C, H, W], channels last, moved and noisy.
 
-    Images move by up to `crop` pixels and flip by chance. All numbers are drawn for the whole batch, so that they do not
-    depend on the parts.
+    Images move at random by up to `crop` pixels, and flip at random if `flip`. `noise` is the fraction of noisy pixels.
+    All numbers are drawn for the whole batch, so that they do not depend on the part.
     """
     moves = draw_moves(len(images), crop, flip, generator)
 

@@ -1,4 +1,4 @@
-"""Images turned by quarter turns, whose number is the label of the rotation control (Gidaris et al., ICLR 2018)."""
+"""Turn images by quarter turns; their number is the label of the rotation control (Gidaris et al., ICLR 2018)."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,9 @@ from detaux.data.augment import turn_images
 
 
 def draw_turned(images: Tensor, size: int, part: slice, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Turn the images [b, C, S, S], one part of a batch of `size`; returns them and their numbers of quarter turns [b].
+    """Turn the images [b, C, S, S] of one part of a batch of `size`. Return them and their numbers of turns [b].
 
-    The turns are drawn for the whole batch, so that they do not depend on the parts.
+    The turns are drawn for the whole batch, so that they do not depend on the part.
     """
     turns = torch.randint(4, (size,), generator=generator)[part]
     return turn_images(images, turns), turns.to(images.device)

@@ -1,6 +1,6 @@
-"""The methods by the name that `multitask.methods` gives them, which is the name of their file.
+"""List the methods by their name in `multitask.methods`, which is also the name of their file.
 
-A method in a file of your own is added by `register` before the stage is called from Python.
+To add a method in a file of your own, call `register` before you call the stage from Python.
 """
 
 from detaux.multitask.methods.base import Method, TaskSpec
@@ -16,11 +16,11 @@ METHODS: dict[str, type[Method]] = {
 
 
 def register(name: str, method: type[Method]) -> None:
-    """Add a method under a name; raises ValueError if another one has it."""
+    """Add a method under a name. Raises ValueError if another method has that name."""
     if METHODS.setdefault(name, method) is not method:
         raise ValueError(f"a method called {name!r} is registered already")
 
 
 def build_method(name: str, spec: TaskSpec) -> Method:
-    """Build the method `name` for a specification, its weights drawn from torch's global generator."""
+    """Build the method `name` for a specification. Torch's global generator draws its weights."""
     return METHODS[name](spec)

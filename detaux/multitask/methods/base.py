@@ -1,6 +1,6 @@
-"""What a method is: a network with a loss and a step of its own, which fit.py trains without knowing which one it is.
+"""Define a method: a network with a loss and a step of its own. fit.py trains it and never asks which one it is.
 
-A method that has one optimiser gives `network` and `compute_loss`; everything else has a default.
+A method with one optimiser defines `network` and `compute_loss`; everything else has a default.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,8 +19,11 @@ Streams = list[Iterator[TaskBatch]]
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What a method is built for: the settings, the side of the images in pixels, the number of classes of each task (the
-    principal one first), and the weight of the auxiliary losses."""
+    """Hold what a method is built from.
+
+    These are the settings, the side of the images in pixels, the number of classes of each task (the principal one
+    first), and the weight of the auxiliary losses.
+    """
 
     config: MultitaskConfig
     side: int
@@ -30,7 +33,10 @@ class TaskSpec:
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that share a learning rate, a multiple of `multitask.lr`, and a weight decay, None for that of the config."""
+    """Hold parameters with one learning rate and weight decay.
+
+    The learning rate is `lr_factor` x `multitask.lr`. The weight decay is that of the config if it is None here.
+    """
 
     parameters: list[nn.Parameter]
     lr_factor: float = 1.0
@@ -38,9 +44,9 @@ class ParameterGroup:
 
 
 class Player:
-    """A module with its optimiser and, if it has one, its loss; an engine keeps it equal on all ranks.
+    """Train one module with its own optimiser. If the player has a loss, an engine keeps the module equal on all ranks.
 
-    Without a loss the method writes the gradients of the module itself, equal on all ranks, and calls `step`.
+    Without a loss, the method itself writes the module's gradients, equal on all ranks, and calls `step`.
     """
 
     def __init__(
@@ -61,9 +67,9 @@ class Player:
         *,
         shares_batch_statistics: bool,
     ) -> None:
-        """Hand module and optimiser to an engine; `decay` gives the share of the learning rate after a number of steps."""
+        """Give module and optimiser to an engine. `decay` maps a number of steps to a factor of the learning rate."""
         loss = self.loss
-        if loss is None:  # the gradients that the method writes are equal on all ranks already
+        if loss is None:  # the method writes gradients that are already equal on all ranks
             self.engine: Engine = SingleEngine()
         else:
             self.engine = build_engine(config, device, shares_batch_statistics=shares_batch_statistics)
@@ -77,34 +83,36 @@ class Player:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, decay)
 
     def descend(self, *given: list[TaskBatch]) -> Tensor:
-        """Take a step down the gradient of the loss, which gets what is `given`; returns the loss of this rank."""
+        """Take a gradient step on the loss of the `given` batches. Return the loss of this rank."""
         loss, _ = self._compute(*given)
         self.engine.backward(loss)
         self.step()
         return loss
 
     def step(self) -> None:
-        """Update the module by the gradients it has, and the learning rate."""
+        """Update the module by its gradients, then update the learning rate."""
         self.engine.step()
         self.schedule.step()
 
 
 class Method(nn.Module):
-    """All that a trial trains. `network` maps images to the logits of each task that it answers, the principal one first; it
-    is what is evaluated and kept."""
+    """Hold all that a trial trains.
+
+    `network` maps images to the logits of each task, the principal one first. Only the network is evaluated and kept.
+    """
 
     network: nn.Module
-    reads_labels: ClassVar[bool] = True  # without auxiliary labels a method has one trial for each seed
-    shares_batch_statistics: ClassVar[bool] = True  # batch normalisation over the images of all ranks
+    reads_labels: ClassVar[bool] = True  # False: one trial for each seed, without auxiliary labels
+    shares_batch_statistics: ClassVar[bool] = True  # True: batch normalisation uses the images of all ranks
 
     def __init__(self, spec: TaskSpec) -> None:
         super().__init__()
         self.spec = spec
 
     def list_streams(self, data: TrainingData) -> list[Stream]:
-        """Return the streams of batches that `step` draws from: by default one for each task.
+        """Return the streams of batches that `step` draws from. By default, each task has one.
 
-        Stream i is shuffled by the trial's seed + i.
+        Stream i is shuffled with the trial's seed + i.
         """
         is_everywhere = self.spec.config.auxiliary_on == "all"
         auxiliary = data.everything if is_everywhere else data.labelled
@@ -112,15 +120,15 @@ class Method(nn.Module):
         return [Stream((0,), data.labelled), *rest]
 
     def list_groups(self) -> list[ParameterGroup]:
-        """Return the groups of all parameters of the default player."""
+        """Return the parameter groups of the default player."""
         return [ParameterGroup(list(self.parameters()))]
 
     def list_players(self) -> list[Player]:
-        """Return the parts of the method that have an optimiser each: by default one, for all of it."""
+        """Return the players of the method, each with its own optimiser. By default, one player trains everything."""
         return [Player(self, self.build_adamw(self.list_groups()), self.compute_loss)]
 
     def build_adamw(self, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
-        """Build AdamW with the config's learning rate and weight decay, changed as the groups say."""
+        """Build AdamW with the config's learning rate and weight decay, as changed by each group."""
         config = self.spec.config
         entries = [
             {
@@ -133,16 +141,16 @@ class Method(nn.Module):
         return torch.optim.AdamW(entries, config.lr, weight_decay=config.weight_decay)
 
     def compute_loss(self, batches: list[TaskBatch]) -> Tensor:
-        """Return the loss of a batch of each stream; its mean over ranks must be that of the whole batches."""
+        """Return the loss of one batch from each stream. Its mean over ranks must be the loss of the whole batches."""
         raise NotImplementedError(f"{type(self).__name__} has neither a compute_loss nor a list_players of its own")
 
     def step(self, players: list[Player], streams: Streams) -> Tensor:
-        """Draw batches and take a step; returns the loss of this rank, which says whether training has diverged."""
+        """Draw batches and take a step. Return the loss of this rank, which must be finite unless training diverged."""
         (player,) = players
         return player.descend([next(stream) for stream in streams])
 
     def train_epoch(self, players: list[Player], streams: Streams, steps: int) -> Tensor:
-        """Take the steps of one pass over the labelled images; returns the last loss of this rank."""
+        """Take the steps of one pass over the labelled images. Return the last loss of this rank."""
         for _ in range(steps):
             loss = self.step(players, streams)
         return loss

@@ -1,4 +1,4 @@
-"""Hard parameter sharing: one network, whose task losses are added up by fixed weights."""
+"""Train one network for all tasks (hard parameter sharing), with task losses summed by fixed weights."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from detaux.multitask.weightings.fixed import FixedWeights
 
 
 class HardSharing(Method):
-    """Train one backbone with a head for each task."""
+    """Train one backbone with a head for each task, by a weighted sum of the task losses."""
 
     def __init__(self, spec: TaskSpec) -> None:
         super().__init__(spec)
@@ -22,7 +22,7 @@ class HardSharing(Method):
         return FixedWeights(len(self.spec.classes), self.spec.weight)
 
     def compute_losses(self, batches: list[TaskBatch]) -> list[Tensor]:
-        """Return the cross-entropy of each task on its batch; all images pass the backbone together."""
+        """Return the cross-entropy of each task on its batch. All images pass the backbone together."""
         logits = self.network(torch.cat([batch.images for batch in batches]))
         losses, begin = [], 0
         for batch in batches:

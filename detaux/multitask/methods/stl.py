@@ -1,9 +1,9 @@
-"""Single-task learning: the principal task only, by the network and the steps of hard sharing."""
+"""Train only the principal task (single-task learning), with the network and the steps of hard sharing."""
 
 from detaux.multitask.methods.hard_sharing import HardSharing
 
 
 class SingleTask(HardSharing):
-    """Train hard sharing's network with one head; what every other method is compared with."""
+    """Train hard sharing's network with one head. Every other method is compared with it."""
 
     reads_labels = False

@@ -1,4 +1,4 @@
-"""Hard sharing whose weights of the task losses are learned."""
+"""Train hard sharing with learned weights of the task losses (uncertainty weighting)."""
 
 from torch import nn
 
@@ -8,14 +8,14 @@ from detaux.multitask.weightings.uncertainty import UncertaintyWeights
 
 
 class UncertaintyWeighting(HardSharing):
-    """Train hard sharing's network and, at a rate of their own, the uncertainty of each task."""
+    """Train hard sharing's network and the uncertainty of each task, which has a learning rate of its own."""
 
     def build_weighting(self) -> nn.Module:
         settings = self.spec.config.uncertainty
         return UncertaintyWeights(len(self.spec.classes), self.spec.weight, settings.init)
 
     def list_groups(self) -> list[ParameterGroup]:
-        # decay would pull a learned weight towards 1; at the network's rate it would hardly leave its start
+        # weight decay would pull a weight towards 1; at the network's learning rate it would hardly change
         learned = ParameterGroup(
             list(self.weighting.parameters()), self.spec.config.uncertainty.lr_factor, weight_decay=0.0
         )

@@ -1,1 +1,1 @@
-"""Networks from images [B, 3, S, S] to a list of logits [B, classes], one for each task, the principal one first."""
+"""Define networks from images [B, 3, S, S] to logits [B, classes] of each task, the principal one first."""

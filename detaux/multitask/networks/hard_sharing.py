@@ -1,4 +1,4 @@
-"""Hard parameter sharing (Caruana, 1997): one backbone, a head for each task."""
+"""Define the network of hard parameter sharing (Caruana, 1997): one backbone, and a head for each task."""
 
 from torch import Tensor, nn
 

@@ -1,1 +1,1 @@
-"""How the losses of the tasks become one loss, one file a rule; a method picks its rule."""
+"""Combine the losses of the tasks into one loss. Each rule has its own file, and a method picks its rule."""

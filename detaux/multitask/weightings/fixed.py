@@ -1,11 +1,11 @@
-"""Fixed weights: the principal loss counts once, each auxiliary loss by its weight."""
+"""Sum task losses with fixed weights: 1 for the principal loss, and the given weight for each auxiliary loss."""
 
 import torch
 from torch import Tensor, nn
 
 
 class FixedWeights(nn.Module):
-    """L = L_0 + weight * (L_1 + ... + L_{T-1})."""
+    """Compute L = L_0 + weight * (L_1 + ... + L_{T-1})."""
 
     def __init__(self, tasks: int, weight: float) -> None:
         super().__init__()

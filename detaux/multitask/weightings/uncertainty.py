@@ -1,15 +1,15 @@
-"""Uncertainty weighting (Cipolla, Gal and Kendall, CVPR 2018), in its approximation for classification."""
+"""Weight task losses by learned uncertainties (Cipolla et al., CVPR 2018), in the approximation for classification."""
 
 import torch
 from torch import Tensor, nn
 
-LIMIT = 6.0  # |s| at most: a loss near 0 must not get an unbounded weight
+LIMIT = 6.0  # bound of |s|: a loss near 0 must not get an unbounded weight
 
 
 class UncertaintyWeights(nn.Module):
-    """L = sum_t weight_t (e^{-s_t} L_t + s_t / 2) with learned s_t = log sigma_t^2, which begin at `init`.
+    """Compute L = sum_t weight_t (e^{-s_t} L_t + s_t / 2) with learned s_t = log sigma_t^2, which start at `init`.
 
-    Minimal at s_t = log 2 L_t. `weight` multiplies the auxiliary tasks' terms.
+    L is minimal at s_t = log(2 L_t). `weight` multiplies the terms of the auxiliary tasks.
     """
 
     def __init__(self, tasks: int, weight: float, init: float) -> None:
