@@ -86,7 +86,7 @@ class SampleTable:
             self.factors[row:end] = part.factors
 
     def take(self, rows: Tensor) -> Tensor:
-        """Return the images of rows [n], uint8 [n, H, W, C], on the table's device, or on the CPU if read from files."""
+        """Return the images of rows [n], uint8 [n, H, W, C], on the table's device, or the CPU if read from files."""
         if isinstance(self.images, Tensor):
             # index_select copies whole images; indexing with [] would copy byte by byte
             return self.images.index_select(0, rows.to(self.images.device))

@@ -159,7 +159,7 @@ class SplitReader:
     def blank_table(
         self, rows: int, *, needs_factors: bool, device: torch.device | None = None, in_files: bool = False
     ) -> SampleTable:
-        """Make a table for `rows` samples of this split, images on `device` or, with `in_files`, still in packed tars."""
+        """Make a table for `rows` samples of this split, images on `device` or (`in_files`) still in packed tars."""
         shape = (self.manifest.side, self.manifest.side, self.manifest.channels)
         factors = len(self.manifest.factors) if needs_factors else 0
         return SampleTable.blank(rows, shape, factors, device, in_files=in_files and self._is_packed)
