@@ -89,7 +89,8 @@ def _store_images(source: Source, side: int, path: Path) -> np.ndarray:
             advance(len(records.images))
     if filled != source.count:
         raise UserError(
-            f"{source.name} gave {filled} images where {source.count} were found; a file changed meanwhile."
+            f"{source.name} gave {filled} images, but {source.count} were found before: a file was changed meanwhile; start "
+            "the command again."
         )
     return images
 

@@ -38,11 +38,13 @@ def parse_query(arguments: Sequence[str]) -> OrderQuery:
         name, _, value = text.partition("=")
         if name not in allowed or not value.isdecimal():
             known = ", ".join(f"{key}={default}" for key, default in allowed.items())
-            raise UserError(f"argument {text!r} is not allowed; shards order takes whole numbers, by default {known}.")
+            raise UserError(
+                f"argument {text!r} is not allowed; shards order takes these keys, with whole numbers: {known} (defaults)."
+            )
         found[name] = int(value)
     query = OrderQuery(**found)
     if not query.rank < query.world:
-        raise UserError(f"rank={query.rank} is not one of world={query.world} ranks, which count from 0.")
+        raise UserError(f"rank={query.rank} is not below world={query.world}; ranks count from 0.")
     return query
 
 
@@ -54,7 +56,7 @@ def list_keys(folder: Path, query: OrderQuery) -> Iterator[str]:
     config = DataConfig(cache="none", workers=query.workers, window=query.window)
     stream = SampleStream(folder, "train", config, seed=query.seed, device=torch.device("cpu"))
     if query.start >= stream.samples:
-        raise UserError(f"start={query.start} lies behind the last of {stream.samples} samples of an epoch.")
+        raise UserError(f"start={query.start} is not below {stream.samples}, the samples of an epoch.")
     first = query.epoch * stream.samples
     positions = list_positions(
         first + query.start, first + stream.samples, batch=query.batch, rank=query.rank, world_size=query.world

@@ -113,7 +113,7 @@ def inspect_picture(path: Path) -> Inspection:
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > SCALES[-1]:
         return Inspection(
-            f"its values go from {low:g} to {high:g}; of such pictures 0 to 1, 255 or 65,535 can be read: convert it"
+            f"its values go from {low:g} to {high:g}; in pictures of 32-bit numbers, 0 to 1, 255 or 65,535 are read: convert it"
         )
     return Inspection(None, picture.mode, high)
 

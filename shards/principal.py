@@ -46,19 +46,19 @@ def _map_classes(source: Source, mapping: dict[Any, Any]) -> Principal:
             index = _find_value(names, old)
             if index is None:
                 raise UserError(
-                    f"data.principal: {old!r} of class {new!r} is no {name} of {source.name}: {', '.join(names)}."
+                    f"data.principal: {old!r} of class {new!r} is no {name} of {source.name}; it has {', '.join(names)}."
                 )
             if index in label_of:
                 as_index = f" ({old!r} is taken as its number)" if str(old) != names[index] else ""
                 raise UserError(
-                    f"data.principal: {name} {names[index]!r}{as_index} stands twice; each value stands in one class."
+                    f"data.principal: {name} {names[index]!r}{as_index} occurs twice; each value belongs to one class."
                 )
             label_of[index] = label
     missing = [text for index, text in enumerate(names) if index not in label_of]
     if missing or len(mapping) < 2:
         raise UserError(
             f"data.principal: the mapping has {len(mapping)} classes and leaves out {name} {', '.join(missing) or 'none'}; "
-            "at least two classes that take in every value are needed."
+            "at least two classes that cover every value are needed."
         )
     table = np.array([*(label_of[index] for index in range(len(names))), -1])  # the last entry serves the value -1
     labels = table[source.factor_values[:, list(source.factors).index(name)]]

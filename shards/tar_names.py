@@ -37,7 +37,7 @@ def list_tars(pattern: str | None) -> Tars:
         return Tars([root])
     found = _list_folder(root) if os.path.isdir(root) else Tars(_expand_pattern(pattern, str(root)))
     if not found.paths:
-        raise UserError(f"data.path={pattern} names no tar file; it ends in {', '.join(SUFFIXES)}.")
+        raise UserError(f"data.path={pattern} names no tar file; the name of a tar ends in {', '.join(SUFFIXES)}.")
     return found
 
 
@@ -60,8 +60,8 @@ def _list_folder(root: Path) -> Tars:
             raise UserError(f"{shown} is {_describe_fault(path)}; mend it or move it away.")
         elif path.parent != root:
             raise UserError(
-                f"{shown} lies in a sub-folder; data.path={root}/**/*.tar takes such tars as well, and data.path={root}/*.tar "
-                "those of the folder alone."
+                f"{shown} is in a sub-folder; data.path={root}/**/*.tar takes such tars too, and data.path={root}/*.tar only "
+                "those of the folder itself."
             )
         else:
             found.paths.append(path)
@@ -72,7 +72,7 @@ def _describe_fault(path: Path) -> str:
     """Say what a path is if it is no regular file."""
     if path.is_dir():
         return "a folder"
-    return "a link to nothing" if path.is_symlink() and not path.exists() else "no file that can be read twice"
+    return "a broken link" if path.is_symlink() and not path.exists() else "not a regular file"
 
 
 def _expand_pattern(pattern: str, text: str) -> list[Path]:
@@ -84,7 +84,7 @@ def _expand_pattern(pattern: str, text: str) -> list[Path]:
         count = count_names(text)
         names = list(braceexpand(text)) if count <= MOST_NAMES else []
     except ValueError:  # unbalanced braces, or a number of thousands of digits
-        raise UserError(f"data.path={pattern} does not exist, and its braces {{}} make no pattern.") from None
+        raise UserError(f"data.path={pattern} does not exist, and its braces {{}} are not a valid pattern.") from None
     if count > MOST_NAMES:
         raise UserError(
             f"data.path={pattern} stands for more than {MOST_NAMES} names; a glob such as *.tar is shorter."
@@ -99,7 +99,7 @@ def _expand_pattern(pattern: str, text: str) -> list[Path]:
             missing.append(name)
     if found and missing:
         raise UserError(
-            f"data.path={pattern}: {len(missing)} of the {len(names)} names that its braces stand for are of no file; the first "
+            f"data.path={pattern}: {len(missing)} of the {len(names)} names that its braces stand for match no file; the first "
             f"is {show_name(missing[0])}."
         )
     for path in sorted(found):

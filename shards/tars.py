@@ -62,7 +62,7 @@ class Group:
 
 def describe_unread(kind: str) -> str:
     """Describe a tar with a compression that is not read, and what to do."""
-    return f"compressed by {kind}, which is not read: unpack it, or compress it by gzip"
+    return f"compressed with {kind}, which is not read: unpack it, or compress it with gzip"
 
 
 def find_compression(path: Path) -> bytes:
@@ -101,7 +101,7 @@ def _add_member(group: Group, name: str, member: tarfile.TarInfo, reader: "_TarR
     if name not in MOST_BYTES:
         group.others.append(name)
     elif name in group.fields:
-        group.fault = group.fault or f"its member {name} stands twice"
+        group.fault = group.fault or f"its member {name} occurs twice"
     else:
         group.fields[name] = b""
         try:
@@ -133,7 +133,7 @@ class _Forward(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if offset < self._end - len(self._tail):
-            raise TarError(f"byte {offset} lies too far back in a compressed file")
+            raise TarError(f"byte {offset} is too far back to be read again in a compressed file")
         self._position = min(offset, self._end)
         while self._position < offset and self.read(min(READ_BYTES, offset - self._position)):
             pass
@@ -182,7 +182,7 @@ class _TarReader:
             except tarfile.TarError as error:
                 raise TarError(str(error)) from None
             except RecursionError:  # tarfile reads the next header within the call for this one
-                raise TarError("it has too many headers in a row that describe the next one") from None
+                raise TarError("it has too many headers in a row that only describe the next header") from None
             has_more = self._skip_end(end)
 
     def _skip_end(self, end: int) -> bool:
@@ -190,9 +190,9 @@ class _TarReader:
         self._stream.seek(end)
         block, empty = self._stream.read(BLOCK), bytes(BLOCK)
         if block and block != empty:
-            raise TarError(f"it goes on at byte {end} with something that is no member of a tar")
+            raise TarError(f"it continues at byte {end} with something that is no member of a tar")
         if not block:
-            raise TarError("it ends without the empty blocks at the end of a tar")
+            raise TarError("it ends without the empty blocks that close a tar")
         while block == empty:
             block = self._stream.read(BLOCK)
         self._stream.seek(self._stream.tell() - len(block))
@@ -222,7 +222,7 @@ class _TarReader:
         while size:
             parts.append(self._stream.read(min(size, READ_BYTES)))
             if not parts[-1]:
-                raise TarError("it is cut short inside of a member")
+                raise TarError("it is cut short inside a member")
             size -= len(parts[-1])
         return b"".join(parts)
 
@@ -234,7 +234,7 @@ class _TarReader:
         if target in self._contents:
             return self._contents[target]
         if target not in self._places:
-            raise _UnreadableError(f"is a link to {member.linkname}, which is no file of a sample before it")
+            raise _UnreadableError(f"is a link to {member.linkname}, which is no file that was read before it")
         here = self._stream.tell()
         try:
             return self._read_span(*self._places[target], limit)

@@ -84,7 +84,7 @@ def _verify_places(shard: Shard) -> list[Problem]:
     ends = [0]
     for number, block in enumerate(shard.blocks):
         if block.offset != ends[-1]:
-            return [Problem(shard.name, "", f"block {number} does not begin where the block before it ends")]
+            return [Problem(shard.name, "", f"block {number} does not start at the end of the block before it")]
         ends.append(block.offset + block.size)
     if ends[-1] > shard.size:
         return [Problem(shard.name, "", f"its blocks end at byte {ends[-1]} of {shard.size}")]
@@ -128,7 +128,7 @@ def _inspect_group(group: dict[str, Any], manifest: Manifest, keys: set[str]) ->
         reasons.append("a factor's value is out of range")
     for key in arrays.keys:
         if key in keys:
-            reasons.append(f"sample key {key} stands twice")
+            reasons.append(f"sample key {key} occurs twice")
         keys.add(key)
     return len(labels), reasons
 

@@ -39,7 +39,7 @@ def read_labels(path: Path) -> dict[str, int]:
     label_of: dict[str, int] = {}
     for key, value in zip(_read_column(path, table, "key"), _read_column(path, table, "aux_0"), strict=True):
         if not isinstance(key, str):
-            raise UserError(f"{path}: key holds {key!r}; the keys of samples as text are expected; {WAY_ON}.")
+            raise UserError(f"{path}: key holds {key!r}; the key of a sample, as text, is expected; {WAY_ON}.")
         if isinstance(value, float) and value.is_integer():  # pandas stores whole numbers as floats if one is missing
             value = int(value)
         if type(value) is not int or value < 0:

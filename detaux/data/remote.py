@@ -81,8 +81,8 @@ def _check_names(manifest: Manifest, origin: str) -> None:
     for number, shard in enumerate(manifest.shards):
         if not TAR_NAME.fullmatch(shard.name) or names.count(shard.name) > 1:
             raise UserError(
-                f"{origin}: shards[{number}].name is {shard.name[:60]!r}; a name of its own that ends in .tar, of letters, "
-                "digits, _, - and ., is expected."
+                f"{origin}: shards[{number}].name is {shard.name[:60]!r}; a unique name of letters, digits, _, - and . "
+                "that ends in .tar is expected."
             )
         if not SHA256.fullmatch(shard.sha256):
             raise UserError(f"{origin}: shards[{number}].sha256 is {shard.sha256[:60]!r}; 64 hex digits are expected.")
@@ -173,7 +173,7 @@ def _download(source: RemoteSource, shard: Shard, path: Path) -> None:
         if size != shard.size:
             raise SourceError(f"{size} bytes came; the manifest says {shard.size}")
         if digest.hexdigest() != shard.sha256:
-            raise SourceError("what came has another sha256 than the manifest says")
+            raise SourceError("the file that came has another sha256 than the manifest says")
     except BaseException:
         path.unlink(missing_ok=True)
         raise

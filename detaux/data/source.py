@@ -115,7 +115,7 @@ class RemoteSource:
                     take(chunk)
                 status = process.wait(self.data.remote_timeout)
             except subprocess.TimeoutExpired:
-                raise SourceError(f"no end in {self.data.remote_timeout:g} s") from None
+                raise SourceError(f"the command did not end within {self.data.remote_timeout:g} s") from None
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)

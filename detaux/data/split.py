@@ -72,8 +72,8 @@ def load_split(folder: Path, split: str, config: DataConfig, device: torch.devic
     assert isinstance(images, Tensor)
     if (held := int(table.is_good.sum())) != reader.samples - reader.bad:
         raise UserError(
-            f"{held} of {reader.samples} samples in the {split} split of {folder} were read and {reader.bad} cannot be: the "
-            "others are lost; start the command again, with data.workers=0."
+            f"{held} of {reader.samples} samples in the {split} split of {folder} were read and {reader.bad} cannot be read: "
+            "the others were lost between processes; start the command again with data.workers=0."
         )
     if not table.is_good.all():
         good = torch.from_numpy(np.flatnonzero(table.is_good))

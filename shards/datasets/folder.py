@@ -147,7 +147,7 @@ def _refuse_link(path: Path, root: Path) -> str | None:
     if not path.is_symlink():
         return None
     if not path.exists():
-        return "a link to nothing"
+        return "a broken link"
     if not path.resolve().is_relative_to(root.resolve()):
         return "a link that leads out of data.path"
     return "a link to a folder" if path.is_dir() and path.parent != root else None
@@ -161,16 +161,16 @@ def _place_pictures(root: Path, files: list[Path], config: DataConfig) -> list[P
     if looks_split and config.split != "published":
         raise UserError(
             f"data.path={root}: its sub-folders {', '.join(sorted(parts))} look like the parts of a split and not like classes; "
-            f"set data.split=published to take them as such, or data.path={root / _find_train(parts)} for one of them alone."
+            f"set data.split=published to use them as a split, or data.path={root / _find_train(parts)} to use only one part."
         )
     flat = {path.relative_to(root).parts[0] for path in files if path.parent.parent == root}
     named = sorted(top for top, split in parts.items() if split is not None)
     if not looks_split and len(named) > 1 and "train" in parts.values() and flat.isdisjoint(named):
         others = sorted(parts.keys() - set(named))
         raise UserError(
-            f"data.path={root}: its sub-folders {', '.join(named)} hold folders and look like the parts of a split, which "
-            f"{', '.join(map(show_name, others))} cannot be part of; move {'that' if len(others) == 1 else 'those'} away and set "
-            f"data.split=published, or data.path={root / _find_train(parts)} for one part alone."
+            f"data.path={root}: its sub-folders {', '.join(named)} hold folders and look like the parts of a split, but not "
+            f"{', '.join(map(show_name, others))}; move {'that' if len(others) == 1 else 'those'} away and set "
+            f"data.split=published, or set data.path={root / _find_train(parts)} to use only one part."
         )
     if not looks_split:
         return [PictureFile(path, _find_class(path.relative_to(root).parts[:-1]), None) for path in files]
@@ -180,8 +180,8 @@ def _place_pictures(root: Path, files: list[Path], config: DataConfig) -> list[P
         split, folder = parts.get(top, "train"), _find_class(inner)
         if folder is None and split != "train":
             raise UserError(
-                f"data.path={root}: {show_name(path.relative_to(root))} lies in no class folder of {top}, which has its pictures "
-                "in one folder for each class; sort it in, or move it away."
+                f"data.path={root}: {show_name(path.relative_to(root))} is in no class folder of {top}; only training pictures "
+                "may have no label: move it into a class folder, or away."
             )
         pictures.append(PictureFile(path, folder, split))
     return pictures
@@ -209,5 +209,5 @@ def _name_classes(folders: list[str]) -> list[str]:
         alike.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
     for group in alike.values():
         if len(group) > 1:
-            say(f"shards: the class folders {', '.join(map(repr, group))} look alike, and are classes of their own")
+            say(f"shards: the class folders {', '.join(map(repr, group))} look alike; each is a class of its own")
     return names

@@ -97,7 +97,7 @@ def _read_image(tar: Path, group: Group, side: int) -> np.ndarray:
         raise BadSampleError(
             f"no {', '.join(PIL_FORMATS)} member"
             if dotted is None
-            else f"no image member but {dotted!r}: WebDataset takes what follows the first dot of a name as the kind of a member"
+            else f"no image member but {dotted!r}: in WebDataset, all that follows the first dot of a name is the field"
         )
     try:
         return read_picture(io.BytesIO(group.fields[suffix]), side, [PIL_FORMATS[suffix]])
