@@ -1,4 +1,4 @@
-"""Build a shard set: dataset -> tars and manifest.json, whole or not at all."""
+"""Build a shard set from a dataset: tars and manifest.json, complete or not at all."""
 
 import os
 import re
@@ -22,24 +22,24 @@ from shards.split import split_samples
 from shards.tar_names import list_tars
 from shards.write import Samples, write_shard
 
-IMAGES_FILE = "images.npy"  # scratch, removed before the set is complete
+IMAGES_FILE = "images.npy"  # a temporary file, removed before the set is complete
 
 
 def list_inputs(config: Config) -> dict[str, Path | list[Path]]:
-    """What a build reads besides its config: `data.path`, or all tars that it names where it is a pattern of tars."""
+    """List what a build reads besides its config: `data.path`, or all tars that it names if it is a pattern."""
     if not config.data.path:
         return {}
     path = expand_path(config.data.path, "data.path")
-    if config.data.source == "webdataset" and not os.path.exists(path):  # path.exists() refuses a long pattern
+    if config.data.source == "webdataset" and not os.path.exists(path):  # path.exists() fails on a long pattern
         return {"data.path": list_tars(config.data.path).paths}
     return {"data.path": path} if path.exists() else {}
 
 
 def build_shards(config: Config, folder: Path) -> Manifest:
-    """Write the shard set of `config.data` to `folder`; an interrupted build leaves nothing behind that is read.
+    """Write the shard set of `config.data` to `folder`. An interrupted build leaves nothing that a reader would accept.
 
-    Samples are shuffled (data.split_seed) before they are packed, so that every block is a mixture. The same config gives
-    the same bytes.
+    Samples are shuffled by data.split_seed before they are packed, so that every block is a mixture. The same config
+    gives the same bytes.
     """
     started = time.time()
     data, hashes = config.data, hash_inputs(list_inputs(config))
@@ -54,7 +54,7 @@ def build_shards(config: Config, folder: Path) -> Manifest:
         for column, (name, size) in enumerate(source.factors.items())
         if size > 1
         and (len(source.factors) > 1 or isinstance(data.principal, dict))
-        and (source.factor_values[:, column] >= 0).all()  # a class that some images lack is no known factor
+        and (source.factor_values[:, column] >= 0).all()  # a factor is known only if every image has a value
     ]
     keys = make_keys(source)
     with atomic_path(folder) as partial:
@@ -79,7 +79,7 @@ def build_shards(config: Config, folder: Path) -> Manifest:
 
 
 def _store_images(source: Source, side: int, path: Path) -> np.ndarray:
-    """All images in one file on disk, uint8 [count, side, side, 3], so that a set larger than memory can be shuffled."""
+    """Store all images in one file, uint8 [count, side, side, 3], so that a set larger than memory can be shuffled."""
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(source.count, side, side, 3))
     filled = 0
     with track(f"read {source.name}", source.count) as advance:
@@ -89,15 +89,17 @@ def _store_images(source: Source, side: int, path: Path) -> np.ndarray:
             advance(len(records.images))
     if filled != source.count:
         raise UserError(
-            f"{source.name} gave {filled} images where {source.count} were found; a file changed meanwhile."
+            f"{source.name} gave {filled} images, but {source.count} were found before: a file was changed meanwhile; start "
+            "the command again."
         )
     return images
 
 
 def hide_labels(labels: np.ndarray, names: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Labels [count] of which only a share of every class of the training split is left, one at least; the rest are -1.
+    """Keep only a fraction of the training labels of every class, at least one. Return labels [count], -1 if hidden.
 
-    No stage sees what is hidden here. A smaller fraction leaves a subset of what a larger one leaves.
+    Labels of the other splits stay. No stage sees a hidden label. A smaller fraction keeps a subset of what a larger
+    one keeps.
     """
     draw = np.random.default_rng(seed)
     kept = labels.copy()
@@ -108,9 +110,10 @@ def hide_labels(labels: np.ndarray, names: np.ndarray, fraction: float, seed: in
 
 
 def make_keys(source: Source) -> list[str]:
-    """A key per sample, unique and fit for a tar member: ASCII letters, digits, _, - and / alone, at most 90 of them.
+    """Make a unique key for each sample that is safe as the name of a tar member.
 
-    No key begins with _, since webdataset passes over members it takes for metadata.
+    A key has only ASCII letters, digits, _, - and /, at most 90 of them. It never starts with _, because webdataset
+    skips members that look like metadata.
     """
     if source.keys is None:
         return [f"{index:08d}" for index in range(source.count)]

@@ -1,4 +1,4 @@
-"""Pictures of any format as squares of one size: the same picture gives the same pixels, whether it lay in a folder or a tar."""
+"""Read pictures of any format as squares of one size. The same picture gives the same pixels from a folder or a tar."""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -13,25 +13,28 @@ from detaux.data.decode import DEEP_MODES, FULL_SCALE, flatten_picture
 from detaux.data.schema import MAX_IMAGE_PIXELS
 from detaux.errors import raise_machine_fault
 
-# What Pillow may try: formats of pixels alone. Others run a program (EPS, WMF, and IPTC files, which wrap any format) or hold no
-# picture that Pillow itself can read.
+# Pillow may try only these formats, which hold pixels. Others run a program (EPS, WMF, and IPTC files, which wrap any
+# format) or hold no picture that Pillow itself can read.
 FORMATS = (
     *("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO", "ICNS", "JPEG2000", "AVIF"),
     *("PSD", "PCX", "SGI", "DDS", "QOI", "SUN"),
 )
-# suffixes of pictures that Pillow does not know, or not everywhere
+# suffixes of pictures that Pillow does not know, or only in some builds
 OTHER_SUFFIXES = (
     *(".heic", ".heif", ".hif", ".avif", ".webp", ".jxl", ".jxr", ".svg", ".exr", ".hdr", ".xcf"),
     *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
 )
-# what white is in pictures of more than 16 bits a pixel, the smallest that all of them fit
+# possible values of white in pictures of more than 16 bits a pixel; the smallest that fits all of a set is chosen
 SCALES = (1.0, 255.0, 65535.0)
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a whole decoding shows of a picture: why it cannot be used, None where it can; its mode; and the largest value of one
-    with more than 16 bits a pixel, 0 of others."""
+    """Hold what decoding a whole picture showed.
+
+    fault says why it cannot be used, None if it can. mode is Pillow's. largest is the largest value of a picture with
+    more than 16 bits a pixel, and 0 for others.
+    """
 
     fault: str | None
     mode: str = ""
@@ -40,29 +43,30 @@ class Inspection:
 
 @cache
 def list_formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow can read."""
+    """List those of FORMATS that the installed Pillow can read."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @cache
 def list_suffixes() -> frozenset[str]:
-    """Suffixes of file names that promise a picture of these formats, in small letters."""
+    """List the file suffixes of the formats that are read, in lower case."""
     Image.init()
-    readable = (*list_formats(), "MPO")  # which is opened as the JPEG that it begins with
+    readable = (*list_formats(), "MPO")  # an MPO file starts with a JPEG, which is read
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in readable)
 
 
 @cache
 def list_unread_suffixes() -> frozenset[str]:
-    """Suffixes of file names that promise a picture of another format, in small letters."""
+    """List the file suffixes of picture formats that are not read, in lower case."""
     return frozenset((*Image.registered_extensions(), *OTHER_SUFFIXES)) - list_suffixes()
 
 
 def open_picture(source: Path | io.BytesIO, formats: Iterable[str]) -> Image.Image:
-    """The first frame of a picture, decoded and turned as its EXIF data say.
+    """Decode the first frame of a picture and turn it as its EXIF data say.
 
-    Raises ValueError, before it is decoded, when it has more than MAX_IMAGE_PIXELS, and whatever Pillow raises on a damaged one.
+    Raises ValueError before decoding if it has more than MAX_IMAGE_PIXELS. On a damaged picture, any error of Pillow
+    passes through.
     """
     with Image.open(source, formats=list(formats)) as image:
         if image.width * image.height > MAX_IMAGE_PIXELS:
@@ -76,9 +80,9 @@ def read_picture(
     formats: Iterable[str] | None = None,
     full_scale: Mapping[str, float] = FULL_SCALE,
 ) -> np.ndarray:
-    """A picture as uint8 RGB [side, side, 3]: turned as its EXIF data say, flattened, and its middle square resized.
+    """Read a picture as uint8 RGB [side, side, 3]: turned by its EXIF data, flattened, and its middle square resized.
 
-    `full_scale` is what white is in each of DEEP_MODES. Raises as open_picture does.
+    `full_scale` gives the value of white in each of DEEP_MODES. Raises the errors of open_picture.
     """
     picture = flatten_picture(open_picture(source, formats or list_formats()), full_scale)
     return np.asarray(ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC))
@@ -87,10 +91,10 @@ def read_picture(
 def inspect_picture(path: Path) -> Inspection:
     """Decode a whole picture and say what is wrong with it, if anything.
 
-    Raises OSError and MemoryError where the machine is at fault and not the picture.
+    Raises OSError and MemoryError if the fault is the machine's and not the picture's.
 
-    One whose name promises a format that is not read may still hold one that is, but not TIFF: as such, Pillow would read the
-    thumbnail in a camera's raw file.
+    A file with the suffix of a format that is not read may still hold one that is. TIFF is not tried on it, because
+    Pillow would then read the thumbnail in a camera's raw file.
     """
     is_unread = path.suffix.lower() in list_unread_suffixes()
     try:
@@ -109,17 +113,17 @@ def inspect_picture(path: Path) -> Inspection:
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > SCALES[-1]:
         return Inspection(
-            f"its values go from {low:g} to {high:g}; of such pictures 0 to 1, 255 or 65,535 can be read: convert it"
+            f"its values go from {low:g} to {high:g}; in pictures of 32-bit numbers, 0 to 1, 255 or 65,535 are read: convert it"
         )
     return Inspection(None, picture.mode, high)
 
 
 def choose_scales(inspections: Iterable[Inspection]) -> dict[str, float]:
-    """What white is in each mode of more than 16 bits: one scale for the set, since a picture alone may be dark."""
+    """Choose white in each mode of more than 16 bits: one value for the set, because a single picture may be dark."""
     largest: dict[str, float] = {}
     for one in inspections:
         if one.mode in DEEP_MODES and one.fault is None:
             largest[one.mode] = max(largest.get(one.mode, 0.0), one.largest)
-    # whole numbers of 0 and 1 alone would be a mask: they are read as 0 to 255 all the same
+    # whole numbers of only 0 and 1 would be a mask, but they too are read on a scale of 0 to 255
     scales = {"F": SCALES, "I": SCALES[1:]}
     return {mode: next(scale for scale in scales[mode] if high <= scale) for mode, high in largest.items()}

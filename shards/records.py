@@ -1,4 +1,4 @@
-"""What a dataset hands to the builder: a Source, whose images come in blocks of Records."""
+"""Define what a dataset gives to the builder: a Source, which yields images in blocks of Records."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,19 +12,21 @@ from detaux.errors import UserError
 
 @dataclass(frozen=True)
 class Records:
-    """A run of images in the source's order: uint8 [n, side, side, 3]."""
+    """Hold a run of images in the source's order, uint8 [n, side, side, 3]."""
 
     images: np.ndarray
 
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset before it is packed.
+    """Describe a dataset before it is packed.
 
-    factors: name -> number of values, in column order of factor_values int64 [count, F], where -1 in the main factor is
-    a sample without a label; value_names: factor -> names in value order; published_split [count] of "train", "validation" and
-    "test", where its authors gave one; quarantined: files that were left out, each with a reason; passed_over: files that are no
-    samples by their name.
+    factors          name -> number of values, in the column order of factor_values.
+    factor_values    int64 [count, F]; -1 in the main factor is a sample without a label.
+    value_names      factor -> names in value order.
+    published_split  [count] of "train", "validation" and "test", or None if the authors gave no split.
+    quarantined      files that were left out, each with a reason.
+    passed_over      files that, by their names, are no samples.
     """
 
     name: str
@@ -41,7 +43,7 @@ class Source:
 
 
 def check_share(origin: str, quarantined: list[dict[str, str]], count: int, limit: float) -> None:
-    """Raise UserError where more of the `count` files were quarantined than `limit`, a share, allows, rounded up."""
+    """Raise UserError if more than the fraction `limit` of `count` files, rounded up, were quarantined."""
     if len(quarantined) > math.ceil(limit * count):
         raise UserError(
             f"{origin}: {len(quarantined)} of {count} samples are unusable, more than data.max_bad_fraction={limit:g} "
@@ -50,7 +52,7 @@ def check_share(origin: str, quarantined: list[dict[str, str]], count: int, limi
 
 
 def resize(images: np.ndarray, side: int) -> np.ndarray:
-    """uint8 [n, S, S, 3] resized to [n, side, side, 3]."""
+    """Resize images uint8 [n, S, S, 3] to [n, side, side, 3]."""
     if images.shape[1:3] == (side, side):
         return images
     resized = [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)) for image in images]
@@ -58,5 +60,5 @@ def resize(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def to_rgb(images: np.ndarray) -> np.ndarray:
-    """Grey uint8 [n, H, W] as three equal channels [n, H, W, 3]."""
+    """Turn grey uint8 [n, H, W] into three equal channels [n, H, W, 3]."""
     return np.repeat(images[..., None], 3, axis=-1)

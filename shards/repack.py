@@ -17,10 +17,11 @@ from shards.write import Samples, write_shard
 
 
 def repack_shards(folder: Path, out: Path) -> Manifest:
-    """Write a packed copy of the standard shard set `folder` to `out`, in blocks of its config's size or the default's.
+    """Write a packed copy of the standard shard set `folder` to `out`.
 
-    Where the set has its frozen config, the copy has one too, and a record. Raises UserError where `folder` is packed
-    already, a sample cannot be read, or `out` exists.
+    Blocks have the size of the set's frozen config, or the default size if there is none. If the set has its frozen
+    config, the copy gets it too, and a record. Raises UserError if `folder` is packed already, a sample cannot be read,
+    or `out` exists.
     """
     started, manifest = time.time(), read_manifest(folder)
     hashes = hash_inputs({"manifest": folder / MANIFEST_NAME})

@@ -1,4 +1,4 @@
-"""Training, validation and test split of a dataset."""
+"""Split a dataset into training, validation and test samples."""
 
 import numpy as np
 
@@ -9,12 +9,16 @@ from shards.records import Source
 
 
 def split_samples(source: Source, principal: Principal, config: DataConfig) -> np.ndarray:
-    """Split name of every sample [count], a pure function of the labels and data.split_seed.
+    """Return the split name of every sample [count].
 
-    random: a share of every class. combination: the images whose floor and wall hue both lie in the upper half of their
-    values (paper, section 5.1). published: the data set's own. The validation split, unless it is published, is a share of every
-    class of what remains, and so is the test split of a data set that publishes a validation split alone; samples without a label
-    are for training. Raises UserError where a class cannot have a sample in each split that is drawn from it.
+    The test split of `data.split` is: random, a share of every class; combination, the images with floor and wall hue
+    both in the upper half of their values (paper, section 5.1); published, the data set's own. If a published split
+    lacks a test part, it is drawn like random.
+
+    The validation split, unless it is published, is a share of every class of what remains. Samples without a label are
+    for training. Draws depend only on the labels, the config and data.split_seed.
+
+    Raises UserError if a class has too few samples for each split that is drawn from it.
     """
     draw = np.random.default_rng(config.split_seed)
     names = np.full(source.count, "train", dtype="<U10")

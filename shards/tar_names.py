@@ -1,4 +1,4 @@
-"""The tars that `data.path` names: one, those of a folder, or those of a pattern; none that it names is lost in silence."""
+"""List the tars that `data.path` names: one, those of a folder, or those of a pattern. A missing one is an error."""
 
 import glob
 import math
@@ -14,35 +14,38 @@ from detaux.errors import UserError
 from detaux.runtime.text import show_name
 from shards.tars import SUFFIXES, UNREAD, describe_unread
 
-MOST_NAMES = 10**5  # that the braces of a pattern may stand for
+MOST_NAMES = 10**5  # most names that the braces of a pattern may stand for
 
 
 @dataclass(frozen=True)
 class Tars:
-    """The tars that `data.path` names, sorted, and the files beside them in a folder that are no tars by their name."""
+    """Hold the tars that `data.path` names, sorted, and the other files of its folder, which have no name of a tar."""
 
     paths: list[Path]
     passed_over: list[str] = field(default_factory=list)
 
 
 def list_tars(pattern: str | None) -> Tars:
-    """What `data.path` names; a file or folder that exists by that name is no pattern.
+    """List the tars that `data.path` names. A file or folder that exists by that name is not read as a pattern.
 
-    Raises UserError where there is no tar, where one that is named is missing, and where a folder holds one that is not read.
+    Raises UserError if there is no tar, if a named one is missing, or if a folder holds one that cannot be read.
     """
     if not pattern:
         raise UserError("data.source=webdataset needs data.path, a tar, a folder of tars, or a pattern of them.")
     root = expand_path(pattern, "data.path")
-    if os.path.isfile(root):  # a pattern may be too long for a name, which Path.is_file() refuses
+    if os.path.isfile(root):  # a pattern may be too long for a file name, and then Path.is_file() fails
         return Tars([root])
     found = _list_folder(root) if os.path.isdir(root) else Tars(_expand_pattern(pattern, str(root)))
     if not found.paths:
-        raise UserError(f"data.path={pattern} names no tar file; it ends in {', '.join(SUFFIXES)}.")
+        raise UserError(f"data.path={pattern} names no tar file; the name of a tar ends in {', '.join(SUFFIXES)}.")
     return found
 
 
 def _list_folder(root: Path) -> Tars:
-    """The tars in a folder. Raises UserError for one that lies deeper, leads to no file, or is compressed as none is read."""
+    """List the tars in a folder.
+
+    Raises UserError for a tar in a sub-folder, for one that is no file, and for a compression that is not read.
+    """
     found = Tars([])
     for path in sorted(root.rglob("*")):
         inner = path.relative_to(root)
@@ -57,8 +60,8 @@ def _list_folder(root: Path) -> Tars:
             raise UserError(f"{shown} is {_describe_fault(path)}; mend it or move it away.")
         elif path.parent != root:
             raise UserError(
-                f"{shown} lies in a sub-folder; data.path={root}/**/*.tar takes such tars as well, and data.path={root}/*.tar "
-                "those of the folder alone."
+                f"{shown} is in a sub-folder; data.path={root}/**/*.tar takes such tars too, and data.path={root}/*.tar only "
+                "those of the folder itself."
             )
         else:
             found.paths.append(path)
@@ -66,22 +69,22 @@ def _list_folder(root: Path) -> Tars:
 
 
 def _describe_fault(path: Path) -> str:
-    """What a path is that is no file."""
+    """Say what a path is if it is no regular file."""
     if path.is_dir():
         return "a folder"
-    return "a link to nothing" if path.is_symlink() and not path.exists() else "no file that can be read twice"
+    return "a broken link" if path.is_symlink() and not path.exists() else "not a regular file"
 
 
 def _expand_pattern(pattern: str, text: str) -> list[Path]:
-    """The files of a pattern, sorted; none where it names none.
+    """List the files of a pattern, sorted. The list is empty if it names none.
 
-    Raises UserError where it names others and a part of its braces names none, or where one is no file.
+    Raises UserError if only some names of its braces are files, or if one is not a regular file.
     """
     try:
         count = count_names(text)
         names = list(braceexpand(text)) if count <= MOST_NAMES else []
     except ValueError:  # unbalanced braces, or a number of thousands of digits
-        raise UserError(f"data.path={pattern} does not exist, and its braces {{}} make no pattern.") from None
+        raise UserError(f"data.path={pattern} does not exist, and its braces {{}} are not a valid pattern.") from None
     if count > MOST_NAMES:
         raise UserError(
             f"data.path={pattern} stands for more than {MOST_NAMES} names; a glob such as *.tar is shorter."
@@ -89,14 +92,14 @@ def _expand_pattern(pattern: str, text: str) -> list[Path]:
     found: set[Path] = set()
     missing = []
     for name in names:
-        # a name without wildcards is looked up below, where glob would look it up a second time
+        # a name without wildcards needs no glob, which would look it up a second time
         paths = glob.glob(name, recursive=True) if glob.has_magic(name) else [name] * os.path.lexists(name)
         found.update(map(Path, paths))
         if not paths:
             missing.append(name)
     if found and missing:
         raise UserError(
-            f"data.path={pattern}: {len(missing)} of the {len(names)} names that its braces stand for are of no file; the first "
+            f"data.path={pattern}: {len(missing)} of the {len(names)} names that its braces stand for match no file; the first "
             f"is {show_name(missing[0])}."
         )
     for path in sorted(found):
@@ -108,8 +111,8 @@ def _expand_pattern(pattern: str, text: str) -> list[Path]:
 
 
 def count_names(text: str) -> int:
-    """How many names the braces of a pattern stand for, counted from the inside: to list them may take for ever."""
-    counts = [1]  # of the braces counted so far, each left in the text as its number between two zeros
+    """Count the names that the braces of a pattern stand for, from the inside out. Listing them could take for ever."""
+    counts = [1]  # names of each pair of braces so far; the text keeps its index here between two NUL characters
 
     def multiply(part: str) -> int:
         return math.prod(counts[int(number)] for number in re.findall(r"\0(\d+)\0", part))

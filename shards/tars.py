@@ -1,7 +1,7 @@
-"""The samples of somebody else's tar: plain or compressed, several in a row, with links; nothing is unpacked to the disk.
+"""Read the samples of tars that others made: plain or compressed, several in a row, with links. Nothing is unpacked.
 
-A member is read only when a sample can use it, and never more of it than such a member may have, so that a small compressed file
-cannot fill the memory.
+A member is read only if a sample can use it, and only up to the size that such a member may have. So a small compressed
+file cannot fill the memory.
 """
 
 import bz2
@@ -26,7 +26,7 @@ OPENERS: dict[bytes, Callable[..., Any]] = {  # first bytes of a compressed file
 }
 ZSTD = b"\x28\xb5\x2f\xfd"
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-# endings of names of tars that are not read -> what compressed them
+# suffixes of tars that are not read -> what compressed them
 UNREAD = {
     **dict.fromkeys((".tar.zst", ".tar.zstd", ".tzst"), "zstd"),
     ".tar.lz4": "lz4",
@@ -35,21 +35,24 @@ UNREAD = {
     ".tar.br": "brotli",
     ".tar.z": "compress",
 }
-MOST_BYTES = {**dict.fromkeys(PIL_FORMATS, 2**28), "cls": 2**10, "json": MAX_TEXT_BYTES}  # of a member by its field
-READ_BYTES = 2**20  # at a time; also the most that a header may ask for
-KEPT_BYTES = 64  # of a member whose content is kept for links to it
+MOST_BYTES = {**dict.fromkeys(PIL_FORMATS, 2**28), "cls": 2**10, "json": MAX_TEXT_BYTES}  # of a member, by field
+READ_BYTES = 2**20  # bytes read at a time, and the most that a header may ask for
+KEPT_BYTES = 64  # members up to this size are kept, for links to them
 BLOCK = tarfile.BLOCKSIZE
 KEPT_TAIL = 2 * BLOCK
 
 
 class TarError(ValueError):
-    """What makes a file no tar that can be read to its end."""
+    """Report why a file is not a tar that can be read to its end."""
 
 
 @dataclass
 class Group:
-    """The members of a sample, in a row: field -> content, of the fields a sample may have; `others` are the names of fields
-    that are not read; `fault` is what makes the sample unusable, None where nothing does."""
+    """Hold the members of a sample, which follow each other in the tar.
+
+    fields maps each field that a sample may have to its content. others has the names of fields that are not read.
+    fault says why the sample cannot be used, None if it can.
+    """
 
     key: str
     fields: dict[str, bytes] = field(default_factory=dict)
@@ -58,12 +61,12 @@ class Group:
 
 
 def describe_unread(kind: str) -> str:
-    """What a tar is whose compression is not read."""
-    return f"compressed by {kind}, which is not read: unpack it, or compress it by gzip"
+    """Describe a tar with a compression that is not read, and what to do."""
+    return f"compressed with {kind}, which is not read: unpack it, or compress it with gzip"
 
 
 def find_compression(path: Path) -> bytes:
-    """The first bytes by which a file is known to be compressed, b"" of a plain one. Raises TarError for zstd."""
+    """Return the first bytes that mark a file as compressed, or b"" for a plain one. Raises TarError for zstd."""
     with path.open("rb") as stream:
         begin = stream.read(8)
     if begin.startswith(ZSTD):
@@ -72,9 +75,9 @@ def find_compression(path: Path) -> bytes:
 
 
 def read_tar_groups(path: Path) -> Iterator[Group]:
-    """The samples of a tar, member by member as webdataset groups them: those of one key in a row.
+    """Yield the samples of a tar as webdataset groups them: members in a row with one key form a sample.
 
-    Raises TarError where the file is no tar, is cut short, or goes on with anything but another tar.
+    Raises TarError if the file is no tar, is cut short, or continues with anything but another tar.
     """
     mark = find_compression(path)
     with OPENERS[mark](path) if mark else path.open("rb") as stream:
@@ -98,7 +101,7 @@ def _add_member(group: Group, name: str, member: tarfile.TarInfo, reader: "_TarR
     if name not in MOST_BYTES:
         group.others.append(name)
     elif name in group.fields:
-        group.fault = group.fault or f"its member {name} stands twice"
+        group.fault = group.fault or f"its member {name} occurs twice"
     else:
         group.fields[name] = b""
         try:
@@ -108,11 +111,11 @@ def _add_member(group: Group, name: str, member: tarfile.TarInfo, reader: "_TarR
 
 
 class _UnreadableError(ValueError):
-    """Why a member of a sample cannot be read."""
+    """Report why a member of a sample cannot be read."""
 
 
 class _Forward(io.RawIOBase):
-    """A compressed file read from its begin to its end, of which the last KEPT_TAIL bytes may be read again, as tarfile does."""
+    """Read a compressed file from start to end. The last KEPT_TAIL bytes can be read again, because tarfile does so."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._position, self._end, self._tail = stream, 0, 0, b""
@@ -130,7 +133,7 @@ class _Forward(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if offset < self._end - len(self._tail):
-            raise TarError(f"byte {offset} lies too far back in a compressed file")
+            raise TarError(f"byte {offset} is too far back to be read again in a compressed file")
         self._position = min(offset, self._end)
         while self._position < offset and self.read(min(READ_BYTES, offset - self._position)):
             pass
@@ -138,7 +141,7 @@ class _Forward(io.RawIOBase):
 
 
 class _Bounded:
-    """What tarfile reads a tar through: a header that asks for more than READ_BYTES was made to fill the memory."""
+    """Bound what tarfile reads: a header that asks for more than READ_BYTES was made to fill the memory."""
 
     def __init__(self, stream: BinaryIO | _Forward) -> None:
         self._stream = stream
@@ -151,16 +154,16 @@ class _Bounded:
 
 
 class _TarReader:
-    """The members of all tars in a row, and their contents.
+    """Iterate over the members of all tars in a row, and read their contents.
 
-    Iterating raises TarError where the file is no tar, is cut short, or goes on with anything but another tar.
+    Iterating raises TarError if the file is no tar, is cut short, or continues with anything but another tar.
     """
 
     def __init__(self, stream: BinaryIO | _Forward) -> None:
         self._stream = _Bounded(stream)
-        # for links, by the name without its ./ and the like: tar takes them from the target of a hard link alone
-        self._places: dict[str, tuple[int, int]] = {}  # name -> first byte and size
-        # name -> the contents of small ones, to which a compressed tar cannot go back
+        # for links: normalised name -> first byte and size; tar strips ./ and the like only from targets of hard links
+        self._places: dict[str, tuple[int, int]] = {}
+        # normalised name -> content, for small members, because a compressed tar cannot go back to them
         self._contents: dict[str, bytes] = {}
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
@@ -169,8 +172,8 @@ class _TarReader:
             try:
                 with tarfile.open(fileobj=self._stream, mode="r:") as archive:  # type: ignore[call-overload]
                     while (member := archive.next()) is not None:
-                        archive.members.clear()  # which would hold a kilobyte for each
-                        if member.size < 0:  # the next one would be this one again
+                        archive.members.clear()  # the list would grow by a kilobyte a member
+                        if member.size < 0:  # tarfile would find the same member again
                             raise TarError(f"its member {member.name} has {member.size} bytes")
                         if not member.name and not member.isdir():
                             raise TarError(f"its member at byte {member.offset} has no name")
@@ -178,26 +181,28 @@ class _TarReader:
                     end = archive.offset
             except tarfile.TarError as error:
                 raise TarError(str(error)) from None
-            except RecursionError:  # tarfile reads what a header describes within the reading of the header
-                raise TarError("it has too many headers in a row that describe the next one") from None
+            except RecursionError:  # tarfile reads the next header within the call for this one
+                raise TarError("it has too many headers in a row that only describe the next header") from None
             has_more = self._skip_end(end)
 
     def _skip_end(self, end: int) -> bool:
-        """Go over the empty blocks at the end of a tar; whether anything follows them."""
+        """Skip the empty blocks at the end of a tar. Return whether anything follows them."""
         self._stream.seek(end)
         block, empty = self._stream.read(BLOCK), bytes(BLOCK)
         if block and block != empty:
-            raise TarError(f"it goes on at byte {end} with something that is no member of a tar")
+            raise TarError(f"it continues at byte {end} with something that is no member of a tar")
         if not block:
-            raise TarError("it ends without the empty blocks at the end of a tar")
+            raise TarError("it ends without the empty blocks that close a tar")
         while block == empty:
             block = self._stream.read(BLOCK)
         self._stream.seek(self._stream.tell() - len(block))
         return bool(block.strip(b"\0"))
 
     def read(self, member: tarfile.TarInfo, limit: int) -> bytes:
-        """The content of a member, or of the one before that it links to. Raises _UnreadableError where it has more than `limit`
-        bytes or is no file."""
+        """Read the content of a member, or of the earlier member that it links to.
+
+        Raises _UnreadableError if it has more than `limit` bytes or is no file.
+        """
         if member.islnk() or member.issym():
             return self._follow(member, limit)
         if not member.isreg() or member.issparse():
@@ -217,7 +222,7 @@ class _TarReader:
         while size:
             parts.append(self._stream.read(min(size, READ_BYTES)))
             if not parts[-1]:
-                raise TarError("it is cut short inside of a member")
+                raise TarError("it is cut short inside a member")
             size -= len(parts[-1])
         return b"".join(parts)
 
@@ -229,7 +234,7 @@ class _TarReader:
         if target in self._contents:
             return self._contents[target]
         if target not in self._places:
-            raise _UnreadableError(f"is a link to {member.linkname}, which is no file of a sample before it")
+            raise _UnreadableError(f"is a link to {member.linkname}, which is no file that was read before it")
         here = self._stream.tell()
         try:
             return self._read_span(*self._places[target], limit)

@@ -1,4 +1,4 @@
-"""Read a shard set again: hashes, members, counts, decodes; nothing in it is executed or written anywhere."""
+"""Verify a shard set: check hashes, members and counts, and decode all samples. Nothing in it is executed."""
 
 import io
 import tarfile
@@ -16,7 +16,7 @@ from detaux.runtime.files import hash_file
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a member of a shard, or with the shard where member is ""."""
+    """Describe what is wrong with a member of a shard, or with the shard itself if member is ""."""
 
     shard: str
     member: str
@@ -27,7 +27,7 @@ class Problem:
 
 
 def verify_shards(folder: Path) -> list[Problem]:
-    """Everything wrong with a shard set; [] where it is sound. Raises UserError where the manifest cannot be read."""
+    """List all problems of a shard set, [] if it has none. Raises UserError if the manifest cannot be read."""
     manifest = read_manifest(folder)
     problems: list[Problem] = []
     keys: set[str] = set()
@@ -43,7 +43,7 @@ def verify_shards(folder: Path) -> list[Problem]:
 
 
 def _verify_shard(folder: Path, manifest: Manifest, shard: Shard, keys: set[str]) -> list[Problem]:
-    """What is wrong with one tar; `keys` holds the sample keys seen so far and takes in this tar's."""
+    """List the problems of one tar. `keys` holds the sample keys seen so far; those of this tar are added."""
     path = folder / shard.name
     if PurePosixPath(shard.name).name != shard.name:
         return [Problem(shard.name, "", "not a plain file name")]
@@ -61,7 +61,7 @@ def _verify_shard(folder: Path, manifest: Manifest, shard: Shard, keys: set[str]
 
 
 def _verify_members(path: Path, layout: str) -> list[Problem]:
-    """Names, types and suffixes of the members, from the headers alone."""
+    """Check the names, types and suffixes of the members. Only headers are read."""
     allowed = PACKED_FIELDS if layout == "packed" else STANDARD_FIELDS
     problems = []
     try:
@@ -80,11 +80,11 @@ def _verify_members(path: Path, layout: str) -> list[Problem]:
 
 
 def _verify_places(shard: Shard) -> list[Problem]:
-    """Blocks must follow each other without a gap from the first byte on."""
+    """Check that blocks follow each other without a gap from the first byte on."""
     ends = [0]
     for number, block in enumerate(shard.blocks):
         if block.offset != ends[-1]:
-            return [Problem(shard.name, "", f"block {number} does not begin where the block before it ends")]
+            return [Problem(shard.name, "", f"block {number} does not start at the end of the block before it")]
         ends.append(block.offset + block.size)
     if ends[-1] > shard.size:
         return [Problem(shard.name, "", f"its blocks end at byte {ends[-1]} of {shard.size}")]
@@ -92,7 +92,7 @@ def _verify_places(shard: Shard) -> list[Problem]:
 
 
 def _verify_blocks(path: Path, manifest: Manifest, shard: Shard, keys: set[str]) -> list[Problem]:
-    """Decode every block where the manifest says it lies."""
+    """Decode every block at the place that the manifest gives."""
     problems = []
     with path.open("rb") as stream:
         for number, block in enumerate(shard.blocks):
@@ -112,7 +112,7 @@ def _verify_blocks(path: Path, manifest: Manifest, shard: Shard, keys: set[str])
 
 
 def _inspect_group(group: dict[str, Any], manifest: Manifest, keys: set[str]) -> tuple[int, list[str]]:
-    """Samples of a member group that decode, and what is wrong with it."""
+    """Count the samples of a member group that decode, and list its problems."""
     try:
         arrays = decode_group(group, manifest.layout, manifest.side, manifest.channels)
     except BadSampleError as error:
@@ -128,13 +128,13 @@ def _inspect_group(group: dict[str, Any], manifest: Manifest, keys: set[str]) ->
         reasons.append("a factor's value is out of range")
     for key in arrays.keys:
         if key in keys:
-            reasons.append(f"sample key {key} stands twice")
+            reasons.append(f"sample key {key} occurs twice")
         keys.add(key)
     return len(labels), reasons
 
 
 def describe_shards(folder: Path) -> list[str]:
-    """What `detaux shards info` prints."""
+    """Return the lines that `detaux shards info` prints."""
     manifest = read_manifest(folder)
     size = sum(shard.size for shard in manifest.shards)
     lines = [

@@ -1,4 +1,4 @@
-"""Write shards: tars whose bytes depend on their content alone, and the places of their blocks."""
+"""Write tars with bytes that depend only on their content, and describe the places of their blocks."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from detaux.runtime.files import hash_file
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of one split: images uint8 [n, S, S, C], labels [n], n keys, factors [n, F] or None."""
+    """Hold samples of one split: images uint8 [n, S, S, C], labels [n], n keys, factors [n, F] or None."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -24,7 +24,7 @@ class Samples:
     factors: np.ndarray | None
 
     def take(self, index: np.ndarray) -> "Samples":
-        """The samples at `index`, in that order."""
+        """Return the samples at `index`, in that order."""
         factors = None if self.factors is None else self.factors[index]
         return Samples(self.images[index], self.labels[index], [self.keys[i] for i in index], factors)
 
@@ -36,7 +36,7 @@ def encode_npy(array: np.ndarray) -> bytes:
 
 
 def pack_block(name: str, samples: Samples) -> Iterator[tuple[str, bytes]]:
-    """Tar members of a packed block."""
+    """Yield the tar members of a packed block, (name, content)."""
     yield f"{name}.images.npy", encode_npy(samples.images)
     yield f"{name}.labels.npy", encode_npy(samples.labels.astype(np.int64))
     yield f"{name}.keys.txt", "".join(f"{key}\n" for key in samples.keys).encode()
@@ -45,7 +45,7 @@ def pack_block(name: str, samples: Samples) -> Iterator[tuple[str, bytes]]:
 
 
 def list_members(samples: Samples) -> Iterator[tuple[str, bytes]]:
-    """Tar members of samples in the standard layout."""
+    """Yield the tar members of samples in the standard layout, (name, content)."""
     for index, key in enumerate(samples.keys):
         stream = io.BytesIO()
         Image.fromarray(samples.images[index]).save(stream, "PNG")

@@ -56,7 +56,7 @@ WRONG = {
     "shards build --safe {tmp}/pipe.yaml --out {tmp}/x": "would start a command, which --safe refuses",
     "launch --safe --dry-run slurm {tmp}/pipe.yaml": "would start a command, which --safe refuses",
     "run {tmp}/good.yaml data.path=${{oc.env:DETAUX_UNSET}}": "Environment variable 'DETAUX_UNSET' not found",
-    "run {tmp}/good.yaml data.source=webdataset data.path={tmp}/a{{b.tar run.dir={tmp}/r": "its braces {{}} make no pattern",
+    "run {tmp}/good.yaml data.source=webdataset data.path={tmp}/a{{b.tar run.dir={tmp}/r": "its braces {{}} are not a valid",
     "run {tmp}/good.yaml data.source=webdataset data.path={tmp}/a[1].tar run.dir={tmp}/r": "names no tar file",
     "run {tmp}/typo.yaml": "disentangle.main.steps",
     "run {tmp}/list.yaml": "list.yaml",

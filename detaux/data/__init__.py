@@ -1,1 +1,1 @@
-"""From tars to device batches."""
+"""Read images from tars and make batches of them on the device."""

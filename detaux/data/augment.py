@@ -1,4 +1,4 @@
-"""Change batches of images on the device. Whoever calls draws the random numbers."""
+"""Change batches of images on the device. The caller draws the random numbers."""
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ def to_float(images_NHWC: Tensor) -> Tensor:
 def salt_images(images_NCHW: Tensor, share: float, draw_NHW: Tensor) -> Tensor:
     """Add salt and pepper (paper, section 5.1): a share of the pixels turns white (1) or black (0) with equal chance.
 
-    draw_NHW [N, H, W] is uniform in [0, 1), on any device. All channels of a pixel turn together; the other pixels are
-    left exactly as they are.
+    draw_NHW [N, H, W] is uniform in [0, 1), on any device. All channels of a pixel turn together. The other pixels keep
+    their values.
     """
     draw = draw_NHW[:, None].to(images_NCHW.device)
     salted = torch.where(draw < share / 2, 1.0, images_NCHW)
@@ -22,8 +22,11 @@ def salt_images(images_NCHW: Tensor, share: float, draw_NHW: Tensor) -> Tensor:
 
 
 def remove_noise(images_NCHW: Tensor) -> Tensor:
-    """Replace every pixel of images in [0, 1] that is black or white in all channels by the mean of those of its eight
-    neighbours that are neither; it stays if there are none."""
+    """Remove salt and pepper from images in [0, 1]: replace each extreme pixel by the mean of its good neighbours.
+
+    A pixel is extreme if each of its channels is 0 or 1. Good neighbours are those of its eight that are not extreme. A
+    pixel without any keeps its value.
+    """
     is_extreme = ((images_NCHW == 0) | (images_NCHW == 1)).all(1, keepdim=True)
     kept = (~is_extreme).to(images_NCHW.dtype)
     means = functional.avg_pool2d(images_NCHW * kept, 3, 1, padding=1)
@@ -32,8 +35,11 @@ def remove_noise(images_NCHW: Tensor) -> Tensor:
 
 
 def draw_moves(count: int, crop: int, flip: bool, generator: torch.Generator) -> Tensor | None:
-    """Draw a move of each of `count` images, int64 [count, 3]: pixels down, pixels to the right, both -crop .. crop, and
-    whether left and right change places. None if images are neither cropped nor flipped; then nothing is drawn."""
+    """Draw a move for each of `count` images, int64 [count, 3].
+
+    A move is: pixels down and pixels to the right, both in -crop .. crop, and whether left and right change places. If
+    images are neither cropped nor flipped, return None and draw nothing.
+    """
     if crop == 0 and not flip:
         return None
     shifts = torch.randint(-crop, crop + 1, (count, 2), generator=generator)
@@ -41,8 +47,10 @@ def draw_moves(count: int, crop: int, flip: bool, generator: torch.Generator) ->
 
 
 def move_images(images_NHWC: Tensor, moves_N3: Tensor) -> Tensor:
-    """Move each image [H, W, C] by its move of draw_moves, which is what padding, cropping and flipping do; what comes in from
-    outside is black."""
+    """Move each image [H, W, C] by its move from draw_moves, as padding, cropping and flipping would.
+
+    Pixels that come in from outside are black.
+    """
     device, (count, height, width) = images_NHWC.device, images_NHWC.shape[:3]
     down_N1, right_N1, is_flipped_N1 = moves_N3.to(device)[:, :, None].unbind(1)
     row_NH = torch.arange(height, device=device) - down_N1
@@ -56,7 +64,7 @@ def move_images(images_NHWC: Tensor, moves_N3: Tensor) -> Tensor:
 
 def turn_images(images_NCHW: Tensor, turns_N: Tensor) -> Tensor:
     """Turn each square image [C, S, S] by its number of quarter turns [N]."""
-    if len(images_NCHW) == 0:  # a rank's part of a batch of fewer images than ranks
+    if len(images_NCHW) == 0:  # a rank has no image if the batch has fewer images than there are ranks
         return images_NCHW
     turned = torch.empty(images_NCHW.shape, dtype=images_NCHW.dtype, device=images_NCHW.device)
     for turns in range(4):

@@ -1,4 +1,4 @@
-"""Fit principal components to points that pass in tiles, so that memory holds the components and one tile.
+"""Fit principal components to points that come in tiles, so that memory holds only the components and one tile.
 
 n points of F numbers, t points of a tile, C components.
 """
@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-ITERATIONS = 2  # of the subspace iteration, as torch.pca_lowrank has
+ITERATIONS = 2  # subspace iterations, the default of torch.pca_lowrank
 
 
 def fit_components(iterate: Callable[[], Iterator[Tensor]], components: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return the mean [F] and an orthonormal basis [F, C] of the leading principal components of n < F points.
 
-    `iterate` begins a new pass over all points [t, F], the same each time, of which there are seven. It is the method of
-    torch.pca_lowrank (Halko, Martinsson and Tropp 2011) from the same random start, and agrees with it to rounding.
+    `iterate` starts a new pass over all points in tiles [t, F]. It is called seven times and must give the same points
+    each time. The method and the random start are those of torch.pca_lowrank (Halko, Martinsson and Tropp 2011), so the
+    two agree up to rounding.
     """
     count, total_F = 0, torch.zeros(())
     for tile_tF in iterate():
@@ -23,11 +24,11 @@ def fit_components(iterate: Callable[[], Iterator[Tensor]], components: int, see
     mean_F = (total_F / count).float()
 
     def project(basis_FC: Tensor) -> Tensor:
-        """Return all centred points in a basis, [n, C]."""
+        """Project all centred points onto a basis, [n, C]."""
         return torch.cat([(tile_tF - mean_F) @ basis_FC for tile_tF in iterate()])
 
     def combine(weights_nC: Tensor) -> Tensor:
-        """Sum all centred points by weights, [F, C]."""
+        """Sum all centred points with each column of weights, [F, C]."""
         combined_FC, begin = torch.zeros(len(mean_F), components, device=mean_F.device), 0
         for tile_tF in iterate():
             combined_FC += (tile_tF - mean_F).T @ weights_nC[begin : begin + len(tile_tF)]

@@ -1,7 +1,7 @@
-"""Copy what a URL names to standard output: the program that source.py starts for each file.
+"""Copy the file at a URL to standard output. source.py starts this program once for each file.
 
-It is a process of its own, so that it can be ended whatever it hangs in, and because the clients of object stores keep
-threads that a forked loader worker would not have.
+It is a process of its own for two reasons. It can be ended no matter what it waits for. And the clients of object
+stores keep threads, which a forked loader worker would not have.
 """
 
 import shutil
@@ -14,7 +14,7 @@ CHUNK_BYTES = 2**18
 
 
 def copy_url(url: str, timeout: float, out: BinaryIO) -> None:
-    """Copy all bytes of an http(s) URL, or of one that fsspec opens, to `out`; raises OSError where some are missing."""
+    """Copy all bytes of an http(s) URL, or of one that fsspec opens, to `out`. Raises OSError if some are missing."""
     if not url.startswith(("http://", "https://")):
         import fsspec
 
@@ -25,12 +25,12 @@ def copy_url(url: str, timeout: float, out: BinaryIO) -> None:
         while chunk := response.read1(CHUNK_BYTES):
             out.write(chunk)
             out.flush()
-        if response.length:  # what is left of Content-Length
+        if response.length:  # the rest of Content-Length, which did not come
             raise OSError(f"the connection ended {response.length} bytes too early")
 
 
 def main() -> int:
-    """Copy the URL of the first argument, with the timeout of the second; what goes wrong is a line on standard error."""
+    """Copy the URL in the first argument with the timeout in the second. An error is one line on standard error."""
     try:
         copy_url(sys.argv[1], float(sys.argv[2]), sys.stdout.buffer)
     except urllib.error.HTTPError as error:

@@ -1,4 +1,4 @@
-"""Decoders of the shard format: an allow-list by suffix, sizes bounded before anything is allocated, never a pickle."""
+"""Decode the members of shards safely: only allowed suffixes, sizes checked before memory is allocated, no pickle."""
 
 import io
 import json
@@ -20,20 +20,23 @@ PACKED_FIELDS = ("images.npy", "labels.npy", "keys.txt", "factors.npy")
 STANDARD_FIELDS = (*IMAGE_SUFFIXES, "cls", "json")
 MAX_TEXT_BYTES = 2**24
 MAX_ARRAY_BYTES = 2**31
-MAX_HEADER_BYTES = 2**14  # of a .npy; numpy itself refuses one of more than 10,000
-DEEP_MODES = ("I", "F")  # of Pillow: 32 bits a pixel, whole and real numbers, which come in no scale of their own
+MAX_HEADER_BYTES = 2**14  # most bytes of a .npy header; numpy itself refuses more than 10,000
+DEEP_MODES = ("I", "F")  # Pillow's modes of 32 bits a pixel, whole and real numbers; no value is always white in them
 FULL_SCALE = {"I": 65535.0, "F": 1.0}
 META_NAME = re.compile(r"__[^/]*__($|/)")
 
 
 class BadSampleError(ValueError):
-    """A tar member that is missing, malformed or not allowed; the message names it."""
+    """Report a tar member that is missing, malformed or not allowed. The message names it."""
 
 
 @dataclass(frozen=True)
 class BlockArrays:
-    """Decoded samples: images uint8 [n, H, W, C], maybe in their file still, labels int64 [n] (-1 none), n keys, factors
-    int64 [n, F] or None."""
+    """Hold n decoded samples.
+
+    images uint8 [n, H, W, C], in memory or still in their file; labels int64 [n], -1 if there is none; n keys; factors
+    int64 [n, F] or None.
+    """
 
     images: np.ndarray | FileImages
     labels: np.ndarray
@@ -43,7 +46,7 @@ class BlockArrays:
 
 @dataclass(frozen=True)
 class MemberPlace:
-    """A tar member that is left where it lies: its file, first byte and size, and its first bytes for a header."""
+    """Hold the place of a tar member that stays in its file: file, first byte, size, and the first bytes, `head`."""
 
     file: StoredFile
     offset: int
@@ -52,19 +55,22 @@ class MemberPlace:
 
 
 def iterate_groups(stream: BinaryIO) -> Iterator[dict[str, Any]]:
-    """Member groups of a tar, as webdataset groups them: members of one key in a row."""
+    """Group the members of a tar as webdataset does: members in a row with one key form a group."""
     return group_members((member["fname"], member["data"]) for member in tar_file_iterator(stream))
 
 
 def group_members(members: Iterable[tuple[str, bytes | memoryview | MemberPlace]]) -> Iterator[dict[str, Any]]:
-    """The same of members as (name, data), of which webdataset leaves out those called __*__."""
+    """Group members given as (name, data). Members called __*__ are left out, as webdataset does."""
     return group_by_keys(
         {"fname": name, "data": data, "__url__": ""} for name, data in members if not META_NAME.match(name)
     )
 
 
 def decode_image(data: bytes, suffix: str, name: str) -> np.ndarray:
-    """uint8 RGB [H, W, 3] of a member whose format must be the one its suffix says; its first frame, as flatten_picture."""
+    """Decode the first frame of an image member to uint8 RGB [H, W, 3] by flatten_picture.
+
+    Raises BadSampleError if the image is unreadable, too large, or of another format than its suffix names.
+    """
     if suffix not in PIL_FORMATS:
         raise BadSampleError(f"{name}: .{suffix} is no image format of a shard; allowed are {', '.join(PIL_FORMATS)}")
     try:
@@ -79,9 +85,10 @@ def decode_image(data: bytes, suffix: str, name: str) -> np.ndarray:
 
 
 def flatten_picture(picture: Image.Image, full_scale: Mapping[str, float] = FULL_SCALE) -> Image.Image:
-    """Any mode as 8-bit RGB: transparent parts laid over white, more than 8 bits a pixel scaled down.
+    """Convert a picture of any mode to 8-bit RGB.
 
-    `full_scale` is what white is in each of DEEP_MODES; 16 bits a pixel have 65,535.
+    Transparent parts are laid over white. Pixels of more than 8 bits are scaled down.
+    `full_scale` gives the value of white in each of DEEP_MODES. Pictures of 16 bits have white at 65,535.
     """
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(picture).astype(np.float64)
@@ -94,26 +101,26 @@ def flatten_picture(picture: Image.Image, full_scale: Mapping[str, float] = FULL
 
 
 def decode_npy(data: bytes | memoryview, name: str, dtype: type, ndim: int) -> np.ndarray:
-    """Array of a .npy member of exactly this dtype and number of dimensions; object arrays are refused unread.
+    """Decode a .npy member that must have exactly this dtype and number of dimensions.
 
-    An array of bytes is a view of `data`, as writable as it is.
+    Object arrays are refused before they are read. An array of bytes is a view of `data` and writable if `data` is.
     """
     shape, begin = _parse_npy(data[:MAX_HEADER_BYTES], len(data), name, dtype, ndim)
     count = math.prod(shape)
     values: np.ndarray = np.frombuffer(data, dtype, count, begin) if count else np.empty(0, dtype)
     if values.itemsize > 1:
-        values = values.copy()  # it may lie at any byte
+        values = values.copy()  # its first byte may not be aligned
     return values.reshape(shape)
 
 
 def locate_npy(member: MemberPlace, name: str) -> FileImages:
-    """The same of images that stay in their file."""
+    """Locate the images of a .npy member that stay in their file."""
     shape, begin = _parse_npy(member.head, member.size, name, np.uint8, 4)
     return FileImages.locate(member.file, member.offset + begin, shape)
 
 
 def _parse_npy(head: bytes | memoryview, size: int, name: str, dtype: type, ndim: int) -> tuple[tuple[int, ...], int]:
-    """Shape of a .npy member of `size` bytes and the byte its values begin at; `head` is its first bytes."""
+    """Return the shape of a .npy member of `size` bytes and the byte at which its values start. `head` is its start."""
     stream = io.BytesIO(head)
     try:
         version = np.lib.format.read_magic(stream)
@@ -132,20 +139,20 @@ def _parse_npy(head: bytes | memoryview, size: int, name: str, dtype: type, ndim
             raise BadSampleError(f"{name}: header promises {expected} bytes, {size - begin} follow")
     except BadSampleError:
         raise
-    except Exception as error:  # a header is parsed as a literal, which raises nearly anything on hostile bytes
+    except Exception as error:  # numpy parses a header as a literal, which raises nearly anything on hostile bytes
         raise BadSampleError(f"{name}: not a readable npy: {error}") from None
     return shape, begin
 
 
 def decode_integer(data: bytes, name: str) -> int:
-    """The integer of a .cls member."""
+    """Decode the integer in a .cls member."""
     if not re.fullmatch(rb"\s*-?\d{1,18}\s*", data):
         raise BadSampleError(f"{name}: not an integer")
     return int(data)
 
 
 def decode_json(data: bytes, name: str) -> dict[str, Any]:
-    """The object of a .json member."""
+    """Decode the object in a .json member."""
     try:
         value = json.loads(data.decode("utf-8")) if len(data) <= MAX_TEXT_BYTES else None
     except (ValueError, RecursionError):
@@ -156,9 +163,10 @@ def decode_json(data: bytes, name: str) -> dict[str, Any]:
 
 
 def decode_group(group: dict[str, Any], layout: str, side: int, channels: int) -> BlockArrays:
-    """Decode one member group of webdataset: a block where packed, a sample where standard.
+    """Decode one member group of webdataset: a block in the packed layout, a sample in the standard layout.
 
-    Raises BadSampleError naming the member that is missing, not allowed, or of another size than the manifest's.
+    Raises BadSampleError, naming the member, if one is missing, is not allowed, or has another size than the
+    manifest's.
     """
     key = str(group["__key__"])
     fields = {name: value for name, value in group.items() if not name.startswith("__")}

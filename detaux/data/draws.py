@@ -1,4 +1,4 @@
-"""Random draws as pure functions of numbers, of which a rank makes only the part that it needs."""
+"""Draw random numbers as pure functions of seeds, so that a rank draws only the part that it needs."""
 
 from collections.abc import Callable
 
@@ -6,26 +6,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 1024  # columns drawn by one generator: a rank draws whole blocks, so they bound what it draws in vain
+BLOCK = 1024  # columns that one generator draws; a rank draws whole blocks, so this bounds what it draws in vain
 
 
 def seed_generator(*parts: int) -> torch.Generator:
-    """A CPU generator that is a pure function of the numbers given."""
+    """Return a CPU generator that is a pure function of the given numbers."""
     state = int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state % 2**63)
 
 
 def split_columns(wanted: range, total: int) -> list[range]:
-    """The blocks of `total` columns that hold columns `wanted`."""
+    """List the blocks that hold the columns `wanted`, out of `total` columns."""
     begins = range(wanted.start // BLOCK * BLOCK, wanted.stop, BLOCK)
     return [range(begin, min(begin + BLOCK, total)) for begin in begins]
 
 
 def draw_columns(draw: Callable[[range, torch.Generator], Tensor], total: int, wanted: range, *seed: int) -> Tensor:
-    """Columns `wanted` of a tensor [..., total] along its last dimension that is drawn block by block.
+    """Draw the columns `wanted` of a tensor [..., total] that is drawn block by block along its last dimension.
 
-    `draw(block, generator)` returns the values of a block of columns, whichever of them are wanted, so that every split of
-    the columns over ranks gives the same tensor.
+    `draw(block, generator)` returns the values of a whole block of columns. Therefore every split of the columns over
+    ranks gives the same tensor.
     """
     parts = []
     for block in split_columns(wanted, total):
@@ -36,7 +36,7 @@ def draw_columns(draw: Callable[[range, torch.Generator], Tensor], total: int, w
 
 
 def keep_block(draw: Callable[[range, torch.Generator], Tensor]) -> Callable[[range, torch.Generator], Tensor]:
-    """Wrap a draw for many calls of draw_columns with one seed, so that batches of one block draw it once."""
+    """Wrap a draw for many calls of draw_columns with one seed, so that batches in one block draw it only once."""
     kept: dict[range, Tensor] = {}
 
     def draw_once(block: range, generator: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Images that stay in their files until a batch asks for them: a rank reads those it uses, straight into the batch.
+"""Leave images in their files until a batch asks for them. A rank reads only those that it uses, into the batch itself.
 
 R rows of a table, n images asked for, m images of a batch, H W C image.
 """
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from detaux.errors import UserError
 
-OPEN_FILES = 64  # kept open at a time; systems allow a process 256 and more
+OPEN_FILES = 64  # files kept open at a time; systems allow a process 256 and more
 
 
 class StoredFile(NamedTuple):
-    """A file as it was when its places were read: another one may take its name."""
+    """Describe a file as it was when its places were read, because another file may take its name later."""
 
     path: Path
     inode: tuple[int, int]
@@ -31,7 +31,7 @@ class StoredFile(NamedTuple):
 
 
 class FileSpan(io.RawIOBase):
-    """`size` bytes of an open file from `begin` on, as a file of their own."""
+    """Show `size` bytes of an open file, from byte `begin` on, as a file of their own."""
 
     def __init__(self, file: BinaryIO, begin: int, size: int) -> None:
         self._file, self._begin, self._size, self._position = file, begin, size, 0
@@ -59,20 +59,20 @@ class FileSpan(io.RawIOBase):
 
 
 class FileImages:
-    """R images uint8 [H, W, C], each at its place in a file or nowhere: what a SampleTable needs of a tensor.
+    """Hold the places of R images uint8 [H, W, C] in files, to stand in for a tensor in a SampleTable.
 
-    shape  (R, H, W, C).
+    shape is (R, H, W, C). A row may have no place yet.
     """
 
     def __init__(self, rows: int, shape: tuple[int, ...]) -> None:
         self.shape = (rows, *shape)
         self._files: list[StoredFile] = []
-        self._numbers = np.zeros(rows, dtype=np.int64)  # of the file
+        self._numbers = np.zeros(rows, dtype=np.int64)  # index into _files
         self._offsets = np.full(rows, -1)
 
     @classmethod
     def locate(cls, file: StoredFile, offset: int, shape: tuple[int, ...]) -> "FileImages":
-        """The images of a file that lie one after the other from byte `offset` on; shape (R, H, W, C)."""
+        """Place images that follow each other in a file from byte `offset` on; shape is (R, H, W, C)."""
         images = cls(shape[0], shape[1:])
         images._files = [file]
         images._offsets = offset + np.arange(shape[0]) * int(np.prod(shape[1:]))
@@ -82,17 +82,17 @@ class FileImages:
         return self.shape[0]
 
     def put(self, row: int, part: "FileImages") -> None:
-        """Take over the places of `part` for the rows from `row` on."""
+        """Copy the places of `part` to the rows from `row` on."""
         rows = slice(row, row + len(part))
         self._files += [file for file in part._files if file not in self._files]
         numbers = [self._files.index(file) for file in part._files]
-        self._numbers[rows] = np.array([*numbers, 0])[part._numbers]  # 0: a part without any file
+        self._numbers[rows] = np.array([*numbers, 0])[part._numbers]  # the 0 serves a part without any file
         self._offsets[rows] = part._offsets
 
     def fill(self, batch: Tensor, targets: Tensor, rows: Tensor) -> None:
         """Read the images of `rows` [n] into `batch` [m, H, W, C], on the CPU, at `targets` [n].
 
-        Raises UserError where a file cannot be read or is not what it was when its places were read.
+        Raises UserError if a file cannot be read or was changed after its places were read.
         """
         images, index = batch.numpy(), rows.numpy()
         numbers, offsets = self._numbers[index].tolist(), self._offsets[index].tolist()
@@ -102,7 +102,7 @@ class FileImages:
 
 
 class _OpenFile:
-    """A stored file, open until the last reference to it is gone."""
+    """Keep a stored file open until the last reference to this object is gone."""
 
     def __init__(self, file: StoredFile) -> None:
         self.path = file.path
@@ -114,9 +114,9 @@ class _OpenFile:
             raise UserError(f"{file.path} was changed while it was in use; start the command again.")
 
     def read(self, image: memoryview, offset: int) -> None:
-        """Fill an image from byte `offset` on."""
+        """Fill an image with the bytes from `offset` on."""
         count = self._read_some(image, offset)
-        if count < image.nbytes:  # seldom, so that the usual image is one call
+        if count < image.nbytes:  # this is rare: one call reads most images
             rest = image.cast("B")
             while count < len(rest):
                 count += self._read_some(rest[count:], offset + count) or self._fail(offset + count)

@@ -1,4 +1,4 @@
-"""Read images when a batch takes them, so that nothing need hold them all.
+"""Read images only when a batch takes them, so that memory never has to hold them all.
 
 P images, H W height and width, C channels.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Images(Protocol):
-    """Ask of images what a reader of batches needs; a tensor uint8 [P, H, W, C] has it all."""
+    """Describe what code that reads images batch by batch needs. A tensor uint8 [P, H, W, C] has all of it."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -27,7 +27,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class ImageRows:
-    """Show P images; `take` returns those at any rows [n], uint8 [n, H, W, C] on `device`."""
+    """Show P images without holding them: `take` returns those at any rows [n], uint8 [n, H, W, C] on `device`."""
 
     take: Callable[[Tensor], Tensor]
     shape: torch.Size

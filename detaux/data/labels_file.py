@@ -1,4 +1,4 @@
-"""labels.parquet: the auxiliary labels of the training images, written by discovery and perhaps edited by a person since."""
+"""Write and read labels.parquet, the auxiliary labels of the training images. A person may edit it after discovery."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,17 +17,19 @@ MARK = b"uses_ground_truth"
 
 
 def write_labels(path: Path, columns: Mapping[str, Any], *, is_upper_bound: bool) -> None:
-    """Write a row for each training image, `columns` being key, aux_0, probability_0, ...; the file's metadata say whether
-    ground truth entered the training behind them."""
+    """Write a row for each training image. `columns` are key, aux_0, probability_0, ...
+
+    The file's metadata say whether the training that led to the labels used ground truth.
+    """
     with atomic_path(path) as partial:
         marks = {MARK: str(is_upper_bound).lower().encode()}
         pyarrow.parquet.write_table(pyarrow.table(dict(columns)).replace_schema_metadata(marks), partial)
 
 
 def read_labels(path: Path) -> dict[str, int]:
-    """The first auxiliary task: the label aux_0 of each sample key.
+    """Read the labels of the first auxiliary task, aux_0, by sample key.
 
-    Raises UserError when the file is no parquet file, lacks a column, gives a key two labels, or holds anything but text
+    Raises UserError if the file is no parquet file, lacks a column, gives a key two labels, or holds anything but text
     keys and whole numbers from 0 on.
     """
     try:
@@ -37,8 +39,8 @@ def read_labels(path: Path) -> dict[str, int]:
     label_of: dict[str, int] = {}
     for key, value in zip(_read_column(path, table, "key"), _read_column(path, table, "aux_0"), strict=True):
         if not isinstance(key, str):
-            raise UserError(f"{path}: key holds {key!r}; the keys of samples as text are expected; {WAY_ON}.")
-        if isinstance(value, float) and value.is_integer():  # pandas makes whole numbers float beside a missing one
+            raise UserError(f"{path}: key holds {key!r}; the key of a sample, as text, is expected; {WAY_ON}.")
+        if isinstance(value, float) and value.is_integer():  # pandas stores whole numbers as floats if one is missing
             value = int(value)
         if type(value) is not int or value < 0:
             raise UserError(f"{path}: aux_0 holds {value!r} for {key}; whole numbers from 0 on are expected; {WAY_ON}.")
@@ -54,13 +56,15 @@ def _read_column(path: Path, table: pyarrow.Table, name: str) -> list[Any]:
         raise UserError(f"{path} has {found} {name}; it has {', '.join(names) or 'none'}; {WAY_ON}.")
     try:
         return table.column(names.index(name)).to_pylist()
-    except (ValueError, OverflowError) as error:  # bytes that are no UTF-8, dates that Python has not
+    except (ValueError, OverflowError) as error:  # bytes that are not UTF-8, dates that Python lacks
         raise UserError(f"{path}: column {name} cannot be read: {error}; {WAY_ON}.") from None
 
 
 def uses_ground_truth(path: Path) -> bool:
-    """Whether known factors entered the training behind the labels: the file says so or, when a tool that edited it left its
-    metadata out, the discovery.json beside it."""
+    """Return whether the training that led to the labels used known factors.
+
+    The file's metadata say so. If a tool that edited the file dropped them, the discovery.json next to it says so.
+    """
     mark = (pyarrow.parquet.read_schema(path).metadata or {}).get(MARK)
     beside = path.with_name(DISCOVERY_NAME)
     if mark is None and beside.is_file():

@@ -1,4 +1,4 @@
-"""The images nearest to each image of a pool, for pictures of which no two differ in one factor."""
+"""Find the images nearest to each image of a pool, for real pictures: no two of them differ in exactly one factor."""
 
 import torch
 from torch import Tensor
@@ -10,8 +10,11 @@ from detaux.runtime.ranks import rank, world_size
 
 
 def mine_nearest(images: Images, nearest: int, noise: float = 0.0, seed: int = 0) -> Tensor:
-    """The `nearest` images to each of uint8 images [P, H, W, C], itself left out, nearest first, [P, k]; all others where they
-    are fewer. `noise` as in describe_images. All ranks call it together and share the work."""
+    """Find the `nearest` other images to each of uint8 images [P, H, W, C], nearest first, [P, k].
+
+    If there are fewer other images, all are returned. `noise` is described in describe_images. All ranks call it
+    together and share the work.
+    """
     points_PF = describe_images(images, noise, seed)
     blocks = torch.arange(len(images), device=images.device).split(ROWS)
     found = gather_objects([find_k_nearest(points_PF, nearest, rows).cpu() for rows in blocks[rank() :: world_size()]])

@@ -1,11 +1,12 @@
-"""The stream of training pairs, step by step.
+"""Draw the training pairs, step by step.
 
-B pairs a step, W images of the window or pool they are drawn from (P), F ground-truth factors. Everything random is a pure
-function of (seed, step), so a run stopped anywhere draws the same pairs again, and so do ranks that share a step.
+B pairs a step, W images of the window that they are drawn from, or P images of the pool, F ground-truth factors.
+Everything random is a pure function of (seed, step). So a run that was stopped anywhere draws the same pairs again, and
+ranks that share a step agree.
 
-The first images walk the plan, or a seeded permutation of the pool if the rule has one. A rule of detaux/data/partners/
-draws each second image (`pairs.partner`). Pairs come in chains x1-x2, x2-x3, ... of r = `pairs.reuse` links, so that with
-r > 1 an image encoded once serves in two.
+The first images follow the plan, or a seeded permutation of the pool if the rule has one. A rule in
+detaux/data/partners/ draws each second image (`pairs.partner`). Pairs come in chains x1-x2, x2-x3, ... of
+r = `pairs.reuse` links. If r > 1, an image that is encoded once serves in two pairs.
 """
 
 from dataclasses import dataclass
@@ -27,9 +28,9 @@ from detaux.errors import UserError
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Hold B pairs over M images that lie in chains: pair b is the images b and b + chains, so B = M - chains.
+    """Hold B pairs over M images that form chains. Pair b joins the images b and b + chains, so B = M - chains.
 
-    images uint8 [M, H, W, C]; labels [M], -1 where there is none; factors [M, F] or None.
+    images uint8 [M, H, W, C]; labels [M], -1 if there is none; factors [M, F] or None.
     """
 
     images: Tensor
@@ -39,12 +40,12 @@ class PairBatch:
 
     @property
     def first(self) -> slice:
-        """Return where the first image of each pair is."""
+        """Return the places of the first images of all pairs."""
         return slice(None, -self.chains)
 
     @property
     def second(self) -> slice:
-        """Return where the second image of each pair is."""
+        """Return the places of the second images of all pairs."""
         return slice(self.chains, None)
 
     @property
@@ -54,9 +55,9 @@ class PairBatch:
 
 
 def compute_one_factor_share(batch: PairBatch) -> Tensor | None:
-    """Return the share of pairs that differ in exactly one known factor and not in their labels, or None if no factor is known.
+    """Return the share of pairs that differ in one known factor and not in their labels, or None if no factor is known.
 
-    It only scores.
+    It only scores the pairs.
     """
     if batch.factors is None:
         return None
@@ -64,17 +65,17 @@ def compute_one_factor_share(batch: PairBatch) -> Tensor | None:
     return ((changed == 1) & ~batch.is_different).float().mean()
 
 
-@lru_cache(maxsize=2)  # a step may take the end of one epoch and the begin of the next
+@lru_cache(maxsize=2)  # a step may take the end of one epoch and the start of the next
 def draw_order(size: int, seed: int, epoch: int) -> Tensor:
-    """Return the order of a pool's images in an epoch, which nobody writes to."""
+    """Return the order of a pool's images in an epoch. Callers must not write to it, because it is cached."""
     return torch.randperm(size, generator=seed_generator(seed, 2**31, epoch))
 
 
 class PairStream:
     """Draw the pairs of a training split, step by step.
 
-    `batch(step)` is a pure function of the split, the config, `seed`, `step` and, if the rule has a graph, the oracle's
-    last reading of it (`graph.mark`), which belongs into the checkpoint.
+    `batch(step)` is a pure function of the split, the config, `seed`, `step` and, if the rule has a graph, the
+    subspaces that the oracle last gave to its edges (`graph.mark`). Those belong in the checkpoint.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class PairStream:
         self.rule = PARTNER_RULES[pairs.partner](pairs)
         self.pool: Window | None = None
         if self.rule.needs_pool:
-            # every step takes from it
+            # hold the pool in memory if it fits, because every step takes from it
             self.pool = stream.window(0, min(pairs.pool, stream.samples)).hold(data.cache_bytes)
             self.rule.mine(self.pool, data.noise, seed)
         self._check(self.pool or stream.window(0, self.window_size))
@@ -104,7 +105,7 @@ class PairStream:
 
     @property
     def graph(self) -> NeighbourGraph | None:
-        """Return the graph whose edges the oracle gives to subspaces, or None if the rule walks along none."""
+        """Return the graph that the rule walks on, or None. The oracle gives each of its edges to a subspace."""
         return self.rule.graph
 
     @property
@@ -121,11 +122,11 @@ class PairStream:
 
     @property
     def chains(self) -> int:
-        """Return the number of chains of pairs in a step, all ranks together."""
+        """Return the number of chains in a step, all ranks together."""
         return self.batch_size // self.config.reuse
 
     def batch(self, step: int, wanted: range | None = None) -> PairBatch:
-        """Return the pairs of one step, or those of them in the chains `wanted`."""
+        """Return the pairs of one step, or only those in the chains `wanted`."""
         wanted = range(self.chains) if wanted is None else wanted
         window, begin = self.pool, step * self.chains
         if window is None:
@@ -146,7 +147,7 @@ class PairStream:
         )
 
     def _draw_nodes(self, window: Window, begin: int, chains: range, generator: torch.Generator) -> Tensor:
-        """Draw the images of some chains of the step whose first chain is number `begin` of all, [reuse + 1, chains]."""
+        """Draw the images of some chains of a step, [reuse + 1, chains]. The step's first chain has number `begin`."""
         anchors = self._anchors(begin, chains)
         wants_different = self.rule.want_different(anchors, generator)
         nodes = [self._place_labelled(window, anchors, wants_different, generator)]

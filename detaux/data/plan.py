@@ -1,8 +1,8 @@
-"""The stream plan: the order of samples as a pure function of (seed, epoch, manifest); no input or output here.
+"""Plan the order of samples as a pure function of (seed, epoch, manifest). Nothing here reads or writes files.
 
-A slot is a sample's index in manifest order within its split. An epoch shuffles the shards, then the blocks of each shard,
-then the samples inside windows of neighbouring blocks. The endless order is the epochs one after the other; a position is
-a sample's index in it.
+A slot is a sample's index in manifest order within its split. An epoch shuffles the shards, then the blocks of each
+shard, then the samples inside windows of neighbouring blocks. The endless order is one epoch after the other. A
+position is a sample's index in the endless order.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from detaux.errors import UserError
 
 @dataclass(frozen=True)
 class BlockPlace:
-    """Where a block lies: tar name, byte offset and size, first slot and number of samples."""
+    """Hold the place of a block: tar name, byte offset and size, first slot and number of samples."""
 
     shard: str
     offset: int
@@ -27,9 +27,9 @@ class BlockPlace:
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """Blocks that are read together and the order their n samples come in.
+    """Hold the blocks that are read together and the order of their n samples.
 
-    `order` [n] indexes the samples of `blocks` laid end to end; `slots` [n] are the same samples as slots of the split.
+    `order` [n] indexes the samples of `blocks` laid end to end. `slots` [n] has the same samples as slots of the split.
     """
 
     blocks: list[BlockPlace]
@@ -38,7 +38,7 @@ class WindowPlan:
 
 
 def list_blocks(manifest: Manifest, split: str) -> list[list[BlockPlace]]:
-    """Blocks of a split, shard by shard, in manifest order."""
+    """List the blocks of a split, shard by shard, in manifest order."""
     shards: list[list[BlockPlace]] = []
     slot = 0
     for shard in manifest.shards:
@@ -52,7 +52,7 @@ def list_blocks(manifest: Manifest, split: str) -> list[list[BlockPlace]]:
 
 
 def plan_epoch(shards: list[list[BlockPlace]], seed: int, epoch: int, window: int) -> list[WindowPlan]:
-    """Windows of an epoch in reading order; a window closes once it holds `window` samples or more."""
+    """Plan the windows of an epoch in reading order. A window closes once it holds `window` samples or more."""
     draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch))))
     blocks = [
         shards[shard][block]
@@ -74,7 +74,10 @@ def plan_epoch(shards: list[list[BlockPlace]], seed: int, epoch: int, window: in
 def plan_windows(
     shards: list[list[BlockPlace]], seed: int, window: int, first: int
 ) -> Iterator[tuple[int, WindowPlan]]:
-    """(position of its first sample, window) of the endless order, from the window that holds position `first` on."""
+    """Yield the windows of the endless order, each with the position of its first sample.
+
+    The first one is the window that holds position `first`.
+    """
     samples = sum(block.samples for blocks in shards for block in blocks)
     epoch = first // samples
     position = epoch * samples
@@ -87,13 +90,16 @@ def plan_windows(
 
 
 def plan_blocks(shards: list[list[BlockPlace]], seed: int, window: int, first: int) -> Iterator[BlockPlace]:
-    """Blocks of the same windows, in reading order."""
+    """Yield the blocks of the windows that plan_windows yields, in reading order."""
     for _, plan in plan_windows(shards, seed, window, first):
         yield from plan.blocks
 
 
 def find_stand_ins(is_good: np.ndarray) -> np.ndarray:
-    """For each of n places the next good one, itself where it is good, cyclically; -1 where none is good. [n] int64."""
+    """Return for each of n places the next good one, int64 [n]: itself if it is good; -1 if none is.
+
+    After the last place comes the first.
+    """
     good = np.flatnonzero(is_good)
     if len(good) == 0:
         return np.full(len(is_good), -1)
@@ -101,9 +107,10 @@ def find_stand_ins(is_good: np.ndarray) -> np.ndarray:
 
 
 def split_batch(size: int, part: int, parts: int, name: str) -> range:
-    """The contiguous share of a batch of `size` that one of `parts` ranks and micro-batches takes.
+    """Return the contiguous share of a batch of `size` that one of `parts` ranks and micro-batches takes.
 
-    Raises UserError, naming the batch as `name`, where it does not divide: ranks of unequal work would wait for each other.
+    Raises UserError, naming the batch as `name`, if it does not divide. Ranks with unequal work would wait for each
+    other.
     """
     if size % parts:
         raise UserError(f"{name} does not divide into {parts} equal parts, one for each rank and micro-batch.")
@@ -112,9 +119,9 @@ def split_batch(size: int, part: int, parts: int, name: str) -> range:
 
 
 def list_positions(first: int, last: int, *, batch: int, rank: int, world_size: int) -> Iterator[range]:
-    """Positions that a rank takes of the endless order from `first` to before `last`, a range for each batch.
+    """Yield a rank's positions in the endless order from `first` to before `last`, a range for each batch.
 
-    Batches begin at `first`; what the last one holds beyond `last` is left out.
+    Batches start at `first`. Positions of the last batch from `last` on are left out.
     """
     share = split_batch(batch, rank, world_size, f"batch={batch}")
     for begin in range(first, last, batch):

@@ -1,4 +1,4 @@
-"""Prepare images for a network: the one way from stored bytes to floats, a batch at a time and on the device.
+"""Prepare images for a network. All stages turn stored bytes into floats here, a batch at a time, on the device.
 
 N images of a batch, H W height and width, C channels.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detaux.data.augment import move_images, remove_noise, salt_images, to_float
 
-BATCH_BYTES = 24 * 2**20  # of a batch as floats: 512 images of 64 pixels, 41 of 224
+BATCH_BYTES = 24 * 2**20  # most bytes of a batch as floats: 512 images of 64 pixels, 41 of 224
 
 
 def prepare_images(
@@ -22,11 +22,11 @@ def prepare_images(
     draw: Callable[[], Tensor] | None = None,
     denoise: bool = False,
 ) -> Tensor:
-    """Turn uint8 [N, H, W, C] into float [N, C, H, W] in [0, 1], channels last: moved, then salted, then rid of the salt.
+    """Turn uint8 [N, H, W, C] into float [N, C, H, W] in [0, 1], channels last: move, add noise, remove noise.
 
-    `device` is where the images go, None where they are. moves_N3 are draw_moves'; without them no image is moved. With
-    `noise`, `draw` is called once and gives the numbers [N, H, W] of salt_images; `denoise` removes that noise again, as far
-    as a picture shows it.
+    Images go to `device`, or stay on theirs if it is None. moves_N3 come from draw_moves; without them no image is
+    moved. With `noise`, `draw` is called once and gives the numbers [N, H, W] for salt_images. `denoise` removes that
+    noise again, as far as a picture shows it.
     """
     images_NHWC = images_NHWC if device is None else images_NHWC.to(device)
     if moves_N3 is not None:
@@ -40,5 +40,8 @@ def prepare_images(
 
 
 def fit_batch(most: int, shape: torch.Size, budget: int = BATCH_BYTES) -> int:
-    """Return how many images of `shape` [N, H, W, C] to prepare at once: at most `most`, and `budget` bytes as floats."""
+    """Return how many images of `shape` [N, H, W, C] to prepare at once: at most `most`, of at most `budget` bytes.
+
+    The bytes count images as floats. The result is at least one image.
+    """
     return max(1, min(most, budget // (4 * shape[1:].numel())))

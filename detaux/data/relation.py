@@ -9,6 +9,6 @@ Labels = TypeVar("Labels", Tensor, np.ndarray)
 
 
 def relate_labels(first_B: Labels, second_B: Labels) -> tuple[Labels, Labels]:
-    """Return whether both labels are known and differ, and whether both are known, each bool [B]; -1 is an unknown label."""
+    """Return whether both labels are known and differ, and whether both are known, each bool [B]. -1 is unknown."""
     is_known_B = (first_B >= 0) & (second_B >= 0)
     return is_known_B & (first_B != second_B), is_known_B

@@ -1,10 +1,10 @@
-"""Shard sets that lie elsewhere: fetched into a cache, where every reader finds them as in any folder.
+"""Fetch remote shard sets into a cache, so that every reader finds them in a local folder.
 
-CACHE/tars/SHA256.tar holds a tar once, whichever sets name it; CACHE/sets/SHA256, after the hash of its manifest, is a shard
-set like any other, whose tars are hard links to those files. Nothing enters the cache but what the manifest describes to the
-byte; the processes of a machine share it and fetch each tar once.
+CACHE/tars/SHA256.tar holds a tar once, no matter how many sets name it. CACHE/sets/SHA256, named by the hash of its
+manifest, is a shard set like any other. Its tars are hard links to those files. Only files that match the manifest to
+the byte enter the cache. The processes of a machine share it and fetch each tar once.
 
-A manifest gives names of files, no more: where they come from is the user's own URL.
+A manifest gives only names of files. They come from the URL that the user gave.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ from detaux.runtime.progress import track
 
 PARALLEL = 4
 MAX_MANIFEST_BYTES = 2**28
-TAR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar")  # nothing that a path, a URL or a shell reads otherwise
+TAR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar")  # plain in a path, a URL and a shell
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def fetch_set(data: DataConfig, splits: Iterable[str]) -> Path:
-    """The shard set that the URL `data.shards` names as a folder of the cache, with the tars of these splits.
+    """Fetch the shard set at the URL `data.shards` with the tars of these splits. Return its folder in the cache.
 
-    Raises UserError where it cannot be had.
+    Raises UserError if it cannot be fetched.
     """
     folder = store_manifest(fetch_manifest(data), data.remote_cache)
     fetch_tars(data, folder, splits)
@@ -43,7 +43,7 @@ def fetch_set(data: DataConfig, splits: Iterable[str]) -> Path:
 
 
 def locate_set(digest: str, cache: str | None) -> Path:
-    """The folder of the cache for the set whose manifest has this sha256; `cache` is data.remote_cache."""
+    """Return the cache folder of the set that has a manifest with this sha256. `cache` is data.remote_cache."""
     return _find_cache(cache) / "sets" / digest
 
 
@@ -54,9 +54,9 @@ def _find_cache(cache: str | None) -> Path:
 
 
 def fetch_manifest(data: DataConfig) -> str:
-    """The text of the manifest at `data.shards`.
+    """Fetch the text of the manifest at `data.shards`.
 
-    Raises UserError where it cannot be had, is no manifest, or names a tar by anything but a plain name and a sha256.
+    Raises UserError if it cannot be fetched, is no manifest, or names a tar by anything but a plain name and a sha256.
     """
     source = RemoteSource(data, threading.Event())
     content = bytearray()
@@ -81,17 +81,17 @@ def _check_names(manifest: Manifest, origin: str) -> None:
     for number, shard in enumerate(manifest.shards):
         if not TAR_NAME.fullmatch(shard.name) or names.count(shard.name) > 1:
             raise UserError(
-                f"{origin}: shards[{number}].name is {shard.name[:60]!r}; a name of its own that ends in .tar, of letters, "
-                "digits, _, - and ., is expected."
+                f"{origin}: shards[{number}].name is {shard.name[:60]!r}; a unique name of letters, digits, _, - and . "
+                "that ends in .tar is expected."
             )
         if not SHA256.fullmatch(shard.sha256):
             raise UserError(f"{origin}: shards[{number}].sha256 is {shard.sha256[:60]!r}; 64 hex digits are expected.")
 
 
 def store_manifest(text: str, cache: str | None) -> Path:
-    """The folder of the cache for the set with this manifest, which is in it afterwards.
+    """Write a manifest into the cache folder of its set. Return the folder.
 
-    Raises UserError where the cache cannot be made.
+    Raises UserError if the folder cannot be made.
     """
     content = text.encode()
     digest = hashlib.sha256(content).hexdigest()
@@ -109,13 +109,14 @@ def store_manifest(text: str, cache: str | None) -> Path:
 
 
 def fetch_tars(data: DataConfig, folder: Path, splits: Iterable[str]) -> None:
-    """Put those tars of these splits that `folder` of store_manifest lacks, or has otherwise than described, into it.
+    """Fetch the tars of these splits that are missing or damaged in `folder`, the one that store_manifest returned.
 
-    Several are fetched at once. Raises UserError for the first that cannot be had; the others are kept or dropped whole.
+    Several are fetched at once. Raises UserError for the first that cannot be fetched. Each of the others is kept whole
+    or not at all.
     """
     manifest, stop = read_manifest(folder), threading.Event()
     lacking = {name for split in splits for name in find_damaged(folder, manifest, split)}
-    tars: dict[str, list[Shard]] = {}  # a process does not lock its own threads out: one for each content
+    tars: dict[str, list[Shard]] = {}  # a lock does not keep out threads of one process: one job per content
     for shard in manifest.shards:
         if shard.name in lacking:
             tars.setdefault(shard.sha256, []).append(shard)
@@ -128,18 +129,18 @@ def fetch_tars(data: DataConfig, folder: Path, splits: Iterable[str]) -> None:
             for job in as_completed(jobs):
                 job.result()
                 advance()
-        except BaseException:  # an interruption too: the pool waits for its threads before it lets go
+        except BaseException:  # interruptions too, because the pool waits for its threads before it ends
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _fetch_tar(source: RemoteSource, store: Path, folder: Path, shards: list[Shard]) -> None:
-    """Have `folder` hold `shards`, which are of one content, as links to the file in `store`."""
+    """Put `shards`, which all have one content, into `folder` as links to one file in `store`. Fetch it if needed."""
     first = shards[0]
     stored = store / f"{first.sha256}.tar"
     with lock_file(store / f".{first.sha256}.lock", source.pause):
-        lacking = [shard for shard in shards if check_shard(folder, shard)]  # another process may have been here
+        lacking = [shard for shard in shards if check_shard(folder, shard)]  # another process may have fetched it
         if lacking and not (stored.is_file() and hash_file(stored) == first.sha256):
             with atomic_path(stored) as partial:
                 source.retry(first.name, lambda: _download(source, first, partial))
@@ -155,7 +156,7 @@ def _fetch_tar(source: RemoteSource, store: Path, folder: Path, shards: list[Sha
 
 
 def _download(source: RemoteSource, shard: Shard, path: Path) -> None:
-    """Fetch a tar to `path`; raises SourceError, and leaves nothing, where it is not what the manifest describes."""
+    """Fetch a tar to `path`. Raises SourceError, and leaves no file, if it differs from the manifest."""
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("wb") as stream:
@@ -172,7 +173,7 @@ def _download(source: RemoteSource, shard: Shard, path: Path) -> None:
         if size != shard.size:
             raise SourceError(f"{size} bytes came; the manifest says {shard.size}")
         if digest.hexdigest() != shard.sha256:
-            raise SourceError("what came has another sha256 than the manifest says")
+            raise SourceError("the file that came has another sha256 than the manifest says")
     except BaseException:
         path.unlink(missing_ok=True)
         raise

@@ -1,4 +1,4 @@
-"""The table that keeps decoded samples.
+"""Keep decoded samples in a table, one a row.
 
 Letters: R rows of a table, n samples asked for, m images of a batch, F ground-truth factors, H W C image.
 """
@@ -15,11 +15,11 @@ from detaux.data.file_images import FileImages
 
 @dataclass
 class SampleTable:
-    """Decoded samples, one a row.
+    """Hold decoded samples, one a row.
 
-    images uint8 [R, H, W, C] on any device, or in their files still; on the CPU: labels int64 [R], keys, factors int64
-    [R, F] or None, and stand_ins int64 [R], the row shown in a row's place: itself where its sample is good, -1 where its
-    block holds none.
+    images uint8 [R, H, W, C] on any device, or still in their files. On the CPU: labels int64 [R], keys, factors int64
+    [R, F] or None, and stand_ins int64 [R], the row that is shown in a row's place. It is the row itself if its sample
+    is good, and -1 if its block holds no good sample.
     """
 
     images: Tensor | FileImages
@@ -38,12 +38,12 @@ class SampleTable:
         *,
         in_files: bool = False,
     ) -> "SampleTable":
-        """A table whose rows are all bad, their images anything; without factors where `factors` is 0."""
+        """Make a table with only bad rows and arbitrary images. It has no factors if `factors` is 0."""
         images: Tensor | FileImages
         if in_files:
             images = FileImages(rows, shape)
         elif device is None or device.type == "cpu":
-            # numpy asks the system for huge pages: a first touch in small ones takes longer than the copy
+            # numpy asks the system for huge pages: the first touch of small pages takes longer than the copy
             images = torch.from_numpy(np.empty((rows, *shape), dtype=np.uint8))
         else:
             images = torch.empty(rows, *shape, dtype=torch.uint8, device=device)
@@ -56,19 +56,22 @@ class SampleTable:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Sent between processes as arrays, through a pipe: tensors would lie in shared memory, of which a container has little,
-        and a block that finds no room there is lost without a word."""
+        """Send the table between processes as arrays, through a pipe.
+
+        Tensors would go into shared memory. A container has little of it, and a block that does not fit is lost without
+        an error.
+        """
         images = self.images.numpy() if isinstance(self.images, Tensor) else self.images
         factors = None if self.factors is None else self.factors.numpy()
         return _unpack, (images, self.labels.numpy(), self.keys, factors, self.stand_ins)
 
     @property
     def is_good(self) -> np.ndarray:
-        """Which rows hold a sample that could be read, [R] bool."""
+        """Return which rows hold a sample that could be read, bool [R]."""
         return self.stand_ins == np.arange(len(self.stand_ins))
 
     def put(self, row: int, part: "SampleTable") -> None:
-        """Copy the rows of `part`, whose images are kept as those here, to the rows from `row` on."""
+        """Copy the rows of `part` to the rows from `row` on. Both tables keep images in the same way."""
         end = row + len(part.keys)
         if isinstance(self.images, Tensor):
             assert isinstance(part.images, Tensor)
@@ -83,7 +86,7 @@ class SampleTable:
             self.factors[row:end] = part.factors
 
     def take(self, rows: Tensor) -> Tensor:
-        """Images of the rows [n], uint8 [n, H, W, C], on the device of the table; of images in files, on the CPU."""
+        """Return the images of rows [n], uint8 [n, H, W, C], on the table's device, or the CPU if read from files."""
         if isinstance(self.images, Tensor):
             # index_select copies whole images; indexing with [] would copy byte by byte
             return self.images.index_select(0, rows.to(self.images.device))
@@ -92,7 +95,7 @@ class SampleTable:
         return batch
 
     def fill(self, batch: Tensor, targets: Tensor, rows: Tensor) -> None:
-        """Copy the images of the rows [n] to `batch` [m, H, W, C], on the CPU as they are, at `targets` [n]."""
+        """Copy the images of the rows [n] to `batch` [m, H, W, C] at `targets` [n]. Batch and table are on the CPU."""
         if isinstance(self.images, Tensor):
             # index_copy_ takes thirty times as long
             batch.numpy()[targets.numpy()] = self.images.index_select(0, rows).numpy()

@@ -1,14 +1,14 @@
-"""The shard format, shared by the writer (shards/) and the reader (detaux/data/stream.py).
+"""Define the shard format, which the writer (shards/) and the reader (detaux/data/stream.py) share.
 
-A shard set is a folder with `manifest.json` and one or more tars per split. Two layouts:
+A shard set is a folder with `manifest.json` and one or more tars per split. It has one of two layouts:
 
 packed    a member group is a block of samples: ``KEY.images.npy`` uint8 [n, H, W, C], ``KEY.labels.npy`` int64 [n],
-          ``KEY.keys.txt`` one sample key a line, and ``KEY.factors.npy`` int64 [n, F] where factors are known; arrays in C
+          ``KEY.keys.txt`` one sample key a line, and ``KEY.factors.npy`` int64 [n, F] if factors are known; arrays in C
           order.
-standard  a member group is a sample: ``KEY.png|jpg|jpeg|webp``, ``KEY.cls`` and, where factors are known, ``KEY.json``
+standard  a member group is a sample: ``KEY.png|jpg|jpeg|webp``, ``KEY.cls`` and, if factors are known, ``KEY.json``
           with {"factors": [..]}.
 
-`labels` hold the principal label, -1 where there is none. `factors` only score; nothing that trains reads them.
+`labels` hold the principal label, -1 if there is none. `factors` only score; nothing that trains reads them.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ SCHEMA_VERSION = 1
 SPLITS = ("train", "validation", "test")
 IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "webp")
 SHOWN_CLASSES = 20
-MAX_IMAGE_PIXELS = 2**26  # a larger header is refused before decoding
+MAX_IMAGE_PIXELS = 2**26  # an image with more is refused before it is decoded
 
 
 @dataclass(frozen=True)
 class BlockEntry:
-    """A run of tar members that is read at once: byte offset of its first header, bytes up to the next block."""
+    """Describe tar members that are read at once: byte offset of the first header, bytes up to the next block."""
 
     offset: int
     size: int
@@ -56,19 +56,19 @@ class Manifest:
     channels: int
     classes: list[str]  # names of the principal classes, in label order
     principal: str  # the factor behind the principal label, or "class", or the names of a mapping
-    factors: dict[str, int]  # ground-truth factor -> number of values, in column order; {} where unknown
+    factors: dict[str, int]  # ground-truth factor -> number of values, in column order; {} if unknown
     split: dict[str, Any]  # rule, fractions and seed
     shards: list[Shard]
-    quarantined: list[dict[str, str]] = field(default_factory=list)  # {"file", "reason"} the builder skipped
-    passed_over: list[str] = field(default_factory=list)  # files that are no samples by their name
-    # of samples whose key is not their name in the data set, by key
+    quarantined: list[dict[str, str]] = field(default_factory=list)  # {"file", "reason"} of what the builder left out
+    passed_over: list[str] = field(default_factory=list)  # files that, by their names, are no samples
+    # key -> name in the data set, for samples with a key that differs from the name
     names: dict[str, str] = field(default_factory=dict)
-    # samples of each class in the data set, before labels are hidden
+    # number of samples of each class in the data set, before labels are hidden
     class_counts: list[int] = field(default_factory=list)
     version: int = SCHEMA_VERSION
 
     def describe_classes(self) -> str:
-        """The principal classes with the number of samples of each, the first SHOWN_CLASSES of them by name."""
+        """Describe the principal classes and their numbers of samples. Only the first SHOWN_CLASSES are named."""
         counts = [f" {count}" for count in self.class_counts] or [""] * len(self.classes)
         shown = [f"{name}{count}" for name, count in zip(self.classes, counts, strict=True)][:SHOWN_CLASSES]
         more = f" and {len(self.classes) - len(shown)} more" if len(self.classes) > len(shown) else ""
@@ -77,11 +77,11 @@ class Manifest:
         return f"{len(self.classes)} classes: {', '.join(shown)}{more}{unlabelled}"
 
     def count(self, split: str) -> int:
-        """Samples of a split."""
+        """Count the samples of a split."""
         return sum(shard.samples for shard in self.shards if shard.split == split)
 
 
-Rule = tuple[str, Callable[[Any], bool]]  # what is expected of a field of manifest.json, and whether a value is that
+Rule = tuple[str, Callable[[Any], bool]]  # the expected value of a field of manifest.json in words, and its check
 
 
 def _is_text(value: Any) -> bool:
@@ -126,7 +126,7 @@ MANIFEST_FIELDS: dict[str, Rule] = {
     "class_counts": _list_of("whole numbers of at least 0", _whole_number(0)[1]),
     "version": _whole_number(1),
 }
-OPTIONAL = ("passed_over", "names", "class_counts")  # that a set of an earlier release lacks
+OPTIONAL = ("passed_over", "names", "class_counts")  # fields that a set of an earlier release lacks
 SHARD_FIELDS: dict[str, Rule] = {
     "name": TEXT,
     "split": _one_of(*SPLITS),
@@ -143,12 +143,12 @@ BLOCK_FIELDS: dict[str, Rule] = {
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json last: a folder without it is no shard set."""
+    """Write manifest.json. Call this last, because a folder without it is no shard set."""
     write_json(folder / MANIFEST_NAME, dataclasses.asdict(manifest))
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read manifest.json; raises UserError, naming the field, where it is missing, malformed or of another version."""
+    """Read manifest.json. Raises UserError, naming the field, if it is missing, malformed or of another version."""
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise UserError(f"{path} does not exist: {folder} is no finished shard set; run `detaux shards build` again.")
@@ -156,7 +156,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def parse_manifest(content: bytes, origin: str) -> Manifest:
-    """The manifest that a file's content is; raises UserError, naming `origin` and the field, where it is none."""
+    """Parse the content of a manifest. Raises UserError, naming `origin` and the field, if it is not valid."""
     try:
         tree = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
@@ -184,7 +184,7 @@ def _read_shard(origin: str, place: str, tree: Any) -> Shard:
 
 
 def _check_fields(origin: str, place: str, tree: Any, rules: dict[str, Rule]) -> None:
-    """Raise UserError unless `tree`, which stands at `place` in `origin`, has exactly the fields of `rules`, each right."""
+    """Raise UserError unless `tree`, found at `place` in `origin`, has exactly the fields of `rules`, all correct."""
     if not isinstance(tree, dict):
         raise UserError(f"{origin}: {place or 'it'} is {_shorten(tree)}; a mapping is expected.")
     prefix = f"{place}." if place else ""

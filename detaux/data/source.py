@@ -1,6 +1,6 @@
-"""A file by its URL: the bytes that a process prints, tried again when it fails or falls silent.
+"""Fetch a file by its URL from a process that prints its bytes, with new attempts if the process fails or hangs.
 
-A scheme is a command: the user's own for pipe:, copy_url.py for the others.
+The command depends on the scheme of the URL: the user's own for pipe:, copy_url.py for all others.
 """
 
 import os
@@ -23,7 +23,7 @@ from detaux.config.schema import DataConfig
 from detaux.errors import UserError
 
 ATTEMPTS = 4
-BACKOFF_SECONDS = 1.0  # about what the second attempt waits for; each further one twice as long
+BACKOFF_SECONDS = 1.0  # about the wait before the second attempt; it doubles each time
 POLL_SECONDS = 0.1
 CHUNK_BYTES = 2**18
 COPY_PROGRAM = Path(__file__).with_name("copy_url.py")
@@ -31,22 +31,22 @@ CLIENTS = {"s3": "s3fs", "gs": "gcsfs"}  # packages through which fsspec reads a
 
 
 class SourceError(Exception):
-    """What went wrong at the source in one attempt."""
+    """Report what went wrong at the source in one attempt."""
 
 
 class StoppedError(Exception):
-    """Another thread of this process has failed or was interrupted."""
+    """Report that another thread of this process has failed or was interrupted."""
 
 
 @dataclass(frozen=True)
 class RemoteSource:
-    """The place that `data.shards` names by URL; whoever waits for it ends once `stop` is set."""
+    """Read files from the place that `data.shards` names by URL. Every wait for it ends once `stop` is set."""
 
     data: DataConfig
     stop: threading.Event
 
     def describe(self, name: str) -> str:
-        """A file of the set, as messages name it: without the query of a URL, which may be a password."""
+        """Return the name of a file of the set for messages: without the query of a URL, which may hold a password."""
         url = self._join(name)
         return url.partition("?")[0] if url.startswith("http") else url
 
@@ -54,13 +54,13 @@ class RemoteSource:
         url = self.data.shards or ""
         if url.startswith("pipe:"):
             return url.replace("{name}", name)
-        if url.startswith("http"):  # a signature stands behind the path
+        if url.startswith("http"):  # keep the query behind the path, which may be a signature
             parts = urlsplit(url)
             return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()
         return f"{url.rstrip('/')}/{name}"
 
     def _make_command(self, name: str) -> list[str]:
-        """The command that prints a file of the set; raises UserError where the package is missing that it needs."""
+        """Return the command that prints a file of the set. Raises UserError if it needs a package that is missing."""
         url = self._join(name)
         if url.startswith("pipe:"):
             return ["sh", "-c", url.removeprefix("pipe:")]
@@ -69,17 +69,20 @@ class RemoteSource:
             raise UserError(
                 f"{url} needs the Python package {client}; run `pip install {client}`, or use a pipe: command."
             )
-        # -P: or else modules of this folder would stand in for those of the standard library. Its timeout is twice ours,
-        # since it is for a program whose parent was killed.
+        # Without -P, modules of this folder would replace those of the standard library. The program's timeout is twice
+        # ours, because it serves only if this process was killed.
         return [sys.executable, "-P", str(COPY_PROGRAM), url, str(2 * self.data.remote_timeout)]
 
     def pause(self, seconds: float = POLL_SECONDS) -> None:
-        """Wait; raises StoppedError once `stop` is set."""
+        """Wait. Raises StoppedError once `stop` is set."""
         if self.stop.wait(seconds):
             raise StoppedError
 
     def retry(self, name: str, fetch: Callable[[], None]) -> None:
-        """Call `fetch`, again after a while where it raises SourceError; UserError tells of the last of all attempts."""
+        """Call `fetch` until it succeeds, with a pause after each SourceError.
+
+        Raises UserError with the last error after ATTEMPTS attempts.
+        """
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return fetch()
@@ -88,13 +91,13 @@ class RemoteSource:
                     raise UserError(
                         f"{self.describe(name)} cannot be fetched: {error}, in the last of {ATTEMPTS} attempts."
                     ) from None
-            # a generator of its own: fetching must not move the random state of the run
+            # fetching has its own generator, because it must not move the random state of the run
             self.pause(BACKOFF_SECONDS * 2 ** (attempt - 1) * random.Random().uniform(0.5, 1.5))
 
     def copy(self, name: str, take: Callable[[bytes], None]) -> None:
         """Call `take` with the bytes of a file as they come.
 
-        Raises SourceError where none come for `data.remote_timeout` seconds or the command that prints them fails.
+        Raises SourceError if none come for `data.remote_timeout` seconds or if the command that prints them fails.
         """
         with (
             tempfile.TemporaryFile() as complaints,
@@ -112,7 +115,7 @@ class RemoteSource:
                     take(chunk)
                 status = process.wait(self.data.remote_timeout)
             except subprocess.TimeoutExpired:
-                raise SourceError(f"no end in {self.data.remote_timeout:g} s") from None
+                raise SourceError(f"the command did not end within {self.data.remote_timeout:g} s") from None
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
@@ -120,7 +123,7 @@ class RemoteSource:
                 raise SourceError(_read_last_line(complaints) or f"exit code {status}")
 
     def _read(self, stream: IO[bytes]) -> bytes:
-        """The next bytes of a pipe, b"" at its end."""
+        """Read the next bytes of a pipe, b"" at its end."""
         poll, deadline = select.poll(), time.monotonic() + self.data.remote_timeout
         poll.register(stream, select.POLLIN)
         while not poll.poll(POLL_SECONDS * 1000):
@@ -132,7 +135,7 @@ class RemoteSource:
 
 
 def _read_last_line(stream: IO[bytes]) -> str:
-    """The last line that says anything, at most 200 characters of it and none that a terminal would act on."""
+    """Return the last line that is not blank: at most 200 characters, and only printable ones."""
     stream.seek(max(0, stream.seek(0, os.SEEK_END) - 4096))
     lines = stream.read().decode(errors="replace").split("\n")
     printable = ("".join(filter(str.isprintable, line)).strip() for line in reversed(lines))

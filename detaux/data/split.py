@@ -1,7 +1,8 @@
-"""One split of a shard set: its blocks read and decoded in any order, or the whole split at once.
+"""Read one split of a shard set: its blocks in any order, or the whole split at once.
 
-Whatever is wrong with a sample, a block or a shard is quarantined: logged once by file and member, counted, and refused
-where the share of the split passes `data.max_bad_fraction`. Nothing in a tar is executed or written to disk.
+Bad samples, blocks and shards are quarantined: each is logged once by file and member, and its samples are counted. If
+the bad share of the split exceeds `data.max_bad_fraction`, the split is refused. Nothing in a tar is executed or
+written to disk.
 """
 
 import io
@@ -34,16 +35,16 @@ from detaux.runtime.ranks import is_first, rank, world_size
 
 log = logging.getLogger(__name__)
 
-KEPT_SAMPLES = 2**20  # of blocks whose images stay in their files; with two factors, 150 MB
+KEPT_SAMPLES = 2**20  # samples kept in decoded blocks while their images stay in files; with two factors, 150 MB
 WORKERS_WAY_ON = (
     "they need memory, and shared memory (/dev/shm) for locks: give more (docker run --shm-size), or set data.workers=0"
 )
-Field = bytes | memoryview | MemberPlace  # of a tar member
+Field = bytes | memoryview | MemberPlace  # the content of a tar member, or its place
 
 
 @dataclass(frozen=True)
 class DecodedBlock:
-    """A decoded block: one row for each sample the manifest promises, and what was wrong with the bad ones."""
+    """Hold a decoded block: one row for each sample that the manifest lists, and the problems of the bad ones."""
 
     place: BlockPlace
     table: SampleTable
@@ -52,7 +53,7 @@ class DecodedBlock:
 
 @dataclass(frozen=True)
 class Split:
-    """images uint8 [N, H, W, C]; labels int64 [N], -1 where none; N keys; factors int64 [N, F] or None."""
+    """Hold a split: images uint8 [N, H, W, C]; labels int64 [N], -1 if none; N keys; factors int64 [N, F] or None."""
 
     images: Tensor
     labels: Tensor
@@ -61,9 +62,9 @@ class Split:
 
 
 def load_split(folder: Path, split: str, config: DataConfig, device: torch.device) -> Split:
-    """A split of a shard set in manifest order on `device`, without the samples that cannot be read.
+    """Load a split of a shard set in manifest order to `device`, without the samples that cannot be read.
 
-    Raises UserError where the split is empty or too much of it cannot be read.
+    Raises UserError if the split is empty or too much of it cannot be read.
     """
     reader = SplitReader(folder, split, config)
     table = reader.read_table(device, needs_factors=True)
@@ -71,8 +72,8 @@ def load_split(folder: Path, split: str, config: DataConfig, device: torch.devic
     assert isinstance(images, Tensor)
     if (held := int(table.is_good.sum())) != reader.samples - reader.bad:
         raise UserError(
-            f"{held} of {reader.samples} samples in the {split} split of {folder} were read and {reader.bad} cannot be: the "
-            "others are lost; start the command again, with data.workers=0."
+            f"{held} of {reader.samples} samples in the {split} split of {folder} were read and {reader.bad} cannot be read: "
+            "the others were lost between processes; start the command again with data.workers=0."
         )
     if not table.is_good.all():
         good = torch.from_numpy(np.flatnonzero(table.is_good))
@@ -82,10 +83,10 @@ def load_split(folder: Path, split: str, config: DataConfig, device: torch.devic
 
 
 class SplitReader:
-    """Reads blocks of one split.
+    """Read the blocks of one split.
 
-    `shards` holds the places of its blocks, shard by shard; `samples` and `bad` count its samples and those found bad.
-    Raises UserError where the split is empty or damaged beyond `data.max_bad_fraction`.
+    `shards` holds the places of its blocks, shard by shard. `samples` counts its samples, `bad` those found bad so far.
+    Raises UserError if the split is empty or more than `data.max_bad_fraction` of it is bad.
     """
 
     def __init__(self, folder: Path, split: str, config: DataConfig) -> None:
@@ -107,10 +108,10 @@ class SplitReader:
             self._quarantine({place.first_slot for place in places}, sum(p.samples for p in places), [problem])
 
     def read(self, places: Callable[[], Iterable[BlockPlace]], *, in_files: bool = False) -> Iterator[DecodedBlock]:
-        """Blocks in the order of `places()`, decoded by `data.workers` processes (0: by this one).
+        """Yield blocks in the order of `places()`, decoded by `data.workers` processes (0: by this one).
 
-        `in_files` leaves the images of packed tars where they are. Then there is little to decode, which this process does
-        and keeps for the next time.
+        `in_files` leaves the images of packed tars in their files. Then there is little to decode. This process does it
+        and keeps the blocks for the next time.
         """
         in_files &= self._is_packed
         dataset = _BlockDataset(self.folder, self.manifest, places, frozenset(self._damaged), in_files)
@@ -129,8 +130,8 @@ class SplitReader:
             yield block
 
     def _load(self, dataset: "_BlockDataset", workers: int) -> Iterator[DecodedBlock]:
-        """Blocks from loader processes, in plan order. Raises UserError where one of them dies or falls silent."""
-        # its own generator: reading must not move the random state of the run
+        """Yield blocks from loader processes, in plan order. Raises UserError if one of them dies or hangs."""
+        # reading has its own generator, because it must not move the random state of the run
         generator = torch.Generator().manual_seed(0)
         timeout = self.config.worker_timeout
         try:
@@ -149,7 +150,7 @@ class SplitReader:
         raise UserError(f"a loader process of data.workers={workers} {fault}; {WORKERS_WAY_ON}.")
 
     def read_table(self, device: torch.device, *, needs_factors: bool) -> SampleTable:
-        """The whole split, row = slot, its images on `device`."""
+        """Read the whole split into a table with its images on `device`. A sample's row is its slot."""
         table = self.blank_table(self.samples, needs_factors=needs_factors, device=device)
         for block in self.read(partial(iter, self.places)):
             table.put(block.place.first_slot, block.table)
@@ -158,7 +159,7 @@ class SplitReader:
     def blank_table(
         self, rows: int, *, needs_factors: bool, device: torch.device | None = None, in_files: bool = False
     ) -> SampleTable:
-        """A table for `rows` samples of this split, its images on `device` or, of packed tars, in their files."""
+        """Make a table for `rows` samples of this split, images on `device` or (`in_files`) still in packed tars."""
         shape = (self.manifest.side, self.manifest.side, self.manifest.channels)
         factors = len(self.manifest.factors) if needs_factors else 0
         return SampleTable.blank(rows, shape, factors, device, in_files=in_files and self._is_packed)
@@ -176,7 +177,7 @@ class SplitReader:
 
 
 class _BlockDataset(IterableDataset[DecodedBlock]):
-    """Decoded blocks; worker w of n takes the places w, w + n, ..., which the loader then interleaves into plan order."""
+    """Decode blocks. Worker w of n takes the places w, w + n, ..., and the loader interleaves them into plan order."""
 
     def __init__(
         self,
@@ -206,7 +207,7 @@ class _BlockDataset(IterableDataset[DecodedBlock]):
 
 
 def read_block(folder: Path, manifest: Manifest, place: BlockPlace, *, in_files: bool) -> DecodedBlock:
-    """Read and decode one block; what is wrong with it is told in `problems`, never raised."""
+    """Read and decode one block. Faults in it go into `problems` and are never raised."""
     step = place.samples if manifest.layout == "packed" else 1
     parts: list[SampleTable | None] = []
     problems: list[str] = []
@@ -239,7 +240,7 @@ def _blank_table(manifest: Manifest, rows: int, *, in_files: bool) -> SampleTabl
 
 
 def _decode_part(group: dict[str, Any], manifest: Manifest, samples: int) -> SampleTable:
-    """A member group as a table of `samples` rows; raises BadSampleError where it is not what the manifest says."""
+    """Decode a member group to a table of `samples` rows. Raises BadSampleError if it differs from the manifest."""
     arrays = decode_group(group, manifest.layout, manifest.side, manifest.channels)
     name = group["__key__"]
     if len(arrays.labels) != samples:
@@ -260,9 +261,10 @@ def _decode_part(group: dict[str, Any], manifest: Manifest, samples: int) -> Sam
 
 
 def read_block_groups(path: Path, place: BlockPlace, *, in_files: bool) -> list[dict[str, Any]]:
-    """Member groups of one block, its .npy members as views of what was read; `in_files` leaves the images in the file.
+    """Read the member groups of one block, with .npy members as views of the bytes read.
 
-    Raises BadSampleError where the tar is cut off or a member is no plain file inside it.
+    `in_files` leaves the images in the file. Raises BadSampleError if the tar is cut off or a member is no plain file
+    inside it.
     """
     with path.open("rb") as stream:
         state = os.fstat(stream.fileno())
@@ -275,14 +277,14 @@ def read_block_groups(path: Path, place: BlockPlace, *, in_files: bool) -> list[
                 group_members(_read_members(span, place.size, partial(_leave_images, span, file, place.offset)))
             )
         stream.seek(place.offset)
-        block = io.BytesIO(stream.read(place.size))  # which nothing else holds, so that getbuffer copies nothing
+        block = io.BytesIO(stream.read(place.size))  # nothing else holds these bytes, so getbuffer copies nothing
     return list(group_members(_read_members(block, place.size, partial(_view_arrays, block.getbuffer()))))
 
 
 def _read_members(
     block: BinaryIO, size: int, read_field: Callable[[tarfile.TarInfo], Field]
 ) -> Iterator[tuple[str, Field]]:
-    """(name, field) of the plain files in the tar `block` of `size` bytes."""
+    """Yield (name, field) for each plain file in the tar `block` of `size` bytes."""
     with tarfile.open(fileobj=block, mode="r:") as archive:
         for member in archive:
             if not (member.isreg() or member.isdir()) or member.issparse():
@@ -296,13 +298,13 @@ def _read_members(
 
 
 def _view_arrays(data: memoryview, member: tarfile.TarInfo) -> Field:
-    """A member of a block that was read whole."""
+    """Return the content of a member of a block that was read whole: a view for .npy, else a copy."""
     field = data[member.offset_data : member.offset_data + member.size]
     return field if member.name.endswith(".npy") else bytes(field)
 
 
 def _leave_images(block: BinaryIO, file: StoredFile, begin: int, member: tarfile.TarInfo) -> Field:
-    """A member of a block that begins at byte `begin` of a file; of images, their place alone."""
+    """Return the content of a member, or only its place if it holds images. `begin` is the block's first byte."""
     is_left = member.name.lower().endswith(".images.npy")  # as webdataset reads names
     block.seek(member.offset_data)
     field = block.read(min(member.size, MAX_HEADER_BYTES) if is_left else member.size)
@@ -310,8 +312,10 @@ def _leave_images(block: BinaryIO, file: StoredFile, begin: int, member: tarfile
 
 
 def find_damaged(folder: Path, manifest: Manifest, split: str, part: int = 0, parts: int = 1) -> dict[str, str]:
-    """Shards of one of `parts` equal parts of a split that are not the files the manifest describes, each with what is wrong;
-    {} where all is well."""
+    """Check part number `part` of `parts` equal parts of a split's shards against the manifest.
+
+    Return the shards that differ, each with its problem; {} if there are none.
+    """
     shards = [shard for shard in manifest.shards if shard.split == split][part::parts]
     with ThreadPoolExecutor() as pool:
         problems = pool.map(lambda shard: check_shard(folder, shard), shards)
@@ -319,7 +323,7 @@ def find_damaged(folder: Path, manifest: Manifest, split: str, part: int = 0, pa
 
 
 def check_shard(folder: Path, shard: Shard) -> str | None:
-    """What makes a shard another file than the manifest describes, None where nothing does."""
+    """Return how a shard's file differs from the manifest, or None if it does not."""
     if ".." in PurePosixPath(shard.name).parts or PurePosixPath(shard.name).is_absolute():
         return f"{shard.name} is a path outside {folder}"
     path = folder / shard.name
@@ -335,5 +339,5 @@ def check_shard(folder: Path, shard: Shard) -> str | None:
 
 @cache
 def _hash_once(path: Path, size: int, modified: int) -> str:
-    """sha256 of a file, read once for each of its sizes and modification times."""
+    """Compute the sha256 of a file. It is read again only if its size or modification time changes."""
     return hash_file(path)

@@ -1,8 +1,8 @@
-"""The endless planned order of a split, read from its tars as it goes or from a cache after the first pass.
+"""Read a split in its endless planned order, either step by step from its tars or from a cache of the whole split.
 
-The order depends on the seed and the manifest alone, never on the number of loader workers or on the cache. The place of
-a sample that cannot be read is taken by the next good one of its block, or of the planned window where the whole block is
-bad, so that every rank and worker count sees the same number of batches.
+The order depends only on the seed, data.window and the manifest, never on the number of loader workers or on the cache.
+If a sample cannot be read, the next good one of its block takes its place, or of the planned window if the whole block
+is bad. So every rank and every number of workers see the same number of batches.
 """
 
 from collections import deque
@@ -25,11 +25,11 @@ EpochPlan = tuple[list[list[BlockPlace]], int, int]  # blocks by shard, seed, wi
 
 
 class SampleStream:
-    """Windows of the endless order: `window(first, count)`, quickest where `first` grows.
+    """Return windows of the endless order by `window(first, count)`, fastest if `first` grows.
 
-    `samples` counts the slots of an epoch, `bad` the samples found unreadable so far; images come on `device`. `factors`
-    are kept only where `needs_factors`: they score, nothing trains on them. Raises UserError where the split is empty or
-    too much of it cannot be read.
+    `samples` counts the slots of an epoch, `bad` the samples found unreadable so far. Images come on `device`.
+    `factors` are kept only with `needs_factors`: they score, and nothing trains on them. Raises UserError if the split
+    is empty or too much of it cannot be read.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SampleStream:
         return self._reader.bad
 
     def window(self, first: int, count: int) -> Window:
-        """Samples first .. first + count of the endless order; `count` is at most an epoch's samples."""
+        """Return the samples first .. first + count - 1 of the endless order. `count` is at most an epoch's samples."""
         if not (first >= 0 and 0 < count <= self.samples):
             raise ValueError(f"no window of {count} samples from {first} on in epochs of {self.samples}")
         if not (self._chunks and self._chunks[0].first <= first <= self._chunks[-1].end):
@@ -82,7 +82,7 @@ class SampleStream:
 
 
 def choose_storage(config: DataConfig, size: int, device: torch.device) -> torch.device | None:
-    """Where `data.cache` keeps a split of `size` bytes: the device, the host, or None for the tars themselves."""
+    """Choose where a split of `size` bytes is cached: the device, the host, or None to read the tars each time."""
     host = torch.device("cpu")
     if config.cache == "auto":
         if size > config.cache_bytes:
@@ -93,14 +93,16 @@ def choose_storage(config: DataConfig, size: int, device: torch.device) -> torch
 
 
 def cut_chunks(table: SampleTable, plan: EpochPlan, first: int) -> Iterator[Chunk]:
-    """Planned windows from the one that holds position `first` on, shown from a table of the whole split."""
+    """Yield planned windows from a table of the whole split. The first one holds position `first`."""
     for position, window in plan_windows(*plan, first):
         yield _show(position, table, window.slots, window.slots)
 
 
 def read_chunks(reader: SplitReader, plan: EpochPlan, first: int, *, needs_factors: bool) -> Iterator[Chunk]:
-    """The same windows, each read from the tars into a table of its own; of packed tars, the images are read when they are
-    taken."""
+    """Yield planned windows, each read from the tars into its own table. The first one holds position `first`.
+
+    Images of packed tars are read only when they are taken.
+    """
     blocks = reader.read(partial(plan_blocks, *plan, first), in_files=True)
     for position, window in plan_windows(*plan, first):
         table = reader.blank_table(len(window.order), needs_factors=needs_factors, in_files=True)

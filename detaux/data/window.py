@@ -1,4 +1,4 @@
-"""The window of the endless order, which shows samples that tables hold.
+"""Show a window of the endless order: samples that tables hold.
 
 Letters: n samples asked for, W samples of a window, F ground-truth factors, H W C image.
 """
@@ -16,7 +16,11 @@ from detaux.data.sample_table import SampleTable
 
 @dataclass(frozen=True)
 class Chunk:
-    """A planned window of the endless order: position `first` + i has slot slots[i] and shows row rows[i] of `table`."""
+    """Hold a planned window of the endless order.
+
+    Position `first` + i has slot slots[i] and shows row rows[i] of `table`. is_valid[i] is False if that row holds
+    another sample, which stands in for one that cannot be read.
+    """
 
     first: int
     table: SampleTable
@@ -30,9 +34,9 @@ class Chunk:
 
 
 def build_chunk(first: int, table: SampleTable, order: np.ndarray, slots: np.ndarray) -> Chunk | None:
-    """Show the table's rows in `order`; a sample whose block holds no good one shows the next good one of the chunk.
+    """Show the table's rows in `order`. If a sample's block holds no good one, show the next good one of the chunk.
 
-    None where the chunk holds no good sample at all.
+    Return None if the chunk holds no good sample at all.
     """
     shown = table.stand_ins[order]
     stand_ins = find_stand_ins(shown >= 0)
@@ -43,14 +47,14 @@ def build_chunk(first: int, table: SampleTable, order: np.ndarray, slots: np.nda
 
 
 class Window:
-    """Samples first .. first + W of the endless order, on hand at once; it stays as it is when the stream moves on.
+    """Hold W samples of the endless order, from position `first` on. It does not change when the stream moves on.
 
-    On the CPU: labels int64 [W]; slots int64 [W] as planned; is_valid bool [W], False where another sample stands in for
+    On the CPU: labels int64 [W]; slots int64 [W] as planned; is_valid bool [W], False if another sample stands in for
     one that cannot be read; factors int64 [W, F] or None, only to score.
     """
 
     def __init__(self, chunks: list[Chunk], first: int, count: int, device: torch.device) -> None:
-        # the stream may hold chunks that begin behind the window
+        # the stream may hold chunks that start after the window
         inside = [chunk for chunk in chunks if chunk.first < first + count]
         spans = [(chunk, slice(max(0, first - chunk.first), first + count - chunk.first)) for chunk in inside]
         self._device = device
@@ -66,11 +70,11 @@ class Window:
         self.factors = _join(factors) if factors else None
 
     def keys(self, index: list[int]) -> list[str]:
-        """Keys of the samples shown at `index` of the window."""
+        """Return the keys of the samples shown at `index` of the window."""
         return [self._tables[int(self._numbers[i])].keys[int(self._rows[i])] for i in index]
 
     def hold(self, most: int) -> "Window":
-        """Return this window, its images in memory from now on if they lay in files and have at most `most` bytes."""
+        """Read the images into memory if they are in files and have at most `most` bytes. Return this window."""
         lies_in_files = not all(isinstance(table.images, Tensor) for table in self._tables)
         if lies_in_files and self.all_images.shape.numel() <= most:
             self._held = self._gather(torch.arange(len(self.labels)))
@@ -82,7 +86,7 @@ class Window:
         return ImageRows(self.images, torch.Size((len(self.labels), *self._tables[0].images.shape[1:])), self._device)
 
     def images(self, index: Tensor) -> Tensor:
-        """uint8 [n, H, W, C], on the stream's device, of the samples shown at `index` [n] of the window."""
+        """Return the images shown at `index` [n] of the window, uint8 [n, H, W, C], on the stream's device."""
         index = index.cpu()
         batch = self._gather(index)
         if batch.device.type == self._device.type:
@@ -103,5 +107,5 @@ class Window:
 
 
 def _join(parts: list[Tensor]) -> Tensor:
-    """The parts one after the other; one alone is not copied, which saves most of the time that a window takes."""
+    """Concatenate the parts. A single part is not copied, which saves most of the time that a window takes."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)

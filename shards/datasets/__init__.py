@@ -1,4 +1,4 @@
-"""Datasets, one file each: `open_NAME(config)` describes a dataset as a Source."""
+"""Open datasets, one file each: `open_NAME(config)` describes a dataset as a Source."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -16,7 +16,7 @@ DATASETS = {
 
 
 def open_source(config: DataConfig) -> Source:
-    """The Source of `data.source`; raises UserError where its files are missing or malformed."""
+    """Open the Source of `data.source`. Raises UserError if its files are missing or malformed."""
     module, name = DATASETS[config.source].split(":")
     opener: Callable[[DataConfig], Source] = getattr(import_module(module), name)
     return opener(config)

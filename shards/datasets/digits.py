@@ -1,4 +1,4 @@
-"""Real handwriting that ships with scikit-learn: 1,797 grey digits of 8 x 8 pixels (Alpaydin and Kaynak, 1998)."""
+"""Open the handwritten digits that ship with scikit-learn: 1,797 grey images of 8 x 8 (Alpaydin and Kaynak, 1998)."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from shards.records import Records, Source, resize, to_rgb
 
 
 def open_digits(config: DataConfig) -> Source:
-    """The digits, brought to `data.side`."""
+    """Return the digits, resized to `data.side`."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

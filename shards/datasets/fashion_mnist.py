@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 60,000 + 10,000 grey product photographs of 28 x 28 pixels in IDX files (Xiao et al., 2017)."""
+"""Open Fashion-MNIST: 60,000 + 10,000 grey product photographs of 28 x 28 pixels in IDX files (Xiao et al., 2017)."""
 
 import gzip
 import math
@@ -18,11 +18,11 @@ from shards.records import Records, Source, resize, to_rgb
 DEFAULT_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts them
 CLASSES = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 BLOCK = 4096
-MOST_BYTES = 2**30  # of a file; those of the data set have 47 million
+MOST_BYTES = 2**30  # limit of a file; the largest of the data set has 47 million
 
 
 def open_fashion_mnist(config: DataConfig) -> Source:
-    """Both published splits, the training split first."""
+    """Return both published splits, the training split first."""
     folder = expand_path(config.path, "data.path") if config.path else DEFAULT_FOLDER
     parts = [
         (read_idx(folder, f"{name}-images-idx3-ubyte", 3), read_idx(folder, f"{name}-labels-idx1-ubyte", 1))
@@ -55,7 +55,7 @@ def open_fashion_mnist(config: DataConfig) -> Source:
 
 
 def read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
-    """An IDX file of unsigned bytes, plain or gzipped, its header checked against its length."""
+    """Read an IDX file of unsigned bytes, plain or gzipped. Raises UserError if its header does not fit its length."""
     found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
     if not found:
         raise UserError(f"{folder / name}[.gz] does not exist; install dataset-fashion-mnist or set data.path.")
@@ -64,7 +64,7 @@ def read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             magic, *shape = struct.unpack(f">I{dimensions}I", stream.read(4 + 4 * dimensions))
             promised = math.prod(shape)
-            # no more than the header promises, nor than such a data set may have: gzip makes a small file of a huge one
+            # read at most what the header promises and such a data set may have: a small gzip may unpack to a huge file
             body = stream.read(min(promised, MOST_BYTES) + 1)
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise UserError(f"{describe_damage(path, 'IDX file', error)}.") from None

@@ -1,4 +1,4 @@
-"""Your own pictures: a folder of class folders, any mode and size and nearly any format that Pillow reads."""
+"""Open your own pictures: a folder of class folders, with any mode and size and nearly any format that Pillow reads."""
 
 import os
 import unicodedata
@@ -19,7 +19,7 @@ from shards.records import Records, Source, check_share
 
 BLOCK = 256
 UNLABELLED = ("unlabelled", "unlabeled")  # the sub-folder of pictures without a label
-SPLIT_FOLDERS = {  # names that sub-folders have when they are the parts of a split
+SPLIT_FOLDERS = {  # names of sub-folders that are the parts of a split
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -28,7 +28,7 @@ SPLIT_FOLDERS = {  # names that sub-folders have when they are the parts of a sp
 
 @dataclass(frozen=True)
 class PictureFile:
-    """A file, its class by the folder's own name (None: no label), and the split that its folder names (None: none does)."""
+    """Describe a picture file: path, class folder (None: no label), and split by its top folder (None: no split)."""
 
     path: Path
     folder: str | None
@@ -37,7 +37,7 @@ class PictureFile:
 
 @dataclass
 class Listing:
-    """Files that may be pictures; links that are not followed, each with the reason; and files that are no pictures by name."""
+    """Hold the files that may be pictures, the links that are not followed with their reasons, and the other files."""
 
     files: list[Path] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
@@ -45,11 +45,11 @@ class Listing:
 
 
 def open_folder(config: DataConfig) -> Source:
-    """Pictures of `data.path`, one class per sub-folder; those in `unlabelled`, or in no sub-folder, have no label: -1.
+    """Open the pictures of `data.path`, one class per sub-folder. Those in `unlabelled` or in none have label -1.
 
-    With data.split=published the sub-folders are train, validation and test, and the classes lie in them. Unreadable files, and
-    links that are not followed, are quarantined by name. Raises UserError when there are no two classes, when sub-folders look
-    like a split and data.split does not say so, and when the quarantined share passes data.max_bad_fraction.
+    With data.split=published the sub-folders are train, validation and test, and the classes are in them. Unreadable
+    files and links that are not followed are quarantined by name. Raises UserError if there are not two classes, if
+    sub-folders look like a split but data.split is not published, or if more than data.max_bad_fraction is quarantined.
     """
     if not config.path:
         raise UserError("data.source=folder needs data.path, a folder with one sub-folder of pictures per class.")
@@ -100,7 +100,7 @@ def open_folder(config: DataConfig) -> Source:
 
 
 def _read(path: Path, side: int, scales: dict[str, float]) -> np.ndarray:
-    """A picture that could be read before; raises UserError when it cannot any more, unless the machine is at fault."""
+    """Read a picture that was good before. Raises UserError if it no longer is, unless the machine is at fault."""
     try:
         return read_picture(path, side, full_scale=scales)
     except Exception as error:  # Pillow's decoders raise nearly anything; a mode that had no scale is a KeyError
@@ -112,8 +112,10 @@ def _read(path: Path, side: int, scales: dict[str, float]) -> np.ndarray:
 
 
 def _list_files(root: Path) -> Listing:
-    """What lies in `root` and its sub-folders, hidden files and folders left out. Raises UserError for a folder that may not be
-    read."""
+    """List the files in `root` and its sub-folders, without hidden files and folders.
+
+    Raises UserError for a folder that may not be read.
+    """
     listing = Listing()
     for top in sorted(root.iterdir()):
         is_followed = top.is_dir() and not _refuse_link(top, root)
@@ -136,39 +138,39 @@ def _list_files(root: Path) -> Listing:
 
 
 def _is_picture(path: Path) -> bool:
-    """Whether a file whose name promises no picture is one all the same."""
+    """Return whether a file without the suffix of a picture is one."""
     return inspect_picture(path).fault is None
 
 
 def _refuse_link(path: Path, root: Path) -> str | None:
-    """Why a link is not followed; None where it is, or where `path` is no link."""
+    """Return why a link is not followed. None if it is, or if `path` is no link."""
     if not path.is_symlink():
         return None
     if not path.exists():
-        return "a link to nothing"
+        return "a broken link"
     if not path.resolve().is_relative_to(root.resolve()):
         return "a link that leads out of data.path"
     return "a link to a folder" if path.is_dir() and path.parent != root else None
 
 
 def _place_pictures(root: Path, files: list[Path], config: DataConfig) -> list[PictureFile]:
-    """The class and the split of each file, by the folders it lies in."""
+    """Find the class and the split of each file from the folders that it is in."""
     tops = {path.relative_to(root).parts[0] for path in files if path.parent != root}
     parts = {top: SPLIT_FOLDERS.get(top.casefold()) for top in tops if top.casefold() not in UNLABELLED}
     looks_split = len(parts) > 1 and None not in parts.values() and "train" in parts.values()
     if looks_split and config.split != "published":
         raise UserError(
             f"data.path={root}: its sub-folders {', '.join(sorted(parts))} look like the parts of a split and not like classes; "
-            f"set data.split=published to take them as such, or data.path={root / _find_train(parts)} for one of them alone."
+            f"set data.split=published to use them as a split, or data.path={root / _find_train(parts)} to use only one part."
         )
     flat = {path.relative_to(root).parts[0] for path in files if path.parent.parent == root}
     named = sorted(top for top, split in parts.items() if split is not None)
     if not looks_split and len(named) > 1 and "train" in parts.values() and flat.isdisjoint(named):
         others = sorted(parts.keys() - set(named))
         raise UserError(
-            f"data.path={root}: its sub-folders {', '.join(named)} hold folders and look like the parts of a split, which "
-            f"{', '.join(map(show_name, others))} cannot be part of; move {'that' if len(others) == 1 else 'those'} away and set "
-            f"data.split=published, or data.path={root / _find_train(parts)} for one part alone."
+            f"data.path={root}: its sub-folders {', '.join(named)} hold folders and look like the parts of a split, but not "
+            f"{', '.join(map(show_name, others))}; move {'that' if len(others) == 1 else 'those'} away and set "
+            f"data.split=published, or set data.path={root / _find_train(parts)} to use only one part."
         )
     if not looks_split:
         return [PictureFile(path, _find_class(path.relative_to(root).parts[:-1]), None) for path in files]
@@ -178,8 +180,8 @@ def _place_pictures(root: Path, files: list[Path], config: DataConfig) -> list[P
         split, folder = parts.get(top, "train"), _find_class(inner)
         if folder is None and split != "train":
             raise UserError(
-                f"data.path={root}: {show_name(path.relative_to(root))} lies in no class folder of {top}, which has its pictures "
-                "in one folder for each class; sort it in, or move it away."
+                f"data.path={root}: {show_name(path.relative_to(root))} is in no class folder of {top}; only training pictures "
+                "may have no label: move it into a class folder, or away."
             )
         pictures.append(PictureFile(path, folder, split))
     return pictures
@@ -190,13 +192,15 @@ def _find_train(parts: dict[str, str | None]) -> str:
 
 
 def _find_class(folders: tuple[str, ...] | list[str]) -> str | None:
-    """The class of a file by the folders that it lies in, the outermost first; None where it has no label."""
+    """Return the class of a file from the folders that it is in, outermost first. None if it has no label."""
     return folders[0] if folders and folders[0].casefold() not in UNLABELLED else None
 
 
 def _name_classes(folders: list[str]) -> list[str]:
-    """A name for each class folder, unique and fit to be written anywhere; names that a person may take for one another are
-    said."""
+    """Make a unique name for each class folder that is safe to write anywhere.
+
+    A line on the terminal reports names that a person may confuse.
+    """
     shown = [show_name(folder) for folder in folders]
     repeated = Counter(shown)
     names = [name if repeated[name] == 1 else f"{name} ({number})" for number, name in enumerate(shown, start=1)]
@@ -205,5 +209,5 @@ def _name_classes(folders: list[str]) -> list[str]:
         alike.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
     for group in alike.values():
         if len(group) > 1:
-            say(f"shards: the class folders {', '.join(map(repr, group))} look alike, and are classes of their own")
+            say(f"shards: the class folders {', '.join(map(repr, group))} look alike; each is a class of its own")
     return names

@@ -1,9 +1,9 @@
-"""3D Shapes: six factors, rendered here by a small ray caster, or read from the published 3dshapes.h5.
+"""Open 3D Shapes, a data set of six factors: rendered by a small ray caster, or read from the published 3dshapes.h5.
 
-A room with a floor and two walls that meet in a corner, seen from an angle (orientation), one of four solids in its middle.
-Geometry depends on scale, shape and orientation alone; the three hues only colour it, so each geometry is cast once.
-Factor sizes and order are those of the published file: floor hue 10, wall hue 10, object hue 10, scale 8, shape 4,
-orientation 15, the last fastest.
+An image shows a room with a floor and two walls that meet in a corner, seen from an angle (orientation), and one of
+four solids in its middle. Geometry depends only on scale, shape and orientation, and the three hues only colour it. So
+each geometry is cast once. Sizes and order of the factors are those of the published file: floor hue 10, wall hue 10,
+object hue 10, scale 8, shape 4, orientation 15. The last one changes fastest.
 """
 
 import colorsys
@@ -33,7 +33,10 @@ MISS = np.inf
 
 
 def pick_values(factor: str, count: int) -> np.ndarray:
-    """`count` of a factor's values, spread evenly: over the circle for a hue, from end to end else; one is the middle."""
+    """Pick `count` of a factor's values, evenly spread: a hue's over the circle, others from end to end.
+
+    A single value of a factor other than a hue is the middle one.
+    """
     size = FACTORS[factor]
     if factor.endswith("hue"):
         return np.arange(count) * size // count
@@ -41,7 +44,7 @@ def pick_values(factor: str, count: int) -> np.ndarray:
 
 
 def open_shapes3d(config: DataConfig) -> Source:
-    """The sub-grid `data.grid`, rendered at `data.side`, or read from the file that `data.path` names."""
+    """Open the sub-grid `data.grid`, rendered at `data.side` or read from the file that `data.path` names."""
     sizes = list(FACTORS.values())
     if len(config.grid) != len(sizes) or any(
         not 1 <= have <= most for have, most in zip(config.grid, sizes, strict=True)
@@ -66,7 +69,7 @@ def open_shapes3d(config: DataConfig) -> Source:
 
 
 def _render(values: list[np.ndarray], side: int) -> Iterator[Records]:
-    """Blocks in grid order: one per (floor, wall) pair of hues."""
+    """Render blocks in grid order, one per (floor, wall) pair of hues."""
     floors, walls, objects, *geometries = values
     # [G, S, S, 3]: how much of the floor's, the wall's and the solid's colour each pixel shows
     weights = np.stack(
@@ -85,16 +88,19 @@ def _rgb(hue: int) -> tuple[float, float, float]:
 
 
 def _weigh_parts(kind: np.ndarray, shade: np.ndarray, side: int) -> np.ndarray:
-    """Mean brightness of each part in each pixel, [S, S, 3]: colour is linear, so pixels are pooled before they have any."""
+    """Compute the mean brightness of each part in each pixel, [S, S, 3].
+
+    Colour is linear in it, so fine pixels are pooled before they are coloured.
+    """
     fine = np.where(kind[..., None] == np.arange(3), shade[..., None], 0.0)
     pooled = fine.reshape(side, SUPERSAMPLING, side, SUPERSAMPLING, 3).mean((1, 3))
     return pooled.astype(np.float32)
 
 
 def cast_geometry(scale: float, shape: str, orientation: float, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """What each fine pixel sees (0 floor, 1 wall, 2 object) and how bright it is.
+    """Return what each fine pixel sees (0 floor, 1 wall, 2 object) and how bright it is.
 
-    scale and orientation in [0, 1]: the solid's size, and the room's turn from -30 to 30 degrees.
+    scale and orientation are in [0, 1]: the solid's size, and the room's turn from -30 to 30 degrees.
     """
     fine = side * SUPERSAMPLING
     axis = (np.arange(fine) + 0.5) / fine * 2 - 1
@@ -104,7 +110,7 @@ def cast_geometry(scale: float, shape: str, orientation: float, side: int) -> tu
     side_axis /= np.linalg.norm(side_axis)
     rays = forward + right[..., None] * side_axis + up[..., None] * np.cross(side_axis, forward)
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-    # turn the camera about the room's vertical axis: the room seems to turn, the solid with it
+    # the camera turns about the room's vertical axis, so the room and the solid seem to turn
     angle = np.deg2rad(-30 + 60 * orientation)
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
     rays, origin, light = rays @ turn.T, turn @ CAMERA, turn @ LIGHT
@@ -121,7 +127,10 @@ def cast_geometry(scale: float, shape: str, orientation: float, side: int) -> tu
 
 
 def _cast_room(origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nearest of the floor z = 0 and the two walls x + y = c and y - x = c, which meet in the corner behind the solid."""
+    """Find the nearest of the floor z = 0 and the walls x + y = c and y - x = c, which meet behind the solid.
+
+    Return distance, kind and normal.
+    """
     planes = [
         (np.array([0.0, 0.0, 1.0]), 0.0, 0),
         (np.array([1.0, 1.0, 0.0]) / np.sqrt(2), WALL_DISTANCE, 1),
@@ -178,7 +187,7 @@ def _cast_sphere_at(
 def _cast_tube(
     origin: np.ndarray, rays: np.ndarray, radius: float, low: float, high: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Side of an upright cylinder between two heights."""
+    """Find where rays hit the side of an upright cylinder between two heights: distance and normal."""
     a = (rays[..., :2] ** 2).sum(-1)
     b = rays[..., :2] @ origin[:2]
     inside = b**2 - a * (origin[:2] @ origin[:2] - radius**2)
@@ -216,7 +225,7 @@ SOLIDS = {"cube": _cast_box, "cylinder": _cast_cylinder, "sphere": _cast_sphere,
 
 
 def _read_file(path: Path, values: list[np.ndarray], side: int) -> Iterator[Records]:
-    """Blocks of the published HDF5 file in grid order, one per (floor, wall) pair of hues."""
+    """Read blocks of the published HDF5 file in grid order, one per (floor, wall) pair of hues."""
     sizes = list(FACTORS.values())
     total = int(np.prod(sizes))
     if not path.is_file():

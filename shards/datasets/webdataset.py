@@ -1,4 +1,4 @@
-"""Adopt existing WebDataset tars in the standard layout: an image and a .cls (or a .json with "label") per sample."""
+"""Open existing WebDataset tars in the standard layout: per sample an image and a .cls, or a .json with "label"."""
 
 import io
 import os
@@ -17,13 +17,13 @@ from shards.records import Records, Source, check_share
 from shards.tar_names import list_tars
 from shards.tars import SUFFIXES, Group, TarError, read_tar_groups
 
-UNLABELLED = -1  # the label of a sample without one, as our own sets write it
+UNLABELLED = -1  # a sample without a label, as in our own sets
 
 
 def open_webdataset(config: DataConfig) -> Source:
-    """Samples of the tars that `data.path` names: a tar, a folder of tars, a glob or a brace pattern.
+    """Open the samples of the tars that `data.path` names: a tar, a folder of tars, a glob or a brace pattern.
 
-    A sample with neither .cls nor a label in its .json, or with the label -1, is an image without a label: -1.
+    A sample with neither a .cls nor a label in its .json has label -1, which means none.
     """
     listing = list_tars(config.path)
     tars = listing.paths
@@ -51,7 +51,7 @@ def open_webdataset(config: DataConfig) -> Source:
     index_of = {UNLABELLED: -1, **{value: index for index, value in enumerate(values)}}
 
     def read() -> Iterator[Records]:
-        # where a tar has changed meanwhile, the numbers of samples differ, which the builder refuses
+        # if a tar has changed meanwhile, the numbers of samples differ, and the builder refuses that
         for is_wanted, (path, group) in zip(is_usable, _iterate(tars), strict=False):
             if is_wanted:
                 yield Records(_read_image(path, group, config.side)[None])
@@ -72,14 +72,14 @@ def open_webdataset(config: DataConfig) -> Source:
 
 
 def _iterate(tars: list[Path]) -> Iterator[tuple[Path, Group]]:
-    """Every sample of every tar."""
+    """Yield every sample of every tar, with the path of its tar."""
     for path in tars:
         try:
             for group in read_tar_groups(path):
                 yield path, group
         except TarError as error:
             raise UserError(f"{describe_damage(path, 'tar', error)}.") from None
-        except (OSError, EOFError, ValueError, ArithmeticError, MemoryError) as error:  # of decompression
+        except (OSError, EOFError, ValueError, ArithmeticError, MemoryError) as error:  # decompression raises these
             raise_machine_fault(error, path)
             raise UserError(f"{describe_damage(path, 'compressed tar', error)}.") from None
 
@@ -90,14 +90,14 @@ def _strip_suffix(path: Path) -> str:
 
 
 def _read_image(tar: Path, group: Group, side: int) -> np.ndarray:
-    """The sample's picture, uint8 RGB [side, side, 3]; raises BadSampleError where it cannot be read."""
+    """Read the sample's picture as uint8 RGB [side, side, 3]. Raises BadSampleError if it cannot be read."""
     suffix = next((name for name in PIL_FORMATS if name in group.fields), None)
     if suffix is None:
         dotted = next((name for name in group.others if name.endswith(tuple(f".{one}" for one in PIL_FORMATS))), None)
         raise BadSampleError(
             f"no {', '.join(PIL_FORMATS)} member"
             if dotted is None
-            else f"no image member but {dotted!r}: WebDataset takes what follows the first dot of a name as the kind of a member"
+            else f"no image member but {dotted!r}: in WebDataset, all that follows the first dot of a name is the field"
         )
     try:
         return read_picture(io.BytesIO(group.fields[suffix]), side, [PIL_FORMATS[suffix]])
@@ -107,7 +107,7 @@ def _read_image(tar: Path, group: Group, side: int) -> np.ndarray:
 
 
 def _read_label(group: Group) -> int:
-    """The sample's label, -1 where it has none."""
+    """Read the sample's label, -1 if it has none."""
     if "cls" in group.fields:
         label = decode_integer(group.fields["cls"], "its member cls")
     else:

@@ -94,7 +94,7 @@ def test_labels_that_are_no_whole_numbers_are_refused_with_their_key(path, label
 
 @pytest.mark.parametrize("keys", [[1, 2, 3], [None, "b", "c"], [["a"], ["b"], ["c"]]])
 def test_keys_that_are_no_text_are_refused(path, keys):
-    with pytest.raises(UserError, match="key holds .*; the keys of samples as text are expected"):
+    with pytest.raises(UserError, match="key holds .*; the key of a sample, as text, is expected"):
         read_labels(write(path, key=keys, aux_0=[0, 1, 2]))
 
 

@@ -210,7 +210,7 @@ def test_source_that_fails_three_times_is_tried_a_fourth_time(server, shards, pl
 FAULTS = {
     "fail": "HTTP 503 Service Unavailable",
     "truncate": r"the connection ended \d+ bytes too early",
-    "wrong bytes": "what came has another sha256 than the manifest says",
+    "wrong bytes": "the file that came has another sha256 than the manifest says",
     "stall": "no bytes for 0.8 s",
 }
 

@@ -67,7 +67,7 @@ def test_slow_command_is_not_a_silent_one(open_source):
 
 
 def test_command_that_does_not_end_after_its_last_byte_fails(open_source):
-    with pytest.raises(SourceError, match=r"no end in 0\.5 s"):
+    with pytest.raises(SourceError, match=r"did not end within 0\.5 s"):
         read(open_source("pipe:echo {name}; exec >&-; sleep 60", remote_timeout=0.5))
 
 

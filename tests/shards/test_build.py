@@ -325,7 +325,7 @@ def test_source_that_changes_while_it_is_read_is_refused(
 ) -> None:
     short = make_source([0, 1] * 10, read=lambda: iter([Records(np.zeros((19, 16, 16, 3), np.uint8))]))
     monkeypatch.setattr("shards.build.open_source", lambda data: short)
-    with pytest.raises(UserError, match="19 images where 20"):
+    with pytest.raises(UserError, match="19 images, but 20 were found"):
         build_shards(make_config("digits"), tmp_path / "set")
     assert not (tmp_path / "set").exists()
 

@@ -109,10 +109,10 @@ def test_order_prints_the_keys_of_a_rank(plan, capsys):
 @pytest.mark.parametrize(
     ("argument", "sentence"),
     [
-        ("wrold=3", "'wrold=3' is not allowed; shards order takes whole numbers, by default world=1, rank=0"),
+        ("wrold=3", "'wrold=3' is not allowed; shards order takes these keys, with whole numbers: world=1, rank=0"),
         ("rank=x", "'rank=x' is not allowed"),
-        ("rank=1", "rank=1 is not one of world=1 ranks"),
-        ("start=100000", "start=100000 lies behind the last of"),
+        ("rank=1", "rank=1 is not below world=1"),
+        ("start=100000", "start=100000 is not below"),
     ],
 )
 def test_order_refuses_what_it_cannot_list(plan, capsys, argument, sentence):

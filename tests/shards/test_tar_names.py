@@ -31,7 +31,7 @@ def test_pattern_that_stands_for_endless_names_is_refused(tmp_path: Path, patter
 
 @pytest.mark.parametrize("pattern", ["{a,b", "{1..9" + "9" * 5000 + "}"])
 def test_braces_that_make_no_pattern_are_said_to_be_that(pattern: str) -> None:
-    with pytest.raises(UserError, match="make no pattern"):
+    with pytest.raises(UserError, match="are not a valid pattern"):
         list_tars(pattern)
 
 
@@ -49,14 +49,14 @@ def test_count_of_names_of_a_pattern_is_that_of_its_expansion(pattern: str) -> N
 @pytest.mark.parametrize(
     ("pattern", "fault"),
     [
-        ("part-{0,1,2}.tar", "1 of the 3 names that its braces stand for are of no file; the first is .*part-2.tar"),
+        ("part-{0,1,2}.tar", "1 of the 3 names that its braces stand for match no file; the first is .*part-2.tar"),
         ("part-{000000..000003}.tar", "3 of the 4 .* the first is .*part-000000.tar"),
         ("{part,prat}-*.tar", "1 of the 2 .* the first is .*prat-\\*.tar"),
-        ("part-{0,gone}.tar", "part-gone.tar is a link to nothing"),
-        ("part-*.tar", "part-gone.tar is a link to nothing"),
-        ("**/part-*.tar", "part-gone.tar is a link to nothing"),
-        ("part-gone.tar", "part-gone.tar is a link to nothing"),
-        ("", "part-gone.tar is a link to nothing"),
+        ("part-{0,gone}.tar", "part-gone.tar is a broken link"),
+        ("part-*.tar", "part-gone.tar is a broken link"),
+        ("**/part-*.tar", "part-gone.tar is a broken link"),
+        ("part-gone.tar", "part-gone.tar is a broken link"),
+        ("", "part-gone.tar is a broken link"),
     ],
 )
 def test_tar_that_a_path_names_and_that_is_missing_is_refused_by_name(
@@ -74,7 +74,7 @@ def test_tar_that_a_path_names_and_that_is_missing_is_refused_by_name(
 @pytest.mark.parametrize("pattern", ["", "/*.tar", "/pipe.tar", "/{part-0,pipe}.tar"])
 def test_pipe_is_refused_by_name_and_not_waited_for(tars: Path, pattern: str) -> None:
     os.mkfifo(tars / "pipe.tar")
-    with pytest.raises(UserError, match="pipe.tar is no file that can be read twice"):
+    with pytest.raises(UserError, match="pipe.tar is not a regular file"):
         list_tars(f"{tars}{pattern}")
 
 
@@ -115,10 +115,13 @@ def test_files_in_a_folder_that_are_no_tars_by_name_are_passed_over_and_listed(t
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        ("b.tar.zst", "b.tar.zst is compressed by zstd, which is not read: unpack it, or compress it by gzip, or move"),
-        ("b.TAR.LZ4", "b.TAR.LZ4 is compressed by lz4, which is not read"),
-        ("sub/c.tar", r"sub/c.tar lies in a sub-folder; data.path=.*/tars/\*\*/\*.tar takes such tars as well"),
-        ("sub/c.tgz", "sub/c.tgz lies in a sub-folder"),
+        (
+            "b.tar.zst",
+            "b.tar.zst is compressed with zstd, which is not read: unpack it, or compress it with gzip, or move",
+        ),
+        ("b.TAR.LZ4", "b.TAR.LZ4 is compressed with lz4, which is not read"),
+        ("sub/c.tar", r"sub/c.tar is in a sub-folder; data.path=.*/tars/\*\*/\*.tar takes such tars too"),
+        ("sub/c.tgz", "sub/c.tgz is in a sub-folder"),
     ],
 )
 def test_tar_in_a_folder_that_would_not_be_read_is_refused_by_name(tars: Path, name: str, fault: str) -> None:

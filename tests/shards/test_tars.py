@@ -125,8 +125,8 @@ def test_large_member_is_linked_to_where_the_tar_can_go_back(read: Callable[[byt
 @pytest.mark.parametrize(
     ("member", "fault"),
     [
-        (link("a.png", "none.png"), "is a link to none.png, which is no file of a sample before it"),
-        (link("a.png", "/etc/passwd", tarfile.SYMTYPE), "is a link to /etc/passwd, which is no file"),
+        (link("a.png", "none.png"), "is a link to none.png, which is no file that was read before it"),
+        (link("a.png", "/etc/passwd", tarfile.SYMTYPE), "is a link to /etc/passwd, which is no file that was read"),
         (link("a.png", "", tarfile.CHRTYPE), "is no regular file"),
         (("a.cls", b" " * 2000), "has 2000 bytes; at most 1024 are read"),
     ],
@@ -142,7 +142,7 @@ def test_member_that_cannot_be_read_is_the_fault_of_its_sample_alone(
 
 def test_member_that_stands_twice_is_a_fault(read: Callable[[bytes], list[Group]]) -> None:
     found = read(make_tar(("a.png", b"1"), ("a.PNG", b"2")))
-    assert found[0].fault == "its member png stands twice"
+    assert found[0].fault == "its member png occurs twice"
 
 
 def test_hidden_members_and_metadata_are_passed_over(read: Callable[[bytes], list[Group]]) -> None:

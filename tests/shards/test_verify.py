@@ -219,7 +219,7 @@ def test_sample_key_that_stands_twice_is_found(build: Build) -> None:
     key = next(data for info, data in read_members(folder / last) if info.name.endswith("keys.txt")).split()[0]
     rewrite(folder, replace_member("keys.txt", lambda data: key + data[data.index(b"\n") :]))
     assert [(problem.shard, problem.reason) for problem in verify_shards(folder)] == [
-        (last, f"sample key {key.decode()} stands twice")
+        (last, f"sample key {key.decode()} occurs twice")
     ]
 
 

@@ -1,1 +1,1 @@
-"""Rules that draw the second image of a pair, one file each (`pairs.partner`); registry.py finds one by its name."""
+"""Draw the second image of a pair by one of several rules (`pairs.partner`), one file each. registry.py lists them."""

@@ -1,6 +1,6 @@
-"""Pair an image with any other one: the draw of the official code.
+"""Pair an image with any image, as the official code does.
 
-No label is asked for, so images without one (-1) serve, too. Such pairs differ in many factors.
+No label is needed, so images without one (-1) serve too. Such pairs differ in many factors.
 """
 
 import torch

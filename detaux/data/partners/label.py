@@ -1,7 +1,7 @@
-"""Pair images by their principal labels, as the paper's words have it.
+"""Pair images by their principal labels, as the paper says.
 
-With chance `pairs.different` the partner is any image of another principal label, else any of the same. Both images of a
-pair have a label. Such pairs differ in nearly every other factor.
+With chance `pairs.different` the partner is any image of another principal label, else any image of the same one. Both
+images of a pair have a label. Such pairs differ in nearly every other factor.
 """
 
 import torch

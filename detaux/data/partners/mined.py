@@ -1,13 +1,15 @@
-"""Pair an image with a neighbour of a graph that is mined from the images alone, so that most pairs differ in one factor.
+"""Pair an image with a neighbour in a graph that is mined from the images, so that most pairs differ in one factor.
 
-With chance `pairs.different` the partner is any image of another principal label. Else it is a neighbour in the
+With chance `pairs.different` the partner is any image of another principal label. Otherwise it is a neighbour in the
 relative-neighbourhood graph of the pool (detaux/data/neighbours.py), or the end of a walk of up to `pairs.walk` further
 edges that the oracle gives to the same subspace.
 
-Two images of one principal class are joined unless a third is closer to both. A pair that differs in two factors is cut
-by the image that shares one with each, so most edges differ in one factor, whatever the scales of the factors. If labels
-are missing, all images are one neighbourhood, and the oracle gives an edge between images whose relation is unknown to any
-subspace, the principal one among them.
+Two images of one principal class are joined unless a third is closer to both. If a pair differs in two factors, an
+image that shares one factor with each end cuts it. So most edges differ in one factor, whatever the scales of the
+factors.
+
+If labels are missing, all images are one neighbourhood. The oracle may then give an edge to the principal subspace too,
+if a label of its ends is unknown.
 
 An image without a label (-1) serves as a first image and as a neighbour, never as a partner of another label.
 """
@@ -22,7 +24,7 @@ from detaux.data.window import Window
 
 
 class MinedPartners(PartnerRule):
-    """Take a neighbour of the mined graph, lengthened along edges of one subspace."""
+    """Take a neighbour in the mined graph, or walk further along edges of one subspace."""
 
     needs_pool = True
     mines_graph = True
@@ -42,7 +44,7 @@ class MinedPartners(PartnerRule):
 def walk_edges(graph: NeighbourGraph, anchors_B: Tensor, most: int, generator: torch.Generator) -> Tensor:
     """Draw the ends [B] of walks: one edge, then up to `most` more that the oracle gives to the first edge's subspace.
 
-    An end is -1 if the anchor has no edge.
+    The end is -1 if the anchor has no edge.
     """
     edge = draw_allowed(graph.neighbours[anchors_B] >= 0, generator)
     has_edge = edge >= 0
@@ -56,5 +58,5 @@ def walk_edges(graph: NeighbourGraph, anchors_B: Tensor, most: int, generator: t
         allowed &= (has_edge & (lengths > length) & (subspace >= 0))[:, None]
         step = draw_allowed(allowed, generator)
         ends = torch.where(step >= 0, graph.neighbours[here, step], ends)
-        lengths = torch.where(step >= 0, lengths, 0)  # a walk that cannot go on ends here
+        lengths = torch.where(step >= 0, lengths, 0)  # a walk that cannot continue ends here
     return ends

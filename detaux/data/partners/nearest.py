@@ -1,8 +1,8 @@
-"""Pair an image with one of those that look most like it, for real pictures, of which no two differ in one factor.
+"""Pair an image with one of those that look most like it, for real pictures: no two differ in exactly one factor.
 
-With chance `pairs.different` the partner is any image of another principal label. Else it is one of the `pairs.nearest`
-images of the pool that are nearest to the first; near ones mostly belong to one hidden class. Nothing is walked, and the
-oracle reads no graph.
+With chance `pairs.different` the partner is any image of another principal label. Otherwise it is one of the
+`pairs.nearest` images of the pool that are nearest to the first one, because near images mostly belong to one hidden
+class. There are no walks, and the oracle reads no graph.
 
 An image without a label (-1) serves as a first image and as a near one, never as a partner of another label.
 """

@@ -1,8 +1,8 @@
-"""Pair images that differ in as few ground-truth factors as can be: an upper bound, not a method.
+"""Pair images that differ in as few ground-truth factors as possible: an upper bound, not a method.
 
-With chance `pairs.different` the partner has another principal label, else the same. Among these it is one that differs
-in the fewest factors, but in at least one. Both images of a pair have a label. The rule reads ground truth, and every
-output of a run says so.
+With chance `pairs.different` the partner has another principal label, else the same one. Among these images it is one
+that differs in the fewest factors, but in at least one. Both images of a pair have a label. The rule reads ground
+truth, and every output of a run says so.
 """
 
 import torch

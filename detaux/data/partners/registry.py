@@ -1,4 +1,4 @@
-"""The rules of partners by the names that `pairs.partner` takes; a name is that of the rule's file."""
+"""List the rules that draw partners by the names that `pairs.partner` takes. A name is that of the rule's file."""
 
 from detaux.data.partners.base import PartnerRule
 from detaux.data.partners.independent import IndependentPartners

@@ -74,10 +74,10 @@ def test_links_out_of_the_folder_are_quarantined_by_name_and_not_followed(
     assert {entry["file"]: entry["reason"] for entry in source.quarantined} == {
         "birds": "a link that leads out of data.path",
         "cats/folder": "a link that leads out of data.path",
-        "cats/gone.png": "a link to nothing",
+        "cats/gone.png": "a broken link",
         "cats/inside": "a link to a folder",
         "cats/link.png": "a link that leads out of data.path",
-        "cats/loop.png": "a link to nothing",
+        "cats/loop.png": "a broken link",
     }
     assert source.count == 6
     assert source.value_names["class"] == ["cats", "dogs"]
@@ -244,7 +244,7 @@ def test_class_folders_that_look_alike_are_said(
     source = open_folder(make_data("folder", f"data.path={root}"))
     assert len(source.value_names["class"]) == 3
     printed = capsys.readouterr().out
-    assert "look alike, and are classes of their own" in printed
+    assert "look alike; each is a class of its own" in printed
     assert "dogs" not in printed
 
 
@@ -255,7 +255,9 @@ def test_sub_folders_that_are_parts_of_a_split_are_no_classes(
     make_data: MakeData, write_pictures: WritePictures, names: tuple[str, ...]
 ) -> None:
     root = write_pictures(**{f"{name}/{label}": 3 for name in names for label in ("cats", "dogs")})
-    with pytest.raises(UserError, match=rf"look like the parts of a split.*data\.split=published.*{names[0]} for one"):
+    with pytest.raises(
+        UserError, match=rf"look like the parts of a split.*data\.split=published.*{names[0]} to use only one"
+    ):
         open_folder(make_data("folder", f"data.path={root}"))
     source = open_folder(make_data("folder", f"data.path={root}", "data.split=published"))
     assert source.value_names["class"] == ["cats", "dogs"]
@@ -284,7 +286,7 @@ def test_picture_in_no_class_folder_of_a_test_split_is_refused_by_name(
     make_data: MakeData, write_pictures: WritePictures
 ) -> None:
     root = write_pictures(**{"train/cats": 3, "train/dogs": 3, "test": 3})
-    with pytest.raises(UserError, match=r"test/000\.png lies in no class folder of test"):
+    with pytest.raises(UserError, match=r"test/000\.png is in no class folder of test"):
         open_folder(make_data("folder", f"data.path={root}", "data.split=published"))
 
 
@@ -301,7 +303,7 @@ def test_folder_beside_the_parts_of_a_split_is_refused(
     make_data: MakeData, write_pictures: WritePictures, names: tuple[str, ...], split: str
 ) -> None:
     root = write_pictures(**{f"{name}/{label}": 2 for name in names for label in ("cats", "dogs")})
-    message = rf"look like the parts of a split, which extra cannot be.*data\.split=published.*{names[0]} for one part"
+    message = rf"look like the parts of a split, but not extra;.*data\.split=published.*{names[0]} to use only one part"
     with pytest.raises(UserError, match=message):
         open_folder(make_data("folder", f"data.path={root}", f"data.split={split}"))
     next((root / names[1] / "cats").iterdir()).rename(root / names[1] / "loose.png")  # then it may be a class

@@ -127,7 +127,7 @@ def test_names_with_dots_are_said_to_have_them(make_data: MakeData, tmp_path: Pa
         f"shot.{number}.{kind}": data for number in (1, 2) for kind, data in (("png", encode("red")), ("cls", b"1"))
     }
     write_tar(tmp_path / "dots.tar", members)
-    with pytest.raises(UserError, match=r"'1\.png': WebDataset takes what follows the first dot of a name"):
+    with pytest.raises(UserError, match=r"'1\.png': in WebDataset, all that follows the first dot of a name"):
         open_webdataset(make_data("webdataset", f"data.path={tmp_path}/dots.tar"))
 
 
@@ -138,7 +138,7 @@ def test_member_that_stands_twice_is_its_samples_fault(make_data: MakeData, tars
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     source = open_webdataset(make_data("webdataset", f"data.path={tars}"))
-    assert source.quarantined == [{"file": "part-2/a", "reason": "its member cls stands twice"}]
+    assert source.quarantined == [{"file": "part-2/a", "reason": "its member cls occurs twice"}]
 
 
 def test_label_that_is_a_link_to_nothing_is_said_to_be_that(make_data: MakeData, tars: Path) -> None:
@@ -148,7 +148,7 @@ def test_label_that_is_a_link_to_nothing_is_said_to_be_that(make_data: MakeData,
         tar.addfile(info)
     source = open_webdataset(make_data("webdataset", f"data.path={tars}"))
     (entry,) = source.quarantined
-    assert entry["reason"] == "its member cls is a link to b.cls, which is no file of a sample before it"
+    assert entry["reason"] == "its member cls is a link to b.cls, which is no file that was read before it"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_tar_whose_name_looks_like_a_pattern_is_that_file(make_data: MakeData, t
     write_tar(path, {"a.png": encode("red"), "a.cls": b"1", "b.png": encode("red"), "b.cls": b"2"})
     assert open_webdataset(make_data("webdataset", f"data.path={path}")).count == 2
     path.unlink()
-    with pytest.raises(UserError, match="names no tar file|make no pattern"):
+    with pytest.raises(UserError, match="names no tar file|are not a valid pattern"):
         open_webdataset(make_data("webdataset", f"data.path={path}"))
 
 
