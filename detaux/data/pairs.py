@@ -98,7 +98,7 @@ class PairStream:
             raise UserError(
                 f"the first {len(first.labels)} training images have principal labels of {classes} "
                 f"class{'' if classes == 1 else 'es'}; pairs.partner={name} needs two: raise "
-                "data.labelled_fraction, or pairs.pool (mined, nearest) or data.window."
+                f"data.labelled_fraction or {'pairs.pool' if self.rule.needs_pool else 'data.window'}."
             )
         if self.rule.needs_factors and first.factors is None:
             raise UserError(f"pairs.partner={name} needs known factors, and the manifest names none; use mined.")
