@@ -44,7 +44,7 @@ def test_killed_rank_ends_the_other_with_its_name(start_ranks, lost):
     # the first rank holds the store that all look in: with it goes what could tell more
     assert ("rank 1 on " if lost else "the first rank") in output
     assert "was lost" in output
-    assert "start the same command again" in output
+    assert "the same command continues from the last checkpoint" in output
 
 
 def test_hanging_rank_ends_the_others_once_with_its_name(start_ranks):
