@@ -6,6 +6,7 @@ B images, S side in pixels, C channels of a stage, h side of its maps, F feature
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -56,7 +57,7 @@ class Backbone(nn.Module, ABC):
         self.register_buffer("mean", None)
         self.register_buffer("std", None)
 
-    @property
+    @cached_property
     @abstractmethod
     def stages(self) -> list[nn.Module]:
         """Return the stages in order. They share their weights with `body`."""

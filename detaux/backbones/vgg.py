@@ -1,5 +1,7 @@
 """Define the VGG16 backbones of torchvision (Simonyan and Zisserman 2015), with and without batch normalisation."""
 
+from functools import cached_property
+
 from torch import Tensor, nn
 
 from detaux.backbones.backbone import IMAGENET, Backbone, Published, cut
@@ -19,13 +21,13 @@ class Vgg16(Backbone):
 
     def __init__(self, side: int, name: str = "vgg16") -> None:
         if side < VGG_MIN_SIDE:
-            raise UserError(f"multitask.backbone={name} needs data.side of at least {VGG_MIN_SIDE}; it is {side}.")
+            raise UserError(f"the backbone {name} needs data.side of at least {VGG_MIN_SIDE}; it is {side}.")
         import torchvision
 
         super().__init__(nn.Sequential(getattr(torchvision.models, name)(weights=None).features, nn.Flatten()))
         self.features = self.channels[-1] * (side // self.strides[-1]) ** 2
 
-    @property
+    @cached_property
     def stages(self) -> list[nn.Module]:
         layers = self.body[0]
         return cut(layers, [place + 1 for place, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)])

@@ -20,6 +20,7 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError, Om
 from detaux.config.convert import convert, iterate_texts
 from detaux.config.location import expand_path, find_folder
 from detaux.config.read_yaml import Scalar, read_yaml, take_text, take_values
+from detaux.config.renamed import RENAMED
 from detaux.config.schema import VGG_MIN_SIDE, Config
 from detaux.errors import UserError
 
@@ -113,6 +114,8 @@ def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _refuse_key(dotted: str, origin: str) -> NoReturn:
     """Raise UserError for an unknown key, with the nearest known key."""
     fields = {name: describe_allowed(entry, hint) for name, entry, hint in iterate_fields()}
+    if dotted in RENAMED:
+        raise UserError(f"{origin}: {dotted} is called {RENAMED[dotted]} now ({fields[RENAMED[dotted]]}).")
     if any(name.startswith(f"{dotted}.") for name in fields):
         raise UserError(f"{origin}: {dotted} is a section and takes keys, for example {dotted}.KEY=VALUE.")
     tails = {name.rsplit(".", 1)[-1]: name for name in reversed(fields)}
@@ -166,16 +169,24 @@ def _parse_override(text: str) -> tuple[str, Any]:
 
 
 def load_config(
-    path: str | Path | None, overrides: Sequence[str] = (), *, is_safe: bool = False, base: Config | None = None
+    path: str | Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    is_safe: bool = False,
+    is_frozen: bool = False,
+    base: Config | None = None,
 ) -> Config:
     """Merge defaults, or another `base`, a YAML file and key=value overrides into a checked, frozen config.
 
     Raises UserError for an unknown key (with the nearest known one), a wrong type, a bad choice or a value out of
-    range. With `is_safe` it also refuses a value that would start a command or read the environment.
+    range. With `is_safe` it also refuses a value that would start a command or read the environment. The file of a stage
+    is frozen: its keys may have the names of an older release.
     """
     layers: list[Layer] = []
     if path is not None:
-        layers += [(f"config file {path}", dotted, value) for dotted, value in _flatten(read_config_file(Path(path)))]
+        names = RENAMED if is_frozen else {}
+        entries = _flatten(read_config_file(Path(path)))
+        layers += [(f"config file {path}", names.get(dotted, dotted), value) for dotted, value in entries]
     for text in overrides:
         dotted, value = _parse_override(text)
         layers.append((f"argument {text!r}", dotted, value))

@@ -30,13 +30,15 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
         return Fault("with_one_cluster", "one cluster")
     if noise > config.max_outlier_fraction:
         limit = f"discover.max_outlier_fraction={config.max_outlier_fraction:g}"
-        return Fault("too_noisy", f"{noise:.1%} outliers, more than {limit}")
+        return Fault("with_too_many_outliers", f"{noise:.1%} outliers, more than {limit}")
     if share is not None and share < config.min_oracle_fraction:
         limit = f"discover.min_oracle_fraction={config.min_oracle_fraction:g}"
-        return Fault("unused_by_oracle", f"oracle share {share:.3f}, less than {limit}")
+        return Fault("hardly_used_by_the_oracle", f"oracle share {share:.3f}, less than {limit}")
     if nmi is not None and nmi > config.max_principal_nmi:
         limit = f"discover.max_principal_nmi={config.max_principal_nmi:g}"
-        return Fault("tied_to_principal", f"NMI {nmi:.3f} with the principal label, more than {limit}")
+        return Fault(
+            "too_dependent_on_the_principal_label", f"NMI {nmi:.3f} with the principal label, more than {limit}"
+        )
     return None
 
 

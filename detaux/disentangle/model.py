@@ -65,7 +65,7 @@ def load_disentangler(folder: Path, device: torch.device, file: Path = MODEL_FIL
     path = folder / file
     if not path.is_file():
         raise UserError(f"{path} does not exist: run `detaux disentangle` first, or let it finish.")
-    config = load_config(folder / CHECKPOINT_NAME / CONFIG_NAME)
+    config = load_config(folder / CHECKPOINT_NAME / CONFIG_NAME, is_frozen=True)
     way_on = f"delete {folder} and run `detaux disentangle` again"
     weights = read_safetensors(path, way_on)
     try:

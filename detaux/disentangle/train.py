@@ -26,7 +26,7 @@ from detaux.data.split import load_split
 from detaux.data.stream import SampleStream
 from detaux.disentangle.batches import check_batches
 from detaux.disentangle.model import Disentangler, load_disentangler, save_disentangler
-from detaux.disentangle.phases import PHASES, MainPhase
+from detaux.disentangle.phases import PHASES
 from detaux.disentangle.restarts import list_restarts, seed_restart
 from detaux.disentangle.trainer import Observe, Trainer
 from detaux.losses.backends import choose_backend
@@ -109,7 +109,7 @@ def train_disentangler(
             metrics.start_mirrors(open_mirrors(config, "disentangle", folder, inputs_hash, list_lines(config)))
         for kind in PHASES:
             end = begin + kind.read_schedule(config).steps
-            if kind is MainPhase and start <= begin and is_first():
+            if kind.begins_from_autoencoder and start <= begin and is_first():
                 save_disentangler(weights, manifest.side, folder / AUTOENCODER_FILE)
             if start < end:
                 trainer = Trainer(config, manifest.side, kind(config, stream, device))

@@ -90,6 +90,8 @@ def _draw_batch(data: TrainingData, tasks: tuple[int, ...], index: Tensor, gener
             labels[task] = data.principal[index[part]]
         elif data.auxiliary is not None:
             labels[task] = data.auxiliary[index[part]]
+        elif len(tasks) > 1:  # else images that carry labels of another task would be turned too
+            raise ValueError(f"task {task} is the turn of an image and needs a stream of its own; found tasks {tasks}")
         else:
             images, labels[task] = draw_turned(images, len(index), part, generator)
     return TaskBatch(images, labels, len(index) / world_size())

@@ -11,7 +11,7 @@ from detaux.artefacts import ROWS_NAME, STATES_NAME
 from detaux.errors import UserError
 from detaux.multitask.classifier import save_classifier
 from detaux.multitask.trial import COLUMNS, Trial
-from detaux.runtime.collectives import compute_on_first
+from detaux.runtime.agreement import run_first
 from detaux.runtime.files import atomic_path
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import is_first
@@ -26,7 +26,7 @@ class KeptTrials:
     def __init__(self, folder: Path, inputs_hash: str) -> None:
         """Read the trials of an interrupted run, and drop those that cannot be used. All ranks call it together."""
         self._states, self._rows_path, self._inputs_hash = folder / STATES_NAME, folder / ROWS_NAME, inputs_hash
-        self.rows: list[Row] = compute_on_first(lambda: self._take_up())
+        self.rows: list[Row] = run_first(self._take_up)
         self.names = {row["name"] for row in self.rows}
 
     def locate(self, trial: Trial) -> Path:

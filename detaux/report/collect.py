@@ -153,6 +153,25 @@ def _read_discovery(path: Path) -> dict[str, Any] | None:
     return {**found, "rule": rule.to_row()}
 
 
+def _read_multitask(path: Path) -> dict[str, Any] | None:
+    """Read metrics.json of multi-task training, or return None if there is none.
+
+    An older release wrote no `kind` in its rows and no `labels` in its choice, which follow from method and labels.
+    """
+    found: dict[str, Any] | None = _read_json(path, None, ("summary", "chosen"))
+    if found is None:
+        return None
+    summary = [{"kind": _name_kind(row), **row} for row in found["summary"]]
+    labels = "none" if found["chosen"]["method"] == "stl" else "discovered"
+    return {**found, "summary": summary, "chosen": {"labels": labels, **found["chosen"]}}
+
+
+def _name_kind(row: dict[str, Any]) -> str:
+    if row["method"] == "stl":
+        return "stl"
+    return "method" if row["labels"] in ("none", "discovered") else "control"
+
+
 def _read_scores(path: Path) -> dict[str, Any]:
     """Read scores.json, which is {} if no factor is known."""
     return _read_json(path, {}) and _read_json(path, {}, ("factors", "variance_share"))
@@ -202,7 +221,7 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
     configs = {stage: read_stage_config(stages[stage]) for stage in records if (stages[stage] / CONFIG_NAME).is_file()}
     stale = [stage for stage in MADE_FROM if _is_stale(folder, stage, records)]
     # Without a task, multitask has no labels to train on: its file comes from an earlier discovery.
-    multitask = _read_json(stages["multitask"] / ACCURACIES_NAME, None, ("summary", "chosen"))
+    multitask = _read_multitask(stages["multitask"] / ACCURACIES_NAME)
     if discovery["chosen"] < 0 or "multitask" in stale:
         multitask = None
         configs.pop("multitask", None)

@@ -20,6 +20,7 @@ from detaux.artefacts import CONFIG_NAME, RECORD_NAME
 from detaux.config import Config, dump_config, load_config, reads
 from detaux.config.frozen import read_config_tree
 from detaux.config.load import get_value, iterate_fields
+from detaux.config.renamed import RENAMED
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file, hash_listing, hash_path, write_json
 
@@ -161,13 +162,17 @@ def read_stage_config(folder: Path) -> dict[str, Any]:
     Raises UserError if the file is not what the stage wrote: a file that is cut short may still be valid YAML.
     """
     _check_config(folder)
-    return read_config_tree(folder / CONFIG_NAME)
+    tree = read_config_tree(folder / CONFIG_NAME)
+    for (section, old), (_, new) in ((old.split("."), new.split(".")) for old, new in RENAMED.items()):
+        if isinstance(keys := tree.get(section), dict) and old in keys:
+            keys[new] = keys.pop(old)
+    return tree
 
 
 def load_stage_config(folder: Path) -> Config:
     """Load the frozen config in a stage's folder. Raises UserError if the file is not what the stage wrote."""
     _check_config(folder)
-    return load_config(folder / CONFIG_NAME)
+    return load_config(folder / CONFIG_NAME, is_frozen=True)
 
 
 def _check_config(folder: Path) -> None:

@@ -169,7 +169,7 @@ def _check_folder(config: Config, root: Path) -> None:
         if foreign:
             raise UserError(f"run.dir={root} holds {foreign[0]} and is not the folder of a sweep; set another run.dir.")
         return
-    had, config = _strip_config(load_config(path)), _strip_config(config)
+    had, config = _strip_config(load_config(path, is_frozen=True)), _strip_config(config)
     for dotted, _, _ in iterate_fields():
         old, new = get_value(had, dotted), get_value(config, dotted)
         if old != new and reads(SWEEP.name, dotted):

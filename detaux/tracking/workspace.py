@@ -44,7 +44,7 @@ def read_run_config(run: Path) -> Config:
     paths = [path for path in found if "wandb" not in path.relative_to(run).parts]  # W&B keeps a file of this name too
     if not paths:
         raise UserError(f"{run} holds no training; give the run.dir of a run that has started.")
-    return load_config(max(paths, key=lambda path: path.stat().st_mtime))
+    return load_config(max(paths, key=lambda path: path.stat().st_mtime), is_frozen=True)
 
 
 def build_workspace(config: Config, entity: str) -> Any:

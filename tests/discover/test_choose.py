@@ -90,10 +90,10 @@ def test_candidate_without_the_score_comes_last(make_candidate):
     [
         ([0] * 100, {}, 0.0, "with_one_cluster", "one cluster"),
         ([-1] * 100, {}, 0.0, "without_clusters", "no cluster"),
-        ([0, 1, -1, -1] * 25, {}, 0.0, "too_noisy", "max_outlier_fraction"),
+        ([0, 1, -1, -1] * 25, {}, 0.0, "with_too_many_outliers", "max_outlier_fraction"),
         (TWO, {"spread": 1e-6}, 0.0, "dead", "min_variance_fraction"),
-        (TWO, {"oracle_share": 0.01}, 0.0, "unused_by_oracle", "min_oracle_fraction"),
-        (TWO, {}, 0.9, "tied_to_principal", "max_principal_nmi"),
+        (TWO, {"oracle_share": 0.01}, 0.0, "hardly_used_by_the_oracle", "min_oracle_fraction"),
+        (TWO, {}, 0.9, "too_dependent_on_the_principal_label", "max_principal_nmi"),
         (TWO, {"spread": 0.2, "oracle_share": 0.2}, 0.0, None, None),
         (TWO, {"spread": None, "oracle_share": None}, None, None, None),
     ],

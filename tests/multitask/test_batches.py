@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from detaux.data.prepare import BATCH_BYTES
@@ -42,3 +43,9 @@ def test_large_images_are_evaluated_in_batches_that_fit(largest_floats):
         batches = list(iterate_evaluation(images, torch.arange(300), 0.1))
     assert torch.equal(torch.cat([targets for _, _, targets in batches]), torch.arange(300))
     assert largest_floats.bytes <= BATCH_BYTES < 4 * images.numel()
+
+
+def test_turns_share_no_stream_with_another_task():
+    data = build_data(None)
+    with pytest.raises(ValueError, match="needs a stream of its own"):
+        next(iterate_stream(data, Stream((0, 1), data.everything), 4, seed=0))

@@ -73,7 +73,7 @@ ONE_CLUSTER = {"code": "with_one_cluster", "text": "one cluster"}
 def make_discovery() -> dict[str, Any]:
     none_eligible = {
         "eligible": False,
-        "fault": {"code": "too_noisy", "text": "42.0% outliers, more than discover.max_outlier_fraction"},
+        "fault": {"code": "with_too_many_outliers", "text": "42.0% outliers, more than discover.max_outlier_fraction"},
         "noise_share": 0.42,
     }
     return {

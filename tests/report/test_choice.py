@@ -15,7 +15,7 @@ def change(run_folder, edit_json, **values):
 def test_choice_is_told_in_one_paragraph(run_folder):
     assert describe_choice(load_run(run_folder, "demo")) == (
         "Chosen: subspaces 2 + 4, separation 1.310; next: subspace 1, 0.920. Not eligible: 2 of 4 candidates "
-        "(1 too noisy, 1 with one cluster). Largest dependence on the principal label: subspaces 2 + 4, NMI 0.004. "
+        "(1 with too many outliers, 1 with one cluster). Largest dependence on the principal label: subspaces 2 + 4, NMI 0.004. "
         "4 of 5 free subspaces are live."
     )
 
@@ -66,9 +66,9 @@ def test_more_subspaces_are_advised_where_all_live_and_none_joins_another(run_fo
 
 def test_faults_are_counted_by_their_codes(run_folder):
     run = load_run(run_folder, "demo")
-    for one, code in zip(run.discovery["candidates"], ("dead", "dead", "too_noisy", "dead"), strict=True):
+    for one, code in zip(run.discovery["candidates"], ("dead", "dead", "with_too_many_outliers", "dead"), strict=True):
         one["fault"] = {"code": code, "text": f"{code} by some number"}
-    assert describe_rejected(run) == "Not eligible: 4 of 4 candidates (3 dead, 1 too noisy)."
+    assert describe_rejected(run) == "Not eligible: 4 of 4 candidates (3 dead, 1 with too many outliers)."
 
 
 def test_factors_of_the_chosen_clusters_are_scored(run_folder):

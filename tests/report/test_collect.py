@@ -232,3 +232,17 @@ def test_discovery_of_an_older_release_reads_as_one_of_today(run_folder, edit_js
     for name in ("candidates", "baselines"):
         texts = [[one["fault"] and one["fault"]["text"] for one in found[name]] for found in (now, before)]
         assert texts[0] == texts[1]
+
+
+def test_accuracies_of_an_older_release_read_as_those_of_today(run_folder, edit_json):
+    path, before = run_folder / "multitask" / "metrics.json", load_run(run_folder, "demo").multitask
+
+    def age(metrics):
+        for row in metrics["summary"]:
+            row.pop("kind")
+        metrics["chosen"].pop("labels")
+
+    edit_json(path, age)
+    now = load_run(run_folder, "demo").multitask
+    assert [row["kind"] for row in now["summary"]] == [row["kind"] for row in before["summary"]]
+    assert now["chosen"]["labels"] == ("none" if now["chosen"]["method"] == "stl" else "discovered")

@@ -40,6 +40,7 @@ class Phase(ABC):
     """
 
     name: ClassVar[str]
+    begins_from_autoencoder: ClassVar[bool] = False  # the weights at its start are kept as the autoencoder
     is_observed: ClassVar[bool]  # whether the observer of a training is called in this phase
     images_per_sample: ClassVar[int]  # number of images in one sample of `batch_size`
     uses_ground_truth = False

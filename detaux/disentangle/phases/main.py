@@ -22,6 +22,7 @@ class MainPhase(Phase):
     """Learn from pairs. If there is a mined graph, the oracle reads it between steps."""
 
     name = "main"
+    begins_from_autoencoder = True
     is_observed = True
     images_per_sample = 2
 
