@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
@@ -11,7 +12,10 @@ from detaux.config import load_config
 from detaux.errors import InterruptedRunError
 from detaux.multitask import material, train
 from detaux.multitask import run as stage
+from detaux.multitask.methods import METHODS, register
+from detaux.multitask.methods.hard_sharing import HardSharing
 from detaux.multitask.run import run_multitask
+from detaux.report.effect import find_effect
 
 
 @pytest.fixture
@@ -53,6 +57,27 @@ def test_classifier_of_permuted_labels_guesses(learn):
 
     found = learn(permute)
     assert max(found["validation"], found["test"]) < 0.5  # by chance 1/3
+
+
+class MyOwn(HardSharing):
+    """A method of somebody else's file, whose name no config takes."""
+
+
+def test_stage_trains_chooses_and_reports_a_method_that_was_registered(make_split, write_splits, tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "my_own", MyOwn)  # which takes it out again at the end
+    register("my_own", MyOwn)
+    splits = {name: make_split(count, 3, 0) for name, count in (("train", 60), ("validation", 30), ("test", 30))}
+    write_splits(tmp_path / "shards", **splits)
+    (tmp_path / "discover").mkdir()
+    table = pa.table({"key": splits["train"].keys, "aux_0": splits["train"].factors[:, 1].tolist()})
+    parquet.write_table(table, tmp_path / "discover" / "labels.parquet")
+    keys = ("weights=[1]", "controls=[]", "select=fixed", "seeds=1", "epochs=1", "head_hidden=8")
+    config = load_config(None, ["run.threads=1", *(f"multitask.{key}" for key in keys)])
+    config = replace(config, multitask=replace(config.multitask, methods=["stl", "my_own"]))
+    run_multitask(config, tmp_path / "shards", tmp_path / "discover", tmp_path / "multitask")
+    metrics = json.loads((tmp_path / "multitask" / "metrics.json").read_text())
+    assert metrics["chosen"]["method"] == "my_own"
+    assert find_effect(metrics).method == "my_own"
 
 
 def test_every_trial_is_reported_on_both_splits(finished):
