@@ -209,7 +209,7 @@ def test_steps_run_in_a_clean_place_and_leave_what_kuberay_needs(scratch):
     ray = image.run("/bin/bash", "-ec", AS_KUBERAY, timeout=180)
     assert ray.returncode == 0, ray.stdout[-3000:] + ray.stderr[-3000:]
     assert ray.stdout.count("success") >= 2
-    assert "One stage on a Ray cluster" in ray.stdout
+    assert "one stage on a Ray cluster" in ray.stdout
     assert "usage: detaux sweep" in ray.stdout
 
 
