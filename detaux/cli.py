@@ -48,7 +48,7 @@ def run_command(arguments: Sequence[str]) -> int:
     parsed = argparse.Namespace()
     try:
         parsed = parse_arguments(arguments)
-        return COMMANDS[parsed.command](parsed)
+        return HANDLERS[parsed.command](parsed)
     except SystemExit as request:  # argparse leaves this way after --help and --version
         return request.code if isinstance(request.code, int) else 0
     except KeyboardInterrupt:
@@ -248,7 +248,7 @@ def _run_doctor(parsed: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+HANDLERS: dict[str, Callable[[argparse.Namespace], int]] = {
     **{name: _run_pipeline for name in (RUN.name, *STAGES, SWEEP.name) if name not in OWN_PARSERS},
     "shards": _run_shards,
     "report": _run_report,

@@ -266,13 +266,13 @@ def _check_own_shards(job: Job) -> None:
 
 def make_shards(config: Config, folder: Path, following: str) -> None:
     """Build a shard set unless it is already built, and name the files that were left out."""
-    from shards.build import build_shards, list_inputs
+    from shards.build import list_inputs
 
     if is_done(folder, compute_inputs_hash(MANIFEST.maker, config, hash_inputs(list_inputs(config)))):
         say(f"shards: unchanged, {folder} is kept.")
     else:
         _check_replaceable(folder, config)
-        build_shards(config, folder)
+        STAGES[MANIFEST.maker].load_runner()(config, folder)
         say(f"shards: wrote {folder}. Next: {following}")
     manifest = read_manifest(folder)
     say(f"shards: {manifest.describe_classes()}")

@@ -254,7 +254,7 @@ def test_interrupt_before_training_ends_with_130():
     code = """
 import os, signal
 from detaux import cli
-cli.COMMANDS["doctor"] = lambda parsed: os.kill(os.getpid(), signal.SIGINT)
+cli.HANDLERS["doctor"] = lambda parsed: os.kill(os.getpid(), signal.SIGINT)
 raise SystemExit(cli.run_command(["doctor"]))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -60,7 +60,7 @@ def _read_column(path: Path, table: pyarrow.Table, name: str) -> list[Any]:
         raise UserError(f"{path}: column {name} cannot be read: {error}; {WAY_ON}.") from None
 
 
-def uses_ground_truth(path: Path) -> bool:
+def is_marked_upper_bound(path: Path) -> bool:
     """Return whether the training that led to the labels used known factors.
 
     The file's metadata say so. If a tool that edited the file dropped them, the discovery.json next to it says so.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detaux.artefacts import ACCURACIES_NAME, CURVES_NAME, LABELS_NAME, MODEL_FILE
 from detaux.config import Config
-from detaux.data.labels_file import uses_ground_truth
+from detaux.data.labels_file import is_marked_upper_bound
 from detaux.data.schema import read_manifest
 from detaux.data.split import Split, load_split
 from detaux.multitask.classifier import load_classifier
@@ -82,7 +82,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
                 "test_images": len(reported.keys),
                 "classes": material.classes,
                 "aux_classes": material.auxiliary_classes,
-                "uses_ground_truth": uses_ground_truth(labels_path),
+                "uses_ground_truth": is_marked_upper_bound(labels_path),
             },
         },
     )

@@ -5,7 +5,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from detaux.artefacts import LABELS_NAME
-from detaux.data.labels_file import read_labels, uses_ground_truth, write_labels
+from detaux.data.labels_file import is_marked_upper_bound, read_labels, write_labels
 from detaux.errors import UserError
 
 KEYS = ["a", "b", "c"]
@@ -24,7 +24,7 @@ def write(path, **columns):
 def test_labels_that_are_written_are_read(path):
     write_labels(path, {"key": KEYS, "aux_0": [1, 0, 1], "probability_0": [1.0] * 3}, is_upper_bound=False)
     assert read_labels(path) == {"a": 1, "b": 0, "c": 1}
-    assert not uses_ground_truth(path)
+    assert not is_marked_upper_bound(path)
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_file_edited_with_pandas_is_read(path):
 def test_mark_of_an_upper_bound_outlives_a_tool_that_drops_it(path):
     columns = {"key": KEYS, "aux_0": [1, 0, 1]}
     write_labels(path, columns, is_upper_bound=True)
-    assert uses_ground_truth(path)
+    assert is_marked_upper_bound(path)
     write(path, **columns)
-    assert not uses_ground_truth(path)
+    assert not is_marked_upper_bound(path)
     path.with_name("discovery.json").write_text(json.dumps({"pairs": {"uses_ground_truth": True}}))
-    assert uses_ground_truth(path)
+    assert is_marked_upper_bound(path)
     write_labels(path, columns, is_upper_bound=False)
-    assert not uses_ground_truth(path)
+    assert not is_marked_upper_bound(path)

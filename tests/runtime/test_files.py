@@ -270,7 +270,7 @@ def test_limit_on_the_size_of_files_is_told_whatever_library_writes(tmp_path, mo
         with atomic_path(tmp_path / "file") as path:
             WRITERS[name](path)
 
-    monkeypatch.setitem(cli.COMMANDS, "doctor", write)
+    monkeypatch.setitem(cli.HANDLERS, "doctor", write)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
     try:
