@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from detaux.artefacts import AUTOENCODER_FILE, DISCOVERY_NAME, GALLERY_NAME, LABELS_NAME, MANIFEST_NAME, RECORD_NAME
+from detaux.artefacts import AUTOENCODER_FILE, DISCOVERY_NAME, GALLERY_NAME, LABELS_NAME, RECORD_NAME
 from detaux.config import Config
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.data.labels_file import write_labels
@@ -37,6 +37,7 @@ from detaux.runtime.files import atomic_path, write_json
 from detaux.runtime.metrics import read_metrics
 from detaux.runtime.progress import say
 from detaux.runtime.record import hash_inputs, read_stage_config, write_record
+from detaux.stages import MANIFEST
 
 OUTPUTS = (LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME)
 ONE_FACTOR_SHARE = "pairs/one_factor_share"
@@ -95,7 +96,7 @@ def _find_tasks(
     split: Split,
     restarts: Sequence[Restart],
 ) -> None:
-    hashes = hash_inputs({"manifest": shards / MANIFEST_NAME, **list_models(disentangle, config)})
+    hashes = hash_inputs({MANIFEST.name: shards / MANIFEST.file, **list_models(disentangle, config)})
     manifest, pairs = read_manifest(shards), draw_judging_pairs(split, config)
     findings = search([one.embedded for one in restarts], pairs, split, manifest, config)
     chosen = findings.chosen

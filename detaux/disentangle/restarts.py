@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from detaux.artefacts import MODEL_FILE
 from detaux.config import Config
+from detaux.stages import MODEL
 
 SEED_STEP = 1_000_003  # distance of the seeds of two restarts, so that runs with neighbouring seeds share none
 
@@ -23,4 +23,6 @@ def seed_restart(config: Config, number: int) -> Config:
 def list_models(folder: Path, config: Config) -> dict[str, Path]:
     """Return the models that discovery reads, by their names in its record: `model`, `model_1`, ..."""
     places = list_restarts(folder, config.model.restarts)
-    return {f"model_{number}" if number else "model": place / MODEL_FILE for number, place in enumerate(places)}
+    return {
+        f"{MODEL.name}_{number}" if number else MODEL.name: place / MODEL.file for number, place in enumerate(places)
+    }

@@ -14,7 +14,6 @@ from detaux.artefacts import (
     AUTOENCODER_FILE,
     CHECKPOINT_NAME,
     CONFIG_NAME,
-    MANIFEST_NAME,
     METRICS_NAME,
     MODEL_FILE,
     SCORES_NAME,
@@ -41,6 +40,7 @@ from detaux.runtime.metrics import MetricsLog
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import alone, is_first, world_size
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
+from detaux.stages import MANIFEST
 from detaux.tracking.mirrors import open_mirrors
 from detaux.tracking.panels import list_lines
 
@@ -59,7 +59,7 @@ def run_disentangle(config: Config, shards: Path, folder: Path, observe: Observe
         say(
             f"disentangle: pairs.partner={config.pairs.partner} uses ground truth; every number of this run is an upper bound"
         )
-    hashes = compute_on_first(lambda: hash_inputs({"manifest": shards / MANIFEST_NAME}))
+    hashes = compute_on_first(lambda: hash_inputs({MANIFEST.name: shards / MANIFEST.file}))
     device = select_device(config.run)
     engine, backend = choose_engine(config.engine), choose_backend(config.losses.backend, device)
     say(f"disentangle: device {device}, ranks {world_size()}, engine {engine}, losses {backend}")

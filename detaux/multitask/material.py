@@ -5,7 +5,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from detaux.artefacts import MANIFEST_NAME
 from detaux.config import Config
 from detaux.data.schema import read_manifest
 from detaux.data.split import Split, load_split
@@ -16,6 +15,7 @@ from detaux.multitask.trial import DISCOVERED, NO_LABELS, Trial
 from detaux.runtime.collectives import compute_on_first
 from detaux.runtime.device import select_device
 from detaux.runtime.record import hash_inputs
+from detaux.stages import LABELS, MANIFEST
 
 TURNS = 4  # classes of the rotation control
 
@@ -66,5 +66,5 @@ def load_material(config: Config, shards: Path, labels_path: Path) -> Material:
 
 def hash_material(shards: Path, labels_path: Path) -> dict[str, str]:
     """Return the hashes of the stage's input files, the same on all ranks."""
-    inputs = {"manifest": shards / MANIFEST_NAME, "labels": labels_path}
+    inputs = {MANIFEST.name: shards / MANIFEST.file, LABELS.name: labels_path}
     return compute_on_first(lambda: hash_inputs(inputs))
