@@ -6,7 +6,6 @@ B images, S side in pixels, C channels of a stage, h side of its maps, F feature
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -57,10 +56,13 @@ class Backbone(nn.Module, ABC):
         self.register_buffer("mean", None)
         self.register_buffer("std", None)
 
-    @cached_property
+    @property
     @abstractmethod
     def stages(self) -> list[nn.Module]:
-        """Return the stages in order. They share their weights with `body`."""
+        """Return the stages in order. They share their weights with `body`.
+
+        They are made anew at each call, because an engine may replace layers of `body` after the backbone is built.
+        """
 
     @abstractmethod
     def pool(self, maps: Tensor) -> Tensor:

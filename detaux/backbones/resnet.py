@@ -1,6 +1,5 @@
 """Define the ResNet-18 backbone, with torchvision's network (He et al. 2016)."""
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ class ResNet18(Backbone):
         body.fc = nn.Identity()
         super().__init__(body)
 
-    @cached_property
+    @property
     def stages(self) -> list[nn.Module]:
         body = self.body
         stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)

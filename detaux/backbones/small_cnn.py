@@ -1,7 +1,5 @@
 """Define a small convolutional backbone, which is fast on a CPU, for images of 16 to 64 pixels."""
 
-from functools import cached_property
-
 from torch import Tensor, nn
 
 from detaux.backbones.backbone import Backbone, cut
@@ -20,7 +18,7 @@ class SmallCnn(Backbone):
             layers += [nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.ReLU()]
         super().__init__(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
 
-    @cached_property
+    @property
     def stages(self) -> list[nn.Module]:
         return cut(self.body, [3, 6, 9, 12])
 

@@ -1,7 +1,5 @@
 """Define the VGG16 backbones of torchvision (Simonyan and Zisserman 2015), with and without batch normalisation."""
 
-from functools import cached_property
-
 from torch import Tensor, nn
 
 from detaux.backbones.backbone import IMAGENET, Backbone, Published, cut
@@ -27,7 +25,7 @@ class Vgg16(Backbone):
         super().__init__(nn.Sequential(getattr(torchvision.models, name)(weights=None).features, nn.Flatten()))
         self.features = self.channels[-1] * (side // self.strides[-1]) ** 2
 
-    @cached_property
+    @property
     def stages(self) -> list[nn.Module]:
         layers = self.body[0]
         return cut(layers, [place + 1 for place, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)])

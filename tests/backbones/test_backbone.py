@@ -2,6 +2,7 @@ from functools import cache
 
 import pytest
 import torch
+from torch import nn
 
 from detaux.backbones import BACKBONES, build_backbone
 
@@ -44,3 +45,13 @@ def test_stages_hold_every_weight_once(name, side):
     inside = [parameter for stage in backbone.stages for parameter in stage.parameters()]
     assert {id(parameter) for parameter in inside} == {id(parameter) for parameter in backbone.parameters()}
     assert len(inside) == len(list(backbone.parameters()))
+
+
+def test_layers_that_are_replaced_after_a_pass_are_those_of_the_stages():
+    """Engines of several ranks replace batch normalisation by a layer that shares its statistics."""
+    backbone = build_backbone("resnet18", 32).eval()
+    backbone(torch.zeros(1, 3, 32, 32))
+    nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
+    layers = [layer for stage in backbone.stages for layer in stage.modules()]
+    assert any(isinstance(layer, nn.SyncBatchNorm) for layer in layers)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in layers)
