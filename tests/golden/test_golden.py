@@ -2,23 +2,14 @@
 are compared that do not depend on how floats are rounded, and the first steps within a tolerance. Each test is named after the
 comparison it makes."""
 
-from pathlib import Path
-
 import pytest
 from golden.cases import CASES
 from golden.compare import choose_comparison, compare, format_table, read_golden
-from golden.play import Player
 
 GOLDEN = read_golden()
 HOW = choose_comparison(GOLDEN)
-ROOT = Path(__file__).parents[2]
 MARKED = [pytest.param(case.name, marks=() if case.is_default else pytest.mark.slow) for case in CASES]
 LINES = 20  # of a table
-
-
-@pytest.fixture(scope="module")
-def player(tmp_path_factory, fork_server):
-    return Player(fork_server, tmp_path_factory.mktemp("golden"), ROOT)
 
 
 @pytest.mark.parametrize("how", [HOW])

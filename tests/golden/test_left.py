@@ -1,23 +1,16 @@
 """What older code left half way is gone on from with the recorded numbers, or is refused in one sentence."""
 
 import json
-from pathlib import Path
 
 import pytest
 from golden.compare import choose_comparison, compare, format_table, read_golden
 from golden.left import GO_ON, PASSED_OVER, REFUSED, VALUES
-from golden.play import DONE, Player
+from golden.play import DONE
 
 GOLDEN = read_golden()
 HOW = choose_comparison(GOLDEN)
-ROOT = Path(__file__).parents[2]
 FRESH = {"disentangle": "disentangle_quickstart", "multitask": "multitask_two_seeds"}  # the case that begins anew
 STAGES = [pytest.param(stage, marks=() if stage == "disentangle" else pytest.mark.slow) for stage in GO_ON]
-
-
-@pytest.fixture(scope="module")
-def player(tmp_path_factory, fork_server):
-    return Player(fork_server, tmp_path_factory.mktemp("left"), ROOT)
 
 
 @pytest.mark.parametrize("how", [HOW])
