@@ -14,7 +14,7 @@ import sys
 from detaux import __main__, cli
 def act(parsed):
     {act}
-cli.COMMANDS["doctor"] = act
+cli.HANDLERS["doctor"] = act
 sys.argv = ["detaux", "doctor"]
 sys.exit(__main__.main())
 """
