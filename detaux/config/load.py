@@ -20,7 +20,7 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError, Om
 from detaux.config.convert import convert, iterate_texts
 from detaux.config.location import expand_path, find_folder
 from detaux.config.read_yaml import Scalar, read_yaml, take_text, take_values
-from detaux.config.renamed import RENAMED
+from detaux.config.renamed import RENAMED, RENAMED_CHOICES, rename
 from detaux.config.schema import VGG_MIN_SIDE, Config
 from detaux.errors import UserError
 
@@ -180,13 +180,12 @@ def load_config(
 
     Raises UserError for an unknown key (with the nearest known one), a wrong type, a bad choice or a value out of
     range. With `is_safe` it also refuses a value that would start a command or read the environment. The file of a stage
-    is frozen: its keys may have the names of an older release.
+    is frozen: its keys and choices may have the names of an older release.
     """
     layers: list[Layer] = []
     if path is not None:
-        names = RENAMED if is_frozen else {}
-        entries = _flatten(read_config_file(Path(path)))
-        layers += [(f"config file {path}", names.get(dotted, dotted), value) for dotted, value in entries]
+        for dotted, value in _flatten(read_config_file(Path(path))):
+            layers.append((f"config file {path}", *(rename(dotted, value) if is_frozen else (dotted, value))))
     for text in overrides:
         dotted, value = _parse_override(text)
         layers.append((f"argument {text!r}", dotted, value))
@@ -333,6 +332,8 @@ def _check_range(layer: Layer, value: Any) -> None:
         if isinstance(one, list | dict) and entry.name not in MAPPINGS:
             raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {_describe_key(dotted)}.")
         if choices and one not in choices:
+            if new := RENAMED_CHOICES.get(dotted, {}).get(one):
+                raise UserError(f"{origin}: {dotted}: {one} is called {new} now.")
             raise UserError(f"{origin}: {dotted}={one!r} is not allowed; expected {_describe_key(dotted)}.")
         if isinstance(one, int | float) and not (
             abs(one) < math.inf and (low is None or one >= low) and (high is None or one <= high)

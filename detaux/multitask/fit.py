@@ -1,6 +1,7 @@
 """Train one trial by any method, and keep its best epoch."""
 
 import copy
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -30,9 +31,11 @@ def train_trial(
 ) -> tuple[nn.Module, dict[str, Any], list[dict[str, Any]]]:
     """Train one trial. Return the network of its best epoch, that epoch's validation row, and the rows of all epochs.
 
-    The best epoch has the highest validation accuracy; ties go to the lower loss. All ranks call it together and share
-    every batch. `check_stop` is called after every epoch and may raise. Raises NonFiniteLossError if training diverges.
+    The validation row also has what the trial cost: parameters, steps and seconds. The best epoch has the highest
+    validation accuracy; ties go to the lower loss. All ranks call it together and share every batch. `check_stop` is
+    called after every epoch and may raise. Raises NonFiniteLossError if training diverges.
     """
+    started = time.perf_counter()
     torch.manual_seed(trial.seed)
     device, side = data.images.device, data.images.shape[1]
     method = build_method(trial.method, TaskSpec(config, side, data.classes, trial.weight)).to(device)
@@ -56,7 +59,9 @@ def train_trial(
         if not best or (row["accuracy"], -row["loss"]) > (best["accuracy"], -best["loss"]):
             best, best_state = row, copy.deepcopy(network.state_dict())
     network.load_state_dict(best_state)
-    return network, best, curve
+    parameters = sum(parameter.numel() for parameter in method.parameters())
+    cost = {"parameters": parameters, "steps": epochs * steps, "seconds": time.perf_counter() - started}
+    return network, {**best, **cost}, curve
 
 
 def _start_players(method: Method, total: int, engine_config: EngineConfig, device: torch.device) -> list[Player]:

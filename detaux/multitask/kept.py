@@ -10,7 +10,7 @@ from torch import nn
 from detaux.artefacts import ROWS_NAME, STATES_NAME
 from detaux.errors import UserError
 from detaux.multitask.classifier import save_classifier
-from detaux.multitask.trial import COLUMNS, Trial
+from detaux.multitask.trial import COLUMNS, COSTS, Trial
 from detaux.runtime.agreement import run_first
 from detaux.runtime.files import atomic_path
 from detaux.runtime.progress import say
@@ -72,7 +72,7 @@ class KeptTrials:
 
     def _is_complete(self, row: Row) -> bool:
         """Return whether a row has all columns. Report a row that lacks one, as rows of another version may."""
-        lacking = [name for name in COLUMNS if name not in row]
+        lacking = [name for name in (*COLUMNS, *COSTS) if name not in row]
         if lacking:
             name = row["name"]
             say(f"multitask: {self._rows_path} lacks {lacking[0]!r} of trial {name}; its trial is trained once more.")

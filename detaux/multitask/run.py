@@ -21,7 +21,7 @@ from detaux.multitask.material import Material, hash_material, load_material
 from detaux.multitask.methods.base import TaskSpec
 from detaux.multitask.statistics import SELECTED, summarize
 from detaux.multitask.train import train_trials
-from detaux.multitask.trial import COLUMNS, DISCOVERED, Setting, Trial
+from detaux.multitask.trial import COLUMNS, COSTS, DISCOVERED, Setting, Trial
 from detaux.multitask.trials import list_seeds, list_trials, select_setting
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
@@ -101,11 +101,12 @@ def _test_trials(
     """
     rows, answers, noise = [], defaultdict[int, list[Tensor]](list), material.noise
     images, targets = reported.images, reported.labels
+    costs = {row["name"]: {key: row[key] for key in COSTS} for row in kept.rows}
     for trial in trials:
         classes = material.count_classes(trial)
         spec = TaskSpec(config.multitask, images.shape[1], classes, trial.weight)
         network = load_classifier(kept.locate(trial), trial.method, spec, images.device, STATE_WAY_ON)
-        rows.append({**trial.describe("test"), **evaluate(network, images, targets, noise)})
+        rows.append({**trial.describe("test"), **evaluate(network, images, targets, noise), **costs[trial.name]})
         if is_first() and trial.setting == chosen:
             answers[0].append(count_answers(network, 0, classes[0], images, targets, noise))
             if trial.labels == DISCOVERED:
@@ -116,7 +117,9 @@ def _test_trials(
 
 def _list_rows(validations: list[Row], tests: list[Row], chosen: Setting) -> list[Row]:
     """Return the rows of both splits. Repeat those of the chosen setting with the method `selected`."""
-    rows = [{key: row[key] for key in (*COLUMNS, "accuracy", "loss", "examples")} for row in validations] + tests
+    rows = [
+        {key: row[key] for key in (*COLUMNS, "accuracy", "loss", "examples", *COSTS)} for row in validations
+    ] + tests
     repeated = [row for row in rows if (row["method"], row["labels"], row["weight"]) == chosen]
     return rows + [{**row, "method": SELECTED} for row in repeated]
 

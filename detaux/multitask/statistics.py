@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from detaux.multitask.trial import NO_LABELS, STL
+from detaux.multitask.trial import COSTS, NO_LABELS, STL
 
 CONFIDENCE = 0.95
 SAME = 1e-9  # closer accuracies differ only by rounding
@@ -49,12 +49,15 @@ def adjust_holm(p_values: list[float | None]) -> list[float | None]:
 def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Make one line per (method, labels, weight, split): accuracy over seeds, and gain over STL paired by seed.
 
-    `rows` hold kind, method, labels, weight, seed, split and accuracy. `gain_p` is Holm-adjusted over the lines of a
-    split. It is None for STL and for the lines of the method `selected`.
+    `rows` hold kind, method, labels, weight, seed, split, accuracy and costs; costs become means. `gain_p` is
+    Holm-adjusted over the lines of a split. It is None for STL and for the lines of the method `selected`.
     """
     groups: dict[tuple[str, str, str, float, str], dict[int, float]] = defaultdict(dict)
+    costs: dict[tuple[str, str, str, float, str], list[list[float]]] = defaultdict(list)
     for row in rows:
-        groups[row["kind"], row["method"], row["labels"], row["weight"], row["split"]][row["seed"]] = row["accuracy"]
+        group = row["kind"], row["method"], row["labels"], row["weight"], row["split"]
+        groups[group][row["seed"]] = row["accuracy"]
+        costs[group].append([row[cost] for cost in COSTS])
     summary: list[dict[str, Any]] = []
     for (kind, method, labels, weight, split), by_seed in groups.items():
         baseline = groups["stl", STL, NO_LABELS, 0.0, split]
@@ -75,6 +78,7 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "gain_mean": gain,
                 "gain_low": gain_low,
                 "gain_high": gain_high,
+                **dict(zip(COSTS, np.mean(costs[kind, method, labels, weight, split], axis=0).tolist(), strict=True)),
                 "gain_p": None if method in (STL, SELECTED) else compute_paired_p(differences),
             }
         )

@@ -44,4 +44,6 @@ class Trial:
         }
 
 
+# what a trial took: parameters that it trained, whether the classifier keeps them or not; steps; seconds
+COSTS = ("parameters", "steps", "seconds")
 COLUMNS = tuple(Trial(STL, NO_LABELS, 0.0, 0).describe(""))

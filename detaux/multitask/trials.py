@@ -5,7 +5,7 @@ from typing import Any
 
 from detaux.config import Config
 from detaux.config.schema import MultitaskConfig
-from detaux.multitask.methods import METHODS
+from detaux.multitask.methods import find_method
 from detaux.multitask.trial import DISCOVERED, NO_LABELS, STL, Setting, Trial
 
 CONTROL_METHOD = "hard_sharing"  # the method that trains on control labels
@@ -24,7 +24,7 @@ def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
     for seed in seeds:
         trials.append(Trial(STL, NO_LABELS, 0.0, seed))
         for method in config.methods:
-            if METHODS[method].reads_labels:
+            if find_method(method).reads_labels:
                 trials += [Trial(method, DISCOVERED, weight, seed) for weight in config.weights]
             elif method != STL:
                 trials.append(Trial(method, NO_LABELS, 0.0, seed))

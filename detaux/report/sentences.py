@@ -13,6 +13,7 @@ from detaux.report.effect import (
 )
 
 SMALL_P = 0.05
+RULES = {"uncertainty": "uncertainty weighting"}  # the others are their names
 
 
 def format_p(p: float) -> str:
@@ -33,9 +34,10 @@ def format_interval(low: float | None, high: float | None) -> str:
 
 
 def name_method(method: str) -> str:
-    return {"stl": "STL", "hard_sharing": "hard sharing", "uncertainty": "uncertainty weighting"}.get(
-        method, method.replace("_", " ")
-    )
+    """Name a method in words, with the rule for its losses if it has one."""
+    method, _, rule = method.partition("+")
+    words = {"stl": "STL"}.get(method, method.replace("_", " "))
+    return f"{words} with {RULES.get(rule, rule.replace('_', ' '))}" if rule else words
 
 
 def describe_found(run: Run) -> str:

@@ -366,8 +366,14 @@ def test_old_name_of_a_key_is_refused_with_the_new_one(tmp_path):
         load_config(None, ["discover.noise=nearest"])
 
 
+def test_old_name_of_a_choice_is_refused_with_the_new_one():
+    with pytest.raises(UserError, match=r"uncertainty is called hard_sharing\+uncertainty now"):
+        load_config(None, ["multitask.methods=[uncertainty]"])
+
+
 def test_frozen_config_of_an_older_release_loads_by_the_new_names(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("discover: {noise: nearest, max_noise_share: 0.2}")
-    config = load_config(path, is_frozen=True).discover
-    assert (config.outliers, config.max_outlier_fraction) == ("nearest", 0.2)
+    path.write_text("{discover: {noise: nearest, max_noise_share: 0.2}, multitask: {methods: [stl, uncertainty]}}")
+    config = load_config(path, is_frozen=True)
+    assert (config.discover.outliers, config.discover.max_outlier_fraction) == ("nearest", 0.2)
+    assert config.multitask.methods == ["stl", "hard_sharing+uncertainty"]

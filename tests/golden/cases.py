@@ -33,7 +33,7 @@ MULTITASK = (
     "multitask.batch_size=32",
     "multitask.head_hidden=16",
     "multitask.weights=[0.5]",
-    "multitask.methods=[stl,hard_sharing,uncertainty]",
+    "multitask.methods=[stl,hard_sharing,hard_sharing+uncertainty]",
     "multitask.controls=[random,permuted,within_class,rotation]",
 )
 ONE_TRIAL = (
@@ -154,7 +154,7 @@ CASES = (
     classify("vgg16", *ONE_TRIAL, *LARGER, "multitask.backbone=vgg16", set="grid_larger"),
     classify("vgg16_bn", *ONE_TRIAL, *LARGER, "multitask.backbone=vgg16_bn", "multitask.auxiliary_on=labelled",
              set="grid_larger"),
-    classify("uncertainty", *ONE_TRIAL, "multitask.methods=[uncertainty]", "multitask.decay=none"),
+    classify("uncertainty", *ONE_TRIAL, "multitask.methods=[hard_sharing+uncertainty]", "multitask.decay=none"),
     classify("two_ranks", *ONE_TRIAL, "multitask.controls=[rotation]", ranks=2),
     classify("two_seeds", *ONE_TRIAL, "multitask.methods=[stl]", "multitask.seeds=2"),
     Case("report", "report", set=None, base="multitask_small_cnn", is_default=True),

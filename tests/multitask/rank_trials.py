@@ -18,7 +18,7 @@ from detaux.runtime.ranks import is_first, join_ranks
 CONFIG = MultitaskConfig(epochs=3, batch_size=19, dropout=0.0, head_hidden=16)
 TRIALS = (
     Trial("stl", "none", 0.0, 0),
-    Trial("uncertainty", "discovered", 0.7, 0),
+    Trial("hard_sharing+uncertainty", "discovered", 0.7, 0),
     Trial("hard_sharing", "rotation", 0.5, 1),
 )
 

@@ -11,9 +11,11 @@ PROBLEM = TaskSpec(MultitaskConfig(head_hidden=8), 16, [2, 3], 0.5)
 
 
 def test_loaded_classifier_answers_as_the_saved_one(tmp_path):
-    network = build_method("uncertainty", PROBLEM).network.eval()
+    network = build_method("hard_sharing+uncertainty", PROBLEM).network.eval()
     save_classifier(network, tmp_path / "model.safetensors")
-    loaded = load_classifier(tmp_path / "model.safetensors", "uncertainty", PROBLEM, torch.device("cpu"), "").eval()
+    loaded = load_classifier(
+        tmp_path / "model.safetensors", "hard_sharing+uncertainty", PROBLEM, torch.device("cpu"), ""
+    ).eval()
     images = torch.rand(4, 3, 16, 16)
     assert all(torch.equal(one, two) for one, two in zip(network(images), loaded(images), strict=True))
 

@@ -7,7 +7,8 @@ from detaux.multitask.statistics import adjust_holm, compute_interval, compute_p
 
 def row(method, labels, weight, seed, accuracy, split="test"):
     setting = {"kind": "stl" if method == "stl" else "method", "method": method, "labels": labels, "weight": weight}
-    return {**setting, "seed": seed, "split": split, "accuracy": accuracy}
+    costs = {"parameters": 100 * weight, "steps": 10, "seconds": 1.0 + seed}
+    return {**setting, "seed": seed, "split": split, "accuracy": accuracy, **costs}
 
 
 def test_interval_matches_hand_computed_t():
@@ -38,6 +39,12 @@ def test_gain_is_paired_by_seed():
 def test_stl_gains_nothing_over_itself():
     line = summarize([row("stl", "none", 0.0, seed, 0.1 * seed) for seed in range(3)])[0]
     assert (line["gain_mean"], line["gain_low"], line["gain_high"], line["gain_p"]) == (0.0, None, None, None)
+
+
+def test_costs_of_a_line_are_means_over_its_seeds():
+    rows = [row("stl", "none", 0.0, seed, 0.5) for seed in range(3)]
+    line = summarize(rows)[0]
+    assert (line["parameters"], line["steps"], line["seconds"]) == (0.0, 10.0, 2.0)
 
 
 def test_splits_are_summarized_apart():

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from detaux.config import load_config
-from detaux.multitask import trials as grid
+from detaux.multitask.methods import METHODS
 from detaux.multitask.methods.hard_sharing import HardSharing
 from detaux.multitask.trial import Trial
 from detaux.multitask.trials import list_trials, select_setting
@@ -48,7 +48,7 @@ def test_method_that_reads_no_labels_has_one_trial(monkeypatch):
     class OwnLabels(HardSharing):
         reads_labels = False
 
-    monkeypatch.setitem(grid.METHODS, "own_labels", OwnLabels)
+    monkeypatch.setitem(METHODS, "own_labels", OwnLabels)
     config = dataclasses.replace(load_config(None).multitask, methods=["own_labels"], controls=[])
     assert list_trials(config, [7]) == [Trial("stl", "none", 0.0, 7), Trial("own_labels", "none", 0.0, 7)]
     rows = make_rows(("stl", "none", 0.0, 0.8), ("own_labels", "none", 0.0, 0.9))

@@ -9,7 +9,7 @@ SETTINGS = {  # accuracies on validation and test, and the gain on test
     ("hard_sharing", "random", 1.0): (0.95, 0.99, 0.19),
     ("hard_sharing", "discovered", 1.0): (0.70, 0.90, 0.10),
     ("hard_sharing", "discovered", 0.2): (0.85, 0.82, 0.02),
-    ("uncertainty", "discovered", 0.5): (0.75, 0.70, -0.10),
+    ("hard_sharing+uncertainty", "discovered", 0.5): (0.75, 0.70, -0.10),
     STL: (0.80, 0.80, 0.0),
 }
 
@@ -37,8 +37,10 @@ def test_choice_is_that_of_validation_whatever_the_test_split_says(chosen):
 
 
 def test_effect_of_a_chosen_setting_is_its_own_on_the_test_split():
-    effect = find_effect(make_multitask(("uncertainty", "discovered", 0.5)))
-    expected = Effect("method", "uncertainty", "discovered", 0.5, 3, *(pytest.approx(gain) for gain in (-10, -11, -9)))
+    effect = find_effect(make_multitask(("hard_sharing+uncertainty", "discovered", 0.5)))
+    expected = Effect(
+        "method", "hard_sharing+uncertainty", "discovered", 0.5, 3, *(pytest.approx(gain) for gain in (-10, -11, -9))
+    )
     assert effect == expected
     assert effect.verdict == "a loss"
 

@@ -6,6 +6,9 @@ from typing import Literal
 from detaux.config.key import key
 
 VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
+JOINT_METHODS = ("hard_sharing",)  # these train all tasks together, by fixed weights or by a rule for the task losses
+RULES = ("uncertainty",)
+METHODS = ("stl", *JOINT_METHODS, *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES))
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,9 @@ class UncertaintyConfig:
 @dataclass(frozen=True)
 class MultitaskConfig:
     backbone: Literal["small_cnn", "vgg16", "vgg16_bn", "resnet18"] = key("small_cnn", "shared feature extractor")
-    methods: list[str] = key(["stl", "hard_sharing"], "methods to run", choices=("stl", "hard_sharing", "uncertainty"))
+    methods: list[str] = key(
+        ["stl", "hard_sharing"], "methods to run, each alone or as METHOD+RULE for the task losses", choices=METHODS
+    )
     weights: list[float] = key([0.2, 1.0], "auxiliary weights tried; 0 (STL) is always a candidate", 0.0)
     controls: list[str] = key(
         ["random", "within_class"],

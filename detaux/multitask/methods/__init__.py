@@ -1,17 +1,19 @@
 """List the methods by their name in `multitask.methods`, which is also the name of their file.
 
-To add a method in a file of your own, call `register` before you call the stage from Python.
+A method that trains all tasks together takes a rule for their losses: `hard_sharing+uncertainty`. To add a method in a
+file of your own, call `register` before you call the stage from Python.
 """
+
+import dataclasses
 
 from detaux.multitask.methods.base import Method, TaskSpec
 from detaux.multitask.methods.hard_sharing import HardSharing
 from detaux.multitask.methods.stl import SingleTask
-from detaux.multitask.methods.uncertainty import UncertaintyWeighting
+from detaux.multitask.weightings import FIXED
 
 METHODS: dict[str, type[Method]] = {
     "stl": SingleTask,
     "hard_sharing": HardSharing,
-    "uncertainty": UncertaintyWeighting,
 }
 
 
@@ -21,6 +23,11 @@ def register(name: str, method: type[Method]) -> None:
         raise ValueError(f"a method called {name!r} is registered already")
 
 
+def find_method(name: str) -> type[Method]:
+    """Return the class of the method `name`, which may end with + and a rule for the task losses."""
+    return METHODS[name.partition("+")[0]]
+
+
 def build_method(name: str, spec: TaskSpec) -> Method:
     """Build the method `name` for a specification. Torch's global generator draws its weights."""
-    return METHODS[name](spec)
+    return find_method(name)(dataclasses.replace(spec, rule=name.partition("+")[2] or FIXED))

@@ -22,13 +22,14 @@ class TaskSpec:
     """Hold what a method is built from.
 
     These are the settings, the side of the images in pixels, the number of classes of each task (the principal one
-    first), and the weight of the auxiliary losses.
+    first), the weight of the auxiliary losses, and the rule that makes one loss of them.
     """
 
     config: MultitaskConfig
     side: int
     classes: list[int]
     weight: float
+    rule: str = "fixed"
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,11 @@
-"""Combine the losses of the tasks into one loss. Each rule has its own file, and a method picks its rule."""
+"""List the rules that make one loss of the task losses. The name after `+` in `multitask.methods` picks a rule."""
+
+from detaux.multitask.weightings.base import Weighting
+from detaux.multitask.weightings.fixed import FixedWeights
+from detaux.multitask.weightings.uncertainty import UncertaintyWeights
+
+FIXED = "fixed"  # the rule of a method that names none
+WEIGHTINGS: dict[str, type[Weighting]] = {
+    FIXED: FixedWeights,
+    "uncertainty": UncertaintyWeights,
+}

@@ -3,13 +3,15 @@ from pathlib import Path
 import pytest
 
 from detaux.config.load import iterate_fields
+from detaux.config.schema.multitask import JOINT_METHODS
 from detaux.multitask import methods
 from detaux.multitask.methods import METHODS, register
 from detaux.multitask.methods.hard_sharing import HardSharing
+from detaux.multitask.methods.joint import JointTraining
 
 
 def test_every_method_has_the_name_of_its_file():
-    files = {path.stem for path in Path(methods.__file__).parent.glob("*.py")} - {"__init__", "base"}
+    files = {path.stem for path in Path(methods.__file__).parent.glob("*.py")} - {"__init__", "base", "joint"}
     assert set(METHODS) == files
     for name, method in METHODS.items():
         assert method.__module__ == f"{methods.__name__}.{name}"
@@ -17,7 +19,11 @@ def test_every_method_has_the_name_of_its_file():
 
 def test_every_method_can_be_named_in_the_config():
     (choices,) = (entry.metadata["choices"] for key, entry, _ in iterate_fields() if key == "multitask.methods")
-    assert set(METHODS) == set(choices)
+    assert set(METHODS) == {choice.partition("+")[0] for choice in choices}
+
+
+def test_only_methods_that_train_tasks_together_take_a_rule():
+    assert {name for name, method in METHODS.items() if issubclass(method, JointTraining)} == {"stl", *JOINT_METHODS}
 
 
 def test_registered_name_stays_that_of_its_method(monkeypatch):

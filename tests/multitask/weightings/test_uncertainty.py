@@ -3,11 +3,14 @@ import math
 import pytest
 import torch
 
+from detaux.config.schema import MultitaskConfig, UncertaintyConfig
 from detaux.multitask.weightings.uncertainty import LIMIT, UncertaintyWeights
+
+CONFIG = MultitaskConfig()
 
 
 def test_uncertainty_is_stationary_at_log_two_losses():
-    weighting = UncertaintyWeights(2, 1.0, 0.0)
+    weighting = UncertaintyWeights(CONFIG, 2, 1.0)
     losses = [torch.tensor(0.7), torch.tensor(2.5)]
     with torch.no_grad():
         weighting.log_variance.copy_(torch.tensor([math.log(2 * 0.7), math.log(2 * 2.5)]))
@@ -16,16 +19,16 @@ def test_uncertainty_is_stationary_at_log_two_losses():
 
 
 def test_uncertainty_at_start_is_the_plain_sum():
-    assert UncertaintyWeights(2, 0.5, 0.0)([torch.tensor(1.0), torch.tensor(3.0)]).item() == 2.5
+    assert UncertaintyWeights(CONFIG, 2, 0.5)([torch.tensor(1.0), torch.tensor(3.0)]).item() == 2.5
 
 
 def test_uncertainty_begins_at_its_initial_value():
-    loss = UncertaintyWeights(1, 1.0, -0.5)([torch.tensor(2.0)])
+    loss = UncertaintyWeights(MultitaskConfig(uncertainty=UncertaintyConfig(init=-0.5)), 1, 1.0)([torch.tensor(2.0)])
     assert loss.item() == pytest.approx(math.exp(0.5) * 2 - 0.25)
 
 
 def test_uncertainty_weight_stays_bounded_for_a_vanishing_loss():
-    weighting = UncertaintyWeights(1, 1.0, 0.0)
+    weighting = UncertaintyWeights(CONFIG, 1, 1.0)
     with torch.no_grad():
         weighting.log_variance.fill_(-50.0)
     assert weighting([torch.tensor(1.0)]).item() <= math.exp(LIMIT)

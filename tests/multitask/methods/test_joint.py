@@ -4,15 +4,16 @@ import pytest
 import torch
 
 from detaux.config.schema import MultitaskConfig, UncertaintyConfig
+from detaux.multitask.methods import build_method
 from detaux.multitask.methods.base import TaskSpec
-from detaux.multitask.methods.uncertainty import UncertaintyWeighting
 
 CONFIG = MultitaskConfig(lr=0.5, weight_decay=0.3, head_hidden=8)
 
 
-def test_log_variances_have_a_rate_of_their_own_and_no_decay():
+def test_parameters_of_a_rule_have_a_rate_of_their_own_and_no_decay():
     settings = UncertaintyConfig(init=-0.25, lr_factor=3.0)
-    method = UncertaintyWeighting(TaskSpec(dataclasses.replace(CONFIG, uncertainty=settings), 16, [2, 3], 0.5))
+    spec = TaskSpec(dataclasses.replace(CONFIG, uncertainty=settings), 16, [2, 3], 0.5)
+    method = build_method("hard_sharing+uncertainty", spec)
     assert method.weighting.log_variance.tolist() == [-0.25, -0.25]
     (player,) = method.list_players()
     network, learned = player.optimizer.param_groups
@@ -22,6 +23,11 @@ def test_log_variances_have_a_rate_of_their_own_and_no_decay():
 
 
 def test_rate_and_start_of_the_log_variances_are_ten_and_zero_by_default():
-    method = UncertaintyWeighting(TaskSpec(CONFIG, 16, [2, 3], 0.5))
+    method = build_method("hard_sharing+uncertainty", TaskSpec(CONFIG, 16, [2, 3], 0.5))
     assert method.list_players()[0].optimizer.param_groups[1]["lr"] == 5.0
     assert torch.equal(method.weighting.log_variance, torch.zeros(2))
+
+
+def test_method_without_a_rule_has_one_group_of_parameters():
+    (player,) = build_method("hard_sharing", TaskSpec(CONFIG, 16, [2, 3], 0.5)).list_players()
+    assert len(player.optimizer.param_groups) == 1
