@@ -104,6 +104,7 @@ class Method(nn.Module):
 
     network: nn.Module
     reads_labels: ClassVar[bool] = True  # False: one trial for each seed, without auxiliary labels
+    separates_tasks: ClassVar[bool] = True  # each task has a stream of its own, as the control rotation needs
     shares_batch_statistics: ClassVar[bool] = True  # True: batch normalisation uses the images of all ranks
 
     def __init__(self, spec: TaskSpec) -> None:
