@@ -43,7 +43,9 @@ def _check_control_methods(config: MultitaskConfig) -> None:
     for name in config.control_methods if config.controls else ():
         method = find_method(name)
         if not method.reads_labels:
-            raise UserError(f"multitask.control_methods has {name}, which reads no labels; give methods that read labels.")
+            raise UserError(
+                f"multitask.control_methods has {name}, which reads no labels; give methods that read labels."
+            )
         if ROTATION in config.controls and not method.separates_tasks:
             raise UserError(
                 f"multitask.control_methods has {name}, which needs the labels of all tasks for the same images; the control "
@@ -55,7 +57,8 @@ def select_setting(rows: list[dict[str, Any]], config: MultitaskConfig) -> Setti
     """Return the method, labels and weight to use.
 
     This is the setting with the best mean validation accuracy. Controls and upper bounds do not count.
-    Ties go to STL, then to the smaller weight. With multitask.select=fixed it is the first setting that is not STL, if there is one.
+    Ties go to STL, then to the smaller weight. With multitask.select=fixed it is the first setting that is not STL, if
+    there is one.
     """
     means: dict[Setting, list[float]] = {}
     for row in rows:

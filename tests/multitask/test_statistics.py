@@ -93,7 +93,12 @@ def test_gains_of_methods_controls_and_upper_bounds_are_families_of_their_own():
     rows = [row("stl", "none", 0.0, seed, 0.5) for seed in range(3)]
     rows += [
         row("hard_sharing", labels, weight, seed, 0.5 + gain)
-        for labels, weights in (("discovered", (0.1, 0.2)), ("random", (0.1, 0.2)), ("rotation", (0.1,)), ("oracle", (1,)))
+        for labels, weights in (
+            ("discovered", (0.1, 0.2)),
+            ("random", (0.1, 0.2)),
+            ("rotation", (0.1,)),
+            ("oracle", (1,)),
+        )
         for weight in weights
         for seed, gain in enumerate(gains)
     ]

@@ -22,7 +22,9 @@ def make_rows(*settings):
 def test_useless_task_costs_nothing_when_selected():
     config = load_config(None, []).multitask
     rows = make_rows(
-        ("stl", "none", 0.0, 0.8), ("hard_sharing", "discovered", 1.0, 0.7), ("hard_sharing", "random", 1.0, 0.95),
+        ("stl", "none", 0.0, 0.8),
+        ("hard_sharing", "discovered", 1.0, 0.7),
+        ("hard_sharing", "random", 1.0, 0.95),
         ("hard_sharing", "oracle", 1.0, 0.99),
     )
     assert select_setting(rows, config) == ("stl", "none", 0.0)

@@ -33,7 +33,10 @@ class MultitaskConfig:
         ["hard_sharing"], "methods that train on the control labels, as in multitask.methods", choices=METHODS[1:]
     )
     correlated_nmi: list[float] = key(
-        [0.1, 0.3, 0.6, 1.0], "copies of the class in the control correlated: their NMI with it (1: all equal)", 0.0, 1.0
+        [0.1, 0.3, 0.6, 1.0],
+        "copies of the class in the control correlated: their NMI with it (1: all equal)",
+        0.0,
+        1.0,
     )
     oracle: str | None = key(None, "ground-truth factor whose values are the labels of the control oracle")
     auxiliary_on: Literal["all", "labelled"] = key("all", "images that carry the auxiliary loss")
