@@ -13,6 +13,7 @@ from detaux.data.split import Split, load_split
 from detaux.errors import UserError
 from detaux.multitask.batches import TrainingData
 from detaux.multitask.controls import Sources, build_control, find_control
+from detaux.multitask.images.augmentation import NO_AUGMENTATION, Augmentation, read_augmentation
 from detaux.multitask.labels import load_labels
 from detaux.multitask.trial import DISCOVERED, NO_LABELS, ORACLE, Trial
 from detaux.runtime.collectives import compute_on_first
@@ -25,16 +26,15 @@ from detaux.stages import LABELS, MANIFEST
 class Material:
     """Hold the training split, its discovered labels [N], and the number of principal classes.
 
-    `noise` is the fraction of noisy pixels. Images move at random by up to `crop` pixels, and flip at random if `flip`.
-    `oracle` are labels [N] from a ground-truth factor, or None if no control asks for them.
+    `noise` is the fraction of noisy pixels. `oracle` are labels [N] from a ground-truth factor, or None if no control
+    asks for them.
     """
 
     split: Split
     labels: Tensor
     classes: int
     noise: float
-    crop: int = 0
-    flip: bool = False
+    augmentation: Augmentation = NO_AUGMENTATION
     oracle: Tensor | None = None
 
     @property
@@ -64,16 +64,16 @@ class Material:
         if auxiliary is not None:
             auxiliary = auxiliary.to(split.images.device)
         classes = self.count_classes(trial)
-        return TrainingData(split.images, split.labels, auxiliary, classes, self.noise, self.crop, self.flip)
+        return TrainingData(split.images, split.labels, auxiliary, classes, self.noise, self.augmentation)
 
 
 def load_material(config: Config, shards: Path, labels_path: Path) -> Material:
     """Load the training data of all trials. Raises UserError if the labels do not belong to the shards."""
     split = load_split(shards, "train", config.data, select_device(config.run))
-    manifest, noise, settings = read_manifest(shards), config.data.noise, config.multitask
+    manifest, settings = read_manifest(shards), config.multitask
     oracle = _read_oracle(settings, split, manifest, shards) if ORACLE in settings.controls else None
-    labels = load_labels(labels_path, split.keys)
-    return Material(split, labels, len(manifest.classes), noise, settings.crop, settings.flip, oracle)
+    labels, augmentation = load_labels(labels_path, split.keys), read_augmentation(settings)
+    return Material(split, labels, len(manifest.classes), config.data.noise, augmentation, oracle)
 
 
 def _read_oracle(config: MultitaskConfig, split: Split, manifest: Manifest, shards: Path) -> Tensor:

@@ -18,9 +18,11 @@ def list_seeds(config: Config) -> list[int]:
 def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
     """Return the trials of each seed: STL, every method and weight on the discovered labels, then the controls.
 
-    A method that reads no labels has no weights either, so it has one trial. Raises UserError if a method of
-    multitask.control_methods cannot train on a control.
+    A method that reads no labels has no weights either, so it has one trial. Raises UserError if a method cannot train
+    on mixed images and `multitask.mixup` asks for them, or if a method of `multitask.control_methods` cannot train on a
+    control.
     """
+    _check_mixup(config)
     _check_control_methods(config)
     trials = []
     for seed in seeds:
@@ -37,6 +39,17 @@ def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
             for weight in config.weights
         ]
     return trials
+
+
+def _check_mixup(config: MultitaskConfig) -> None:
+    names = {"methods": [STL, *config.methods], "control_methods": config.control_methods if config.controls else []}
+    for key, methods in names.items():
+        for method in methods if config.mixup > 0 else ():
+            if not find_method(method).takes_mixed_labels:
+                raise UserError(
+                    f"multitask.mixup={config.mixup:g} mixes labels, and {method} of multitask.{key} needs whole ones; "
+                    "set multitask.mixup=0 or leave that method out."
+                )
 
 
 def _check_control_methods(config: MultitaskConfig) -> None:
@@ -56,9 +69,8 @@ def _check_control_methods(config: MultitaskConfig) -> None:
 def select_setting(rows: list[dict[str, Any]], config: MultitaskConfig) -> Setting:
     """Return the method, labels and weight to use.
 
-    This is the setting with the best mean validation accuracy. Controls and upper bounds do not count.
-    Ties go to STL, then to the smaller weight. With multitask.select=fixed it is the first setting that is not STL, if
-    there is one.
+    This is the setting with the best mean validation accuracy. Controls and upper bounds do not count. Ties go to STL,
+    then to the smaller weight. With multitask.select=fixed it is the first setting that is not STL, if there is one.
     """
     means: dict[Setting, list[float]] = {}
     for row in rows:

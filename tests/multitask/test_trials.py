@@ -86,3 +86,18 @@ def test_control_method_that_cannot_train_on_a_control_is_refused_by_name(monkey
     assert list_trials(same, [0])
     with pytest.raises(UserError, match="control_methods has same_images, which needs .* rotation turns images"):
         list_trials(dataclasses.replace(same, controls=["rotation"]), [0])
+
+
+def test_method_that_needs_whole_labels_is_refused_with_mixup(monkeypatch):
+    class Whole(HardSharing):
+        takes_mixed_labels = False
+
+    monkeypatch.setitem(METHODS, "whole", Whole)
+    config = dataclasses.replace(load_config(None, ["multitask.mixup=0.2"]).multitask, methods=["whole"])
+    with pytest.raises(UserError, match=r"multitask\.mixup=0\.2 mixes labels, and whole of multitask\.methods needs"):
+        list_trials(config, [0])
+    assert list_trials(dataclasses.replace(config, mixup=0.0), [0])
+    config = dataclasses.replace(config, methods=["stl"], control_methods=["whole"])
+    with pytest.raises(UserError, match=r"and whole of multitask\.control_methods needs"):
+        list_trials(config, [0])
+    assert list_trials(dataclasses.replace(config, controls=[]), [0])
