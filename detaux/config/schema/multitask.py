@@ -35,7 +35,9 @@ class MultitaskConfig:
         choices=("random", "permuted", "within_class", "rotation", "constant", "correlated", "oracle"),
     )
     control_methods: list[str] = key(
-        ["hard_sharing"], "methods that train on the control labels, as in multitask.methods", choices=METHODS[1:]
+        ["hard_sharing"],
+        "methods that train on the control labels, as in multitask.methods",
+        choices=tuple(name for name in METHODS if not name.startswith("stl")),
     )
     correlated_nmi: list[float] = key(
         [0.1, 0.3, 0.6, 1.0],
