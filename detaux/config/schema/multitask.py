@@ -31,9 +31,21 @@ class MultitaskConfig:
     weights: list[float] = key([0.2, 1.0], "auxiliary weights tried; 0 (STL) is always a candidate", 0.0)
     controls: list[str] = key(
         ["random", "within_class"],
-        "control labels, which should not help, trained on for comparison",
-        choices=("random", "permuted", "within_class", "rotation"),
+        "control labels, which should not help, trained on for comparison; oracle is an upper bound from ground truth",
+        choices=("random", "permuted", "within_class", "rotation", "constant", "correlated", "oracle"),
     )
+    control_methods: list[str] = key(
+        ["hard_sharing"],
+        "methods that train on the control labels, as in multitask.methods",
+        choices=tuple(name for name in METHODS if not name.startswith("stl")),
+    )
+    correlated_nmi: list[float] = key(
+        [0.1, 0.3, 0.6, 1.0],
+        "copies of the class in the control correlated: their NMI with it (1: all equal)",
+        0.0,
+        1.0,
+    )
+    oracle: str | None = key(None, "ground-truth factor whose values are the labels of the control oracle")
     auxiliary_on: Literal["all", "labelled"] = key("all", "images that carry the auxiliary loss")
     seeds: int = key(3, "training seeds", 1, 100)
     select: Literal["validation", "fixed"] = key(

@@ -105,6 +105,7 @@ class Method(nn.Module):
     network: nn.Module
     epochs_factor: float = 1.0  # of the passes that the config asks for
     reads_labels: ClassVar[bool] = True  # False: one trial for each seed, without auxiliary labels
+    separates_tasks: ClassVar[bool] = True  # each task has a stream of its own, as the control rotation needs
     takes_mixed_labels: ClassVar[bool] = False  # True: labels of a batch may be probabilities (multitask.mixup)
     shares_batch_statistics: ClassVar[bool] = True  # True: batch normalisation uses the images of all ranks
 
