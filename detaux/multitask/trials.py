@@ -5,7 +5,7 @@ from typing import Any
 
 from detaux.config import Config
 from detaux.config.schema import MultitaskConfig
-from detaux.multitask.methods import find_method
+from detaux.multitask.methods import find_method, reads_weight
 from detaux.multitask.trial import DISCOVERED, NO_LABELS, STL, Setting, Trial
 
 CONTROL_METHOD = "hard_sharing"  # the method that trains on control labels
@@ -18,14 +18,16 @@ def list_seeds(config: Config) -> list[int]:
 def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
     """Return the trials of each seed: STL, every method and weight on the discovered labels, hard sharing on controls.
 
-    A method that reads no labels has no weights either, so it has one trial.
+    A method that reads no labels has no weights either, so it has one trial. A method whose rule does not read the
+    weight has one trial too, of weight 1.
     """
     trials = []
     for seed in seeds:
         trials.append(Trial(STL, NO_LABELS, 0.0, seed))
         for method in config.methods:
             if find_method(method).reads_labels:
-                trials += [Trial(method, DISCOVERED, weight, seed) for weight in config.weights]
+                weights = config.weights if reads_weight(method) else [1.0]
+                trials += [Trial(method, DISCOVERED, weight, seed) for weight in weights]
             elif method != STL:
                 trials.append(Trial(method, NO_LABELS, 0.0, seed))
         trials += [

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from detaux.config.schema import EngineConfig, MultitaskConfig
 from detaux.multitask.batches import Stream, TaskBatch, TrainingData
+from detaux.runtime.collectives import share_batch_statistics
 from detaux.runtime.engines import Engine, SingleEngine, build_engine
 
 Streams = list[Iterator[TaskBatch]]
@@ -47,7 +48,8 @@ class ParameterGroup:
 class Player:
     """Train one module with its own optimiser. If the player has a loss, an engine keeps the module equal on all ranks.
 
-    Without a loss, the method itself writes the module's gradients, equal on all ranks, and calls `step`.
+    Without a loss, the method itself writes the module's gradients, equal on all ranks, and calls `step`. The step is
+    then that of one process for any `engine.name`.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Player:
         """Give module and optimiser to an engine. `decay` maps a number of steps to a factor of the learning rate."""
         loss = self.loss
         if loss is None:  # the method writes gradients that are already equal on all ranks
+            if shares_batch_statistics:
+                share_batch_statistics(self.module, device)
             self.engine: Engine = SingleEngine()
         else:
             self.engine = build_engine(config, device, shares_batch_statistics=shares_batch_statistics)
