@@ -53,3 +53,10 @@ def test_method_that_reads_no_labels_has_one_trial(monkeypatch):
     assert list_trials(config, [7]) == [Trial("stl", "none", 0.0, 7), Trial("own_labels", "none", 0.0, 7)]
     rows = make_rows(("stl", "none", 0.0, 0.8), ("own_labels", "none", 0.0, 0.9))
     assert select_setting(rows, config) == ("own_labels", "none", 0.0)
+
+
+def test_rule_that_does_not_read_the_weight_has_one_trial():
+    methods = ["hard_sharing+nash_mtl", "hard_sharing+mgda"]
+    config = dataclasses.replace(load_config(None).multitask, methods=methods, controls=[], weights=[0.2, 0.5])
+    settings = [trial.setting[::2] for trial in list_trials(config, [0])]
+    assert settings == [("stl", 0.0), (methods[0], 1.0), (methods[1], 0.2), (methods[1], 0.5)]

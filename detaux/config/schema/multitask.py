@@ -7,6 +7,11 @@ from detaux.config.key import key
 
 VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
 JOINT_METHODS = ("hard_sharing",)  # these train all tasks together, by fixed weights or by a rule for the task losses
+RULES = (
+    *("uncertainty", "dwa", "gradnorm"),  # make one loss of the task losses
+    *("pcgrad", "cagrad", "nash_mtl", "upgrad", "mgda", "aligned_mtl"),  # make one gradient of the tasks' gradients
+)
+METHODS = ("hard_sharing",)  # these train all tasks together, by fixed weights or by a rule for the task losses
 WEIGHTINGS = ("uncertainty", "dwa", "gradnorm")  # rules that make one loss of the task losses
 AGGREGATORS = (
     "pcgrad",
