@@ -11,17 +11,6 @@ RULES = (
     *("uncertainty", "dwa", "gradnorm"),  # make one loss of the task losses
     *("pcgrad", "cagrad", "nash_mtl", "upgrad", "mgda", "aligned_mtl"),  # make one gradient of the tasks' gradients
 )
-METHODS = ("hard_sharing",)  # these train all tasks together, by fixed weights or by a rule for the task losses
-WEIGHTINGS = ("uncertainty", "dwa", "gradnorm")  # rules that make one loss of the task losses
-AGGREGATORS = (
-    "pcgrad",
-    "cagrad",
-    "nash_mtl",
-    "upgrad",
-    "mgda",
-    "aligned_mtl",
-)  # rules that make one gradient of theirs
-RULES = (*WEIGHTINGS, *AGGREGATORS)
 METHODS = ("stl", *JOINT_METHODS, *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES))
 
 
