@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from detaux.config import load_config
+from detaux.errors import UserError
 from detaux.multitask.methods import METHODS
 from detaux.multitask.methods.hard_sharing import HardSharing
 from detaux.multitask.trial import Trial
@@ -60,3 +61,14 @@ def test_rule_that_does_not_read_the_weight_has_one_trial():
     config = dataclasses.replace(load_config(None).multitask, methods=methods, controls=[], weights=[0.2, 0.5])
     settings = [trial.setting[::2] for trial in list_trials(config, [0])]
     assert settings == [("stl", 0.0), (methods[0], 1.0), (methods[1], 0.2), (methods[1], 0.5)]
+
+
+def test_method_that_needs_whole_labels_is_refused_with_mixup(monkeypatch):
+    class Whole(HardSharing):
+        takes_mixed_labels = False
+
+    monkeypatch.setitem(METHODS, "whole", Whole)
+    config = dataclasses.replace(load_config(None, ["multitask.mixup=0.2"]).multitask, methods=["whole"])
+    with pytest.raises(UserError, match=r"multitask\.mixup=0\.2 mixes labels, and whole of multitask\.methods needs"):
+        list_trials(config, [0])
+    assert list_trials(dataclasses.replace(config, mixup=0.0), [0])

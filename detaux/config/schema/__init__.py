@@ -31,6 +31,7 @@ from detaux.config.schema.multitask import (
     GradNormConfig,
     MultitaskConfig,
     NashMTLConfig,
+    StlLongConfig,
     UncertaintyConfig,
 )
 from detaux.config.schema.pairs import PairsConfig
@@ -65,6 +66,7 @@ __all__ = [
     "RunConfig",
     "ScheduleConfig",
     "SparsityConfig",
+    "StlLongConfig",
     "SweepConfig",
     "TrackConfig",
     "UncertaintyConfig",

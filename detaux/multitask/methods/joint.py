@@ -24,6 +24,8 @@ class JointTraining(Method):
     Only the loss of its task may reach a head.
     """
 
+    takes_mixed_labels = True
+
     def __init__(self, spec: TaskSpec) -> None:
         super().__init__(spec)
         self.network = self.build_network()
