@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from detaux.backbones.backbone import Backbone
 from detaux.multitask.aggregators import AGGREGATORS, Aggregator, build_aggregator
 from detaux.multitask.batches import TaskBatch
-from detaux.multitask.gradients import list_shared, write_gradients
+from detaux.multitask.gradients import write_gradients
 from detaux.multitask.methods.base import Method, ParameterGroup, Player, Streams, TaskSpec
 from detaux.multitask.weightings import FIXED, WEIGHTINGS
 
@@ -57,12 +58,12 @@ class JointTraining(Method):
         return self.weighting(losses)
 
     def list_last_shared(self) -> list[nn.Parameter]:
-        """Return the weights of the last layer that the losses of all tasks reach, or of several such layers.
+        """Return the last layers that the losses of all tasks reach. GradNorm compares the gradients of the tasks there.
 
-        GradNorm compares the gradients of the tasks there. By default it is the last matrix or kernel outside of the
-        heads. A network of several branches returns the last one of each, so that it favours none.
+        By default this is the last matrix or kernel of each backbone. If there are several, one would favour a task.
         """
-        return [parameter for parameter in list_shared(self.network) if parameter.ndim > 1][-1:]
+        backbones = [module for module in self.network.modules() if isinstance(module, Backbone)]
+        return [[one for one in backbone.parameters() if one.ndim > 1][-1] for backbone in backbones]
 
     def list_groups(self) -> list[ParameterGroup]:
         groups = [ParameterGroup(list(self.network.parameters()))]
@@ -79,10 +80,10 @@ class JointTraining(Method):
         With an aggregator the network has a player without a loss.
         """
         if self.aggregator is not None:
-            return [Player(self.network, self.build_adamw(self.list_groups()))]
+            return [Player(self.network, self.build_optimizer(self.list_groups()))]
         if not self.weighting.writes_gradients:
             return super().list_players()
-        trained = Player(self.network, self.build_adamw(self.list_groups()), self.compute_loss)
+        trained = Player(self.network, self.build_optimizer(self.list_groups()), self.compute_loss)
         return [trained, Player(self.weighting, self.build_adamw(self._list_learned()))]
 
     def step(self, players: list[Player], streams: Streams) -> Tensor:

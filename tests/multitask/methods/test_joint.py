@@ -43,19 +43,19 @@ def build(name, classes=(2, 3), weight=0.5, config=CONFIG):
     return build_method(name, TaskSpec(config, 16, list(classes), weight))
 
 
-def draw_batches(classes, seed=0):
-    images = torch.rand(len(classes), 6, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
-    labels = [{task: torch.arange(6) % count} for task, count in enumerate(classes)]
+def draw_batches(classes, seed=0, device="cpu"):
+    images = torch.rand(len(classes), 6, 3, 16, 16, generator=torch.Generator().manual_seed(seed)).to(device)
+    labels = [{task: torch.arange(6, device=device) % count} for task, count in enumerate(classes)]
     return [TaskBatch(one, label, 6.0) for one, label in zip(images, labels, strict=True)]
 
 
 def train(method, epochs, lr=0.01, steps=2):
     """Train a method for some epochs. Return the parameters of its network, and its last loss."""
     method.spec = dataclasses.replace(method.spec, config=dataclasses.replace(method.spec.config, lr=lr))
-    players = method.list_players()
+    players, device = method.list_players(), next(method.parameters()).device
     for player in players:
-        player.start(EngineConfig(), torch.device("cpu"), lambda step: 1.0, shares_batch_statistics=True)
-    batches = [draw_batches(method.spec.classes, seed) for seed in range(epochs * steps)]
+        player.start(EngineConfig(), device, lambda step: 1.0, shares_batch_statistics=True)
+    batches = [draw_batches(method.spec.classes, seed, device) for seed in range(epochs * steps)]
     streams = [iter(stream) for stream in zip(*batches, strict=True)]
     method.eval()  # without dropout
     for _ in range(epochs):
@@ -99,6 +99,17 @@ def test_every_task_reaches_the_last_shared_layers_and_only_its_own_head(name):
         for other, head in enumerate(method.network.heads):
             found = torch.autograd.grad(loss, list(head.parameters()), retain_graph=True, allow_unused=True)
             assert [one is not None for one in found] == [other == task] * len(found)
+
+
+@pytest.mark.parametrize("rule", ["dwa", "gradnorm", "plain"])
+def test_step_reads_no_value_from_the_device(rule, monkeypatch):
+    """Tensors of torch's meta device have no values, so reading one on the host fails."""
+    monkeypatch.setitem(AGGREGATORS, "plain", AggregatorRow(lambda library, config, tasks: lambda one: one.sum(0)))
+    method = build(f"hard_sharing+{rule}").to("meta")
+    assert train(method, 2)[1].is_meta
+    monkeypatch.setattr(method.weighting, "end_step", lambda: float(method.network.heads[0][0].bias.detach().sum()))
+    with pytest.raises(RuntimeError, match="meta"):
+        train(method, 1)
 
 
 def test_last_shared_layer_of_hard_sharing_is_the_last_convolution():
