@@ -7,7 +7,7 @@ from detaux.config import Config
 from detaux.config.schema import MultitaskConfig
 from detaux.errors import UserError
 from detaux.multitask.controls import ROTATION, list_controls
-from detaux.multitask.methods import find_method
+from detaux.multitask.methods import find_method, reads_weight
 from detaux.multitask.trial import DISCOVERED, NO_LABELS, STL, Setting, Trial
 
 
@@ -18,9 +18,9 @@ def list_seeds(config: Config) -> list[int]:
 def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
     """Return the trials of each seed: STL, every method and weight on the discovered labels, then the controls.
 
-    A method that reads no labels has no weights either, so it has one trial. Raises UserError if a method cannot train
-    on mixed images and `multitask.mixup` asks for them, or if a method of `multitask.control_methods` cannot train on a
-    control.
+    A method that reads no labels has no weights either, so it has one trial. A method whose rule does not read the
+    weight has one trial too, of weight 1. Raises UserError if a method cannot train on mixed images and
+    `multitask.mixup` asks for them, or if a method of `multitask.control_methods` cannot train on a control.
     """
     _check_mixup(config)
     _check_control_methods(config)
@@ -29,16 +29,20 @@ def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
         trials.append(Trial(STL, NO_LABELS, 0.0, seed))
         for method in config.methods:
             if find_method(method).reads_labels:
-                trials += [Trial(method, DISCOVERED, weight, seed) for weight in config.weights]
+                trials += [Trial(method, DISCOVERED, weight, seed) for weight in _list_weights(method, config)]
             elif method != STL:
                 trials.append(Trial(method, NO_LABELS, 0.0, seed))
         trials += [
             Trial(method, control, weight, seed)
             for method in config.control_methods
             for control in list_controls(config)
-            for weight in config.weights
+            for weight in _list_weights(method, config)
         ]
     return trials
+
+
+def _list_weights(method: str, config: MultitaskConfig) -> list[float]:
+    return config.weights if reads_weight(method) else [1.0]
 
 
 def _check_mixup(config: MultitaskConfig) -> None:

@@ -86,6 +86,11 @@ def test_control_method_that_cannot_train_on_a_control_is_refused_by_name(monkey
     assert list_trials(same, [0])
     with pytest.raises(UserError, match="control_methods has same_images, which needs .* rotation turns images"):
         list_trials(dataclasses.replace(same, controls=["rotation"]), [0])
+def test_rule_that_does_not_read_the_weight_has_one_trial():
+    methods = ["hard_sharing+nash_mtl", "hard_sharing+mgda"]
+    config = dataclasses.replace(load_config(None).multitask, methods=methods, controls=[], weights=[0.2, 0.5])
+    settings = [trial.setting[::2] for trial in list_trials(config, [0])]
+    assert settings == [("stl", 0.0), (methods[0], 1.0), (methods[1], 0.2), (methods[1], 0.5)]
 
 
 def test_method_that_needs_whole_labels_is_refused_with_mixup(monkeypatch):
