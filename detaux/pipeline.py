@@ -92,7 +92,7 @@ def run_stages(stages: Sequence[str], job: Job) -> None:
     with join_job(job), ExitStack() as stack:
         run_first(lambda: check_mirrors(job.config.track))
         if "multitask" in stages:  # hours before the stage would find out
-            run_first(lambda: check_packages(job.config.multitask.methods))
+            run_first(lambda: check_packages([*job.config.multitask.methods, *job.config.multitask.control_methods]))
         run_first(lambda: stack.enter_context(_hold_folder(job.root)))
         _chain(stages, _fetch_manifest(job))
 
