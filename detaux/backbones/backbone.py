@@ -77,11 +77,13 @@ class Backbone(nn.Module, ABC):
             self.mean = torch.tensor(normalization.mean)[:, None, None]
             self.std = torch.tensor(normalization.std)[:, None, None]
 
+    def normalize(self, images: Tensor) -> Tensor:
+        """Normalise images [B, 3, S, S] as `normalize_by` said. They are then what the first stage takes."""
+        return images if self.mean is None or self.std is None else (images - self.mean) / self.std
+
     def iterate_maps(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the maps [B, C, h, h] after each stage."""
-        maps = images
-        if self.mean is not None and self.std is not None:
-            maps = (images - self.mean) / self.std
+        maps = self.normalize(images)
         for stage in self.stages:
             maps = stage(maps)
             yield maps

@@ -6,7 +6,10 @@ from typing import Literal
 from detaux.config.key import key
 
 VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
-JOINT_METHODS = ("hard_sharing",)  # these train all tasks together, by fixed weights or by a rule for the task losses
+JOINT_METHODS = (
+    "hard_sharing",
+    "nddr",
+)  # these train all tasks together, by fixed weights or by a rule for the task losses
 RULES = ("uncertainty",)
 METHODS = ("stl", *JOINT_METHODS, *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES))
 
@@ -15,6 +18,17 @@ METHODS = ("stl", *JOINT_METHODS, *(f"{method}+{rule}" for method in JOINT_METHO
 class UncertaintyConfig:
     init: float = key(0.0, "log variance s of each task at the start; its loss has weight exp(-s)", -6.0, 6.0)
     lr_factor: float = key(10.0, "learning rate of the log variances, as a multiple of multitask.lr", 0.0)
+
+
+@dataclass(frozen=True)
+class NddrConfig:
+    alpha: float = key(
+        0.9, "start weight of a branch's own features in its fusion layers; the other branches share the rest", 0.0, 1.0
+    )
+    lr_factor: float = key(1.0, "learning rate of the fusion layers, as a multiple of multitask.lr", 0.0)
+    optimizer: Literal["adamw", "sgd"] = key(
+        "adamw", "optimiser of nddr; sgd has momentum 0.9, as the authors' code does, who also take lr_factor=100"
+    )
 
 
 @dataclass(frozen=True)
@@ -51,4 +65,5 @@ class MultitaskConfig:
         "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them; images are then normalised "
         "by ImageNet's mean and standard deviation, except for small_cnn",
     )
+    nddr: NddrConfig = field(default_factory=NddrConfig)
     uncertainty: UncertaintyConfig = field(default_factory=UncertaintyConfig)
