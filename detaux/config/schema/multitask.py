@@ -19,7 +19,9 @@ class UncertaintyConfig:
 
 @dataclass(frozen=True)
 class MultitaskConfig:
-    backbone: Literal["small_cnn", "vgg16", "vgg16_bn", "resnet18"] = key("small_cnn", "shared feature extractor")
+    backbone: Literal["small_cnn", "vgg16", "vgg16_bn", "resnet18", "hrnet_w18", "hrnet_w18_small_v2"] = key(
+        "small_cnn", "shared feature extractor; hrnet_* need the extra timm"
+    )
     methods: list[str] = key(
         ["stl", "hard_sharing"], "methods to run, each alone or as METHOD+RULE for the task losses", choices=METHODS
     )
