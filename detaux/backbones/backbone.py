@@ -66,10 +66,8 @@ class Backbone(nn.Module, ABC):
             self.std = torch.tensor(normalization.std)[:, None, None]
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Normalise images if the weights expect it."""
-        if self.mean is None or self.std is None:
-            return images
-        return (images - self.mean) / self.std
+        """Normalise images [B, 3, S, S] as `normalize_by` said. They are then what the first layer takes."""
+        return images if self.mean is None or self.std is None else (images - self.mean) / self.std
 
     @abstractmethod
     def iterate_maps(self, images: Tensor) -> Iterator[Tensor]:

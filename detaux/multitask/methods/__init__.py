@@ -8,12 +8,16 @@ import dataclasses
 
 from detaux.multitask.methods.base import Method, TaskSpec
 from detaux.multitask.methods.hard_sharing import HardSharing
+from detaux.multitask.methods.mti import Mti
+from detaux.multitask.methods.nddr import Nddr
 from detaux.multitask.methods.stl import SingleTask
 from detaux.multitask.weightings import FIXED
 
 METHODS: dict[str, type[Method]] = {
     "stl": SingleTask,
     "hard_sharing": HardSharing,
+    "nddr": Nddr,
+    "mti": Mti,
 }
 
 

@@ -5,7 +5,7 @@ A method with one optimiser defines `network` and `compute_loss`; everything els
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -126,12 +126,21 @@ class Method(nn.Module):
 
     def list_players(self) -> list[Player]:
         """Return the players of the method, each with its own optimiser. By default, one player trains everything."""
-        return [Player(self, self.build_adamw(self.list_groups()), self.compute_loss)]
+        return [Player(self, self.build_optimizer(self.list_groups()), self.compute_loss)]
+
+    def build_optimizer(self, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
+        """Build the optimiser of the default player. By default, it is AdamW."""
+        return self.build_adamw(groups)
 
     def build_adamw(self, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
         """Build AdamW with the config's learning rate and weight decay, as changed by each group."""
         config = self.spec.config
-        entries = [
+        return torch.optim.AdamW(self.describe_groups(groups), config.lr, weight_decay=config.weight_decay)
+
+    def describe_groups(self, groups: list[ParameterGroup]) -> list[dict[str, Any]]:
+        """Return groups as torch's optimisers take them: parameters, learning rate and weight decay."""
+        config = self.spec.config
+        return [
             {
                 "params": group.parameters,
                 "lr": group.lr_factor * config.lr,
@@ -139,7 +148,6 @@ class Method(nn.Module):
             }
             for group in groups
         ]
-        return torch.optim.AdamW(entries, config.lr, weight_decay=config.weight_decay)
 
     def compute_loss(self, batches: list[TaskBatch]) -> Tensor:
         """Return the loss of one batch from each stream. Its mean over ranks must be the loss of the whole batches."""
