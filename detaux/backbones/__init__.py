@@ -1,8 +1,9 @@
-"""List the backbones by name: staged feature extractors that disentangling and multi-task training share."""
+"""List the backbones by name: feature extractors that disentangling and multi-task training share."""
 
 from collections.abc import Callable
 
 from detaux.backbones.backbone import Backbone
+from detaux.backbones.hrnet import HighResolutionNet
 from detaux.backbones.resnet import ResNet18
 from detaux.backbones.small_cnn import SmallCnn
 from detaux.backbones.vgg import Vgg16
@@ -12,6 +13,8 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {
     "vgg16": Vgg16,
     "vgg16_bn": lambda side: Vgg16(side, "vgg16_bn"),
     "resnet18": lambda side: ResNet18(),
+    "hrnet_w18": HighResolutionNet,
+    "hrnet_w18_small_v2": lambda side: HighResolutionNet(side, "hrnet_w18_small_v2"),
 }
 
 

@@ -349,20 +349,26 @@ def check_together(config: Config) -> None:
     if config.data.shards:
         find_folder(config.data.shards)
     main, multitask = config.disentangle.main, config.multitask
-    pretrained = multitask.pretrained
+    files = {
+        ("multitask.pretrained", multitask.pretrained): multitask.backbone,
+        ("multitask.mti.pretrained", multitask.mti.pretrained): multitask.mti.backbone,
+    }
     faults = {
         f"disentangle.main.batch_size={main.batch_size} is not a multiple of pairs.reuse={config.pairs.reuse}; every chain "
         "of pairs has pairs.reuse links": main.batch_size % config.pairs.reuse,
         f"multitask.backbone={multitask.backbone} needs data.side of at least {VGG_MIN_SIDE}; it is {config.data.side}": (
             multitask.backbone.startswith("vgg") and not config.data.shards and config.data.side < VGG_MIN_SIDE
         ),
-        f"multitask.pretrained={pretrained} does not exist; give a .pth or .safetensors file of {multitask.backbone}'s weights": (
-            pretrained and not expand_path(pretrained, "multitask.pretrained").is_file()
+        "multitask.mti.loss=pixel needs the maps of multitask.mti.head=aggregate, and multitask.mti.head is pooled": (
+            multitask.mti.loss == "pixel" and multitask.mti.head == "pooled"
         ),
         f"multitask.methods={multitask.methods} has auxiliary methods and multitask.weights is empty; give a weight": (
             not multitask.weights and (multitask.controls or set(multitask.methods) - {"stl"})
         ),
     }
+    for (name, file), network in files.items():
+        sentence = f"{name}={file} does not exist; give a .pth or .safetensors file of {network}'s weights"
+        faults[sentence] = file is not None and not expand_path(file, name).is_file()
     for sentence, is_fault in faults.items():
         if is_fault:
             raise UserError(f"{sentence}.")

@@ -24,7 +24,7 @@ from detaux.config.schema.losses import (
     WeightsConfig,
 )
 from detaux.config.schema.model import ModelConfig
-from detaux.config.schema.multitask import VGG_MIN_SIDE, MultitaskConfig, NddrConfig, UncertaintyConfig
+from detaux.config.schema.multitask import VGG_MIN_SIDE, MtiConfig, MultitaskConfig, NddrConfig, UncertaintyConfig
 from detaux.config.schema.pairs import PairsConfig
 from detaux.config.schema.report import ReportConfig
 from detaux.config.schema.run import RunConfig
@@ -43,6 +43,7 @@ __all__ = [
     "EngineConfig",
     "LossesConfig",
     "ModelConfig",
+    "MtiConfig",
     "MultitaskConfig",
     "NddrConfig",
     "OracleConfig",

@@ -6,10 +6,8 @@ from typing import Literal
 from detaux.config.key import key
 
 VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
-JOINT_METHODS = (
-    "hard_sharing",
-    "nddr",
-)  # these train all tasks together, by fixed weights or by a rule for the task losses
+# these train all tasks together, by fixed weights or by a rule for the task losses
+JOINT_METHODS = ("hard_sharing", "nddr", "mti")
 RULES = ("uncertainty",)
 METHODS = ("stl", *JOINT_METHODS, *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES))
 
@@ -18,6 +16,33 @@ METHODS = ("stl", *JOINT_METHODS, *(f"{method}+{rule}" for method in JOINT_METHO
 class UncertaintyConfig:
     init: float = key(0.0, "log variance s of each task at the start; its loss has weight exp(-s)", -6.0, 6.0)
     lr_factor: float = key(10.0, "learning rate of the log variances, as a multiple of multitask.lr", 0.0)
+
+
+@dataclass(frozen=True)
+class MtiConfig:
+    backbone: Literal["hrnet_w18", "hrnet_w18_small_v2"] = key(
+        "hrnet_w18_small_v2",
+        "feature extractor of mti, which needs the extra timm; to compare, give multitask.backbone the same for stl. The "
+        "released code has hrnet_w18_small_v2, the paper names HRNet-18",
+    )
+    pretrained: str | None = key(
+        None, "file of the weights of multitask.mti.backbone, as multitask.pretrained; to compare, give it to stl too"
+    )
+    refine: bool = key(True, "refine the maps of each task and scale by two residual blocks")
+    propagation: Literal["paper", "official", "none"] = key(
+        "paper",
+        "pass maps of all tasks on to the next finer scale, with a mask over tasks; official: over adjacent channels of one "
+        "task, as the released code does",
+    )
+    distillation: bool = key(True, "add to the maps of each task, at each scale, what the other tasks' maps say")
+    deep_supervision: float = key(1.0, "weight of the loss of the initial prediction at each scale; 0: none", 0.0)
+    head: Literal["aggregate", "pooled"] = key(
+        "aggregate",
+        "mix the maps of all scales at the finest, or classify their means by the head of the other methods",
+    )
+    loss: Literal["pooled", "pixel"] = key(
+        "pooled", "cross-entropy of logits averaged over positions, or its mean over positions"
+    )
 
 
 @dataclass(frozen=True)
@@ -33,7 +58,9 @@ class NddrConfig:
 
 @dataclass(frozen=True)
 class MultitaskConfig:
-    backbone: Literal["small_cnn", "vgg16", "vgg16_bn", "resnet18"] = key("small_cnn", "shared feature extractor")
+    backbone: Literal["small_cnn", "vgg16", "vgg16_bn", "resnet18", "hrnet_w18", "hrnet_w18_small_v2"] = key(
+        "small_cnn", "shared feature extractor; hrnet_* need the extra timm"
+    )
     methods: list[str] = key(
         ["stl", "hard_sharing"], "methods to run, each alone or as METHOD+RULE for the task losses", choices=METHODS
     )
@@ -65,5 +92,6 @@ class MultitaskConfig:
         "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them; images are then normalised "
         "by ImageNet's mean and standard deviation, except for small_cnn",
     )
+    mti: MtiConfig = field(default_factory=MtiConfig)
     nddr: NddrConfig = field(default_factory=NddrConfig)
     uncertainty: UncertaintyConfig = field(default_factory=UncertaintyConfig)

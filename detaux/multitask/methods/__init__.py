@@ -8,6 +8,7 @@ import dataclasses
 
 from detaux.multitask.methods.base import Method, TaskSpec
 from detaux.multitask.methods.hard_sharing import HardSharing
+from detaux.multitask.methods.mti import Mti
 from detaux.multitask.methods.nddr import Nddr
 from detaux.multitask.methods.stl import SingleTask
 from detaux.multitask.weightings import FIXED
@@ -16,6 +17,7 @@ METHODS: dict[str, type[Method]] = {
     "stl": SingleTask,
     "hard_sharing": HardSharing,
     "nddr": Nddr,
+    "mti": Mti,
 }
 
 

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from detaux.backbones import build_backbone
+from detaux.backbones.backbone import StagedBackbone
 from detaux.backbones.pretrained import load_pretrained
 from detaux.config.schema import MultitaskConfig
+from detaux.errors import UserError
 from detaux.multitask.networks.heads import build_head
 
 MOMENTUM = 0.05  # of batch normalisation; the authors' decay of 0.95, in torch's meaning
@@ -52,6 +54,10 @@ class NddrNetwork(nn.Module):
             for branch in self.branches:
                 load_pretrained(branch, config.backbone, config.pretrained, "multitask.pretrained")
         first = self.branches[0]
+        if not isinstance(first, StagedBackbone):
+            raise UserError(
+                f"multitask.backbone={config.backbone} has no stages, after which nddr fuses; use another backbone."
+            )
         self.fusions = nn.ModuleList(Fusion(len(classes), count, config.nddr.alpha) for count in first.channels)
         self.heads = nn.ModuleList(
             build_head(first.features, config.head_hidden, config.dropout, count) for count in classes

@@ -7,6 +7,7 @@ from torch import nn
 
 from detaux.backbones import build_backbone
 from detaux.config.schema import MultitaskConfig, NddrConfig
+from detaux.errors import UserError
 from detaux.multitask.networks.nddr import Fusion, NddrNetwork
 
 CONFIG = MultitaskConfig(dropout=0.0, head_hidden=16)
@@ -172,3 +173,8 @@ def test_pretrained_branches_normalise_images(tmp_path):
     expected = [head(branch(images)) for head, branch in zip(network.heads, network.branches, strict=True)]
     for one, two in zip(network(images), expected, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+def test_backbone_without_stages_is_refused():
+    with pytest.raises(UserError, match="multitask.backbone=hrnet_w18_small_v2 has no stages"):
+        NddrNetwork(MultitaskConfig(backbone="hrnet_w18_small_v2"), 32, [2, 3])
