@@ -28,7 +28,7 @@ READS = {
 }
 
 
-@pytest.mark.parametrize("name", ["stl", "hard_sharing", "hard_sharing+uncertainty", "nddr", "nddr+uncertainty"])
+@pytest.mark.parametrize("name", ["stl", "hard_sharing", "hard_sharing+uncertainty", "nddr", "nddr+uncertainty", "mti"])
 def test_step_reads_no_value(name):
     assert take_step(name, SPEC).is_meta
 
