@@ -65,6 +65,10 @@ class Backbone(nn.Module, ABC):
             self.mean = torch.tensor(normalization.mean)[:, None, None]
             self.std = torch.tensor(normalization.std)[:, None, None]
 
+    def rename(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return published weights under the names that `published` describes. By default, they have them already."""
+        return weights
+
     def normalize(self, images: Tensor) -> Tensor:
         """Normalise images [B, 3, S, S] as `normalize_by` said. They are then what the first layer takes."""
         return images if self.mean is None or self.std is None else (images - self.mean) / self.std

@@ -21,7 +21,7 @@ from detaux.config.convert import convert, iterate_texts
 from detaux.config.location import expand_path, find_folder
 from detaux.config.read_yaml import Scalar, read_yaml, take_text, take_values
 from detaux.config.renamed import RENAMED, RENAMED_CHOICES, rename
-from detaux.config.schema import VGG_MIN_SIDE, Config
+from detaux.config.schema import PACKAGE, VGG_MIN_SIDE, WEIGHT_PACKAGES, Config
 from detaux.errors import UserError
 
 MAPPINGS = ("principal", "space")  # keys whose value is a mapping
@@ -368,7 +368,9 @@ def check_together(config: Config) -> None:
     }
     for (name, file), network in files.items():
         sentence = f"{name}={file} does not exist; give a .pth or .safetensors file of {network}'s weights"
-        faults[sentence] = file is not None and not expand_path(file, name).is_file()
+        faults[sentence] = file not in (None, PACKAGE) and not expand_path(file, name).is_file()
+        sentence = f"{name}={file}, but no package has weights of {network}; only {', '.join(WEIGHT_PACKAGES)} has one"
+        faults[sentence] = file == PACKAGE and network not in WEIGHT_PACKAGES
     for sentence, is_fault in faults.items():
         if is_fault:
             raise UserError(f"{sentence}.")

@@ -25,7 +25,9 @@ from detaux.config.schema.losses import (
 )
 from detaux.config.schema.model import ModelConfig
 from detaux.config.schema.multitask import (
+    PACKAGE,
     VGG_MIN_SIDE,
+    WEIGHT_PACKAGES,
     MtiConfig,
     MultitaskConfig,
     NddrConfig,
@@ -39,7 +41,9 @@ from detaux.config.schema.sweep import SweepConfig
 from detaux.config.schema.track import TrackConfig
 
 __all__ = [
+    "PACKAGE",
     "VGG_MIN_SIDE",
+    "WEIGHT_PACKAGES",
     "BetaConfig",
     "Config",
     "ConsistencyConfig",

