@@ -14,7 +14,7 @@ from torch.nn import functional
 from detaux.backbones.backbone import Normalization, Published, StagedBackbone, cut
 
 
-class Group(NamedTuple):
+class BlockGroup(NamedTuple):
     """Describe blocks that follow each other. Only the first has a stride."""
 
     blocks: int
@@ -24,8 +24,8 @@ class Group(NamedTuple):
 
 
 GROUPS = (
-    *(Group(1, 3, 1, 16), Group(2, 3, 2, 24), Group(2, 5, 2, 40), Group(3, 3, 2, 80)),
-    *(Group(3, 5, 1, 112), Group(4, 5, 2, 192), Group(1, 3, 1, 320)),
+    *(BlockGroup(1, 3, 1, 16), BlockGroup(2, 3, 2, 24), BlockGroup(2, 5, 2, 40), BlockGroup(3, 3, 2, 80)),
+    *(BlockGroup(3, 5, 1, 112), BlockGroup(4, 5, 2, 192), BlockGroup(1, 3, 1, 320)),
 )
 STEM, HEAD, EXPANSION = 32, 1280, 6
 EPS = 1e-3  # of batch normalisation
