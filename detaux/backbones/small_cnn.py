@@ -2,12 +2,12 @@
 
 from torch import Tensor, nn
 
-from detaux.backbones.backbone import Backbone, cut
+from detaux.backbones.backbone import StagedBackbone, cut
 
 CHANNELS = (32, 64, 96, 128)
 
 
-class SmallCnn(Backbone):
+class SmallCnn(StagedBackbone):
     """Stack four strided convolutions with group normalisation, and take a global mean."""
 
     channels, strides, features = CHANNELS, (2, 4, 8, 16), CHANNELS[-1]

@@ -2,12 +2,12 @@
 
 from torch import Tensor, nn
 
-from detaux.backbones.backbone import IMAGENET, Backbone, Published, cut
+from detaux.backbones.backbone import IMAGENET, Published, StagedBackbone, cut
 from detaux.config.schema import VGG_MIN_SIDE
 from detaux.errors import UserError
 
 
-class Vgg16(Backbone):
+class Vgg16(StagedBackbone):
     """VGG16's convolutions with flattened maps. Each stage ends with pooling.
 
     There are 2,048 features for images of 64 pixels, and 25,088 for 224 pixels.

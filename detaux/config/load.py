@@ -21,7 +21,7 @@ from detaux.config.convert import convert, iterate_texts
 from detaux.config.location import expand_path, find_folder
 from detaux.config.read_yaml import Scalar, read_yaml, take_text, take_values
 from detaux.config.renamed import RENAMED, RENAMED_CHOICES, rename
-from detaux.config.schema import VGG_MIN_SIDE, Config
+from detaux.config.schema import PACKAGE, VGG_MIN_SIDE, WEIGHT_PACKAGES, Config
 from detaux.errors import UserError
 
 MAPPINGS = ("principal", "space")  # keys whose value is a mapping
@@ -349,15 +349,18 @@ def check_together(config: Config) -> None:
     if config.data.shards:
         find_folder(config.data.shards)
     main, multitask = config.disentangle.main, config.multitask
-    pretrained = multitask.pretrained
+    files = {
+        ("multitask.pretrained", multitask.pretrained): multitask.backbone,
+        ("multitask.mti.pretrained", multitask.mti.pretrained): multitask.mti.backbone,
+    }
     faults = {
         f"disentangle.main.batch_size={main.batch_size} is not a multiple of pairs.reuse={config.pairs.reuse}; every chain "
         "of pairs has pairs.reuse links": main.batch_size % config.pairs.reuse,
         f"multitask.backbone={multitask.backbone} needs data.side of at least {VGG_MIN_SIDE}; it is {config.data.side}": (
             multitask.backbone.startswith("vgg") and not config.data.shards and config.data.side < VGG_MIN_SIDE
         ),
-        f"multitask.pretrained={pretrained} does not exist; give a .pth or .safetensors file of {multitask.backbone}'s weights": (
-            pretrained and not expand_path(pretrained, "multitask.pretrained").is_file()
+        "multitask.mti.loss=pixel needs the maps of multitask.mti.head=aggregate, and multitask.mti.head is pooled": (
+            multitask.mti.loss == "pixel" and multitask.mti.head == "pooled"
         ),
         f"multitask.methods={multitask.methods} has auxiliary methods and multitask.weights is empty; give a weight": (
             not multitask.weights and (multitask.controls or set(multitask.methods) - {"stl"})
@@ -369,6 +372,11 @@ def check_together(config: Config) -> None:
             "oracle" in multitask.controls and not multitask.oracle
         ),
     }
+    for (name, file), network in files.items():
+        sentence = f"{name}={file} does not exist; give a .pth or .safetensors file of {network}'s weights"
+        faults[sentence] = file not in (None, PACKAGE) and not expand_path(file, name).is_file()
+        sentence = f"{name}={file}, but no package has weights of {network}; only {', '.join(WEIGHT_PACKAGES)} has one"
+        faults[sentence] = file == PACKAGE and network not in WEIGHT_PACKAGES
     for sentence, is_fault in faults.items():
         if is_fault:
             raise UserError(f"{sentence}.")

@@ -38,7 +38,7 @@ def format_interval(low: float | None, high: float | None) -> str:
 def name_method(method: str) -> str:
     """Name a method in words, with the rule for its losses if it has one."""
     method, _, rule = method.partition("+")
-    words = {"stl": "STL"}.get(method, method.replace("_", " "))
+    words = {"stl": "STL", "nddr": "NDDR", "mti": "MTI-Net"}.get(method, method.replace("_", " "))
     return f"{words} with {RULES.get(rule, rule.replace('_', ' '))}" if rule else words
 
 

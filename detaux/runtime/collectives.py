@@ -9,9 +9,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
-from detaux.errors import UserError
 from detaux.runtime.ranks import is_first, rank, world_size
 
 T = TypeVar("T")
@@ -30,7 +29,7 @@ class _GlobalMean(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        return _mean(gradient)
+        return _GlobalMean.apply(gradient)  # so that second derivatives are those of all ranks too
 
 
 class _GatherRows(torch.autograd.Function):
@@ -99,19 +98,3 @@ def gather_objects(value: Any) -> list[Any]:
     box: list[Any] = [None] * world_size()
     distributed.all_gather_object(box, value)
     return box
-
-
-def share_batch_statistics(model: nn.Module, device: torch.device) -> None:
-    """Make every batch normalisation of a model normalise over the images of all ranks.
-
-    Raises UserError on CPUs, because torch has no such layer there.
-    """
-    layers = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    if world_size() == 1 or not any(isinstance(module, layers) for module in model.modules()):
-        return
-    if device.type != "cuda":
-        raise UserError(
-            f"the network normalises over its batch, which torch cannot do over {world_size()} ranks on CPUs; use one rank, "
-            "GPUs, or an architecture without batch normalisation."
-        )
-    nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -60,6 +60,8 @@ def load(name, file, side=32):
         ("vgg16", "torchvision", ".pth"),
         ("vgg16", "timm", ".safetensors"),
         ("vgg16_bn", "torchvision", ".safetensors"),
+        ("hrnet_w18_small_v2", "timm", ".safetensors"),
+        pytest.param("hrnet_w18", "timm", ".pth", marks=pytest.mark.slow),
     ],
 )
 def test_backbone_with_a_published_file_gives_the_donors_maps_of_normalised_images(name, library, suffix, tmp_path):
@@ -72,6 +74,10 @@ def test_backbone_with_a_published_file_gives_the_donors_maps_of_normalised_imag
         inputs = normalize(images)
         if name.startswith("vgg"):
             expected = donor.features(inputs)
+        elif name.startswith("hrnet"):
+            for layer in ("conv1", "bn1", "act1", "conv2", "bn2", "act2"):
+                inputs = getattr(donor, layer)(inputs)
+            *_, expected = donor.stages(inputs)
         else:
             layers = ("conv1", "bn1", "relu" if library == "torchvision" else "act1", "maxpool")
             expected = inputs
@@ -130,6 +136,7 @@ def test_file_that_does_not_fit_is_refused_with_the_first_key_that_differs(chang
         ("vgg16_bn", "vgg16", "it lacks features.1.weight"),
         ("resnet18", "resnet34", "it also holds layer1.2.conv1.weight"),
         ("small_cnn", "resnet18", "it lacks 0.weight"),
+        ("hrnet_w18_small_v2", "resnet18", "conv1.weight has shape"),
     ],
 )
 def test_weights_of_another_network_are_refused(name, other, fault, tmp_path):

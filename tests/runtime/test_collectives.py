@@ -1,10 +1,3 @@
-import pytest
-import torch
-
-from detaux.errors import UserError
-from detaux.runtime import collectives
-
-
 def test_mean_and_its_gradient_are_those_of_all_ranks(calls):
     """Rank r has (1, 2) (r + 1) and weighs its result by (1, 2) (r + 1): each weight counts with the mean over ranks."""
     assert calls["mean"] == [{"value": [1.5, 3.0], "gradient": [1.5, 3.0]}] * 2
@@ -24,10 +17,3 @@ def test_objects_reach_every_rank(calls):
 def test_parts_of_all_ranks_are_the_whole_on_the_first(calls):
     assert calls["parts"] == [[[0, 0], [0, 2], [0, 2]], [[0, 1], [2, 4], [2, 5]]]
     assert calls["collected"] == [[[0], [0, 1, 2, 3], [0, 1, 2, 3, 4]], [[0], [2, 3], [2, 3, 4]]]
-
-
-def test_batch_normalisation_over_ranks_is_refused_on_cpus(monkeypatch):
-    monkeypatch.setattr(collectives, "world_size", lambda: 2)
-    collectives.share_batch_statistics(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)), torch.device("cpu"))
-    with pytest.raises(UserError, match="normalises over its batch.*2 ranks on CPUs"):
-        collectives.share_batch_statistics(torch.nn.Sequential(torch.nn.BatchNorm2d(1)), torch.device("cpu"))

@@ -31,6 +31,12 @@ from detaux.config.schema.multitask import (
     GradNormConfig,
     MultitaskConfig,
     NashMTLConfig,
+    PACKAGE,
+    VGG_MIN_SIDE,
+    WEIGHT_PACKAGES,
+    MtiConfig,
+    MultitaskConfig,
+    NddrConfig,
     StlLongConfig,
     UncertaintyConfig,
 )
@@ -41,7 +47,9 @@ from detaux.config.schema.sweep import SweepConfig
 from detaux.config.schema.track import TrackConfig
 
 __all__ = [
+    "PACKAGE",
     "VGG_MIN_SIDE",
+    "WEIGHT_PACKAGES",
     "BetaConfig",
     "CAGradConfig",
     "Config",
@@ -55,8 +63,10 @@ __all__ = [
     "GradNormConfig",
     "LossesConfig",
     "ModelConfig",
+    "MtiConfig",
     "MultitaskConfig",
     "NashMTLConfig",
+    "NddrConfig",
     "OracleConfig",
     "PairsConfig",
     "PhaseConfig",

