@@ -7,6 +7,7 @@ import json
 import sys
 
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from detaux.config.schema import EngineConfig, MultitaskConfig
 from detaux.multitask.batches import TrainingData
@@ -20,6 +21,7 @@ TRIALS = (
     Trial("stl", "none", 0.0, 0),
     Trial("hard_sharing+uncertainty", "discovered", 0.7, 0),
     Trial("hard_sharing", "rotation", 0.5, 1),
+    Trial("nddr", "discovered", 0.5, 0),
 )
 
 
@@ -42,7 +44,18 @@ def train_all(engine):
     return curves
 
 
+def widen(module, given):
+    """What a module is given, in the default precision."""
+    return tuple(
+        each.to(torch.get_default_dtype()) if torch.is_tensor(each) and each.is_floating_point() else each
+        for each in given
+    )
+
+
 torch.set_num_threads(1)
+# a network with batch normalisation multiplies differences of rounding; in float64 they stay far below any mistake
+torch.set_default_dtype(torch.float64)
+register_module_forward_pre_hook(widen)
 with join_ranks(torch.device("cpu"), needs_group=True):
     found = {engine: train_all(engine) for engine in sys.argv[1:]}
     if is_first():

@@ -110,9 +110,10 @@ def curves(start_ranks_for_module):
     return found
 
 
-@pytest.mark.parametrize("engine", ["ddp", "deepspeed"])
-def test_two_ranks_train_and_measure_as_one_process(curves, engine):
+# DeepSpeed keeps weights in float32
+@pytest.mark.parametrize(("engine", "tolerance"), [("ddp", 1e-9), ("deepspeed", 1e-4)])
+def test_two_ranks_train_and_measure_as_one_process(curves, engine, tolerance):
     assert curves[engine].keys() == curves["single"].keys()
     for name, curve in curves["single"].items():
         for row, expected in zip(curves[engine][name], curve, strict=True):
-            assert row == pytest.approx(expected, rel=1e-4), name
+            assert row == pytest.approx(expected, rel=tolerance), name
