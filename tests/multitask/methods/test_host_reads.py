@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from detaux.backbones.hrnet import HighResolutionNet
 from detaux.config.schema import MultitaskConfig, NddrConfig
 from detaux.multitask.methods import METHODS
 from detaux.multitask.methods.base import TaskSpec
@@ -31,6 +33,25 @@ READS = {
 @pytest.mark.parametrize("name", ["stl", "hard_sharing", "hard_sharing+uncertainty", "nddr", "nddr+uncertainty"])
 def test_step_reads_no_value(name):
     assert take_step(name, SPEC).is_meta
+
+
+class Branches(nn.Module):
+    """A stand-in for HRNet, which takes ten seconds without values: one convolution for each branch."""
+
+    channels, sides = HighResolutionNet.channels, [8, 4, 2, 1]
+
+    def __init__(self, *_):
+        super().__init__()
+        pairs = zip(self.channels, HighResolutionNet.strides, strict=True)
+        self.convolutions = nn.ModuleList(nn.Conv2d(3, count, stride, stride) for count, stride in pairs)
+
+    def iterate_maps(self, images):
+        return [convolution(images) for convolution in self.convolutions]
+
+
+def test_step_of_mti_reads_no_value(monkeypatch):
+    monkeypatch.setattr("detaux.multitask.networks.mti.HighResolutionNet", Branches)
+    assert take_step("mti", TaskSpec(CONFIG, 32, [2, 3], 0.5)).is_meta
 
 
 def test_step_by_sgd_reads_no_value():
