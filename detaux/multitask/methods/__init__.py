@@ -11,10 +11,12 @@ from detaux.multitask.methods.hard_sharing import HardSharing
 from detaux.multitask.methods.mti import Mti
 from detaux.multitask.methods.nddr import Nddr
 from detaux.multitask.methods.stl import SingleTask
+from detaux.multitask.methods.stl_long import LongSingleTask
 from detaux.multitask.weightings import FIXED
 
 METHODS: dict[str, type[Method]] = {
     "stl": SingleTask,
+    "stl_long": LongSingleTask,
     "hard_sharing": HardSharing,
     "nddr": Nddr,
     "mti": Mti,

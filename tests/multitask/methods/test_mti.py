@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional
 
 from detaux.config.schema import EngineConfig, MtiConfig, MultitaskConfig
 from detaux.multitask.batches import TaskBatch, TrainingData
@@ -58,6 +59,16 @@ def test_mean_loss_over_positions_is_at_least_that_of_the_mean_logits():
     with torch.no_grad():
         pixel, pooled = (build(loss=loss).compute_losses(draw_batches()) for loss in ("pixel", "pooled"))
     assert all(one > other for one, other in zip(pixel, pooled, strict=True))
+
+
+def test_loss_of_mixed_labels_is_the_mixture_of_the_losses_of_both():
+    method = build(loss="pixel")
+    with torch.no_grad():
+        predicted = method.predict(draw_batches()[0].images)[0]
+        first, second = torch.tensor([0, 1, 1]), torch.tensor([1, 1, 0])
+        mixed = 0.3 * functional.one_hot(first) + 0.7 * functional.one_hot(second)
+        expected = 0.3 * method.sum_losses(predicted, first) + 0.7 * method.sum_losses(predicted, second)
+        torch.testing.assert_close(method.sum_losses(predicted, mixed), expected)
 
 
 def test_it_takes_a_rule_for_the_task_losses():
