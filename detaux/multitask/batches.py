@@ -71,9 +71,17 @@ class TaskBatch:
 
 
 def iterate_passes(indices: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield endless seeded passes over `indices` in batches; the last batch of a pass may be smaller."""
+    """Yield endless seeded passes over `indices` in batches; the last batch of a pass may be smaller.
+
+    It has two images or more, unless there is only one: batch normalisation cannot train on one.
+    """
+    sizes = [batch_size] * (len(indices) // batch_size)
+    if rest := len(indices) % batch_size:
+        sizes.append(rest)
+    if rest == 1 and batch_size > 2 and len(sizes) > 1:
+        sizes[-2:] = [batch_size - 1, 2]
     while True:
-        yield from indices[torch.randperm(len(indices), generator=generator)].split(batch_size)
+        yield from indices[torch.randperm(len(indices), generator=generator)].split(sizes)
 
 
 def iterate_stream(data: TrainingData, stream: Stream, batch_size: int, seed: int) -> Iterator[TaskBatch]:

@@ -346,11 +346,14 @@ def test_every_key_has_a_meaning_and_stands_in_the_help():
         assert describe_allowed(entry, hint) in text
 
 
-def test_config_read_back_may_name_a_file_that_has_gone(tmp_path):
-    config = load_config(None, [f"multitask.pretrained={tmp_path}/gone.safetensors"])
+@pytest.mark.parametrize(
+    ("name", "network"), [("multitask.pretrained", "small_cnn"), ("multitask.mti.pretrained", "hrnet_w18_small_v2")]
+)
+def test_config_read_back_may_name_a_file_that_has_gone(name, network, tmp_path):
+    config = load_config(None, [f"{name}={tmp_path}/gone.safetensors"])
     dump_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
-    with pytest.raises(UserError, match=r"gone\.safetensors does not exist"):
+    with pytest.raises(UserError, match=rf"{name}=.*gone\.safetensors does not exist; .* of {network}'s weights"):
         check_together(config)
 
 
@@ -367,6 +370,14 @@ def test_controls_that_lack_a_method_or_a_factor_are_refused(keys, fault):
         check_together(config)
     check_together(load_config(None, ["multitask.controls=[oracle]", "multitask.oracle=hue"]))
     check_together(load_config(None, ["multitask.controls=[]", "multitask.control_methods=[]"]))
+
+
+def test_loss_of_positions_without_maps_is_refused():
+    keys = ["multitask.mti.loss=pixel", "multitask.mti.head=pooled"]
+    with pytest.raises(UserError, match=r"multitask\.mti\.loss=pixel needs the maps of multitask\.mti\.head=aggregate"):
+        check_together(load_config(None, keys))
+    for key in keys:
+        check_together(load_config(None, [key]))
 
 
 def test_mapping_of_a_later_layer_replaces_the_one_before(tmp_path):

@@ -16,6 +16,14 @@ def test_batches_cover_every_index_each_pass_in_another_order():
     assert first != second
 
 
+@pytest.mark.parametrize(("count", "sizes"), [(9, [4, 3, 2]), (10, [4, 4, 2]), (8, [4, 4]), (1, [1]), (3, [3])])
+def test_no_batch_has_a_single_image_unless_there_is_only_one(count, sizes):
+    batches = iterate_passes(torch.arange(count), 4, torch.Generator().manual_seed(0))
+    first = [next(batches) for _ in sizes]
+    assert [len(batch) for batch in first] == sizes
+    assert sorted(torch.cat(first).tolist()) == list(range(count))
+
+
 def build_data(auxiliary):
     images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 4, 4, 3).contiguous()
     return TrainingData(images, torch.arange(10) % 2, auxiliary, [2, 5], noise=0.0)

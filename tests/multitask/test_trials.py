@@ -86,6 +86,8 @@ def test_control_method_that_cannot_train_on_a_control_is_refused_by_name(monkey
     assert list_trials(same, [0])
     with pytest.raises(UserError, match="control_methods has same_images, which needs .* rotation turns images"):
         list_trials(dataclasses.replace(same, controls=["rotation"]), [0])
+
+
 def test_rule_that_does_not_read_the_weight_has_one_trial():
     methods = ["hard_sharing+nash_mtl", "hard_sharing+mgda"]
     config = dataclasses.replace(load_config(None).multitask, methods=methods, controls=[], weights=[0.2, 0.5])

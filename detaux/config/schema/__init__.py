@@ -25,17 +25,15 @@ from detaux.config.schema.losses import (
 )
 from detaux.config.schema.model import ModelConfig
 from detaux.config.schema.multitask import (
-    VGG_MIN_SIDE,
-    CAGradConfig,
-    DWAConfig,
-    GradNormConfig,
-    MultitaskConfig,
-    NashMTLConfig,
     PACKAGE,
     VGG_MIN_SIDE,
     WEIGHT_PACKAGES,
+    CAGradConfig,
+    DWAConfig,
+    GradNormConfig,
     MtiConfig,
     MultitaskConfig,
+    NashMTLConfig,
     NddrConfig,
     StlLongConfig,
     UncertaintyConfig,

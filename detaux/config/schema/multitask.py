@@ -47,6 +47,8 @@ class CAGradConfig:
 @dataclass(frozen=True)
 class NashMTLConfig:
     update_every: int = key(1, "steps between two solutions of the bargaining problem, which takes most of the time", 1)
+
+
 class MtiConfig:
     backbone: Literal["hrnet_w18", "hrnet_w18_small_v2"] = key(
         "hrnet_w18_small_v2",

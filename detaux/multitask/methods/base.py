@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from detaux.config.schema import EngineConfig, MultitaskConfig
 from detaux.multitask.batches import Stream, TaskBatch, TrainingData
-from detaux.runtime.collectives import share_batch_statistics
+from detaux.runtime.batch_norm import share_batch_statistics
 from detaux.runtime.engines import Engine, SingleEngine, build_engine
 
 Streams = list[Iterator[TaskBatch]]

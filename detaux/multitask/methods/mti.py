@@ -33,9 +33,9 @@ class Mti(JointTraining):
         return [torch.cat(logits, 1) for logits in self.network.predict(images)]
 
     def sum_losses(self, predicted: Tensor, labels: Tensor) -> Tensor:
-        everywhere = labels[:, None].expand(-1, predicted.shape[1])
-        losses = functional.cross_entropy(predicted.transpose(1, 2), everywhere, reduction="none")
-        return (self.shares * losses).sum()
+        everywhere = labels.repeat_interleave(len(self.shares), 0)  # classes, or mixed ones with a row for each image
+        losses = functional.cross_entropy(predicted.flatten(0, 1), everywhere, reduction="none")
+        return (self.shares * losses.unflatten(0, (-1, len(self.shares)))).sum()
 
     def _compute_shares(self) -> Tensor:
         """Return the weight of each position in the loss of a task [P]."""

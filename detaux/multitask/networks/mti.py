@@ -84,6 +84,7 @@ class MtiNetwork(nn.Module):
 
     refinements: Any  # ModuleList over scales of ModuleList over tasks
     propagations: Any  # ModuleList over the scales but the finest
+    heads: Any  # ModuleList of TaskHead
 
     def __init__(self, config: MultitaskConfig, side: int, classes: list[int]) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from detaux.multitask.methods.base import TaskSpec
 from detaux.runtime.collectives import global_mean, take_part
 from detaux.runtime.ranks import is_first, join_ranks, world_size
 
-BATCH, STEPS = 5, 3  # images of a task; they do not divide over two ranks
+BATCH, STEPS = 3, 2  # images of a task; they do not divide over two ranks
 
 torch.set_num_threads(1)
 with join_ranks(torch.device("cpu")):

@@ -6,13 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from detaux.config.schema import EngineConfig, GradNormConfig, MultitaskConfig, UncertaintyConfig
+from detaux.backbones.hrnet import HighResolutionNet
+from detaux.config.schema import EngineConfig, GradNormConfig, MultitaskConfig, NddrConfig, UncertaintyConfig
 from detaux.config.schema.multitask import JOINT_METHODS, RULES
 from detaux.multitask.aggregators import AGGREGATORS
 from detaux.multitask.aggregators.aggregator import AggregatorRow
 from detaux.multitask.batches import TaskBatch
-from detaux.multitask.methods import build_method
-from detaux.config.schema import MultitaskConfig, NddrConfig, UncertaintyConfig
 from detaux.multitask.methods import METHODS, build_method
 from detaux.multitask.methods.base import TaskSpec
 from detaux.multitask.methods.nddr import Nddr
@@ -157,6 +156,8 @@ def test_player_without_a_loss_shares_batch_statistics_over_ranks(monkeypatch):
     for is_shared in (True, False):
         player.start(EngineConfig(), torch.device("cpu"), lambda step: 1.0, shares_batch_statistics=is_shared)
     assert shared == [method.network]
+
+
 take_step = runpy.run_path(str(Path(__file__).parents[1] / "host_reads.py"))["take_step"]
 SPEC = TaskSpec(MultitaskConfig(head_hidden=8), 16, [2, 3], 0.5)
 READS = {
@@ -173,9 +174,28 @@ READS = {
 }
 
 
-@pytest.mark.parametrize("name", ["stl", "hard_sharing", "hard_sharing+uncertainty", "nddr", "nddr+uncertainty", "mti"])
+@pytest.mark.parametrize("name", ["stl", "hard_sharing", "hard_sharing+uncertainty", "nddr", "nddr+uncertainty"])
 def test_step_reads_no_value(name):
     assert take_step(name, SPEC).is_meta
+
+
+class Branches(nn.Module):
+    """A stand-in for HRNet, which takes ten seconds without values: one convolution for each branch."""
+
+    channels, sides = HighResolutionNet.channels, [8, 4, 2, 1]
+
+    def __init__(self, *_):
+        super().__init__()
+        pairs = zip(self.channels, HighResolutionNet.strides, strict=True)
+        self.convolutions = nn.ModuleList(nn.Conv2d(3, count, stride, stride) for count, stride in pairs)
+
+    def iterate_maps(self, images):
+        return [convolution(images) for convolution in self.convolutions]
+
+
+def test_step_of_mti_reads_no_value(monkeypatch):
+    monkeypatch.setattr("detaux.multitask.networks.mti.HighResolutionNet", Branches)
+    assert take_step("mti", TaskSpec(MultitaskConfig(head_hidden=8), 32, [2, 3], 0.5)).is_meta
 
 
 def test_step_by_sgd_reads_no_value():
