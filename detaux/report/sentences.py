@@ -15,7 +15,17 @@ from detaux.report.effect import (
 )
 
 SMALL_P = 0.05
-RULES = {"uncertainty": "uncertainty weighting"}  # the others are their names
+RULES = {
+    "uncertainty": "uncertainty weighting",
+    "dwa": "dynamic weight averaging",
+    "gradnorm": "GradNorm",
+    "pcgrad": "PCGrad",
+    "cagrad": "CAGrad",
+    "nash_mtl": "Nash-MTL",
+    "upgrad": "UPGrad",
+    "mgda": "MGDA",
+    "aligned_mtl": "Aligned-MTL",
+}  # the others are their names
 
 
 def format_p(p: float) -> str:
