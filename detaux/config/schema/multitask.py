@@ -49,6 +49,7 @@ class NashMTLConfig:
     update_every: int = key(1, "steps between two solutions of the bargaining problem, which takes most of the time", 1)
 
 
+@dataclass(frozen=True)
 class MtiConfig:
     backbone: Literal["hrnet_w18", "hrnet_w18_small_v2"] = key(
         "hrnet_w18_small_v2",
