@@ -22,6 +22,7 @@ from detaux.config.location import expand_path, find_folder
 from detaux.config.read_yaml import Scalar, read_yaml, take_text, take_values
 from detaux.config.renamed import RENAMED, RENAMED_CHOICES, rename
 from detaux.config.schema import VGG_MIN_SIDE, Config
+from detaux.config.variants import list_repeats
 from detaux.errors import UserError
 
 MAPPINGS = ("principal", "space")  # keys whose value is a mapping
@@ -362,6 +363,7 @@ def check_together(config: Config) -> None:
         f"multitask.methods={multitask.methods} has auxiliary methods and multitask.weights is empty; give a weight": (
             not multitask.weights and (multitask.controls or set(multitask.methods) - {"stl"})
         ),
+        **list_repeats(config),
     }
     for sentence, is_fault in faults.items():
         if is_fault:

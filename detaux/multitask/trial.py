@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from detaux.config.variants import DISCOVERED, MARK
+
 STL = "stl"  # single-task learning; every other trial is compared with it
-NO_LABELS, DISCOVERED = "none", "discovered"
+NO_LABELS = "none"
 Setting = tuple[str, str, float]  # method, labels, weight; each seed repeats it
 
 
@@ -27,9 +29,11 @@ class Trial:
 
     @property
     def kind(self) -> str:
-        """Return "stl", "control" if the labels are those of a control, else "method"."""
+        """Return "stl", "control" or "variant" if the labels are those of one, else "method"."""
         if self.method == STL:
             return "stl"
+        if self.labels.startswith(f"{DISCOVERED}{MARK}"):
+            return "variant"
         return "method" if self.labels in (NO_LABELS, DISCOVERED) else "control"
 
     def describe(self, split: str) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Declare the keys of multi-task training: the backbone, the methods, the controls and the training."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from detaux.config.key import key
+from detaux.config.schema.discover import Clusterer
 
 VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
 JOINT_METHODS = ("hard_sharing",)  # these train all tasks together, by fixed weights or by a rule for the task losses
@@ -26,8 +27,20 @@ class MultitaskConfig:
     weights: list[float] = key([0.2, 1.0], "auxiliary weights tried; 0 (STL) is always a candidate", 0.0)
     controls: list[str] = key(
         ["random", "within_class"],
-        "control labels, which should not help, trained on for comparison",
-        choices=("random", "permuted", "within_class", "rotation"),
+        "control labels, which should not help, trained on for comparison; entangled: discovery in the plain autoencoder",
+        choices=("random", "permuted", "within_class", "rotation", "entangled"),
+    )
+    discovery_seeds: list[int] = key(
+        [],
+        "other seeds than run.seed, under which disentangling and discovery are repeated; every method trains on the labels "
+        "of each",
+        0,
+        2**31 - 1,
+    )
+    discovery_clusterers: list[str] = key(
+        [],
+        "other clusterers than discover.clusterer, of the same disentangler; hard sharing trains on the labels of each",
+        choices=get_args(Clusterer),
     )
     auxiliary_on: Literal["all", "labelled"] = key("all", "images that carry the auxiliary loss")
     seeds: int = key(3, "training seeds", 1, 100)
