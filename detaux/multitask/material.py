@@ -26,7 +26,8 @@ TURNS = 4  # classes of the rotation control
 class Material:
     """Hold the training split, its discovered labels [N], and the number of principal classes.
 
-    `variants` are the labels [N] of other discoveries by their names, without those that found no task. `noise` is the fraction of noisy pixels. Images move at random by up to `crop` pixels, and flip at random if `flip`.
+    `variants` are the labels [N] of other discoveries by their names, without those that found no task. `noise` is the
+    fraction of noisy pixels. Images move at random by up to `crop` pixels, and flip at random if `flip`.
     """
 
     split: Split

@@ -40,15 +40,20 @@ def is_control(row: Summary) -> bool:
     return row["kind"] == "control"
 
 
+def is_variant(row: Summary) -> bool:
+    """Return whether the labels come from another discovery, which is compared and never chosen."""
+    return row["kind"] == "variant"
+
+
 def find_split(multitask: dict[str, Any]) -> str:
     """Return the split to report: test, or validation if the data set has no test images."""
     return "test" if any(row["split"] == "test" for row in multitask["summary"]) else "validation"
 
 
 def select_rows(multitask: dict[str, Any], split: str) -> list[Summary]:
-    """Return the summary rows of a split: STL, then the discovered labels, then the controls."""
+    """Return the summary rows of a split: STL, then the discovered labels, their variants, and the controls."""
     rows = [row for row in multitask["summary"] if row["split"] == split and row["method"] != SELECTED]
-    return sorted(rows, key=lambda row: (not is_stl(row), is_control(row)))
+    return sorted(rows, key=lambda row: (not is_stl(row), is_control(row), is_variant(row)))
 
 
 def is_choice(multitask: dict[str, Any], row: Summary) -> bool:
@@ -81,7 +86,11 @@ def find_effect(multitask: dict[str, Any]) -> Effect | None:
     if choice is not None and not is_stl(choice):
         return _read_effect(choice)
     ranked = sorted(
-        (row for row in select_rows(multitask, "validation") if not is_stl(row) and not is_control(row)),
+        (
+            row
+            for row in select_rows(multitask, "validation")
+            if not (is_stl(row) or is_control(row) or is_variant(row))
+        ),
         key=lambda row: row["accuracy_mean"],
         reverse=True,
     )

@@ -1,5 +1,6 @@
 """Write the report's sentences about what was found. Each states only what the run's files show."""
 
+from detaux.config.variants import DISCOVERED, ENTANGLED, MARK, POOLED, SEEDED
 from detaux.report.collect import Run, name_candidate
 from detaux.report.effect import (
     WITHIN_CLASS,
@@ -13,7 +14,12 @@ from detaux.report.effect import (
 )
 
 SMALL_P = 0.05
+EXPLANATIONS = {  # what a control says that gains as much
+    WITHIN_CLASS: "so the labels' dependence on the principal label explains the gain",
+    ENTANGLED: "so clusters without disentanglement explain the gain",
+}
 RULES = {"uncertainty": "uncertainty weighting"}  # the others are their names
+CLUSTERERS = {"hdbscan": "HDBSCAN", "meanshift": "mean shift", "kmeans": "k-means", "kmeans++": "k-means++"}
 
 
 def format_p(p: float) -> str:
@@ -38,6 +44,16 @@ def name_method(method: str) -> str:
     method, _, rule = method.partition("+")
     words = {"stl": "STL"}.get(method, method.replace("_", " "))
     return f"{words} with {RULES.get(rule, rule.replace('_', ' '))}" if rule else words
+
+
+def name_labels(labels: str) -> str:
+    """Name auxiliary labels in words, those of a variant of discovery by what is changed."""
+    if labels == POOLED:
+        return f"{DISCOVERED}, mean over its seeds"
+    if labels.startswith(SEEDED):
+        return f"{DISCOVERED}, seed {labels.removeprefix(SEEDED)}"
+    labels, _, variant = labels.partition(MARK)
+    return f"{DISCOVERED} by {CLUSTERERS.get(variant, variant)}" if variant else labels.replace("_", " ")
 
 
 def describe_found(run: Run) -> str:
@@ -94,7 +110,7 @@ def describe_factor(run: Run) -> str | None:
 
 def describe_setting(effect: Effect) -> str:
     """Describe method, labels and weight in words."""
-    labels = f"{effect.labels.replace('_', ' ')} control" if effect.kind == "control" else "discovered"
+    labels = f"{name_labels(effect.labels)} control" if effect.kind == "control" else DISCOVERED
     return f"{name_method(effect.method)} with the {labels} labels at weight {effect.weight:g}"
 
 
@@ -125,13 +141,8 @@ def describe_stale_discovery(run: Run) -> str | None:
 
 def describe_rival(rival: Effect) -> str:
     """Explain a gain if a control gains as much."""
-    reading = (
-        "so the labels' dependence on the principal label explains the gain"
-        if rival.labels == WITHIN_CLASS
-        else "so the gain does not come from the discovered task"
-    )
-    name = rival.labels.replace("_", " ")
-    return f"The {name} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
+    reading = EXPLANATIONS.get(rival.labels, "so the gain does not come from the discovered task")
+    return f"The {name_labels(rival.labels)} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
 
 
 def describe_effect(run: Run) -> str:
@@ -195,6 +206,15 @@ def describe_scarcity(run: Run) -> str | None:
     if labelled is None or total is None or labelled >= total:
         return None
     return f"{labelled:,} of {total:,} training images have a principal label; no stage used more labels."
+
+
+def describe_missing(run: Run) -> str | None:
+    """Name the other discoveries that found no task, or return None if all did or none was asked for."""
+    variants = ((run.multitask or {}).get("facts") or {}).get("variants") or []
+    missing = [name_labels(one["labels"]) for one in variants if one["aux_classes"] is None]
+    if not missing:
+        return None
+    return f"Discovery was repeated, and these repetitions found no task, so they have no rows: {'; '.join(missing)}."
 
 
 def describe_rule(run: Run) -> str:

@@ -17,7 +17,7 @@ from detaux.report.effect import (
     judge_effect,
     select_rows,
 )
-from detaux.report.sentences import format_interval, format_p, format_points, name_method
+from detaux.report.sentences import format_interval, format_p, format_points, name_labels, name_method
 from detaux.report.table import NONE, Column, Row, Table, number_column, text_column
 
 SCORE_TITLES = {
@@ -177,7 +177,7 @@ def build_accuracy(run: Run) -> Table | None:
                 **gains,
                 "mark": _accuracy_marks(run.multitask, row),
                 "method_name": name_method(row["method"]),
-                "labels_name": NONE if is_stl(row) else str(row["labels"]).replace("_", " "),
+                "labels_name": NONE if is_stl(row) else name_labels(row["labels"]),
                 "validation_accuracy_mean": validation.get((row["method"], row["labels"], row["weight"])),
             }
         )
