@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -89,13 +90,17 @@ class Job:
             return self.variant.locate(self.root) / stage
         return self.root / stage
 
-    def list_variants(self, stage: str) -> list["Job"]:
-        """Return a job for each variant of discovery that repeats a stage."""
+    @cached_property
+    def variants(self) -> list["Job"]:
+        """Return a job for each variant of the run's discovery."""
         return [
             replace(self, config=change_config(self.config, one.changes, f"variant {one.name}"), variant=one)
             for one in list_variants(self.config.multitask)
-            if stage in list_repeated(one)
         ]
+
+    def list_variants(self, stage: str) -> list["Job"]:
+        """Return the jobs of the variants that repeat a stage."""
+        return [one for one in self.variants if one.variant and stage in list_repeated(one.variant)]
 
     def make_command(self, stage: str) -> str:
         """Return the command that runs one stage of this job."""

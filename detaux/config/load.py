@@ -361,7 +361,8 @@ def check_together(config: Config) -> None:
             pretrained and not expand_path(pretrained, "multitask.pretrained").is_file()
         ),
         f"multitask.methods={multitask.methods} has auxiliary methods and multitask.weights is empty; give a weight": (
-            not multitask.weights and (multitask.controls or set(multitask.methods) - {"stl"})
+            not multitask.weights
+            and (multitask.controls or multitask.discovery_clusterers or set(multitask.methods) - {"stl"})
         ),
         **list_repeats(config),
     }

@@ -81,16 +81,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
                 "weight": weight,
                 "by": SELECTION[config.multitask.select],
             },
-            "facts": {
-                "train_images": len(material.split.keys),
-                "labelled_images": int((material.split.labels >= 0).sum()),
-                "validation_images": len(held_out.keys),
-                "test_images": len(reported.keys),
-                "classes": material.classes,
-                "aux_classes": material.auxiliary_classes,
-                "uses_ground_truth": is_marked_upper_bound(labels_path),
-                "variants": _describe_variants(config, material),
-            },
+            "facts": _describe_facts(config, material, held_out, reported, labels_path),
         },
     )
     say(f"multitask: validation chose {method} with weight {weight:g}")
@@ -140,17 +131,28 @@ def _describe_tasks(answers: Answers, classes: list[str]) -> list[Row]:
     return lines
 
 
-def _describe_variants(config: Config, material: Material) -> list[Row]:
-    """Make a line of metrics.json for each variant of discovery; it has no classes if it found no task."""
-    return [
-        {
-            "name": one.name,
-            "labels": one.labels,
-            "changes": dict(one.changes),
-            "aux_classes": material.count_labels(one),
-        }
-        for one in list_variants(config.multitask)
-    ]
+def _describe_facts(
+    config: Config, material: Material, held_out: Split, reported: Split, labels_path: Path
+) -> dict[str, Any]:
+    """Return what metrics.json says about the data. A variant of discovery without classes found no task."""
+    return {
+        "train_images": len(material.split.keys),
+        "labelled_images": int((material.split.labels >= 0).sum()),
+        "validation_images": len(held_out.keys),
+        "test_images": len(reported.keys),
+        "classes": material.classes,
+        "aux_classes": material.auxiliary_classes,
+        "uses_ground_truth": is_marked_upper_bound(labels_path),
+        "variants": [
+            {
+                "name": one.name,
+                "labels": one.labels,
+                "changes": dict(one.changes),
+                "aux_classes": material.count_labels(one),
+            }
+            for one in list_variants(config.multitask)
+        ],
+    }
 
 
 def _write_curves(folder: Path, rows: list[Row]) -> None:
