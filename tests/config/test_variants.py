@@ -1,13 +1,17 @@
 """Variants of discovery, expanded from the keys that ask for them."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from detaux.cli import run_command
 from detaux.config import load_config
 from detaux.config.load import change_config, check_together
 from detaux.config.variants import drop_comparisons, list_variants
+from detaux.data.labels_file import read_labels
 from detaux.errors import UserError
 
 ASKED = (
@@ -71,3 +75,74 @@ def test_variant_that_repeats_a_discovery_is_refused(keys, sentence):
 def test_value_that_no_discovery_takes_is_refused(key):
     with pytest.raises(UserError, match="expected list of"):
         load_config(None, [key])
+
+
+QUICK = (
+    *("run.device=cpu", "run.threads=1", "data.source=shapes3d", "data.principal=scale", "data.grid=[3,3,2,3,2,1]"),
+    *("data.side=16", "data.window=64", "model.subspaces=3", "model.latent=6", "pairs.pool=64", "pairs.nearest=8"),
+    *("disentangle.warmup.steps=4", "disentangle.main.steps=4", "disentangle.warmup.batch_size=16"),
+    *("disentangle.main.batch_size=16", "discover.clusterer=kmeans", "discover.clusters=3", "discover.merge=false"),
+    *("discover.stability_samples=0", "discover.min_oracle_fraction=0", "multitask.epochs=1", "multitask.seeds=1"),
+    *("multitask.head_hidden=8", "multitask.weights=[1]", "multitask.methods=[stl, hard_sharing]"),
+)
+FEW = ("multitask.discovery_seeds=[1]", "multitask.discovery_clusterers=[meanshift]", "multitask.controls=[entangled]")
+
+
+def run(stage, root, *keys):
+    (root.parent / "empty.yaml").write_text("")
+    return run_command([stage, str(root.parent / "empty.yaml"), f"run.dir={root}", *QUICK, *keys])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run with a variant of each kind."""
+    root = tmp_path_factory.mktemp("variants") / "demo"
+    assert run("run", root, *FEW) == 0
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("seed1", ["run.seed=1"]),
+        ("meanshift", ["discover.clusterer=meanshift"]),
+        ("entangled", ["discover.source=encoder"]),
+    ],
+)
+def test_variant_finds_what_a_run_of_its_keys_finds(finished, tmp_path, name, keys):
+    keys = [*keys, f"data.shards={finished}/shards"]
+    if name == "seed1":
+        assert run("disentangle", tmp_path / "other", *keys) == 0
+        models = [
+            one / "disentangle/checkpoint/model.safetensors"
+            for one in (finished / "variants/seed1", tmp_path / "other")
+        ]
+        assert models[0].read_bytes() == models[1].read_bytes()
+    else:
+        shutil.copytree(finished / "disentangle", tmp_path / "other" / "disentangle")
+    assert run("discover", tmp_path / "other", *keys) == 0
+    labels = [
+        one / "discover" / "labels.parquet" for one in (finished / "variants" / name, tmp_path / "other", finished)
+    ]
+    found, expected, own = map(read_labels, labels)
+    assert found == expected
+    assert found != own
+
+
+def test_each_variant_has_rows_and_none_is_chosen(finished):
+    metrics = json.loads((finished / "multitask" / "metrics.json").read_text())
+    kinds = {row["labels"]: row["kind"] for row in metrics["summary"]}
+    assert kinds == {
+        "none": "stl",
+        "discovered": "method",
+        "discovered@seed1": "variant",
+        "discovered@meanshift": "variant",
+        "entangled": "control",
+        "discovered@seeds": "variant",
+    }
+    assert metrics["chosen"]["labels"] in ("none", "discovered")
+    found = {one["name"]: one["aux_classes"] for one in metrics["facts"]["variants"]}
+    assert found["seed1"] == found["entangled"] == 3
+    table = (finished / "report" / "tables" / "accuracy.md").read_text()
+    for words in ("discovered, seed 1", "discovered by mean shift", "discovered, mean over its seeds", "entangled"):
+        assert f"| {words} |" in table
