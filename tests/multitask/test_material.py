@@ -29,13 +29,13 @@ def test_trial_of_a_variant_has_its_labels_and_classes(keys, inputs, tmp_path):
     split = load_split(inputs / "shards", "train", config.data, select_device(config.run))
     own = tmp_path / "discover" / "labels.parquet"
     shutil.copytree(inputs / "discover", own.parent)
-    values = {"seed1": split.factors[:, 1] % 2, "entangled": split.labels}
+    values = {"seed1": split.factors[:, 1] % 2, "entangled": (split.factors[:, 0] + split.factors[:, 1]) % 2}
     for name, labels in values.items():
         path = tmp_path / "variants" / name / "discover" / "labels.parquet"
         path.parent.mkdir(parents=True)
         parquet.write_table(pa.table({"key": split.keys, "aux_0": labels.tolist()}), path)
     empty = tmp_path / "variants" / "seed2" / "discover" / "discovery.json"
-    empty.parent.mkdir()
+    empty.parent.mkdir(parents=True)
     empty.write_text('{"chosen": -1}')
     material = load_material(config, inputs / "shards", own)
     for labels, expected in (("discovered@seed1", values["seed1"]), ("entangled", values["entangled"])):

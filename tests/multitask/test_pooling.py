@@ -53,7 +53,7 @@ def test_one_seed_of_discovery_is_not_pooled(labels):
 def test_each_method_and_split_is_pooled_by_itself():
     summaries = [make_summary("discovered", "discovered@seed5", method=method, split=split)
                  for method, split in (("hard_sharing", "test"), ("hard_sharing", "validation"), ("nddr", "test"))]  # fmt: skip
-    lines = pool_seeds(sum(summaries, []))
+    lines = pool_seeds([line for summary in summaries for line in summary])
     assert [(line["method"], line["split"], line["seeds"]) for line in lines] == [
         ("hard_sharing", "test", 2),
         ("hard_sharing", "validation", 2),

@@ -60,11 +60,11 @@ VARIANTS = (
     "multitask.discovery_clusterers=[kmeans]",
     "multitask.controls=[entangled]",
 )
-METHODS = "multitask.methods=[stl, hard_sharing, hard_sharing+uncertainty]"
+RULED = "multitask.methods=[stl, hard_sharing, hard_sharing+uncertainty]"
 
 
 def test_other_seeds_have_every_method_and_other_clusterers_have_hard_sharing():
-    trials = list_trials(load_config(None, [*VARIANTS, METHODS, "multitask.weights=[0.5]"]).multitask, [0])
+    trials = list_trials(load_config(None, [*VARIANTS, RULED, "multitask.weights=[0.5]"]).multitask, [0])
     assert [(one.method, one.labels) for one in trials[3:]] == [
         ("hard_sharing", "discovered@seed1"),
         ("hard_sharing+uncertainty", "discovered@seed1"),
@@ -75,7 +75,7 @@ def test_other_seeds_have_every_method_and_other_clusterers_have_hard_sharing():
 
 @pytest.mark.parametrize("missing", ["discovered@seed1", "discovered@kmeans", "entangled"])
 def test_variant_that_found_no_task_has_no_trials(missing):
-    config = load_config(None, [*VARIANTS, METHODS]).multitask
+    config = load_config(None, [*VARIANTS, RULED]).multitask
     trials = list_trials(config, [0, 1])
     assert list_trials(config, [0, 1], [missing]) == [one for one in trials if one.labels != missing] != trials
 
