@@ -364,6 +364,12 @@ def check_together(config: Config) -> None:
             not multitask.weights
             and (multitask.controls or multitask.discovery_clusterers or set(multitask.methods) - {"stl"})
         ),
+        f"multitask.controls={multitask.controls} and multitask.control_methods is empty; give a method to train on them": (
+            bool(multitask.controls and not multitask.control_methods)
+        ),
+        "multitask.controls has oracle and multitask.oracle is empty; name the factor whose values it takes as labels": (
+            "oracle" in multitask.controls and not multitask.oracle
+        ),
         **list_repeats(config),
     }
     for sentence, is_fault in faults.items():

@@ -80,4 +80,12 @@ def list_repeats(config: Config) -> dict[str, bool]:
 
 def drop_comparisons(config: MultitaskConfig) -> MultitaskConfig:
     """Return the settings without controls and variants, which are trained only for comparison."""
-    return replace(config, controls=[], discovery_seeds=[], discovery_clusterers=[])
+    return replace(
+        config,
+        controls=[],
+        control_methods=[],
+        correlated_nmi=[],
+        oracle=None,
+        discovery_seeds=[],
+        discovery_clusterers=[],
+    )

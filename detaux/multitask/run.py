@@ -55,6 +55,8 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
         say(f"multitask: variant {one.title} of discovery found no task, so there are no rows of its labels.")
     trials = list_trials(config.multitask, list_seeds(config), [one.labels for one in missing])
     held_out = load_split(shards, "validation", config.data, device)
+    if material.oracle is not None:
+        say(f"multitask: rows with oracle labels train on the factor {config.multitask.oracle}: an upper bound")
     kept = KeptTrials(folder, compute_inputs_hash("multitask", config, hashes))
     train_trials(config, trials, material, held_out, kept)
     chosen = select_setting(kept.rows, config.multitask)
@@ -143,6 +145,7 @@ def _describe_facts(
         "classes": material.classes,
         "aux_classes": material.auxiliary_classes,
         "uses_ground_truth": is_marked_upper_bound(labels_path),
+        **({} if material.oracle is None else {"oracle": config.multitask.oracle}),
         "variants": [
             {
                 "name": one.name,

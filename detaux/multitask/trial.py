@@ -7,6 +7,7 @@ from detaux.config.variants import DISCOVERED, MARK
 
 STL = "stl"  # single-task learning; every other trial is compared with it
 NO_LABELS = "none"
+ORACLE = "oracle"  # labels from a ground-truth factor: an upper bound
 Setting = tuple[str, str, float]  # method, labels, weight; each seed repeats it
 
 
@@ -29,9 +30,11 @@ class Trial:
 
     @property
     def kind(self) -> str:
-        """Return "stl", "control" or "variant" if the labels are those of one, else "method"."""
+        """Return what the trial is run for: stl, method, variant, control, or upper_bound if labels are ground truth."""
         if self.method == STL:
             return "stl"
+        if self.labels == ORACLE:
+            return "upper_bound"
         if self.labels.startswith(f"{DISCOVERED}{MARK}"):
             return "variant"
         return "method" if self.labels in (NO_LABELS, DISCOVERED) else "control"

@@ -1,16 +1,19 @@
 """Write the report's sentences about what was found. Each states only what the run's files show."""
 
-from detaux.config.variants import DISCOVERED, ENTANGLED, MARK, POOLED, SEEDED
+from detaux.config.variants import ENTANGLED
 from detaux.report.collect import Run, name_candidate
 from detaux.report.effect import (
+    COPY,
     WITHIN_CLASS,
     Effect,
+    find_bounds,
     find_choice,
     find_control,
     find_effect,
     find_rival,
     find_split,
     is_stl,
+    name_labels,
 )
 
 SMALL_P = 0.05
@@ -19,7 +22,6 @@ EXPLANATIONS = {  # what a control says that gains as much
     ENTANGLED: "so clusters without disentanglement explain the gain",
 }
 RULES = {"uncertainty": "uncertainty weighting"}  # the others are their names
-CLUSTERERS = {"hdbscan": "HDBSCAN", "meanshift": "mean shift", "kmeans": "k-means", "kmeans++": "k-means++"}
 
 
 def format_p(p: float) -> str:
@@ -44,16 +46,6 @@ def name_method(method: str) -> str:
     method, _, rule = method.partition("+")
     words = {"stl": "STL"}.get(method, method.replace("_", " "))
     return f"{words} with {RULES.get(rule, rule.replace('_', ' '))}" if rule else words
-
-
-def name_labels(labels: str) -> str:
-    """Name auxiliary labels in words, those of a variant of discovery by what is changed."""
-    if labels == POOLED:
-        return f"{DISCOVERED}, mean over its seeds"
-    if labels.startswith(SEEDED):
-        return f"{DISCOVERED}, seed {labels.removeprefix(SEEDED)}"
-    labels, _, variant = labels.partition(MARK)
-    return f"{DISCOVERED} by {CLUSTERERS.get(variant, variant)}" if variant else labels.replace("_", " ")
 
 
 def describe_found(run: Run) -> str:
@@ -110,7 +102,7 @@ def describe_factor(run: Run) -> str | None:
 
 def describe_setting(effect: Effect) -> str:
     """Describe method, labels and weight in words."""
-    labels = f"{name_labels(effect.labels)} control" if effect.kind == "control" else DISCOVERED
+    labels = f"{effect.labels_name} control" if effect.kind == "control" else "discovered"
     return f"{name_method(effect.method)} with the {labels} labels at weight {effect.weight:g}"
 
 
@@ -142,7 +134,9 @@ def describe_stale_discovery(run: Run) -> str | None:
 def describe_rival(rival: Effect) -> str:
     """Explain a gain if a control gains as much."""
     reading = EXPLANATIONS.get(rival.labels, "so the gain does not come from the discovered task")
-    return f"The {name_labels(rival.labels)} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
+    if rival.labels.startswith(COPY):
+        reading = "so more of the principal label gains as much without the discovered task"
+    return f"The {rival.labels_name} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
 
 
 def describe_effect(run: Run) -> str:
@@ -182,7 +176,18 @@ def describe_effect(run: Run) -> str:
             f"Random labels at weight {control.weight:g} changed it by {format_points(control.mean)} "
             f"({format_interval(control.low, control.high)})."
         )
+    for bound in find_bounds(run.multitask, effect):
+        parts.append(
+            f"The true labels of {_name_oracle(run) or 'a known factor'}, an upper bound, changed it by "
+            f"{format_points(bound.mean)} ({format_interval(bound.low, bound.high)})."
+        )
     return " ".join(filter(None, parts))
+
+
+def _name_oracle(run: Run) -> str | None:
+    """Name the factor that the control `oracle` took as labels, or return None if there was none."""
+    factor = ((run.multitask or {}).get("facts") or {}).get("oracle")
+    return factor and factor.replace("_", " ")
 
 
 def describe_ground_truth(run: Run) -> str:
@@ -193,9 +198,11 @@ def describe_ground_truth(run: Run) -> str:
             f"Upper bound: the training pairs (rule {rule}) were made with ground-truth factors, which real data "
             "does not have. Every number of this run is a bound, not what the method reaches without them."
         )
+    oracle = _name_oracle(run)
+    exception = f"and for the rows of the oracle labels ({oracle}), which are an upper bound and are never chosen"
     return (
         f"No ground truth beyond the principal label was used in training or choice (pair rule: {rule}); "
-        "known factors, if there are any, are used only for scoring."
+        f"known factors, if there are any, are used only for scoring{f', {exception}' if oracle else ''}."
     )
 
 
@@ -211,7 +218,7 @@ def describe_scarcity(run: Run) -> str | None:
 def describe_missing(run: Run) -> str | None:
     """Name the other discoveries that found no task, or return None if all did or none was asked for."""
     variants = ((run.multitask or {}).get("facts") or {}).get("variants") or []
-    missing = [name_labels(one["labels"]) for one in variants if one["aux_classes"] is None]
+    missing = [name_labels("variant", one["labels"]) for one in variants if one["aux_classes"] is None]
     if not missing:
         return None
     return f"Discovery was repeated, and these repetitions found no task, so they have no rows: {'; '.join(missing)}."

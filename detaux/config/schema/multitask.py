@@ -8,14 +8,43 @@ from detaux.config.schema.discover import Clusterer
 
 VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
 JOINT_METHODS = ("hard_sharing",)  # these train all tasks together, by fixed weights or by a rule for the task losses
-RULES = ("uncertainty",)
-METHODS = ("stl", *JOINT_METHODS, *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES))
+RULES = (
+    *("uncertainty", "dwa", "gradnorm"),  # make one loss of the task losses
+    *("pcgrad", "cagrad", "nash_mtl", "upgrad", "mgda", "aligned_mtl"),  # make one gradient of the tasks' gradients
+)
+METHODS = ("stl", "stl_long", *JOINT_METHODS, *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES))
+
+
+@dataclass(frozen=True)
+class StlLongConfig:
+    factor: float = key(2.0, "passes over the labelled images, as a multiple of those of other methods", 1.0)
 
 
 @dataclass(frozen=True)
 class UncertaintyConfig:
     init: float = key(0.0, "log variance s of each task at the start; its loss has weight exp(-s)", -6.0, 6.0)
     lr_factor: float = key(10.0, "learning rate of the log variances, as a multiple of multitask.lr", 0.0)
+
+
+@dataclass(frozen=True)
+class DWAConfig:
+    temperature: float = key(2.0, "the higher it is, the more equal are the weights of the tasks", 0.01)
+
+
+@dataclass(frozen=True)
+class GradNormConfig:
+    alpha: float = key(1.5, "how much more a task weighs whose loss falls slowly; 0: all gradients get one norm", 0.0)
+    lr_factor: float = key(10.0, "learning rate of the weights of the tasks, as a multiple of multitask.lr", 0.0)
+
+
+@dataclass(frozen=True)
+class CAGradConfig:
+    c: float = key(0.5, "radius of the search around the mean gradient, as a fraction of its norm; 0: the mean", 0.0)
+
+
+@dataclass(frozen=True)
+class NashMTLConfig:
+    update_every: int = key(1, "steps between two solutions of the bargaining problem, which takes most of the time", 1)
 
 
 @dataclass(frozen=True)
@@ -27,8 +56,9 @@ class MultitaskConfig:
     weights: list[float] = key([0.2, 1.0], "auxiliary weights tried; 0 (STL) is always a candidate", 0.0)
     controls: list[str] = key(
         ["random", "within_class"],
-        "control labels, which should not help, trained on for comparison; entangled: discovery in the plain autoencoder",
-        choices=("random", "permuted", "within_class", "rotation", "entangled"),
+        "control labels, which should not help, trained on for comparison; entangled is discovery in the plain autoencoder; "
+        "oracle is an upper bound from ground truth",
+        choices=("random", "permuted", "within_class", "rotation", "entangled", "constant", "correlated", "oracle"),
     )
     discovery_seeds: list[int] = key(
         [],
@@ -42,6 +72,18 @@ class MultitaskConfig:
         "other clusterers than discover.clusterer, of the same disentangler; hard sharing trains on the labels of each",
         choices=get_args(Clusterer),
     )
+    control_methods: list[str] = key(
+        ["hard_sharing"],
+        "methods that train on the control labels, as in multitask.methods",
+        choices=tuple(name for name in METHODS if not name.startswith("stl")),
+    )
+    correlated_nmi: list[float] = key(
+        [0.1, 0.3, 0.6, 1.0],
+        "copies of the class in the control correlated: their NMI with it (1: all equal)",
+        0.0,
+        1.0,
+    )
+    oracle: str | None = key(None, "ground-truth factor whose values are the labels of the control oracle")
     auxiliary_on: Literal["all", "labelled"] = key("all", "images that carry the auxiliary loss")
     seeds: int = key(3, "training seeds", 1, 100)
     select: Literal["validation", "fixed"] = key(
@@ -59,9 +101,26 @@ class MultitaskConfig:
         0, "training images shift by up to this many pixels in each direction, filled with black; 0: no shift", 0, 64
     )
     flip: bool = key(False, "mirror each training image left to right with chance 1/2")
+    colour: float = key(
+        0.0,
+        "brightness, contrast and saturation of training images change by up to this fraction; 0: they stay",
+        0.0,
+        1.0,
+    )
+    mixup: float = key(
+        0.0,
+        "training images and labels are mixed in pairs, with weights from Beta(mixup, mixup); 0: not mixed",
+        0.0,
+        16.0,
+    )
     pretrained: str | None = key(
         None,
         "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them; images are then normalised "
         "by ImageNet's mean and standard deviation, except for small_cnn",
     )
+    stl_long: StlLongConfig = field(default_factory=StlLongConfig)
     uncertainty: UncertaintyConfig = field(default_factory=UncertaintyConfig)
+    dwa: DWAConfig = field(default_factory=DWAConfig)
+    gradnorm: GradNormConfig = field(default_factory=GradNormConfig)
+    cagrad: CAGradConfig = field(default_factory=CAGradConfig)
+    nash_mtl: NashMTLConfig = field(default_factory=NashMTLConfig)
