@@ -21,6 +21,8 @@ LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME = "labels.parquet", "discovery.json", 
 ACCURACIES_NAME, CURVES_NAME = "metrics.json", "curves.jsonl"
 ROWS_NAME, STATES_NAME = "rows.jsonl", "states"  # kept for multi-task trials until all are finished
 
+VARIANTS_NAME = "variants"  # folder in a run, with the folders of other discoveries
+
 REPORT_NAME = "report.html"
 
 BEST_NAME, TRIALS_NAME, SUMMARY_NAME = "best.yaml", "trials.parquet", "sweep.json"  # left by a sweep

@@ -4,13 +4,16 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
 from detaux.artefacts import CONFIG_NAME, DISCOVERY_NAME, MANIFEST_NAME, REPORT_NAME
 from detaux.config import Config, reads
-from detaux.config.load import get_value, iterate_fields
+from detaux.config.load import change_config, get_value, iterate_fields
 from detaux.config.location import expand_path, find_folder
+from detaux.config.variants import Variant, list_variants
+from detaux.data.labels_file import found_nothing, list_labels
 from detaux.data.schema import read_manifest
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.restarts import list_models
@@ -23,7 +26,6 @@ from detaux.runtime.files import lock_folder
 from detaux.runtime.heartbeat import watch_ranks
 from detaux.runtime.progress import say
 from detaux.runtime.ranks import join_ranks
-from detaux.runtime.readers import read_json
 from detaux.runtime.record import (
     compute_inputs_hash,
     hash_inputs,
@@ -47,13 +49,15 @@ SHOWN_FILES = 20  # most quarantined files printed by name; the manifest names a
 class Job:
     """Hold a checked config, and the arguments that gave it, which the next command repeats.
 
-    `fetched` is the cache folder of the shard set if `data.shards` is a URL. `observe` sees training step by step.
+    `fetched` is the cache folder of the shard set if `data.shards` is a URL. `observe` sees training step by step. A job
+    with a `variant` has the config of that variant of the run's discovery, and runs only the stages that it repeats.
     """
 
     config: Config
     arguments: str
     fetched: Path | None = None
     observe: Callable[[int, Disentangler], None] | None = None
+    variant: Variant | None = None
 
     @property
     def root(self) -> Path:
@@ -70,13 +74,34 @@ class Job:
         return {name: path for one in STAGES[stage].inputs for name, path in self.list_files(one).items()}
 
     def list_files(self, one: Input) -> dict[str, Path]:
-        """Return the files of one input by their names: a model for each restart, one file for any other input."""
+        """Return the files of an input by their names: a model for each restart, labels for each variant, else one."""
         folder = self.locate(one.maker)
-        return list_models(folder, self.config) if one == MODEL else {one.name: folder / one.file}
+        if one == MODEL:
+            return list_models(folder, self.config)
+        return list_labels(folder / one.file, self.config) if one == LABELS else {one.name: folder / one.file}
 
     def locate(self, stage: str) -> Path:
-        """Return the folder of a stage; for the stage `shards`, return the shard set that the run reads."""
-        return self.shards if stage == MANIFEST.maker else self.root / stage
+        """Return the folder of a stage; for the stage `shards`, return the shard set that the run reads.
+
+        A variant has folders of its own for the stages that it repeats, and shares all others with the run.
+        """
+        if stage == MANIFEST.maker:
+            return self.shards
+        if self.variant and stage in list_repeated(self.variant):
+            return self.variant.locate(self.root) / stage
+        return self.root / stage
+
+    @cached_property
+    def variants(self) -> list["Job"]:
+        """Return a job for each variant of the run's discovery."""
+        return [
+            replace(self, config=change_config(self.config, one.changes, f"variant {one.name}"), variant=one)
+            for one in list_variants(self.config.multitask)
+        ]
+
+    def list_variants(self, stage: str) -> list["Job"]:
+        """Return the jobs of the variants that repeat a stage."""
+        return [one for one in self.variants if one.variant and stage in list_repeated(one.variant)]
 
     def make_command(self, stage: str) -> str:
         """Return the command that runs one stage of this job."""
@@ -84,16 +109,24 @@ class Job:
         return STAGES[stage].command.format(stage=stage, arguments=self.arguments, root=root, shards=shards)
 
 
+def list_repeated(variant: Variant) -> tuple[str, ...]:
+    """Return the stages that a variant of discovery repeats: the first one that reads a changed key, and those after."""
+    makers = (MODEL.maker, LABELS.maker)
+    is_changed = [any(reads(stage, dotted) for dotted in variant.changes) for stage in makers]
+    return makers[is_changed.index(True) :]
+
+
 def run_stages(stages: Sequence[str], job: Job) -> None:
     """Run stages of a job one after the other, together with the other ranks that the launcher started.
 
-    Raises what a stage raises. If discovery finds nothing, its error is raised only after the report has been made.
+    After a stage, the variants of discovery that repeat it run it too. Raises what a stage raises. If discovery finds
+    nothing, its error is raised only after the report has been made.
     """
     with join_job(job), ExitStack() as stack:
         run_first(lambda: check_mirrors(job.config.track))
         if "multitask" in stages:  # hours before the stage would find out
             run_first(lambda: check_packages([*job.config.multitask.methods, *job.config.multitask.control_methods]))
-        run_first(lambda: stack.enter_context(_hold_folder(job.root)))
+        run_first(lambda: stack.enter_context(_hold_folder(job)))
         _chain(stages, _fetch_manifest(job))
 
 
@@ -128,32 +161,34 @@ def _fetch_tars(stage: str, job: Job) -> None:
 
 
 @contextmanager
-def _hold_folder(root: Path) -> Iterator[None]:
+def _hold_folder(job: Job) -> Iterator[None]:
+    root = job.root
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"run.dir={root} cannot be made: {error.strerror}.") from None
-    check_run_folder(root)
+    check_run_folder(job)
     with lock_folder(root):
         yield
 
 
-def check_run_folder(root: Path) -> None:
-    """Raise UserError if a stage's folder in `root` holds files, but none that the stage leaves there.
+def check_run_folder(job: Job) -> None:
+    """Raise UserError if a stage's folder in the run's folder holds files, but none that the stage leaves there.
 
     Shards and the report check their folders themselves before they replace anything.
     """
     for stage in STAGES.values():
         if not stage.inputs:
             continue
-        folder = root / stage.name
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"run.dir={root} holds a file called {stage.name}; set another run.dir.")
-        found = [path.name for path in folder.iterdir()] if folder.exists() else []
-        if found and not set(stage.leaves) & set(found):
-            raise UserError(
-                f"run.dir={root}: its folder {stage.name} holds {sorted(found)[0]} and nothing of a run; set another run.dir."
-            )
+        for folder in (one.locate(stage.name) for one in (job, *job.list_variants(stage.name))):
+            name = folder.relative_to(job.root)
+            if folder.exists() and not folder.is_dir():
+                raise UserError(f"run.dir={job.root} holds a file called {name}; set another run.dir.")
+            found = [path.name for path in folder.iterdir()] if folder.exists() else []
+            if found and not set(stage.leaves) & set(found):
+                raise UserError(
+                    f"run.dir={job.root}: its folder {name} holds {sorted(found)[0]} and nothing of a run; set another run.dir."
+                )
 
 
 def _chain(stages: Sequence[str], job: Job) -> None:
@@ -166,8 +201,19 @@ def _chain(stages: Sequence[str], job: Job) -> None:
             run_stage(stage, job)
         except NothingFoundError as error:  # raised later, because the report shows the scores even then
             nothing = error
+        for variant in job.list_variants(stage):
+            _run_variant(stage, variant)
     if nothing:
         raise nothing
+
+
+def _run_variant(stage: str, job: Job) -> None:
+    """Run a stage of a variant. If it finds no task, say so, because the run has the labels of the others."""
+    assert job.variant
+    try:
+        run_stage(stage, job)
+    except NothingFoundError as error:
+        say(f"{stage}: variant {job.variant.title}: {str(error).splitlines()[0]}")
 
 
 def run_stage(name: str, job: Job) -> None:
@@ -183,6 +229,8 @@ def run_stage(name: str, job: Job) -> None:
         return
     if run_first(lambda: is_kept(name, job)):
         return
+    if job.variant:
+        say(f"{name}: variant {job.variant.title} of the run's discovery begins, in {folder}.")
     if editable := stage.editable:
         run_first(lambda: keep_edit(folder, editable))
     if stage.is_shared:
@@ -192,7 +240,8 @@ def run_stage(name: str, job: Job) -> None:
     else:
         run_first(lambda: _run_alone(stage, job, folder))
     left = folder if following else folder / REPORT_NAME
-    say(f"{name}: wrote {left}. Next: {job.make_command(following) if following else 'open it in a browser.'}")
+    way_on = job.make_command(following) if following else "open it in a browser."
+    say(f"{name}: wrote {left}.{'' if job.variant else f' Next: {way_on}'}")
 
 
 def call_runner(stage: Stage, job: Job, folder: Path) -> None:
@@ -222,7 +271,7 @@ def is_kept(stage: str, job: Job) -> bool:
     """
     for one in STAGES[stage].inputs:
         _check_input(one, stage, job)
-    inputs, folder, editable = job.list_inputs(stage), job.root / stage, STAGES[stage].editable
+    inputs, folder, editable = job.list_inputs(stage), job.locate(stage), STAGES[stage].editable
     if inputs and not job.config.data.shards:
         _check_own_shards(job)
     if inputs and is_done(folder, compute_inputs_hash(stage, job.config, hash_inputs(inputs)), editable):
@@ -238,17 +287,9 @@ def _check_input(one: Input, stage: str, job: Job) -> None:
     for path in job.list_files(one).values():
         if path.is_file():
             continue
-        discovery = path.with_name(DISCOVERY_NAME)
-        if one == LABELS and _found_nothing(discovery):
-            raise UserError(f"discovery found no task, so there is no {path}; see {discovery}.")
+        if one == LABELS and found_nothing(path):
+            raise UserError(f"discovery found no task, so there is no {path}; see {path.with_name(DISCOVERY_NAME)}.")
         raise UserError(f"{path} does not exist, and {stage} reads it; run `{job.make_command(one.maker)}` first.")
-
-
-def _found_nothing(discovery: Path) -> bool:
-    """Return whether discovery ran and chose nothing, as opposed to labels that a person removed."""
-    if not discovery.is_file():
-        return False
-    return bool(read_json(discovery, "run `detaux discover` again").get("chosen", -1) == -1)
 
 
 def _check_own_shards(job: Job) -> None:

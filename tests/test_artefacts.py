@@ -10,7 +10,7 @@ from detaux import artefacts
 ROOT = Path(__file__).parents[1]
 NAMES = {value for name, value in vars(artefacts).items() if name.endswith("_NAME")}
 FILES = {str(value) for name, value in vars(artefacts).items() if name.endswith("_FILE")}
-WORDS = {artefacts.CHECKPOINT_NAME, artefacts.STATES_NAME}  # which mean other things too
+WORDS = {artefacts.CHECKPOINT_NAME, artefacts.STATES_NAME, artefacts.VARIANTS_NAME}  # which mean other things too
 
 
 def list_texts(path):

@@ -11,6 +11,7 @@ from detaux import pipeline
 from detaux.cli import run_command
 from detaux.data.schema import Manifest, write_manifest
 from detaux.errors import NothingFoundError
+from detaux.runtime.files import write_json
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 
 
@@ -40,7 +41,7 @@ def chain(monkeypatch, tmp_path):
 
     def make_runner(stage):
         def run(job, folder):
-            ran.append(stage)
+            ran.append(f"{stage}@{job.variant.name}" if job.variant else stage)
             path = folder / outputs[stage]
             path.parent.mkdir(parents=True, exist_ok=True)
             hashes = hash_inputs(job.list_inputs(stage))
@@ -64,6 +65,10 @@ def chain(monkeypatch, tmp_path):
 
 
 ALL = ["shards", "disentangle", "discover", "multitask", "report"]
+ASKED = ("discovery_seeds=[1, 2]", "discovery_clusterers=[kmeans]", "controls=[entangled]")
+VARIANTS = [f"multitask.{text}" for text in ASKED]
+SEEDED = ["disentangle@seed1", "disentangle@seed2"]
+DISCOVERED = ["discover", "discover@seed1", "discover@seed2", "discover@kmeans", "discover@entangled"]
 
 
 def test_run_chains_all_stages_and_says_what_each_wrote_and_what_is_next(chain, tmp_path, capsys):
@@ -177,12 +182,12 @@ def test_config_of_a_stage_that_is_cut_short_is_not_believed(chain, tmp_path, ca
     assert chain() == (0, ["shards", "report"])
 
 
-@pytest.mark.parametrize("name", ["disentangle", "discover", "multitask"])
+@pytest.mark.parametrize("name", ["disentangle", "discover", "multitask", "variants/seed2/disentangle"])
 def test_folder_of_somebody_else_is_not_written_to(chain, tmp_path, capsys, name):
     theirs = tmp_path / "demo" / name / "thesis.tex"
     theirs.parent.mkdir(parents=True)
     theirs.write_text("mine")
-    assert chain() == (2, [])
+    assert chain("run", *VARIANTS) == (2, [])
     assert f"its folder {name} holds thesis.tex and nothing of a run; set another run.dir." in capsys.readouterr().err
     assert theirs.read_text() == "mine"
 
@@ -311,3 +316,85 @@ def test_folder_of_tars_with_a_manifest_of_another_kind_is_not_replaced(chain, t
     assert chain()[0] == 2
     assert "holds a.tar, which belongs to no shard set" in capsys.readouterr().err
     assert sorted(path.name for path in theirs.iterdir()) == ["a.tar", "manifest.json"]
+
+
+def test_run_repeats_for_a_variant_only_the_stages_that_read_its_keys(chain, tmp_path):
+    assert chain("run", *VARIANTS) == (0, ["shards", "disentangle", *SEEDED, *DISCOVERED, "multitask", "report"])
+    assert chain("run", *VARIANTS) == (0, ["report"])
+    root = tmp_path / "demo"
+    for name, place in (("seed1", root / "variants/seed1/disentangle"), ("kmeans", root / "disentangle")):
+        read = json.loads((root / f"variants/{name}/discover/record.json").read_text())["inputs"]["model"]
+        assert read == hash_inputs({"model": place / "checkpoint/model.safetensors"})["model"]
+    read = json.loads((root / "multitask" / "record.json").read_text())["inputs"]
+    assert {f"labels@{name}" for name in ("seed1", "seed2", "kmeans", "entangled")} < set(read)
+
+
+def test_changed_key_repeats_only_the_variants_that_it_reaches(chain):
+    chain("run", *VARIANTS)
+    keys = list(VARIANTS)  # each key below is added to those before it
+    for key, repeated in (
+        ("multitask.discovery_seeds=[2,5]", ["disentangle@seed5", "discover@seed5"]),
+        ("discover.clusterer=meanshift", ["discover", "discover@seed2", "discover@seed5", "discover@entangled"]),
+        ("multitask.discovery_clusterers=[]", []),
+        ("run.seed=7", ["disentangle", "discover", "discover@entangled"]),
+        ("discover.tasks=2", ["discover", "discover@seed2", "discover@seed5", "discover@entangled"]),
+    ):
+        keys.append(key)
+        assert chain("run", *keys) == (0, [*repeated, "multitask", "report"])
+
+
+def test_stage_alone_runs_the_variants_too_and_multitask_names_the_missing_one(chain, tmp_path, capsys):
+    chain()
+    for stage, ran in (("disentangle", SEEDED), ("discover", DISCOVERED[1:])):
+        assert chain("multitask", *VARIANTS) == (2, [])
+        sentence = capsys.readouterr().err
+        assert f"{tmp_path}/demo/variants/seed1/discover/labels.parquet does not exist" in sentence
+        assert "run `detaux discover " in sentence
+        assert chain(stage, *VARIANTS) == (0, ran)
+    assert chain("multitask", *VARIANTS) == (0, ["multitask"])
+
+
+def test_variant_that_finds_nothing_loses_no_run_and_is_tried_again(chain, monkeypatch, capsys, tmp_path):
+    call_runner = pipeline.call_runner
+
+    def find_nothing(stage, job, folder):
+        if stage.name == "discover" and job.variant and job.variant.name == "seed2":
+            write_json(folder / "discovery.json", {"chosen": -1})
+            raise NothingFoundError("no hidden task was found: none of 3 may be chosen.\nTry ...")
+        call_runner(stage, job, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "call_runner", find_nothing)
+        found = [name for name in DISCOVERED if "seed2" not in name]
+        assert chain("run", *VARIANTS) == (0, ["shards", "disentangle", *SEEDED, *found, "multitask", "report"])
+        assert "discover: variant seed2 (run.seed=2): no hidden task was found: none of 3" in capsys.readouterr().out
+        assert chain("run", *VARIANTS) == (0, ["report"])
+    read = json.loads((tmp_path / "demo" / "multitask" / "record.json").read_text())["inputs"]
+    assert "labels@seed2" not in read
+    assert chain("run", *VARIANTS) == (0, ["discover@seed2", "multitask", "report"])
+
+
+@pytest.mark.parametrize("stopped", ["disentangle@seed2", "discover@kmeans"])
+def test_run_stopped_in_a_variant_goes_on_there(chain, monkeypatch, stopped):
+    call_runner = pipeline.call_runner
+    whole = ["shards", "disentangle", *SEEDED, *DISCOVERED, "multitask", "report"]
+
+    def stop(stage, job, folder):
+        if job.variant and f"{stage.name}@{job.variant.name}" == stopped:
+            raise KeyboardInterrupt
+        call_runner(stage, job, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "call_runner", stop)
+        assert chain("run", *VARIANTS) == (130, whole[: whole.index(stopped)])
+    assert chain("run", *VARIANTS) == (0, whole[whole.index(stopped) :])
+
+
+def test_edited_labels_of_a_variant_are_kept_and_used(chain, tmp_path, capsys):
+    chain("run", *VARIANTS)
+    labels = tmp_path / "demo/variants/seed1/discover/labels.parquet"
+    labels.write_text("merged by hand")
+    assert chain("run", *VARIANTS) == (0, ["multitask", "report"])
+    assert f"{labels} was edited" in capsys.readouterr().out
+    assert chain("run", *VARIANTS, "discover.tasks=2")[1] == [*DISCOVERED, "multitask", "report"]
+    assert labels.with_name("labels-edited-1.parquet").read_text() == "merged by hand"

@@ -22,6 +22,7 @@ from detaux.config.location import expand_path, find_folder
 from detaux.config.read_yaml import Scalar, read_yaml, take_text, take_values
 from detaux.config.renamed import RENAMED, RENAMED_CHOICES, rename
 from detaux.config.schema import PACKAGE, VGG_MIN_SIDE, WEIGHT_PACKAGES, Config
+from detaux.config.variants import list_repeats
 from detaux.errors import UserError
 
 MAPPINGS = ("principal", "space")  # keys whose value is a mapping
@@ -363,7 +364,8 @@ def check_together(config: Config) -> None:
             multitask.mti.loss == "pixel" and multitask.mti.head == "pooled"
         ),
         f"multitask.methods={multitask.methods} has auxiliary methods and multitask.weights is empty; give a weight": (
-            not multitask.weights and (multitask.controls or set(multitask.methods) - {"stl"})
+            not multitask.weights
+            and (multitask.controls or multitask.discovery_clusterers or set(multitask.methods) - {"stl"})
         ),
         f"multitask.controls={multitask.controls} and multitask.control_methods is empty; give a method to train on them": (
             bool(multitask.controls and not multitask.control_methods)
@@ -371,6 +373,7 @@ def check_together(config: Config) -> None:
         "multitask.controls has oracle and multitask.oracle is empty; name the factor whose values it takes as labels": (
             "oracle" in multitask.controls and not multitask.oracle
         ),
+        **list_repeats(config),
     }
     for (name, file), network in files.items():
         sentence = f"{name}={file} does not exist; give a .pth or .safetensors file of {network}'s weights"

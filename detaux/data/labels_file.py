@@ -8,9 +8,12 @@ import pyarrow
 import pyarrow.parquet
 
 from detaux.artefacts import DISCOVERY_NAME
+from detaux.config import Config
+from detaux.config.variants import list_variants
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
 from detaux.runtime.readers import describe_damage, read_json
+from detaux.stages import LABELS
 
 WAY_ON = "mend it, or remove it and run `detaux discover` again"
 MARK = b"uses_ground_truth"
@@ -70,3 +73,21 @@ def is_marked_upper_bound(path: Path) -> bool:
     if mark is None and beside.is_file():
         return bool(read_json(beside, WAY_ON).get("pairs", {}).get("uses_ground_truth", False))
     return mark == b"true"
+
+
+def list_labels(path: Path, config: Config) -> dict[str, Path]:
+    """Return the files of labels that multitask reads, by their names in its record: `labels` and `labels@VARIANT`.
+
+    `path` is the file of the run's own discovery. A variant that found no task has no labels and is left out.
+    """
+    root = path.parents[1]
+    others = {one.input: one.locate(root) / LABELS.maker / LABELS.file for one in list_variants(config.multitask)}
+    return {LABELS.name: path} | {name: other for name, other in others.items() if not found_nothing(other)}
+
+
+def found_nothing(path: Path) -> bool:
+    """Return whether there are no labels because discovery chose nothing, as opposed to labels that a person removed."""
+    discovery = path.with_name(DISCOVERY_NAME)
+    if path.is_file() or not discovery.is_file():
+        return False
+    return bool(read_json(discovery, "run `detaux discover` again").get("chosen", -1) == -1)

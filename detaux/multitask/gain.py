@@ -21,7 +21,7 @@ def measure_gain(config: Config, shards: Path, labels_path: Path, folder: Path) 
     `multitask.select` chooses the setting. The test split is not read. The rows of the trials stay in `folder`.
     """
     trials = list_trials(config.multitask, list_seeds(config))
-    inputs_hash = compute_inputs_hash("multitask", config, hash_material(shards, labels_path))
+    inputs_hash = compute_inputs_hash("multitask", config, hash_material(config, shards, labels_path))
     held_out = load_split(shards, "validation", config.data, select_device(config.run))
     material = load_material(config, shards, labels_path)
     kept = KeptTrials(folder, inputs_hash)

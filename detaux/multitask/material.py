@@ -1,6 +1,6 @@
 """Load the training data that all trials share, and build each trial's data from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -8,6 +8,8 @@ from torch import Tensor
 
 from detaux.config import Config
 from detaux.config.schema import MultitaskConfig
+from detaux.config.variants import DISCOVERED, Variant, list_variants
+from detaux.data.labels_file import list_labels
 from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.errors import UserError
@@ -15,11 +17,11 @@ from detaux.multitask.batches import TrainingData
 from detaux.multitask.controls import Sources, build_control, find_control
 from detaux.multitask.images.augmentation import NO_AUGMENTATION, Augmentation, read_augmentation
 from detaux.multitask.labels import load_labels
-from detaux.multitask.trial import DISCOVERED, NO_LABELS, ORACLE, Trial
+from detaux.multitask.trial import NO_LABELS, ORACLE, Trial
 from detaux.runtime.collectives import compute_on_first
 from detaux.runtime.device import select_device
 from detaux.runtime.record import hash_inputs
-from detaux.stages import LABELS, MANIFEST
+from detaux.stages import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Material:
     """Hold the training split, its discovered labels [N], and the number of principal classes.
 
     `noise` is the fraction of noisy pixels. `oracle` are labels [N] from a ground-truth factor, or None if no control
-    asks for them.
+    asks for them. `variants` are the labels [N] of other discoveries by their names, without those that found no task.
     """
 
     split: Split
@@ -36,10 +38,16 @@ class Material:
     noise: float
     augmentation: Augmentation = NO_AUGMENTATION
     oracle: Tensor | None = None
+    variants: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def auxiliary_classes(self) -> int:
         return int(self.labels.max()) + 1
+
+    @property
+    def found(self) -> dict[str, Tensor]:
+        """Return the labels [N] of all discoveries by their names."""
+        return {DISCOVERED: self.labels, **self.variants}
 
     @property
     def sources(self) -> Sources:
@@ -47,20 +55,30 @@ class Material:
         oracle = None if self.oracle is None else self.oracle.cpu().numpy()
         return Sources(self.labels.numpy(), self.split.labels.cpu().numpy(), self.classes, oracle)
 
+    def list_missing(self, config: Config) -> list[Variant]:
+        """Return the variants of discovery that found no task."""
+        return [one for one in list_variants(config.multitask) if one.labels not in self.variants]
+
+    def count_labels(self, variant: Variant) -> int | None:
+        """Return the number of classes that a variant of discovery found, or None if it found no task."""
+        found = self.variants.get(variant.labels)
+        return None if found is None else int(found.max()) + 1
+
     def count_classes(self, trial: Trial) -> list[int]:
         """Return the number of classes of each task of a trial, the principal one first."""
         if trial.labels == NO_LABELS:
             return [self.classes]
-        if trial.labels == DISCOVERED:
-            return [self.classes, self.auxiliary_classes]
+        if trial.labels in self.found:
+            return [self.classes, int(self.found[trial.labels].max()) + 1]
         return [self.classes, find_control(trial.labels).count_classes(self.sources)]
 
     def build_data(self, trial: Trial) -> TrainingData:
         """Build a trial's training data. The trial's seed draws the labels of a control."""
         split, auxiliary = self.split, None
-        if trial.labels != NO_LABELS:
-            is_found = trial.labels == DISCOVERED
-            auxiliary = self.labels if is_found else build_control(trial.labels, self.sources, trial.seed)
+        if trial.labels in self.found:
+            auxiliary = self.found[trial.labels]
+        elif trial.labels != NO_LABELS:
+            auxiliary = build_control(trial.labels, self.sources, trial.seed)
         if auxiliary is not None:
             auxiliary = auxiliary.to(split.images.device)
         classes = self.count_classes(trial)
@@ -73,7 +91,11 @@ def load_material(config: Config, shards: Path, labels_path: Path) -> Material:
     manifest, settings = read_manifest(shards), config.multitask
     oracle = _read_oracle(settings, split, manifest, shards) if ORACLE in settings.controls else None
     labels, augmentation = load_labels(labels_path, split.keys), read_augmentation(settings)
-    return Material(split, labels, len(manifest.classes), config.data.noise, augmentation, oracle)
+    paths = list_labels(labels_path, config)
+    variants = {
+        one.labels: load_labels(paths[one.input], split.keys) for one in list_variants(settings) if one.input in paths
+    }
+    return Material(split, labels, len(manifest.classes), config.data.noise, augmentation, oracle, variants)
 
 
 def _read_oracle(config: MultitaskConfig, split: Split, manifest: Manifest, shards: Path) -> Tensor:
@@ -91,7 +113,8 @@ def _read_oracle(config: MultitaskConfig, split: Split, manifest: Manifest, shar
     return labels
 
 
-def hash_material(shards: Path, labels_path: Path) -> dict[str, str]:
+def hash_material(config: Config, shards: Path, labels_path: Path) -> dict[str, str]:
     """Return the hashes of the stage's input files, the same on all ranks."""
-    inputs = {MANIFEST.name: shards / MANIFEST.file, LABELS.name: labels_path}
-    return compute_on_first(lambda: hash_inputs(inputs))
+    return compute_on_first(
+        lambda: hash_inputs({MANIFEST.name: shards / MANIFEST.file, **list_labels(labels_path, config)})
+    )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from detaux.artefacts import ACCURACIES_NAME, CURVES_NAME, LABELS_NAME, MODEL_FILE
 from detaux.config import Config
+from detaux.config.variants import DISCOVERED, list_variants
 from detaux.data.labels_file import is_marked_upper_bound
 from detaux.data.schema import read_manifest
 from detaux.data.split import Split, load_split
@@ -19,9 +20,10 @@ from detaux.multitask.evaluate import count_answers, describe_task, evaluate, th
 from detaux.multitask.kept import KeptTrials
 from detaux.multitask.material import Material, hash_material, load_material
 from detaux.multitask.methods.base import TaskSpec
+from detaux.multitask.pooling import pool_seeds
 from detaux.multitask.statistics import SELECTED, summarize
 from detaux.multitask.train import train_trials
-from detaux.multitask.trial import COLUMNS, COSTS, DISCOVERED, Setting, Trial
+from detaux.multitask.trial import COLUMNS, COSTS, Setting, Trial
 from detaux.multitask.trials import list_seeds, list_trials, select_setting
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path, write_json
@@ -45,10 +47,13 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     """
     started = time.time()
     labels_path = discover / LABELS_NAME
-    hashes = hash_material(shards, labels_path)
+    hashes = hash_material(config, shards, labels_path)
     device = select_device(config.run)
-    trials = list_trials(config.multitask, list_seeds(config))
     material = load_material(config, shards, labels_path)
+    missing = material.list_missing(config)
+    for one in missing:
+        say(f"multitask: variant {one.title} of discovery found no task, so there are no rows of its labels.")
+    trials = list_trials(config.multitask, list_seeds(config), [one.labels for one in missing])
     held_out = load_split(shards, "validation", config.data, device)
     if material.oracle is not None:
         say(f"multitask: rows with oracle labels train on the factor {config.multitask.oracle}: an upper bound")
@@ -64,12 +69,13 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
         shutil.copyfile(kept.locate(Trial(*chosen, config.run.seed)), partial)
     _write_curves(folder, kept.rows)
     rows = _list_rows(kept.rows, tests, chosen)
+    summary = summarize(rows)
     method, labels, weight = chosen
     write_json(
         folder / ACCURACIES_NAME,
         {
             "rows": rows,
-            "summary": summarize(rows),
+            "summary": summary + pool_seeds(summary),
             "tasks": _describe_tasks(answers, read_manifest(shards).classes),
             "chosen": {
                 "method": method,
@@ -77,16 +83,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
                 "weight": weight,
                 "by": SELECTION[config.multitask.select],
             },
-            "facts": {
-                "train_images": len(material.split.keys),
-                "labelled_images": int((material.split.labels >= 0).sum()),
-                "validation_images": len(held_out.keys),
-                "test_images": len(reported.keys),
-                "classes": material.classes,
-                "aux_classes": material.auxiliary_classes,
-                "uses_ground_truth": is_marked_upper_bound(labels_path),
-                **({} if material.oracle is None else {"oracle": config.multitask.oracle}),
-            },
+            "facts": _describe_facts(config, material, held_out, reported, labels_path),
         },
     )
     say(f"multitask: validation chose {method} with weight {weight:g}")
@@ -134,6 +131,31 @@ def _describe_tasks(answers: Answers, classes: list[str]) -> list[Row]:
         names = [str(label) for label in range(len(discovered[0]))]
         lines.append(describe_task(DISCOVERED, "train", names, discovered))
     return lines
+
+
+def _describe_facts(
+    config: Config, material: Material, held_out: Split, reported: Split, labels_path: Path
+) -> dict[str, Any]:
+    """Return what metrics.json says about the data. A variant of discovery without classes found no task."""
+    return {
+        "train_images": len(material.split.keys),
+        "labelled_images": int((material.split.labels >= 0).sum()),
+        "validation_images": len(held_out.keys),
+        "test_images": len(reported.keys),
+        "classes": material.classes,
+        "aux_classes": material.auxiliary_classes,
+        "uses_ground_truth": is_marked_upper_bound(labels_path),
+        **({} if material.oracle is None else {"oracle": config.multitask.oracle}),
+        "variants": [
+            {
+                "name": one.name,
+                "labels": one.labels,
+                "changes": dict(one.changes),
+                "aux_classes": material.count_labels(one),
+            }
+            for one in list_variants(config.multitask)
+        ],
+    }
 
 
 def _write_curves(folder: Path, rows: list[Row]) -> None:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from detaux.config.variants import DISCOVERED, MARK
+
 STL = "stl"  # single-task learning; every other trial is compared with it
-NO_LABELS, DISCOVERED = "none", "discovered"
+NO_LABELS = "none"
 ORACLE = "oracle"  # labels from a ground-truth factor: an upper bound
 Setting = tuple[str, str, float]  # method, labels, weight; each seed repeats it
 
@@ -28,11 +30,13 @@ class Trial:
 
     @property
     def kind(self) -> str:
-        """Return what the trial is run for: stl, method, control, or upper_bound if its labels are ground truth."""
+        """Return what the trial is run for: stl, method, variant, control, or upper_bound if labels are ground truth."""
         if self.method == STL:
             return "stl"
         if self.labels == ORACLE:
             return "upper_bound"
+        if self.labels.startswith(f"{DISCOVERED}{MARK}"):
+            return "variant"
         return "method" if self.labels in (NO_LABELS, DISCOVERED) else "control"
 
     def describe(self, split: str) -> dict[str, Any]:

@@ -1,30 +1,44 @@
 """List the trials of the stage, and choose a setting from their validation accuracies."""
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from detaux.config import Config
 from detaux.config.schema import MultitaskConfig
+from detaux.config.variants import ENTANGLED, list_variants
 from detaux.errors import UserError
 from detaux.multitask.controls import ROTATION, list_controls
 from detaux.multitask.methods import find_method, reads_weight
 from detaux.multitask.trial import DISCOVERED, NO_LABELS, STL, Setting, Trial
+
+CLUSTERER_METHOD = "hard_sharing"  # the method that trains on the labels of another clusterer
 
 
 def list_seeds(config: Config) -> list[int]:
     return [config.run.seed + offset for offset in range(config.multitask.seeds)]
 
 
-def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
-    """Return the trials of each seed: STL, every method and weight on the discovered labels, then the controls.
+def list_trials(config: MultitaskConfig, seeds: list[int], missing: Collection[str] = ()) -> list[Trial]:
+    """Return the trials of each seed: STL, every method and weight on the discovered labels, then variants and controls.
 
     A method that reads no labels has no weights either, so it has one trial. A method whose rule does not read the
-    weight has one trial too, of weight 1. Raises UserError if a method cannot train on mixed images and
-    `multitask.mixup` asks for them, or if a method of `multitask.control_methods` cannot train on a control.
+    weight has one trial too, of weight 1. The labels of another seed of discovery have all trials that the discovered
+    ones have; those of another clusterer have hard sharing. Labels in `missing` are left out, because their discovery
+    found no task. Raises UserError if a method cannot train on mixed images and `multitask.mixup` asks for them, or if a
+    method of `multitask.control_methods` cannot train on a control.
     """
     _check_mixup(config)
     _check_control_methods(config)
     trials = []
+    readers = [method for method in config.methods if find_method(method).reads_labels]
+    compared = [
+        (method, one.labels)
+        for one in list_variants(config)
+        if one.labels != ENTANGLED
+        for method in (readers if one.is_seed else [CLUSTERER_METHOD])
+    ]
+    compared += [(method, control) for method in config.control_methods for control in list_controls(config)]
     for seed in seeds:
         trials.append(Trial(STL, NO_LABELS, 0.0, seed))
         for method in config.methods:
@@ -33,9 +47,9 @@ def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
             elif method != STL:
                 trials.append(Trial(method, NO_LABELS, 0.0, seed))
         trials += [
-            Trial(method, control, weight, seed)
-            for method in config.control_methods
-            for control in list_controls(config)
+            Trial(method, labels, weight, seed)
+            for method, labels in compared
+            if labels not in missing
             for weight in _list_weights(method, config)
         ]
     return trials
@@ -73,8 +87,9 @@ def _check_control_methods(config: MultitaskConfig) -> None:
 def select_setting(rows: list[dict[str, Any]], config: MultitaskConfig) -> Setting:
     """Return the method, labels and weight to use.
 
-    This is the setting with the best mean validation accuracy. Controls and upper bounds do not count. Ties go to STL,
-    then to the smaller weight. With multitask.select=fixed it is the first setting that is not STL, if there is one.
+    This is the setting with the best mean validation accuracy. Controls and upper bounds do not count, and neither do
+    variants: they repeat the run's own discovery for comparison. Ties go to STL, then to the smaller weight. With
+    multitask.select=fixed it is the first setting that is not STL, if there is one.
     """
     means: dict[Setting, list[float]] = {}
     for row in rows:

@@ -21,6 +21,7 @@ from detaux.report.sentences import (
     describe_factor,
     describe_found,
     describe_ground_truth,
+    describe_missing,
     describe_relation,
     describe_rule,
     describe_scarcity,
@@ -49,7 +50,7 @@ TABLES: dict[str, Callable[[Run], Table | None]] = {
     "variance": build_variance,
     "accuracy": build_accuracy,
 }
-FINDINGS = (describe_relation, describe_factor, describe_effect, describe_scarcity)
+FINDINGS = (describe_relation, describe_factor, describe_effect, describe_missing, describe_scarcity)
 
 
 def _dump_configs(run: Run) -> list[tuple[str, str]]:

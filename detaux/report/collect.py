@@ -17,9 +17,11 @@ from detaux.artefacts import (
     MANIFEST_NAME,
     RECORD_NAME,
     SCORES_NAME,
+    VARIANTS_NAME,
 )
 from detaux.config.choice_rules import CHOICE_RULES, ChoiceRule
 from detaux.config.location import find_folder
+from detaux.config.variants import MARK
 from detaux.data.labels_file import read_labels
 from detaux.data.schema import Manifest, read_manifest
 from detaux.errors import UserError
@@ -178,12 +180,19 @@ def _read_scores(path: Path) -> dict[str, Any]:
 
 
 def _is_stale(folder: Path, stage: str, records: dict[str, dict[str, Any]]) -> bool:
-    """Return whether the file that a stage read has changed since. A record without inputs counts as unchanged."""
+    """Return whether a file that a stage read has changed since, or labels of a variant of discovery.
+
+    A record without inputs counts as unchanged.
+    """
     if stage not in records:
         return False
     made_from = MADE_FROM[stage]
-    path, digest = folder / made_from.maker / made_from.file, records[stage].get("inputs", {}).get(made_from.name)
-    return digest is not None and path.is_file() and hash_file(path) != digest
+    for name, digest in records[stage].get("inputs", {}).items():
+        read, _, variant = name.partition(MARK)
+        path = (folder / VARIANTS_NAME / variant if variant else folder) / made_from.maker / made_from.file
+        if read == made_from.name and path.is_file() and hash_file(path) != digest:
+            return True
+    return False
 
 
 def _read_manifest(

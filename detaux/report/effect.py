@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from detaux.config.variants import DISCOVERED, MARK, POOLED, SEEDED
+
 WITHIN_CLASS = "within_class"  # the control that keeps only the labels' dependence on the principal label
 SPLIT, COPY = "correlated_split", "correlated_"  # controls made of the principal label; a copy's name ends with its NMI
 BOUND = "upper_bound"  # kind of rows whose labels are ground truth
 SELECTED = "selected"  # method of summary rows that repeat the choice's numbers; the report leaves them out
+CLUSTERERS = {"hdbscan": "HDBSCAN", "meanshift": "mean shift", "kmeans": "k-means", "kmeans++": "k-means++"}
 Summary = dict[str, Any]
 
 
@@ -58,7 +61,19 @@ def name_labels(kind: str, labels: str) -> str:
         return "split class"
     if labels.startswith(COPY):
         return f"class copy (NMI {labels.removeprefix(COPY)})"
+    if labels == POOLED:
+        return f"{DISCOVERED}, mean over its seeds"
+    if labels.startswith(SEEDED):
+        return f"{DISCOVERED}, seed {labels.removeprefix(SEEDED)}"
+    labels, _, variant = labels.partition(MARK)
+    if variant:
+        return f"{DISCOVERED} by {CLUSTERERS.get(variant, variant)}"
     return labels.replace("_", " ") + (" (upper bound)" if kind == BOUND else "")
+
+
+def is_variant(row: Summary) -> bool:
+    """Return whether the labels come from another discovery, which is compared and never chosen."""
+    return row["kind"] == "variant"
 
 
 def find_split(multitask: dict[str, Any]) -> str:
@@ -67,9 +82,9 @@ def find_split(multitask: dict[str, Any]) -> str:
 
 
 def select_rows(multitask: dict[str, Any], split: str) -> list[Summary]:
-    """Return the summary rows of a split: STL, then the discovered labels, then the controls, then upper bounds."""
+    """Return the summary rows of a split: STL, the discovered labels, their variants, the controls, upper bounds."""
     rows = [row for row in multitask["summary"] if row["split"] == split and row["method"] != SELECTED]
-    return sorted(rows, key=lambda row: (not is_stl(row), is_control(row), is_bound(row)))
+    return sorted(rows, key=lambda row: (not is_stl(row), is_control(row), is_bound(row), is_variant(row)))
 
 
 def is_choice(multitask: dict[str, Any], row: Summary) -> bool:
@@ -102,7 +117,11 @@ def find_effect(multitask: dict[str, Any]) -> Effect | None:
     if choice is not None and not is_stl(choice):
         return _read_effect(choice)
     ranked = sorted(
-        (row for row in select_rows(multitask, "validation") if not is_stl(row) and not is_control(row)),
+        (
+            row
+            for row in select_rows(multitask, "validation")
+            if not (is_stl(row) or is_control(row) or is_variant(row))
+        ),
         key=lambda row: row["accuracy_mean"],
         reverse=True,
     )

@@ -1,5 +1,6 @@
 """Write the report's sentences about what was found. Each states only what the run's files show."""
 
+from detaux.config.variants import ENTANGLED
 from detaux.report.collect import Run, name_candidate
 from detaux.report.effect import (
     COPY,
@@ -12,9 +13,14 @@ from detaux.report.effect import (
     find_rival,
     find_split,
     is_stl,
+    name_labels,
 )
 
 SMALL_P = 0.05
+EXPLANATIONS = {  # what a control says that gains as much
+    WITHIN_CLASS: "so the labels' dependence on the principal label explains the gain",
+    ENTANGLED: "so clusters without disentanglement explain the gain",
+}
 RULES = {
     "uncertainty": "uncertainty weighting",
     "dwa": "dynamic weight averaging",
@@ -137,12 +143,9 @@ def describe_stale_discovery(run: Run) -> str | None:
 
 def describe_rival(rival: Effect) -> str:
     """Explain a gain if a control gains as much."""
-    if rival.labels == WITHIN_CLASS:
-        reading = "so the labels' dependence on the principal label explains the gain"
-    elif rival.labels.startswith(COPY):
+    reading = EXPLANATIONS.get(rival.labels, "so the gain does not come from the discovered task")
+    if rival.labels.startswith(COPY):
         reading = "so more of the principal label gains as much without the discovered task"
-    else:
-        reading = "so the gain does not come from the discovered task"
     return f"The {rival.labels_name} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
 
 
@@ -220,6 +223,15 @@ def describe_scarcity(run: Run) -> str | None:
     if labelled is None or total is None or labelled >= total:
         return None
     return f"{labelled:,} of {total:,} training images have a principal label; no stage used more labels."
+
+
+def describe_missing(run: Run) -> str | None:
+    """Name the other discoveries that found no task, or return None if all did or none was asked for."""
+    variants = ((run.multitask or {}).get("facts") or {}).get("variants") or []
+    missing = [name_labels("variant", one["labels"]) for one in variants if one["aux_classes"] is None]
+    if not missing:
+        return None
+    return f"Discovery was repeated, and these repetitions found no task, so they have no rows: {'; '.join(missing)}."
 
 
 def describe_rule(run: Run) -> str:

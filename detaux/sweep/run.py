@@ -17,6 +17,7 @@ from detaux.config import Config, dump_config, load_config, reads
 from detaux.config.load import get_value, iterate_fields
 from detaux.config.location import find_folder
 from detaux.config.schema import MultitaskConfig
+from detaux.config.variants import drop_comparisons
 from detaux.data.schema import read_manifest
 from detaux.disentangle.batches import check_batches
 from detaux.errors import InterruptedRunError, UserError
@@ -141,8 +142,7 @@ def _check_sweep(config: Config, space: Sequence[Dimension]) -> None:
 def _strip_config(config: Config) -> Config:
     """Return the config with defaults for the keys of `multitask` that no trial reads."""
     if DOWNSTREAM in list_objectives(config.sweep):
-        multitask = replace(config.multitask, controls=[], control_methods=[], correlated_nmi=[], oracle=None)
-        return replace(config, multitask=multitask)
+        return replace(config, multitask=drop_comparisons(config.multitask))
     return replace(config, multitask=MultitaskConfig())
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from detaux.artefacts import DISCOVERY_NAME, LABELS_NAME
 from detaux.config import Config
 from detaux.config.load import change_config, check_together
+from detaux.config.variants import drop_comparisons
 from detaux.data.schema import read_manifest
 from detaux.disentangle.model import Disentangler
 from detaux.errors import NonFiniteLossError, NothingFoundError, UserError
@@ -70,7 +71,7 @@ class Sweep:
         """Return the job that a trial runs in its folder. Raises UserError if its values contradict each other."""
         config = self.make_config(values)
         check_together(config)
-        discover, multitask = config.discover, replace(config.multitask, controls=[])
+        discover, multitask = config.discover, drop_comparisons(config.multitask)
         if not chooses_by_stability(config) and STABILITY not in list_objectives(config.sweep):
             discover = replace(discover, stability_samples=0)
         run, data = replace(config.run, dir=str(folder)), replace(config.data, shards=self.shards)

@@ -11,6 +11,7 @@ import numpy as np
 
 from detaux.artefacts import ACCURACIES_NAME, DISCOVERY_NAME, GALLERY_NAME, RECORD_NAME, WEIGHTS_NAME
 from detaux.config import Config
+from detaux.config.variants import MARK
 from detaux.runtime.progress import say
 from detaux.runtime.readers import read_json, read_npz
 from detaux.stages import LABELS, MANIFEST, MODEL, STAGES
@@ -61,7 +62,9 @@ def _log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]
     run = begin_run(config, stage, folder, state)
     try:
         for name, path in inputs.items():
-            log_use(run, build_artefact(config, MANIFEST.maker if name == MANIFEST.name else name, [path], {}))
+            # labels of variants are versions of one artefact, as what their stages leave
+            artefact = MANIFEST.maker if name == MANIFEST.name else name.partition(MARK)[0]
+            log_use(run, build_artefact(config, artefact, [path], {}))
         for name, paths in list_artefacts(stage, folder, list(record["outputs"])).items():
             run.log_artifact(build_artefact(config, name, paths, facts))
             if name in SHOWN:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from detaux.artefacts import WANDB_NAME
+from detaux.artefacts import VARIANTS_NAME, WANDB_NAME
 from detaux.config import Config
 from detaux.config.frozen import config_to_dict
 from detaux.config.location import expand_path
@@ -55,6 +55,13 @@ def name_run(config: Config) -> str:
     return expand_path(config.run.dir, "run.dir").resolve().name
 
 
+def name_place(config: Config, folder: Path) -> str:
+    """Return the name of a stage's W&B run: the run's and the folder's, and the variant's if the folder is in one."""
+    place, variants = folder.resolve(), expand_path(config.run.dir, "run.dir").resolve() / VARIANTS_NAME
+    inner = place.relative_to(variants).parts[0] if place.is_relative_to(variants) else None
+    return "/".join(filter(None, (name_run(config), inner, folder.name)))
+
+
 def make_state(inputs_hash: str) -> dict[str, Any]:
     """Make the content of wandb.json for a new W&B run.
 
@@ -86,7 +93,7 @@ def begin_run(config: Config, stage: str, folder: Path, state: dict[str, Any]) -
             project=config.track.project,
             group=name_group(config),
             job_type=stage,
-            name=f"{name_run(config)}/{folder.name}",
+            name=name_place(config, folder),
             id=state["id"],
             resume="allow",
             mode=choose_mode(config.track),

@@ -5,7 +5,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 from detaux.artefacts import LABELS_NAME
-from detaux.data.labels_file import is_marked_upper_bound, read_labels, write_labels
+from detaux.config import load_config
+from detaux.data.labels_file import is_marked_upper_bound, list_labels, read_labels, write_labels
 from detaux.errors import UserError
 
 KEYS = ["a", "b", "c"]
@@ -125,3 +126,20 @@ def test_mark_of_an_upper_bound_outlives_a_tool_that_drops_it(path):
     assert is_marked_upper_bound(path)
     write_labels(path, columns, is_upper_bound=False)
     assert not is_marked_upper_bound(path)
+
+
+def test_labels_of_a_variant_count_unless_it_found_nothing(tmp_path):
+    config = load_config(None, ["multitask.discovery_seeds=[1, 2, 3]", "multitask.controls=[entangled]"])
+    own = tmp_path / "discover" / "labels.parquet"
+    for name, chosen in (("seed1", 2), ("seed2", -1)):
+        folder = tmp_path / "variants" / name / "discover"
+        folder.mkdir(parents=True)
+        (folder / "discovery.json").write_text(json.dumps({"chosen": chosen}))
+    expected = {"labels": own}
+    for name in ("seed1", "seed3", "entangled"):  # also those that are still to be made
+        expected[f"labels@{name}"] = tmp_path / "variants" / name / "discover" / "labels.parquet"
+    assert list_labels(own, config) == expected
+    assert list_labels(own, load_config(None)) == {"labels": own}
+    late = tmp_path / "variants" / "seed2" / "discover" / "labels.parquet"
+    late.write_bytes(b"made by hand")
+    assert list_labels(own, config)["labels@seed2"] == late

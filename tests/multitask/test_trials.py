@@ -59,6 +59,39 @@ def test_method_that_reads_no_labels_has_one_trial(monkeypatch):
     assert select_setting(rows, config) == ("own_labels", "none", 0.0)
 
 
+VARIANTS = (
+    "multitask.discovery_seeds=[1]",
+    "multitask.discovery_clusterers=[kmeans]",
+    "multitask.controls=[entangled]",
+)
+RULED = "multitask.methods=[stl, hard_sharing, hard_sharing+uncertainty]"
+
+
+def test_other_seeds_have_every_method_and_other_clusterers_have_hard_sharing():
+    trials = list_trials(load_config(None, [*VARIANTS, RULED, "multitask.weights=[0.5]"]).multitask, [0])
+    assert [(one.method, one.labels) for one in trials[3:]] == [
+        ("hard_sharing", "discovered@seed1"),
+        ("hard_sharing+uncertainty", "discovered@seed1"),
+        ("hard_sharing", "discovered@kmeans"),
+        ("hard_sharing", "entangled"),
+    ]
+
+
+@pytest.mark.parametrize("missing", ["discovered@seed1", "discovered@kmeans", "entangled"])
+def test_variant_that_found_no_task_has_no_trials(missing):
+    config = load_config(None, [*VARIANTS, RULED]).multitask
+    trials = list_trials(config, [0, 1])
+    assert list_trials(config, [0, 1], [missing]) == [one for one in trials if one.labels != missing] != trials
+
+
+@pytest.mark.parametrize("select", ["validation", "fixed"])
+def test_variant_is_never_selected(select):
+    config = dataclasses.replace(load_config(None).multitask, select=select)
+    found = ("hard_sharing", "discovered", 1.0)
+    others = [("hard_sharing", f"discovered@{name}", 1.0, 0.9) for name in ("seed1", "kmeans")]
+    assert select_setting(make_rows(("stl", "none", 0.0, 0.7), *others, (*found, 0.8)), config) == found
+
+
 def test_every_control_method_trains_on_every_control_at_every_weight():
     keys = ["weights=[0.1,1]", "controls=[random,correlated]", "correlated_nmi=[0.3]"]
     keys += ["control_methods=[hard_sharing,hard_sharing+uncertainty]", "methods=[stl]"]

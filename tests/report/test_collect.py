@@ -246,3 +246,14 @@ def test_accuracies_of_an_older_release_read_as_those_of_today(run_folder, edit_
     now = load_run(run_folder, "demo").multitask
     assert [row["kind"] for row in now["summary"]] == [row["kind"] for row in before["summary"]]
     assert now["chosen"]["labels"] == ("none" if now["chosen"]["method"] == "stl" else "discovered")
+
+
+def test_accuracy_of_other_labels_of_a_variant_is_left_out(hashed_run, edit_json):
+    path = hashed_run / "variants" / "seed1" / "discover" / "labels.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"labels")
+    read = {"labels@seed1": hash_file(path)}
+    edit_json(hashed_run / "multitask" / "record.json", lambda record: record["inputs"].update(read))
+    assert load_run(hashed_run, "demo").stale == []
+    path.write_bytes(b"other labels")
+    assert load_run(hashed_run, "demo").stale == ["multitask"]

@@ -4,7 +4,15 @@ import pytest
 
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.report.collect import load_run
-from detaux.report.sentences import advise, describe_effect, describe_ground_truth, describe_rule, describe_scarcity
+from detaux.report.effect import name_labels
+from detaux.report.sentences import (
+    advise,
+    describe_effect,
+    describe_ground_truth,
+    describe_missing,
+    describe_rule,
+    describe_scarcity,
+)
 from detaux.report.tables import build_accuracy, build_candidates, build_comparison
 from detaux.report.tiles import build_tiles
 
@@ -116,3 +124,37 @@ def test_no_gain_has_no_rival(run_folder, edit_json):
     text = describe_effect(load_run(run_folder, "demo"))
     assert "no gain shown" in text
     assert "does as well" not in text
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("discovered", "discovered"),
+        ("within_class", "within class"),
+        ("entangled", "entangled"),
+        ("discovered@seed12", "discovered, seed 12"),
+        ("discovered@seeds", "discovered, mean over its seeds"),
+        ("discovered@kmeans++", "discovered by k-means++"),
+        ("discovered@ward", "discovered by ward"),
+    ],
+)
+def test_labels_are_named_in_words(labels, words):
+    assert name_labels("variant", labels) == words
+
+
+def test_gain_that_entangled_labels_share_is_not_owed_to_disentanglement(run_folder, edit_json):
+    edit_json(run_folder / "multitask" / "metrics.json", set_control("entangled", 0.02))
+    text = describe_effect(load_run(run_folder, "demo"))
+    assert "The entangled control at the same weight does as well (+2.00), so clusters without disentanglement" in text
+
+
+def test_discoveries_that_found_nothing_are_named(run_folder, edit_json):
+    assert describe_missing(load_run(run_folder, "demo")) is None
+    found = [("discovered@seed1", 3), ("discovered@seed2", None), ("discovered@kmeans", None)]
+    variants = [{"labels": labels, "aux_classes": classes} for labels, classes in found]
+    path = run_folder / "multitask" / "metrics.json"
+    edit_json(path, lambda multitask: multitask["facts"].update(variants=variants))
+    sentence = describe_missing(load_run(run_folder, "demo"))
+    assert sentence.endswith("so they have no rows: discovered, seed 2; discovered by k-means.")
+    edit_json(path, lambda multitask: multitask["facts"].update(variants=variants[:1]))
+    assert describe_missing(load_run(run_folder, "demo")) is None

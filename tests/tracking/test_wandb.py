@@ -9,7 +9,7 @@ from detaux.config import load_config
 from detaux.errors import NonFiniteLossError, UserError
 from detaux.runtime.files import write_json
 from detaux.tracking.mirrors import check_mirrors, open_mirrors
-from detaux.tracking.wandb import begin_run, choose_mode, make_state
+from detaux.tracking.wandb import begin_run, choose_mode, make_state, name_place
 
 OFFLINE = load_config(None, ["track.wandb=offline", "run.dir=runs/scenes"])
 
@@ -141,6 +141,20 @@ def test_run_has_the_config_and_the_group_of_its_folder(wandb_offline, tmp_path)
     (run,) = wandb_offline(tmp_path)["run"]
     assert (run.project, run.run_group, run.job_type) == ("detaux", "scenes", "discover")
     assert {"run", "data", "losses", "track"} <= {update.key for update in run.config.update}
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("discover", "run/discover"),
+        ("disentangle/restart_1", "run/restart_1"),
+        ("variants/seed1/disentangle", "run/seed1/disentangle"),
+        ("variants/seed1/disentangle/restart_1", "run/seed1/restart_1"),
+    ],
+)
+def test_run_is_named_by_its_folder_and_its_variant(tmp_path, folder, name):
+    root = tmp_path / "run"
+    assert name_place(load_config(None, [f"run.dir={root}"]), root / folder) == name
 
 
 def test_loss_that_is_not_finite_raises_an_alert(wandb_offline, tmp_path):

@@ -6,13 +6,15 @@ from typing import Literal
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.key import key
 
+Clusterer = Literal["hdbscan", "kmeans", "kmeans++", "meanshift"]
+
 
 @dataclass(frozen=True)
 class DiscoverConfig:
     source: Literal["subspace", "encoder"] = key(
         "subspace", "cluster subspaces, or the plain autoencoder (entangled ablation)"
     )
-    clusterer: Literal["hdbscan", "kmeans", "kmeans++", "meanshift"] = key("hdbscan", "clustering algorithm")
+    clusterer: Clusterer = key("hdbscan", "clustering algorithm")
     backend: Literal["auto", "cuml", "torch", "cpu"] = key(
         "auto",
         "library that clusters. cuml: NVIDIA's, on a GPU; torch: our own, on any device, and its hdbscan gives the same "

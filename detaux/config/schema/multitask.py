@@ -1,9 +1,10 @@
 """Declare the keys of multi-task training: the backbone, the methods, the controls and the training."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from detaux.config.key import key
+from detaux.config.schema.discover import Clusterer
 
 VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
 PACKAGE = "package"  # instead of a file of pretrained weights
@@ -98,8 +99,21 @@ class MultitaskConfig:
     weights: list[float] = key([0.2, 1.0], "auxiliary weights tried; 0 (STL) is always a candidate", 0.0)
     controls: list[str] = key(
         ["random", "within_class"],
-        "control labels, which should not help, trained on for comparison; oracle is an upper bound from ground truth",
-        choices=("random", "permuted", "within_class", "rotation", "constant", "correlated", "oracle"),
+        "control labels, which should not help, trained on for comparison; entangled is discovery in the plain autoencoder; "
+        "oracle is an upper bound from ground truth",
+        choices=("random", "permuted", "within_class", "rotation", "entangled", "constant", "correlated", "oracle"),
+    )
+    discovery_seeds: list[int] = key(
+        [],
+        "other seeds than run.seed, under which disentangling and discovery are repeated; every method trains on the labels "
+        "of each",
+        0,
+        2**31 - 1,
+    )
+    discovery_clusterers: list[str] = key(
+        [],
+        "other clusterers than discover.clusterer, of the same disentangler; hard sharing trains on the labels of each",
+        choices=get_args(Clusterer),
     )
     control_methods: list[str] = key(
         ["hard_sharing"],
