@@ -10,6 +10,7 @@ import yaml
 
 from detaux.config.schema import Config, ReportConfig
 from detaux.errors import UserError
+from detaux.report.accuracy import build_accuracy, build_methods, describe_costs
 from detaux.report.choice import build_choice, build_factors, describe_choice
 from detaux.report.collect import Run, load_runs
 from detaux.report.figures import draw_charts, list_charts
@@ -30,7 +31,6 @@ from detaux.report.sentences import (
 from detaux.report.sweep import build_sweep, is_sweep
 from detaux.report.table import Table, list_table
 from detaux.report.tables import (
-    build_accuracy,
     build_candidates,
     build_comparison,
     build_relations,
@@ -47,6 +47,7 @@ TABLES: dict[str, Callable[[Run], Table | None]] = {
     "relations": build_relations,
     "factors": build_factors,
     "variance": build_variance,
+    "methods": build_methods,
     "accuracy": build_accuracy,
 }
 FINDINGS = (describe_relation, describe_factor, describe_effect, describe_scarcity)
@@ -94,6 +95,7 @@ def _build_section(run: Run, config: ReportConfig) -> tuple[dict[str, Any], dict
         "rule": describe_rule(run),
         "choice": describe_choice(run),
         "unmeasured": describe_unmeasured(run),
+        "costs": describe_costs(run),
         "advice": advise(run) if run.chosen is None else [],
         "cards": cards,
         "traversal": build_traversal(run),
