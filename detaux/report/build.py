@@ -16,6 +16,7 @@ from detaux.report.collect import Run, load_runs
 from detaux.report.figures import draw_charts, list_charts
 from detaux.report.files import LIST_MARK, write_files
 from detaux.report.images import build_clusters, build_traversal, list_pictures
+from detaux.report.paper_tables import build_published
 from detaux.report.sentences import (
     advise,
     describe_effect,
@@ -115,9 +116,11 @@ def report_run(config: Config, folder: Path) -> None:
 def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
     """Write FOLDER/report.html with tables/ and figures/ next to it, and return the page's path.
 
-    One run gives one section. Several runs give a comparison first. The folder of a sweep gives its trials. Raises
-    UserError if a run folder has no discovery, if a sweep is given together with other folders, or if `folder` holds
-    files of the same names that no report made.
+    One run gives one section. Several runs give a comparison first. The folder of a sweep gives its trials. The tables
+    of the paper that `config.published` names come before the runs.
+
+    Raises UserError if a run folder has no discovery, if a sweep is given together with other folders, or if `folder`
+    holds files of the same names that no report made.
     """
     sweeps = [run for run in runs if is_sweep(run)]
     if sweeps and len(runs) > 1:
@@ -132,6 +135,9 @@ def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
     comparison = build_comparison(loaded) if len(loaded) > 1 else None
     if comparison is not None:
         files |= list_table(comparison, "")
+    published = build_published(config.published, loaded)
+    for table in (table for one in published for table in one["tables"]):
+        files |= list_table(table, "")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("detaux.report", "."),
         autoescape=True,
@@ -144,6 +150,7 @@ def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
         title=config.title,
         sections=sections,
         comparison=comparison,
+        published=published,
         sweep=sweep,
         style=style,
         list_mark=LIST_MARK,
