@@ -8,13 +8,13 @@ from detaux.report.effect import (
     Summary,
     find_split,
     get_setting,
-    has_own_labels,
     is_choice,
     is_control,
     is_stl,
     pick_rows,
     read_validation,
     select_rows,
+    takes_no_labels,
 )
 from detaux.report.sentences import format_interval, format_points, name_method
 from detaux.report.table import NONE, Column, Row, Table, number_column, text_column
@@ -42,7 +42,7 @@ def _mark(multitask: dict[str, Any], row: Summary) -> str:
 def _name_labels(row: Summary) -> str:
     if is_stl(row):
         return NONE
-    return "its own" if has_own_labels(row) else str(row["labels"]).replace("_", " ")
+    return "none given" if takes_no_labels(row) else str(row["labels"]).replace("_", " ")
 
 
 def _fill_rows(multitask: dict[str, Any], rows: list[Summary]) -> list[Row]:
@@ -83,7 +83,7 @@ def _list_columns(split: str) -> list[Column]:
     return [
         text_column("Method", "method_name"),
         text_column("Auxiliary labels", "labels_name"),
-        Column("Weight", lambda row: NONE if is_stl(row) or has_own_labels(row) else f"{row['weight']:g}"),
+        Column("Weight", lambda row: NONE if is_stl(row) or takes_no_labels(row) else f"{row['weight']:g}"),
         number_column("Seeds", "seeds", "d"),
         number_column("Validation accuracy %", "validation_accuracy_mean", ".2f", 100),
         number_column(f"{split.capitalize()} accuracy %", "accuracy_mean", ".2f", 100),

@@ -13,11 +13,11 @@ from detaux.report.effect import (
     DISCOVERED,
     Summary,
     find_split,
-    has_own_labels,
     is_choice,
     is_control,
     is_stl,
     pick_rows,
+    takes_no_labels,
 )
 from detaux.report.sentences import name_method
 
@@ -29,8 +29,8 @@ LOG_RATIO = 4  # a log axis if the costliest method takes this many times as lon
 def _name_row(row: Summary) -> str:
     if is_stl(row):
         return "STL"
-    if has_own_labels(row):
-        return f"{name_method(row['method'])}\nits own labels"
+    if takes_no_labels(row):
+        return f"{name_method(row['method'])}\nno labels given"
     return f"{name_method(row['method'])}, {row['weight']:g}\n{_shorten(row['labels'])} labels"
 
 
@@ -41,7 +41,7 @@ def _shorten(labels: str) -> str:
 def _name_point(row: Summary, is_chosen: bool) -> str:
     """Name a row in the legend. The labels are left out if they are the discovered ones, because a line is short."""
     parts = ["STL" if is_stl(row) else name_method(row["method"])]
-    if not is_stl(row) and not has_own_labels(row):
+    if not is_stl(row) and not takes_no_labels(row):
         parts.append(f"{row['weight']:g}")
         parts += [] if row["labels"] == DISCOVERED else [_shorten(row["labels"])]
     # a dollar sign would start a formula

@@ -42,8 +42,8 @@ def is_control(row: Summary) -> bool:
     return row["kind"] == "control"
 
 
-def has_own_labels(row: Summary) -> bool:
-    """Return whether the method makes its own auxiliary labels, so that no weight was tried."""
+def takes_no_labels(row: Summary) -> bool:
+    """Return whether the method is no STL and was given no auxiliary labels, so that no weight was tried."""
     return bool(row["labels"] == "none" and not is_stl(row))
 
 

@@ -12,7 +12,6 @@ from detaux.report.sentences import format_p, format_points, name_method
 from detaux.report.table import Row
 
 NOT_RUN = "not run"
-KINDS = ("stl", "method", "variant")  # no control fills a cell
 FIELDS = (
     *("table", "row", "column", "dataset", "measure", "paper", "paper_change", "paper_is_quoted", "status"),
     *("ours", "ours_low", "ours_high", "seeds", "ours_change", "ours_change_low", "ours_change_high"),
@@ -38,8 +37,8 @@ def _has_detaux_labels(run: Run) -> bool:
 
 
 def _fits(run: Run, cell: Cell, row: Summary) -> bool:
-    """Return whether a row of metrics.json is of the cell's method, with labels as the cell has."""
-    if row["kind"] not in KINDS or row["method"].partition("+")[0] != cell.method:
+    """Return whether a row of metrics.json is of the cell's method, with labels as the cell has: no control fits."""
+    if row["method"].partition("+")[0] != cell.method:
         return False
     if cell.clusterer is None:
         return bool(row["labels"] == "none")

@@ -54,7 +54,6 @@ def build_paper_table(name: str, rows: list[Row]) -> Table:
             Column(f"{column}{unit}, paper", lambda row, column=column: row["shown"].get(column, (NONE, NONE))[0]),  # type: ignore[misc]
             Column(f"{column}{unit}, ours", lambda row, column=column: row["shown"].get(column, (NONE, NONE))[1]),  # type: ignore[misc]
         ]
-    columns.append(text_column("What differs", "differs"))
     lines = []
     for title in dict.fromkeys(row["row"] for row in rows):
         own = [row for row in rows if row["row"] == title]
@@ -89,6 +88,14 @@ def build_cells(name: str, rows: list[Row]) -> Table:
     )
 
 
+def list_differences(name: str, rows: list[Row]) -> dict[str, str]:
+    """Return what differs for each row of a table. Rows with the same sentence are named together."""
+    groups: dict[str, list[str]] = {}
+    for row in dict.fromkeys(row["row"] for row in rows):
+        groups.setdefault(DIFFERS[name, row], []).append(row)
+    return {", ".join(names): text for text, names in groups.items()}
+
+
 def list_notes(name: str, rows: list[Row], runs: Sequence[Run]) -> list[str]:
     """List what holds for a whole table: how the numbers differ, misprints, and the t-test of the paper's appendix."""
     notes = [*NOTES[name]]
@@ -112,5 +119,6 @@ def build_published(names: Sequence[str], runs: Sequence[Run]) -> list[dict[str,
         if name in names:
             rows = fill_cells(name, runs)
             tables = (build_paper_table(name, rows), build_cells(name, rows))
-            sections.append({"name": name, "tables": tables, "notes": list_notes(name, rows, runs)})
+            notes, differences = list_notes(name, rows, runs), list_differences(name, rows)
+            sections.append({"tables": tables, "notes": notes, "differences": differences})
     return sections

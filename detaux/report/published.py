@@ -165,8 +165,8 @@ LINES = {
             "MTI + Detaux",
             "mti",
             HDBSCAN,
-            f"{NO_CODE} The paper's MTI starts from an HRNet pretrained on ImageNet, which its STL does not share as far as "
-            "is stated; how MTI's dense outputs became one class per image is unpublished.",
+            f"{NO_CODE} The paper's MTI starts from an HRNet pretrained on ImageNet; it does not say that its STL does. How "
+            "MTI's dense outputs became one class per image is unpublished.",
             {
                 "faces": (0.978, 0.063),
                 "cifar10": (0.910, 0.066),

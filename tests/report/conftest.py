@@ -314,7 +314,8 @@ def comparison_page(written_run, tmp_path_factory) -> Path:
     first, second = (shutil.copytree(written_run, parent / name) for name in ("mined", "bound"))
     pairs = {"rule": "one_factor", "uses_ground_truth": True, "one_factor_share": 1.0}
     change_json(second / "discover" / "discovery.json", lambda discovery: discovery.update(pairs=pairs))
-    return build_report([first, second], parent / "report", ReportConfig(title="Two runs"))
+    config = ReportConfig(title="Two runs", published=["table1", "table3"])
+    return build_report([first, second], parent / "report", config)
 
 
 TRIALS = [  # name, margin, encoder, objective, step, status, V

@@ -135,10 +135,10 @@ def test_cost_chart_without_intervals_still_has_its_points(edit_summary):
     assert sum(len(line.get_xdata()) == 2 for line in lines) == 1  # STL's dashed line
 
 
-def test_method_with_its_own_labels_shows_no_weight(edit_summary):
+def test_method_that_is_given_no_labels_shows_no_weight(edit_summary):
     def change(rows):
         for row in find_rows(rows, method="hard_sharing", labels="discovered", weight=1.0):
             row.update(method="maxl", labels="none", weight=0.0)
 
     cells = build_methods(edit_summary(change)).cells()
-    assert cells[2][:3] == ["maxl", "its own", "\N{EN DASH}"]
+    assert cells[2][:3] == ["maxl", "none given", "\N{EN DASH}"]
