@@ -8,9 +8,11 @@ from detaux.report.effect import (
     Summary,
     find_split,
     get_setting,
+    is_bound,
     is_choice,
     is_control,
     is_stl,
+    name_labels,
     pick_rows,
     read_validation,
     select_rows,
@@ -36,13 +38,15 @@ def has_costs(rows: list[Summary]) -> bool:
 def _mark(multitask: dict[str, Any], row: Summary) -> str:
     if is_choice(multitask, row):
         return "chosen"
+    if is_bound(row):
+        return "upper bound"
     return "control" if is_control(row) else ""
 
 
 def _name_labels(row: Summary) -> str:
     if is_stl(row):
         return NONE
-    return "none given" if takes_no_labels(row) else str(row["labels"]).replace("_", " ")
+    return "none given" if takes_no_labels(row) else name_labels(row["kind"], row["labels"])
 
 
 def _fill_rows(multitask: dict[str, Any], rows: list[Summary]) -> list[Row]:

@@ -16,6 +16,7 @@ from detaux.report.effect import (
     is_choice,
     is_control,
     is_stl,
+    name_labels,
     pick_rows,
     takes_no_labels,
 )
@@ -31,11 +32,11 @@ def _name_row(row: Summary) -> str:
         return "STL"
     if takes_no_labels(row):
         return f"{name_method(row['method'])}\nno labels given"
-    return f"{name_method(row['method'])}, {row['weight']:g}\n{_shorten(row['labels'])} labels"
+    return f"{name_method(row['method'])}, {row['weight']:g}\n{_shorten(row)} labels"
 
 
-def _shorten(labels: str) -> str:
-    return textwrap.shorten(labels.replace("_", " "), LABEL_LENGTH, placeholder="...")
+def _shorten(row: Summary) -> str:
+    return textwrap.shorten(name_labels(row["kind"], row["labels"]), LABEL_LENGTH, placeholder="...")
 
 
 def _name_point(row: Summary, is_chosen: bool) -> str:
@@ -43,7 +44,7 @@ def _name_point(row: Summary, is_chosen: bool) -> str:
     parts = ["STL" if is_stl(row) else name_method(row["method"])]
     if not is_stl(row) and not takes_no_labels(row):
         parts.append(f"{row['weight']:g}")
-        parts += [] if row["labels"] == DISCOVERED else [_shorten(row["labels"])]
+        parts += [] if row["labels"] == DISCOVERED else [_shorten(row)]
     # a dollar sign would start a formula
     return (", ".join(parts) + (" (chosen)" if is_chosen else "")).replace("$", r"\$")
 
