@@ -189,7 +189,7 @@ def _run_report(parsed: argparse.Namespace) -> int:
     for run in runs:
         if not run.is_dir():
             raise UserError(f"{run} is no run folder; give the run.dir of a finished run.")
-    made_with = _read_report_keys(runs[0]) if len(runs) == 1 else {}
+    made_with = _read_report_keys(runs[0]) if len(runs) == 1 else _join_published(runs)
     config = load_config(None, overrides, base=change_config(Config(), made_with, str(runs[0])))
     default = runs[0] / "report" if len(runs) == 1 else runs[0].parent / "report"
     path = build_report(runs, Path(parsed.out) if parsed.out else default, config.report)
@@ -206,6 +206,12 @@ def _read_report_keys(run: Path) -> dict[str, Any]:
     found = next((folder for folder in folders if (folder / CONFIG_NAME).is_file()), None)
     keys = read_stage_config(found).get("report", {}) if found else {}
     return {f"report.{name}": value for name, value in keys.items()}
+
+
+def _join_published(runs: Sequence[Path]) -> dict[str, Any]:
+    """Return the tables of the paper that any of the runs shows in its own report."""
+    names = (name for run in runs for name in _read_report_keys(run).get("report.published", []))
+    return {"report.published": list(dict.fromkeys(names))}
 
 
 def _run_cluster(parsed: argparse.Namespace) -> int:

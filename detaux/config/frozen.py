@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from detaux.config.load import escape_text, map_text, read_config_file
+from detaux.config.config_files import read_config_file
+from detaux.config.load import escape_text, map_text
 from detaux.config.read_yaml import take_values
 from detaux.config.schema import Config
 from detaux.errors import UserError

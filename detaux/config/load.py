@@ -17,9 +17,10 @@ import yaml
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 
+from detaux.config.config_files import describe_fault, read_with_bases
 from detaux.config.convert import convert, iterate_texts
 from detaux.config.location import expand_path, find_folder
-from detaux.config.read_yaml import Scalar, read_yaml, take_text, take_values
+from detaux.config.read_yaml import read_yaml, take_text, take_values
 from detaux.config.renamed import RENAMED, RENAMED_CHOICES, rename
 from detaux.config.schema import PACKAGE, VGG_MIN_SIDE, WEIGHT_PACKAGES, Config
 from detaux.config.variants import list_repeats
@@ -128,31 +129,6 @@ def _refuse_key(dotted: str, origin: str) -> NoReturn:
     raise UserError(f"{origin}: unknown key {dotted}; the sections are {sections}.")
 
 
-def _describe_fault(error: yaml.YAMLError | UnicodeDecodeError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem}, line {error.problem_mark.line + 1} column {error.problem_mark.column + 1}"
-    return " ".join(str(error).split())
-
-
-def read_config_file(path: Path) -> dict[str, Any]:
-    """Read the mapping of sections in a config file; its scalars are text or Scalar, as in read_yaml."""
-    if not path.is_file():
-        names = [str(other) for other in path.parent.glob("*.yaml") if other.is_file()]
-        nearest = difflib.get_close_matches(str(path), names, n=1)
-        fault = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"config file {path} {fault}{f'; the nearest is {nearest[0]}' if nearest else ''}.")
-    try:
-        tree = read_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"config file {path} is not valid YAML: {_describe_fault(error)}.") from None
-    if tree is None or (isinstance(tree, Scalar) and tree.value is None):
-        return {}
-    if not isinstance(tree, dict):
-        kind = type(take_values(tree)).__name__
-        raise UserError(f"config file {path} holds a {kind}; a mapping of sections is expected.")
-    return tree
-
-
 def _parse_override(text: str) -> tuple[str, Any]:
     """Split key=value. The value of a text key stays as typed, except for null; any other value is read as YAML."""
     dotted, separator, value = text.partition("=")
@@ -166,7 +142,7 @@ def _parse_override(text: str) -> tuple[str, Any]:
     try:
         return dotted, read_yaml(value)
     except yaml.YAMLError as error:
-        raise UserError(f"argument {text!r}: the value is not valid YAML: {_describe_fault(error)}.") from None
+        raise UserError(f"argument {text!r}: the value is not valid YAML: {describe_fault(error)}.") from None
 
 
 def load_config(
@@ -179,14 +155,16 @@ def load_config(
 ) -> Config:
     """Merge defaults, or another `base`, a YAML file and key=value overrides into a checked, frozen config.
 
+    The files that the YAML file is based on come before it.
     Raises UserError for an unknown key (with the nearest known one), a wrong type, a bad choice or a value out of
     range. With `is_safe` it also refuses a value that would start a command or read the environment. The file of a stage
     is frozen: its keys and choices may have the names of an older release.
     """
     layers: list[Layer] = []
     if path is not None:
-        for dotted, value in _flatten(read_config_file(Path(path))):
-            layers.append((f"config file {path}", *(rename(dotted, value) if is_frozen else (dotted, value))))
+        for file, tree in read_with_bases(Path(path)):
+            for dotted, value in _flatten(tree):
+                layers.append((f"config file {file}", *(rename(dotted, value) if is_frozen else (dotted, value))))
     for text in overrides:
         dotted, value = _parse_override(text)
         layers.append((f"argument {text!r}", dotted, value))

@@ -10,11 +10,13 @@ import yaml
 
 from detaux.config.schema import Config, ReportConfig
 from detaux.errors import UserError
+from detaux.report.accuracy import build_accuracy, build_methods, describe_costs
 from detaux.report.choice import build_choice, build_factors, describe_choice
 from detaux.report.collect import Run, load_runs
 from detaux.report.figures import draw_charts, list_charts
 from detaux.report.files import LIST_MARK, write_files
 from detaux.report.images import build_clusters, build_traversal, list_pictures
+from detaux.report.paper_tables import build_published
 from detaux.report.sentences import (
     advise,
     describe_effect,
@@ -31,7 +33,6 @@ from detaux.report.sentences import (
 from detaux.report.sweep import build_sweep, is_sweep
 from detaux.report.table import Table, list_table
 from detaux.report.tables import (
-    build_accuracy,
     build_candidates,
     build_comparison,
     build_relations,
@@ -48,6 +49,7 @@ TABLES: dict[str, Callable[[Run], Table | None]] = {
     "relations": build_relations,
     "factors": build_factors,
     "variance": build_variance,
+    "methods": build_methods,
     "accuracy": build_accuracy,
 }
 FINDINGS = (describe_relation, describe_factor, describe_effect, describe_missing, describe_scarcity)
@@ -95,6 +97,7 @@ def _build_section(run: Run, config: ReportConfig) -> tuple[dict[str, Any], dict
         "rule": describe_rule(run),
         "choice": describe_choice(run),
         "unmeasured": describe_unmeasured(run),
+        "costs": describe_costs(run),
         "advice": advise(run) if run.chosen is None else [],
         "cards": cards,
         "traversal": build_traversal(run),
@@ -114,9 +117,11 @@ def report_run(config: Config, folder: Path) -> None:
 def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
     """Write FOLDER/report.html with tables/ and figures/ next to it, and return the page's path.
 
-    One run gives one section. Several runs give a comparison first. The folder of a sweep gives its trials. Raises
-    UserError if a run folder has no discovery, if a sweep is given together with other folders, or if `folder` holds
-    files of the same names that no report made.
+    One run gives one section. Several runs give a comparison first. The folder of a sweep gives its trials. The tables
+    of the paper that `config.published` names come before the runs.
+
+    Raises UserError if a run folder has no discovery, if a sweep is given together with other folders, or if `folder`
+    holds files of the same names that no report made.
     """
     sweeps = [run for run in runs if is_sweep(run)]
     if sweeps and len(runs) > 1:
@@ -131,6 +136,9 @@ def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
     comparison = build_comparison(loaded) if len(loaded) > 1 else None
     if comparison is not None:
         files |= list_table(comparison, "")
+    published = build_published(config.published, loaded)
+    for table in (table for one in published for table in one["tables"]):
+        files |= list_table(table, "")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("detaux.report", "."),
         autoescape=True,
@@ -143,6 +151,7 @@ def build_report(runs: list[Path], folder: Path, config: ReportConfig) -> Path:
         title=config.title,
         sections=sections,
         comparison=comparison,
+        published=published,
         sweep=sweep,
         style=style,
         list_mark=LIST_MARK,

@@ -11,6 +11,7 @@ BOUND = "upper_bound"  # kind of rows whose labels are ground truth
 SELECTED = "selected"  # method of summary rows that repeat the choice's numbers; the report leaves them out
 CLUSTERERS = {"hdbscan": "HDBSCAN", "meanshift": "mean shift", "kmeans": "k-means", "kmeans++": "k-means++"}
 Summary = dict[str, Any]
+Setting = tuple[str, str, float]  # method, labels, weight
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ def is_variant(row: Summary) -> bool:
     return row["kind"] == "variant"
 
 
+def takes_no_labels(row: Summary) -> bool:
+    """Return whether the method is no STL and was given no auxiliary labels, so that no weight was tried."""
+    return bool(row["labels"] == "none" and not is_stl(row))
+
+
 def find_split(multitask: dict[str, Any]) -> str:
     """Return the split to report: test, or validation if the data set has no test images."""
     return "test" if any(row["split"] == "test" for row in multitask["summary"]) else "validation"
@@ -87,9 +93,47 @@ def select_rows(multitask: dict[str, Any], split: str) -> list[Summary]:
     return sorted(rows, key=lambda row: (not is_stl(row), is_control(row), is_bound(row), is_variant(row)))
 
 
+def get_setting(row: Summary) -> Setting:
+    return row["method"], row["labels"], row["weight"]
+
+
 def is_choice(multitask: dict[str, Any], row: Summary) -> bool:
     """Return whether validation chose this row's method, labels and weight."""
-    return all(row[name] == multitask["chosen"][name] for name in ("method", "labels", "weight"))
+    return get_setting(row) == get_setting(multitask["chosen"])
+
+
+def read_validation(multitask: dict[str, Any]) -> dict[Setting, float]:
+    """Return the mean validation accuracy of each setting, which ranks the settings."""
+    return {get_setting(row): row["accuracy_mean"] for row in select_rows(multitask, "validation")}
+
+
+def pick_rows(multitask: dict[str, Any], split: str) -> list[Summary]:
+    """Return one row for each method and its labels, then one for each control.
+
+    A method's row has the weight that validation ranks first, or the chosen weight. Other seeds of discovery have one
+    row for their mean. A control's row is the closest
+    one to the effect: the same method first, then the same weight.
+    """
+    validation, rows = read_validation(multitask), select_rows(multitask, split)
+    groups: dict[tuple[str, str], list[Summary]] = {}
+    for row in rows:
+        is_one_seed = row["labels"].startswith(SEEDED) and row["labels"] != POOLED
+        if not (is_control(row) or is_one_seed):
+            groups.setdefault((row["method"], row["labels"]), []).append(row)
+    best = [
+        max(group, key=lambda row: (is_choice(multitask, row), validation.get(get_setting(row), -1.0)))
+        for group in groups.values()
+    ]
+    effect, controls = find_effect(multitask), [row for row in rows if is_control(row)]
+    names = dict.fromkeys(row["labels"] for row in controls)
+    return best + [_find_closest([row for row in controls if row["labels"] == name], effect) for name in names]
+
+
+def _find_closest(rows: list[Summary], effect: Effect | None) -> Summary:
+    """Return the row that is closest to the effect: the same method first, then the same weight."""
+    if effect is None:
+        return rows[0]
+    return min(rows, key=lambda row: (row["method"] != effect.method, row["weight"] != effect.weight))
 
 
 def _read_effect(row: Summary) -> Effect | None:
@@ -127,7 +171,7 @@ def find_effect(multitask: dict[str, Any]) -> Effect | None:
     )
     for best in ranked:
         for row in select_rows(multitask, split):
-            if all(row[name] == best[name] for name in ("method", "labels", "weight")):
+            if get_setting(row) == get_setting(best):
                 return _read_effect(row)
     return None
 
@@ -135,8 +179,7 @@ def find_effect(multitask: dict[str, Any]) -> Effect | None:
 def find_control(multitask: dict[str, Any], effect: Effect) -> Effect | None:
     """Return the random-label control that is closest to `effect`: the same method first, then the same weight."""
     rows = [row for row in select_rows(multitask, find_split(multitask)) if row["labels"] == "random"]
-    rows.sort(key=lambda row: (row["method"] != effect.method, row["weight"] != effect.weight))
-    return _read_effect(rows[0]) if rows else None
+    return _read_effect(_find_closest(rows, effect)) if rows else None
 
 
 def find_rival(multitask: dict[str, Any], effect: Effect) -> Effect | None:

@@ -1,14 +1,7 @@
-"""Draw the report's charts with matplotlib: SVG for the page, and PNG for slides.
+"""Draw the report's charts of a run."""
 
-In the SVG, each colour of the drawing is replaced by a CSS variable, so that one drawing fits light and dark pages.
-"""
-
-import io
-import re
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,15 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 
+from detaux.report.accuracy_figures import draw_costs, draw_intervals
 from detaux.report.collect import Run, name_candidate
-from detaux.report.effect import Summary, find_split, is_choice, is_control, is_stl, name_labels, select_rows
+from detaux.report.drawing import FAINT, INK, SERIES, STYLE, WIDTH, Drawing, new_axes, render
 from detaux.report.images import is_noise
-from detaux.report.sentences import name_method
 
-INK, FAINT, LINE, PAPER = "#111418", "#7c828a", "#d6dae1", "#fffffe"
-SERIES = ("#1f5fa8", "#b35400", "#2a7d3f", "#7b4ba3", "#b3261e", "#00767a", "#8a6a00", "#5a6472")
-VARIABLES = {INK: "currentColor", FAINT: "var(--faint)", LINE: "var(--line)", PAPER: "var(--surface)"}
-VARIABLES |= {color: f"var(--series-{number})" for number, color in enumerate(SERIES, start=1)}
 # Middle tones: the dots are pixels without CSS variables, so each colour must be visible on white and on near-black.
 CLUSTERS = ("#3b7dd8", "#d9730d", "#2f9e5b", "#c0448f", "#8a63d2", "#c94f4f", "#1a9aa0", "#a08020")
 DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
@@ -37,87 +26,7 @@ DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
     (0, (1, 1)),
     (0, (7, 3)),
 )
-WIDTH = 4.3  # inches; a phone shows the drawing at almost this size
-LABEL_LENGTH = 24  # maximum characters of a label's name on an axis
 POINTS = 3000  # maximum dots in a scatter plot
-
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.color": FAINT,
-    "ytick.labelcolor": INK,
-    "axes.facecolor": "none",
-    "grid.color": LINE,
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "svg.fonttype": "none",
-    "figure.dpi": 150,
-}
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """Hold one chart: SVG markup for the page, with a text for screen readers, and PNG bytes for other uses."""
-
-    title: str
-    caption: str
-    svg: str
-    png: bytes
-
-
-def _render_svg(figure: Figure, key: str, alt: str) -> str:
-    """Return inline SVG that scales with its container, has unique ids, and loads nothing from outside."""
-    stream = io.StringIO()
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": key}):
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{key}-', svg)
-    svg = svg.replace('href="#', f'href="#{key}-').replace("url(#", f"url(#{key}-")
-    svg = svg.replace("'DejaVu Sans'", "system-ui, sans-serif")
-    for color, variable in VARIABLES.items():
-        svg = svg.replace(color, variable)
-    head, body = svg.split(">", 1)
-    head = re.sub(r' (width|height)="[^"]*pt"', "", head)
-    label = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
-    return f'{head} role="img" aria-label="{label}">{body}'
-
-
-def _render_png(figure: Figure) -> bytes:
-    stream = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(stream, format="png", dpi=150, facecolor="white")
-    return stream.getvalue()
-
-
-def render(figure: Figure, key: str, alt: str) -> tuple[str, bytes]:
-    """Return a figure as SVG and as PNG.
-
-    The layout is computed once here. savefig would compute it twice for each format, which takes longer than drawing.
-    """
-    layout = figure.get_layout_engine()
-    if layout is not None:
-        with matplotlib.rc_context(STYLE):
-            layout.execute(figure)
-        figure.set_layout_engine(None)  # None means matplotlib's default, which is no layout engine
-    return _render_svg(figure, key, alt), _render_png(figure)
-
-
-def _new_axes(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.grid(axis="y")
-    return figure, axes
 
 
 def _read_series(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +47,7 @@ def _draw_lines(run: Run, names: list[tuple[str, str]], label: str, height: floa
     series = [one for one in series if len(one[1])]
     if not series:
         return None
-    figure, axes = _new_axes(height)
+    figure, axes = new_axes(height)
     for (title, steps, values), color, dash in zip(series, SERIES, DASHES, strict=False):
         axes.plot(steps, values, color=color, linestyle=dash, label=title, marker="." if len(steps) < 3 else None)
     axes.set_xlabel("step")
@@ -187,7 +96,7 @@ def _draw_oracle(run: Run) -> Figure | None:
         return None
     steps, shares = [line["step"] for line in lines], np.array([line["oracle/share"] for line in lines], dtype=float)
     chosen = (run.chosen or {}).get("subspaces") or []
-    figure, axes = _new_axes(3.2)
+    figure, axes = new_axes(3.2)
     for index, curve in enumerate(shares.T):
         if index != 0 and index not in chosen:
             axes.plot(steps, curve, color=FAINT, linewidth=0.9)
@@ -201,49 +110,6 @@ def _draw_oracle(run: Run) -> Figure | None:
     axes.set_ylabel("share of pairs")
     axes.set_ylim(bottom=0)
     figure.legend(loc="outside upper left", ncols=2, fontsize=8.5)
-    return figure
-
-
-def _name_row(row: Summary) -> str:
-    if is_stl(row):
-        return "STL"
-    labels = textwrap.shorten(name_labels(row["kind"], row["labels"]), LABEL_LENGTH, placeholder="...")
-    return f"{name_method(row['method'])}, {row['weight']:g}\n{labels} labels"
-
-
-def _draw_intervals(run: Run, kind: str, label: str) -> Figure | None:
-    """Draw dots with 95% intervals, one row per setting. `kind` is accuracy or gain."""
-    if run.multitask is None:
-        return None
-    rows = [row for row in select_rows(run.multitask, find_split(run.multitask)) if row.get(f"{kind}_mean") is not None]
-    rows = [row for row in rows if kind == "accuracy" or not is_stl(row)]
-    if not rows:
-        return None
-    figure, axes = _new_axes(1.1 + 0.45 * len(rows))
-    axes.grid(visible=False, axis="y")
-    axes.grid(axis="x")
-    names = []
-    for place, row in enumerate(rows):
-        mean = 100 * row[f"{kind}_mean"]
-        is_chosen, control = is_choice(run.multitask, row), is_control(row)
-        color = SERIES[1] if is_chosen else FAINT if control else SERIES[0]
-        low, high = row.get(f"{kind}_low"), row.get(f"{kind}_high")
-        if low is not None and high is not None:
-            axes.plot([100 * low, 100 * high], [place, place], color=color, linewidth=2)
-        axes.plot(
-            mean,
-            place,
-            marker="D" if is_chosen else "o",
-            markersize=7,
-            color=color,
-            markerfacecolor=PAPER if control else color,
-        )
-        names.append(_name_row(row) + (" (chosen)" if is_chosen else ""))
-    if kind == "gain":
-        axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(rows)), names, fontsize=8.5, parse_math=False)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel(label)
     return figure
 
 
@@ -316,14 +182,20 @@ CHARTS = {
         "3-D PCA of the encoder's latents, before any projection. Numbers and colours show the clusters found there.",
     ),
     "accuracy": Chart(
-        lambda run: _draw_intervals(run, "accuracy", "accuracy, %"),
+        lambda run: draw_intervals(run, "accuracy", "accuracy, %"),
         "Accuracy",
         "Mean over seeds and 95% interval. A diamond marks the chosen setting; hollow dots are controls.",
     ),
     "gain": Chart(
-        lambda run: _draw_intervals(run, "gain", "gain over STL, points"),
+        lambda run: draw_intervals(run, "gain", "gain over STL, points"),
         "Paired gain over STL",
         "Mean difference from STL at the same seed, with its 95% interval. If it includes zero, no gain is shown.",
+    ),
+    "cost": Chart(
+        draw_costs,
+        "Accuracy against cost",
+        "Mean accuracy and 95% interval over the seconds of one training. Dashed: STL's accuracy. A ring marks the "
+        "chosen setting.",
     ),
     "losses": Chart(_draw_losses, "Losses", "The weighted total, and each term before its weight, on a log axis."),
     "betas": Chart(_draw_betas, "Beta schedules", "The weight of each group of loss terms during training."),

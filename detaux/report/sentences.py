@@ -39,9 +39,9 @@ def format_p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def format_points(value: float) -> str:
+def format_points(value: float, digits: int = 2) -> str:
     """Return percentage points with their sign. The minus sign is U+2212, so that no line breaks after it."""
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def format_interval(low: float | None, high: float | None) -> str:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from detaux.artefacts import SUMMARY_NAME, TRIALS_NAME
-from detaux.report.figures import FAINT, INK, LINE, SERIES, STYLE, WIDTH, Drawing, render
+from detaux.report.drawing import FAINT, INK, LINE, SERIES, STYLE, WIDTH, Drawing, render
 from detaux.report.table import NONE, Column, Table, number_column, text_column
 from detaux.runtime.readers import read_json, read_rows
 from detaux.runtime.record import read_stage_config

@@ -7,18 +7,7 @@ from typing import Any
 from detaux.config.load import get_value, iterate_fields
 from detaux.config.schema import Config
 from detaux.report.collect import Candidate, Run, name_candidate
-from detaux.report.effect import (
-    find_choice,
-    find_effect,
-    find_split,
-    is_bound,
-    is_choice,
-    is_control,
-    is_stl,
-    judge_effect,
-    name_labels,
-    select_rows,
-)
+from detaux.report.effect import find_choice, find_effect, find_split, judge_effect
 from detaux.report.sentences import format_interval, format_p, format_points, name_method
 from detaux.report.table import NONE, Column, Row, Table, number_column, text_column
 
@@ -150,70 +139,6 @@ def build_variance(run: Run) -> Table | None:
     columns += [number_column(name.replace("_", " "), name) for name in scores["factors"]]
     caption = "Share of each subspace's variance that each known factor explains (scoring only)"
     return Table("variance", caption, columns, rows, ["subspace", *scores["factors"]])
-
-
-def _accuracy_marks(multitask: dict[str, Any], row: Row) -> str:
-    if is_choice(multitask, row):
-        return "chosen"
-    if is_bound(row):
-        return "upper bound"
-    return "control" if is_control(row) else ""
-
-
-def build_accuracy(run: Run) -> Table | None:
-    """Show mean, 95% interval and paired gain over STL for every method, labels and weight.
-
-    Return None if there are no multitask results.
-    """
-    if run.multitask is None:
-        return None
-    split = find_split(run.multitask)
-    validation = {
-        (row["method"], row["labels"], row["weight"]): row["accuracy_mean"]
-        for row in select_rows(run.multitask, "validation")
-    }
-    rows = []
-    for row in select_rows(run.multitask, split):
-        gains = {f"gain_{name}": None if is_stl(row) else row.get(f"gain_{name}") for name in ("mean", "low", "high")}
-        rows.append(
-            {
-                **row,
-                **gains,
-                "mark": _accuracy_marks(run.multitask, row),
-                "method_name": name_method(row["method"]),
-                "labels_name": NONE if is_stl(row) else name_labels(row["kind"], row["labels"]),
-                "validation_accuracy_mean": validation.get((row["method"], row["labels"], row["weight"])),
-            }
-        )
-
-    def show_interval(row: Row) -> str:
-        low, high = row["accuracy_low"], row["accuracy_high"]
-        return NONE if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f}"
-
-    def show_gain(row: Row) -> str:
-        return NONE if row["gain_mean"] is None else format_points(100 * row["gain_mean"])
-
-    def show_gain_interval(row: Row) -> str:
-        low, high = row["gain_low"], row["gain_high"]
-        return NONE if low is None or high is None else format_interval(100 * low, 100 * high)
-
-    columns = [
-        text_column("Method", "method_name"),
-        text_column("Auxiliary labels", "labels_name"),
-        Column("Weight", lambda row: NONE if is_stl(row) else f"{row['weight']:g}"),
-        number_column("Seeds", "seeds", "d"),
-        number_column("Validation accuracy %", "validation_accuracy_mean", ".2f", 100),
-        number_column(f"{split.capitalize()} accuracy %", "accuracy_mean", ".2f", 100),
-        Column("95% interval", show_interval),
-        Column("Gain over STL, points", show_gain),
-        Column("95% interval of the gain", show_gain_interval),
-        Column("Paired p (Holm)", lambda row: show_p(row.get("gain_p"))),
-    ]
-    fields = ["mark", "method", "labels", "weight", "split", "seeds", "validation_accuracy_mean"]
-    fields += [f"{kind}_{name}" for kind in ("accuracy", "gain") for name in ("mean", "low", "high")]
-    fields.append("gain_p")
-    caption = f"Accuracy on the {split} split; gains are paired by seed"
-    return Table("accuracy", caption, columns, rows, fields)
 
 
 def build_comparison(runs: list[Run]) -> Table:

@@ -4,8 +4,10 @@ A float keeps every bit, as JSON's shortest text of it is read back the same. Of
 What is measured (seconds, bytes), and what names a machine or a state of the code, is left out.
 """
 
+import csv
 import hashlib
 import html
+import io
 import json
 import re
 from collections import Counter
@@ -26,6 +28,7 @@ FOLLOWING = {  # from what else is recorded
     *("factors", "baselines", "principal_subspace", "summary", "classes_by_cluster", "variance_share"),
     *("steps", "phase", "progress", "uses_ground_truth"),
 }
+COSTS = ("parameters", "steps", "seconds")  # columns of accuracy.csv
 DIGITS = 12  # hexadecimal ones of a hash
 SENTENCES = ("Detaux found", "Chosen:")  # of the report's paragraphs
 
@@ -134,7 +137,13 @@ def read_arrays(path):
 
 
 def read_table(path):
-    return {"": path.read_text().splitlines()}
+    """The lines of a table, without what a training cost: its seconds are measured."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    kept = [place for place, name in enumerate(rows[0]) if name.removesuffix("_ratio") not in COSTS]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([row[place] for place in kept] for row in rows)
+    return {"": text.getvalue().splitlines()}
 
 
 def read_page(path):

@@ -162,6 +162,9 @@ def make_summary(
             "gain_mean": gain,
             "gain_low": gain - width,
             "gain_high": gain + width,
+            "parameters": 1_000.0 if method == "stl" else 1_500.0,
+            "steps": 300.0,
+            "seconds": 10.0 if method == "stl" else 12.5 + 10 * weight,
             "gain_p": None if method == "stl" else 0.04,
         }
         for split, shift in (("validation", 0.0104), ("test", 0.0))
@@ -311,7 +314,8 @@ def comparison_page(written_run, tmp_path_factory) -> Path:
     first, second = (shutil.copytree(written_run, parent / name) for name in ("mined", "bound"))
     pairs = {"rule": "one_factor", "uses_ground_truth": True, "one_factor_share": 1.0}
     change_json(second / "discover" / "discovery.json", lambda discovery: discovery.update(pairs=pairs))
-    return build_report([first, second], parent / "report", ReportConfig(title="Two runs"))
+    config = ReportConfig(title="Two runs", published=["table1", "table3"])
+    return build_report([first, second], parent / "report", config)
 
 
 TRIALS = [  # name, margin, encoder, objective, step, status, V

@@ -4,10 +4,10 @@ import csv
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from pages import read_table, read_tags, read_text
 from PIL import Image
 
 from detaux.config.schema import ReportConfig
@@ -15,67 +15,6 @@ from detaux.errors import UserError
 from detaux.report.build import build_report
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }} \"' & | $x$"
-
-
-class TableReader(HTMLParser):
-    """Rows of cell texts of the table with a given data-name."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name, self.inside, self.in_cell = name, False, False
-        self.rows: list[list[str]] = []
-
-    def handle_starttag(self, tag, attributes):
-        if tag == "table":
-            self.inside = dict(attributes).get("data-name") == self.name
-        elif self.inside and tag == "tr":
-            self.rows.append([])
-        elif self.inside and tag in ("td", "th"):
-            self.rows[-1].append("")
-            self.in_cell = True
-
-    def handle_endtag(self, tag):
-        if tag == "table":
-            self.inside = False
-        elif tag in ("td", "th"):
-            self.in_cell = False
-
-    def handle_data(self, data):
-        if self.inside and self.in_cell:
-            self.rows[-1][-1] += data
-
-
-class TextReader(HTMLParser):
-    """The words of a page, and the tags it is made of."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
-def read_table(page, name):
-    reader = TableReader(name)
-    reader.feed(page.read_text(encoding="utf-8"))
-    return reader.rows[0], reader.rows[1:]
-
-
-def read_text(page):
-    reader = TextReader()
-    reader.feed(page.read_text(encoding="utf-8"))
-    return " ".join(" ".join(reader.words).split())
-
-
-def read_tags(page):
-    reader = TextReader()
-    reader.feed(page.read_text(encoding="utf-8"))
-    return reader.tags
 
 
 def test_accuracy_table_matches_metrics_json(found_page):
@@ -143,7 +82,18 @@ def test_page_has_one_heading_and_unique_ids(comparison_page):
 
 def test_figures_are_written_beside_the_page(found_page):
     figures = found_page.parent / "figures"
-    names = {"accuracy", "gain", "losses", "betas", "oracle_share", "pairs", "pca_subspace", "pca_encoder", "traversal"}
+    names = {
+        "accuracy",
+        "gain",
+        "cost",
+        "losses",
+        "betas",
+        "oracle_share",
+        "pairs",
+        "pca_subspace",
+        "pca_encoder",
+        "traversal",
+    }
     assert names | {f"cluster-{number}" for number in range(5)} == {path.stem for path in figures.iterdir()}
     for path in figures.iterdir():
         with Image.open(path) as image:

@@ -55,7 +55,7 @@ def test_page_shows_every_picture(visit):
 def test_page_shows_every_chart(visit):
     tab = visit("found_page")
     charts = tab.locator("figure.chart svg[role=img]")
-    assert charts.count() == 8
+    assert charts.count() == 9
     for chart in charts.all():
         assert chart.is_visible()
         assert chart.get_attribute("aria-label")
@@ -66,7 +66,7 @@ def test_page_shows_every_chart(visit):
 
 def test_page_shows_every_table(visit):
     tab = visit("found_page")
-    for name in ("candidates", "relations", "variance", "accuracy", "stages"):
+    for name in ("candidates", "relations", "variance", "stages"):
         table = tab.locator(f"table[data-name={name}]")
         assert table.is_visible(), name
         assert table.locator("tbody tr").count() >= 4, name
@@ -87,7 +87,7 @@ def test_phone_page_never_scrolls_sideways(visit, page):
 
 def test_phone_table_scrolls_by_keyboard(visit):
     tab = visit("found_page", PHONE)
-    region = tab.locator(".scroll:has(table[data-name=accuracy])")
+    region = tab.locator(".scroll:has(table[data-name=methods])")
     region.focus()
     tab.keyboard.press("ArrowRight")
     tab.wait_for_function("node => node.scrollLeft > 0", arg=region.element_handle())

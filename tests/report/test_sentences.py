@@ -3,6 +3,7 @@
 import pytest
 
 from detaux.config.choice_rules import CHOICE_RULES
+from detaux.report.accuracy import build_accuracy
 from detaux.report.collect import load_run
 from detaux.report.effect import name_labels
 from detaux.report.sentences import (
@@ -13,7 +14,7 @@ from detaux.report.sentences import (
     describe_rule,
     describe_scarcity,
 )
-from detaux.report.tables import build_accuracy, build_candidates, build_comparison
+from detaux.report.tables import build_candidates, build_comparison
 from detaux.report.tiles import build_tiles
 
 

@@ -9,3 +9,8 @@ from detaux.config.key import key
 class ReportConfig:
     title: str = key("Detaux report", "heading of the page", neutral=True)
     examples: int = key(8, "example images shown per cluster", 1, 16)
+    published: list[str] = key(
+        [],
+        "tables of the paper to show with the numbers of the runs beside its own",
+        choices=("table1", "table2", "table3"),
+    )

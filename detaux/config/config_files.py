@@ -1,0 +1,58 @@
+"""Read config files. A file may name others under `base`: it takes their values and changes some."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detaux.config.read_yaml import Scalar, read_yaml, take_values
+from detaux.errors import UserError
+
+BASE = "base"
+
+
+def describe_fault(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    """Say in one line what is wrong with a text that is not valid YAML, and where."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem}, line {error.problem_mark.line + 1} column {error.problem_mark.column + 1}"
+    return " ".join(str(error).split())
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Read the mapping of sections in a config file; its scalars are text or Scalar, as in read_yaml."""
+    if not path.is_file():
+        names = [str(other) for other in path.parent.glob("*.yaml") if other.is_file()]
+        nearest = difflib.get_close_matches(str(path), names, n=1)
+        fault = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"config file {path} {fault}{f'; the nearest is {nearest[0]}' if nearest else ''}.")
+    try:
+        tree = read_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"config file {path} is not valid YAML: {describe_fault(error)}.") from None
+    if tree is None or (isinstance(tree, Scalar) and tree.value is None):
+        return {}
+    if not isinstance(tree, dict):
+        kind = type(take_values(tree)).__name__
+        raise UserError(f"config file {path} holds a {kind}; a mapping of sections is expected.")
+    return tree
+
+
+def read_with_bases(path: Path, above: Sequence[Path] = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the sections of a config file, after those of the files that it is based on.
+
+    `base` is a file or a list of files, relative to the folder of the file that names them. Later values replace
+    earlier ones. `above` are the files that led to this one. Raises UserError if a file is based on itself.
+    """
+    tree = read_config_file(path)
+    base = tree.pop(BASE, [])
+    names = base if isinstance(base, list) else [base]
+    if not all(isinstance(name, str) for name in names):
+        raise UserError(
+            f"config file {path}: {BASE}={take_values(base)!r} is not allowed; expected a file or a list of files."
+        )
+    if path.resolve() in above:
+        raise UserError(f"config file {path} is based on itself through {BASE}; remove it from one of the files.")
+    inside = (*above, path.resolve())
+    return [one for name in names for one in read_with_bases(path.parent / name, inside)] + [(path, tree)]

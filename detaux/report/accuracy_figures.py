@@ -1,0 +1,118 @@
+"""Draw accuracies with their intervals: one row for each method, and over the seconds of a training."""
+
+import itertools
+import textwrap
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from detaux.report.accuracy import has_costs
+from detaux.report.collect import Run
+from detaux.report.drawing import FAINT, INK, PAPER, SERIES, new_axes
+from detaux.report.effect import (
+    DISCOVERED,
+    Summary,
+    find_split,
+    is_choice,
+    is_control,
+    is_stl,
+    name_labels,
+    pick_rows,
+    takes_no_labels,
+)
+from detaux.report.sentences import name_method
+
+LABEL_LENGTH = 24  # maximum characters of a label's name on an axis
+MARKERS = ("o", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*")  # 11 and 8 have no factor in common
+LOG_RATIO = 4  # a log axis if the costliest method takes this many times as long as the cheapest
+
+
+def _name_row(row: Summary) -> str:
+    if is_stl(row):
+        return "STL"
+    if takes_no_labels(row):
+        return f"{name_method(row['method'])}\nno labels given"
+    return f"{name_method(row['method'])}, {row['weight']:g}\n{_shorten(row)} labels"
+
+
+def _shorten(row: Summary) -> str:
+    return textwrap.shorten(name_labels(row["kind"], row["labels"]), LABEL_LENGTH, placeholder="...")
+
+
+def _name_point(row: Summary, is_chosen: bool) -> str:
+    """Name a row in the legend. The labels are left out if they are the discovered ones, because a line is short."""
+    parts = ["STL" if is_stl(row) else name_method(row["method"])]
+    if not is_stl(row) and not takes_no_labels(row):
+        parts.append(f"{row['weight']:g}")
+        parts += [] if row["labels"] == DISCOVERED else [_shorten(row)]
+    # a dollar sign would start a formula
+    return (", ".join(parts) + (" (chosen)" if is_chosen else "")).replace("$", r"\$")
+
+
+def draw_intervals(run: Run, kind: str, label: str) -> Figure | None:
+    """Draw dots with 95% intervals, one row per setting. `kind` is accuracy or gain."""
+    if run.multitask is None:
+        return None
+    rows = [row for row in pick_rows(run.multitask, find_split(run.multitask)) if row.get(f"{kind}_mean") is not None]
+    rows = [row for row in rows if kind == "accuracy" or not is_stl(row)]
+    if not rows:
+        return None
+    figure, axes = new_axes(1.1 + 0.45 * len(rows))
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x")
+    names = []
+    for place, row in enumerate(rows):
+        mean = 100 * row[f"{kind}_mean"]
+        is_chosen, control = is_choice(run.multitask, row), is_control(row)
+        color = SERIES[1] if is_chosen else FAINT if control else SERIES[0]
+        low, high = row.get(f"{kind}_low"), row.get(f"{kind}_high")
+        if low is not None and high is not None:
+            axes.plot([100 * low, 100 * high], [place, place], color=color, linewidth=2)
+        axes.plot(
+            mean,
+            place,
+            marker="D" if is_chosen else "o",
+            markersize=7,
+            color=color,
+            markerfacecolor=PAPER if control else color,
+        )
+        names.append(_name_row(row) + (" (chosen)" if is_chosen else ""))
+    if kind == "gain":
+        axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks(range(len(rows)), names, fontsize=8.5, parse_math=False)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(label)
+    return figure
+
+
+def draw_costs(run: Run) -> Figure | None:
+    """Draw the accuracy of each method over the mean seconds of a training. Each method has a colour and a shape."""
+    if run.multitask is None:
+        return None
+    rows = [row for row in pick_rows(run.multitask, find_split(run.multitask)) if not is_control(row)]
+    if len(rows) < 2 or not has_costs(rows):
+        return None
+    figure, axes = new_axes(2.7 + 0.18 * len(rows))
+    others = iter(zip(itertools.cycle(SERIES), itertools.cycle(MARKERS), strict=False))
+    for row in rows:
+        color, marker = (INK, "s") if is_stl(row) else next(others)
+        mean, low, high = (row[f"accuracy_{name}"] for name in ("mean", "low", "high"))
+        if low is not None and high is not None:
+            axes.plot([row["seconds"]] * 2, [100 * low, 100 * high], color=color, linewidth=1.6)
+        if is_stl(row):
+            axes.axhline(100 * mean, color=color, linestyle="--", linewidth=0.9)
+        is_chosen = is_choice(run.multitask, row)
+        if is_chosen:
+            axes.plot(row["seconds"], 100 * mean, "o", markersize=14, color=SERIES[1], markerfacecolor="none")
+        name = _name_point(row, is_chosen)
+        axes.plot(row["seconds"], 100 * mean, marker, markersize=7, color=color, linestyle="none", label=name)
+    seconds = [row["seconds"] for row in rows]
+    if min(seconds) > 0 and max(seconds) >= LOG_RATIO * min(seconds):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("seconds of a training")
+    axes.set_ylabel("accuracy, %")
+    figure.legend(loc="outside upper left", fontsize=8.5)
+    return figure

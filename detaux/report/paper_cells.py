@@ -1,0 +1,200 @@
+"""Fill the cells of the paper's tables with numbers of runs. Only a run of the same task fills a cell."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scipy import stats
+
+from detaux.report.collect import Run
+from detaux.report.effect import DISCOVERED, Summary, find_split, get_setting, is_stl, read_validation, select_rows
+from detaux.report.published import CELLS, DATASETS, TEST_DATASET, TEST_GAIN, TEST_P, TESTED, Cell
+from detaux.report.sentences import format_p, format_points, name_method
+from detaux.report.table import Row
+
+NOT_RUN = "not run"
+FIELDS = (
+    *("table", "row", "column", "dataset", "measure", "paper", "paper_change", "paper_is_quoted", "status"),
+    *("ours", "ours_low", "ours_high", "seeds", "ours_change", "ours_change_low", "ours_change_high"),
+    *("setting", "split", "run", "commit", "finished", "differs"),
+)
+
+
+def _is_same_task(run: Run, dataset: str) -> bool:
+    """Return whether a run has the principal task of the paper's data set: not other classes of the same images."""
+    known, manifest = DATASETS[dataset], run.manifest
+    return (
+        manifest is not None
+        and manifest.dataset == dataset
+        and len(manifest.classes) == known.classes
+        and known.principal in (None, manifest.principal)
+    )
+
+
+def _has_detaux_labels(run: Run) -> bool:
+    """Return whether the discovered labels come from a disentangled subspace, not from a plain clustering."""
+    is_entangled = run.discovery.get("source") == "encoder"
+    return run.chosen is not None and run.chosen["kind"] == "candidate" and not is_entangled
+
+
+def _fits(run: Run, cell: Cell, row: Summary) -> bool:
+    """Return whether a row of metrics.json is of the cell's method, with labels as the cell has: no control fits."""
+    if row["method"].partition("+")[0] != cell.method:
+        return False
+    if cell.clusterer is None:
+        return bool(row["labels"] == "none")
+    own = DISCOVERED if run.discovery.get("clusterer") == cell.clusterer else None
+    return row["labels"] in (own, f"{DISCOVERED}@{cell.clusterer}") and _has_detaux_labels(run)
+
+
+def find_row(run: Run, cell: Cell) -> Summary | None:
+    """Return the row of the reported split that validation ranks first among those of the cell's method, or None."""
+    if run.multitask is None:
+        return None
+    validation = read_validation(run.multitask)
+    rows = [row for row in select_rows(run.multitask, find_split(run.multitask)) if _fits(run, cell, row)]
+    return max(rows, key=lambda row: validation.get(get_setting(row), -1.0), default=None)
+
+
+def _describe_setting(row: Summary) -> str:
+    """Name the method and the weight of a row, to show which setting fills a cell."""
+    name = name_method(row["method"])
+    return name if is_stl(row) or row["labels"] == "none" else f"{name}, weight {row['weight']:g}"
+
+
+def _list_differences(run: Run, stage: str) -> list[str]:
+    """List what the files of a run show to differ from the paper: fewer images or labels, or pairs from ground truth."""
+    assert run.manifest is not None
+    known, found = DATASETS[run.manifest.dataset], []
+    images = sum(run.manifest.count(split) for split in ("train", "validation", "test"))
+    if images < known.images:
+        found.append(f"{images:,} of {known.images:,} images")
+    facts = (run.multitask or {}).get("facts") or {}
+    labelled, train = facts.get("labelled_images"), facts.get("train_images")
+    if labelled is not None and train is not None and labelled < train:
+        found.append(f"{labelled:,} of {train:,} training images labelled")
+    if run.has_edited_labels and stage == "multitask":
+        found.append("labels were edited after discovery")
+    if stage == "multitask" and run.multitask and find_split(run.multitask) != "test":
+        found.append("validation split, because there are no test images")
+    return found + (["upper bound: pairs used ground truth"] if run.is_upper_bound else [])
+
+
+def _read_accuracy(run: Run, cell: Cell) -> Row | None:
+    row = find_row(run, cell)
+    if row is None:
+        return None
+    gains = (
+        dict.fromkeys(("mean", "low", "high"))
+        if is_stl(row)
+        else {name: row.get(f"gain_{name}") for name in ("mean", "low", "high")}
+    )
+    return {
+        "ours": row["accuracy_mean"],
+        "ours_low": row.get("accuracy_low"),
+        "ours_high": row.get("accuracy_high"),
+        "seeds": row["seeds"],
+        "ours_change": gains["mean"],
+        "ours_change_low": gains["low"],
+        "ours_change_high": gains["high"],
+        "setting": _describe_setting(row),
+        "split": row["split"],
+    }
+
+
+def _read_information(run: Run, cell: Cell) -> Row | None:
+    chosen = run.chosen
+    if chosen is None or not _has_detaux_labels(run) or run.discovery.get("clusterer") != cell.clusterer:
+        return None
+    value = chosen["principal"].get(cell.measure)
+    return None if value is None else {"ours": value, "split": "train"}
+
+
+def _find_ours(runs: Sequence[Run], cell: Cell) -> Row | None:
+    """Return what the first run that has the cell's number says of it, or None. No run is preferred for its number."""
+    for run in runs:
+        if not _is_same_task(run, cell.dataset):
+            continue
+        stage = "multitask" if cell.measure == "accuracy" else "discover"
+        found = _read_accuracy(run, cell) if stage == "multitask" else _read_information(run, cell)
+        if found is not None:
+            record = run.records.get(stage, {})
+            return {
+                **found,
+                "run": run.name,
+                "commit": record.get("commit"),
+                "finished": record.get("finished"),
+                "differs": "; ".join(_list_differences(run, stage)),
+            }
+    return None
+
+
+def fill_cells(name: str, runs: Sequence[Run]) -> list[Row]:
+    """Return a row for each cell of one of the paper's tables, with the number of a run beside it or `not run`.
+
+    A run whose config asks for this table comes first, then the order in which the runs were given.
+    """
+    ordered = sorted(runs, key=lambda run: name not in (run.get_setting("report", "published") or []))
+    rows = []
+    for cell in CELLS:
+        if cell.table != name:
+            continue
+        ours = _find_ours(ordered, cell)
+        rows.append(
+            {
+                **dict.fromkeys(FIELDS),
+                "table": name,
+                "row": cell.row,
+                "column": cell.column,
+                "dataset": cell.dataset,
+                "measure": cell.measure,
+                "paper": cell.value,
+                "paper_change": cell.change,
+                "paper_is_quoted": cell.is_quoted,
+                "status": "run" if ours else NOT_RUN,
+                **(ours or {}),
+            }
+        )
+    return rows
+
+
+def list_misprints(rows: list[Row]) -> list[tuple[Row, float]]:
+    """List the cells whose printed change is not the difference of the paper's own numbers, with that difference."""
+    stl = {row["dataset"]: row["paper"] for row in rows if row["row"] == "STL"}
+    changes = [(row, row["paper"] - stl[row["dataset"]]) for row in rows if row["paper_change"] is not None]
+    return [(row, change) for row, change in changes if abs(change - row["paper_change"]) > 5e-4]
+
+
+def _list_seeds(run: Run, method: str) -> list[float]:
+    """Return the accuracy of each seed on the reported split, of the row that fills the method's cell."""
+    cells = (cell for cell in CELLS if cell.method == method and cell.table == "table1")
+    found = find_row(run, next(cells))
+    rows = (run.multitask or {}).get("rows", [])
+    if found is None:
+        return []
+    return [
+        row["accuracy"] for row in rows if row["split"] == found["split"] and get_setting(row) == get_setting(found)
+    ]
+
+
+def describe_test(dataset: str, runs: Sequence[Run]) -> str | None:
+    """Compare MTI with MAXL by the two-sample t-test of the paper's appendix.
+
+    Return None if no run of the data set has both rows with at least two seeds.
+    """
+    for run in runs:
+        if not _is_same_task(run, dataset):
+            continue
+        first, second = (_list_seeds(run, method) for method in TESTED)
+        if min(len(first), len(second)) < 2:
+            continue
+        result: Any = stats.ttest_ind(first, second)
+        gain = sum(first) / len(first) - sum(second) / len(second)
+        p = "no p, because all seeds agree" if result.pvalue != result.pvalue else format_p(float(result.pvalue))
+        text = (
+            f"{DATASETS[dataset].title}, MTI + Detaux against MAXL, two-sample t-test over {len(first)} and {len(second)} "
+            f"seeds: {format_points(100 * gain)} points, {p}."
+        )
+        if dataset != TEST_DATASET:
+            return text
+        return f"{text} The paper: {format_points(100 * TEST_GAIN, 1)} points over five seeds, p = {TEST_P}."
+    return None

@@ -1,0 +1,69 @@
+"""Configs that are based on other configs, against configs written out in full."""
+
+import pytest
+
+from detaux.config import load_config
+from detaux.errors import UserError
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes a config file under a name and returns its path."""
+
+    def write(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_config_with_a_base_equals_the_config_written_out(write):
+    write("sets/digits.yaml", "data: {source: digits, side: 16}\nmultitask: {epochs: 7, seeds: 4}\n")
+    path = write("tables/one.yaml", "base: ../sets/digits.yaml\nmultitask: {seeds: 2}\n")
+    whole = write("whole.yaml", "data: {source: digits, side: 16}\nmultitask: {epochs: 7, seeds: 2}\n")
+    assert load_config(path) == load_config(whole)
+
+
+def test_later_bases_replace_earlier_ones_and_a_base_has_bases_of_its_own(write):
+    write("first.yaml", "multitask: {epochs: 1, seeds: 1, batch_size: 1}\n")
+    write("second.yaml", "base: first.yaml\nmultitask: {epochs: 2, seeds: 2}\n")
+    write("third.yaml", "multitask: {epochs: 3}\n")
+    config = load_config(write("last.yaml", "base: [second.yaml, third.yaml]\n"), ["multitask.lr=0.5"])
+    one = config.multitask
+    assert (one.epochs, one.seeds, one.batch_size, one.lr) == (3, 2, 1, 0.5)
+
+
+def test_same_file_may_be_the_base_of_two_bases(write):
+    write("common.yaml", "multitask: {epochs: 4}\n")
+    for name in ("left", "right"):
+        write(f"{name}.yaml", f"base: common.yaml\nrun: {{dir: {name}}}\n")
+    config = load_config(write("both.yaml", "base: [left.yaml, right.yaml]\n"))
+    assert (config.multitask.epochs, config.run.dir) == (4, "right")
+
+
+def test_mistake_in_a_base_names_the_base(write):
+    base = write("base.yaml", "multitask: {epoch: 3}\n")
+    with pytest.raises(UserError, match=rf"config file {base}: unknown key multitask\.epoch"):
+        load_config(write("top.yaml", "base: base.yaml\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("base: top.yaml\n", "is based on itself"),
+        ("base: missing.yaml\n", r"missing\.yaml does not exist"),
+        ("base: 3\n", "base=3 is not allowed; expected a file or a list of files"),
+        ("base: {a: b}\n", "expected a file or a list of files"),
+    ],
+)
+def test_wrong_base_is_refused_in_one_sentence(write, text, sentence):
+    with pytest.raises(UserError, match=sentence):
+        load_config(write("top.yaml", text))
+
+
+def test_files_based_on_each_other_are_refused(write):
+    write("one.yaml", "base: two.yaml\n")
+    with pytest.raises(UserError, match="is based on itself"):
+        load_config(write("two.yaml", "base: one.yaml\n"))
