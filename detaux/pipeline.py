@@ -291,7 +291,7 @@ def make_shards(config: Config, folder: Path, following: str) -> None:
 def _check_replaceable(folder: Path, config: Config) -> None:
     """Refuse a folder that holds anything but a shard set, or that is in the source, since a build replaces it."""
     source = expand_path(config.data.path, "data.path").resolve() if config.data.path else None
-    parents = [folder.resolve(), *(folder.resolve().parents if config.data.source == "folder" else ())]
+    parents = [folder.resolve(), *(folder.resolve().parents if config.data.source != "webdataset" else ())]
     if source in parents:
         raise UserError(
             f"{folder} is in data.path={config.data.path}, so the next build would read it; give a folder elsewhere."
