@@ -24,7 +24,7 @@ from detaux.config.schema.losses import (
     WeightsConfig,
 )
 from detaux.config.schema.model import ModelConfig
-from detaux.config.schema.multitask import VGG_MIN_SIDE, MultitaskConfig, UncertaintyConfig
+from detaux.config.schema.multitask import VGG_MIN_SIDE, MultitaskConfig, StlLongConfig, UncertaintyConfig
 from detaux.config.schema.pairs import PairsConfig
 from detaux.config.schema.report import ReportConfig
 from detaux.config.schema.run import RunConfig
@@ -53,6 +53,7 @@ __all__ = [
     "RunConfig",
     "ScheduleConfig",
     "SparsityConfig",
+    "StlLongConfig",
     "SweepConfig",
     "TrackConfig",
     "UncertaintyConfig",

@@ -8,7 +8,12 @@ from detaux.config.key import key
 VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
 JOINT_METHODS = ("hard_sharing",)  # these train all tasks together, by fixed weights or by a rule for the task losses
 RULES = ("uncertainty",)
-METHODS = ("stl", *JOINT_METHODS, *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES))
+METHODS = ("stl", "stl_long", *JOINT_METHODS, *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES))
+
+
+@dataclass(frozen=True)
+class StlLongConfig:
+    factor: float = key(2.0, "passes over the labelled images, as a multiple of those of other methods", 1.0)
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,22 @@ class MultitaskConfig:
         0, "training images shift by up to this many pixels in each direction, filled with black; 0: no shift", 0, 64
     )
     flip: bool = key(False, "mirror each training image left to right with chance 1/2")
+    colour: float = key(
+        0.0,
+        "brightness, contrast and saturation of training images change by up to this fraction; 0: they stay",
+        0.0,
+        1.0,
+    )
+    mixup: float = key(
+        0.0,
+        "training images and labels are mixed in pairs, with weights from Beta(mixup, mixup); 0: not mixed",
+        0.0,
+        16.0,
+    )
     pretrained: str | None = key(
         None,
         "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them; images are then normalised "
         "by ImageNet's mean and standard deviation, except for small_cnn",
     )
+    stl_long: StlLongConfig = field(default_factory=StlLongConfig)
     uncertainty: UncertaintyConfig = field(default_factory=UncertaintyConfig)
