@@ -8,10 +8,10 @@ from made_sets import write_cars, write_cifar10, write_faces, write_svhn
 SMALL = (
     "run.threads=1",
     "run.device=cpu",
-    "disentangle.warmup.batch_size=16",
-    "disentangle.main.batch_size=8",
-    "disentangle.warmup.steps=4",
-    "disentangle.main.steps=4",
+    "disentangle.warmup.batch_size=8",
+    "disentangle.main.batch_size=4",
+    "disentangle.warmup.steps=3",
+    "disentangle.main.steps=2",
     "discover.clusterer=kmeans",  # finds a task, however short the training
     "discover.clusters=3",
     "discover.stability_samples=1",
