@@ -163,8 +163,8 @@ def _refuse_swapped_folders(root: Path, cars: list[Car], there: set[str]) -> Non
 
 def _find_fault(root: Path, car: Car) -> str | None:
     """Return why an annotated picture cannot be read, None if nothing is known against it."""
-    parts = PurePosixPath(car.name).parts
-    if len(parts) != 2 or ".." in parts or not car.name.isprintable():
+    name = PurePosixPath(car.name)
+    if name.is_absolute() or len(name.parts) != 2 or ".." in name.parts or not car.name.isprintable():
         return "an annotation whose file name leaves its folder"
     path = root / car.name
     if fault := refuse_link(path.parent, root) or refuse_link(path, root):

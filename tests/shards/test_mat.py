@@ -112,6 +112,15 @@ def test_small_file_that_unpacks_to_a_huge_one_is_refused_unread(
         read_mat(path, ["X"])
 
 
+def test_compressed_array_that_ends_too_early_is_refused(write_mat: Callable[..., Path]) -> None:
+    path = write_mat({"X": np.zeros(2000)}, do_compression=False)
+    whole = path.read_bytes()
+    packed = zlib.compress(whole[128:])[:-4]  # all data, but without the checksum
+    path.write_bytes(whole[:128] + struct.pack("<2I", 15, len(packed)) + packed)
+    with pytest.raises(UserError, match="a compressed array in it is cut short"):
+        read_mat(path, ["X"])
+
+
 @pytest.mark.parametrize("kind", ["cell", "struct"])
 def test_array_of_too_many_values_is_refused_before_it_is_made(
     write_mat: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, kind: str

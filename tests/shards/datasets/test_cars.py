@@ -143,6 +143,28 @@ def test_annotated_name_that_leaves_its_folder_is_not_read(cars: Path, make_data
     assert left_out["reason"] in ("an annotation whose file name leaves its folder", "annotated, but missing")
 
 
+@pytest.mark.parametrize("name", ["/secret.png", "//secret.png", "../secret.png", "{tmp}/secret.png", "a/b/secret.png"])
+def test_annotated_path_outside_is_not_read(tmp_path: Path, make_data: MakeData, name: str) -> None:
+    root = write_single_cars(tmp_path / "cars", classes=2, train=2, test=2)
+    (root / "a" / "b").mkdir(parents=True)
+    for place in (tmp_path, root / "a" / "b"):
+        Image.new("RGB", (9, 9)).save(place / "secret.png")
+    entries = [
+        {
+            "relative_im_path": f"car_ims/{number:06d}.jpg",
+            "class": np.uint8(1 + number % 2),
+            "test": np.uint8(number > 4),
+        }
+        for number in range(1, 9)
+    ]
+    entries.append({**entries[0], "relative_im_path": name.format(tmp=tmp_path)})
+    names = np.array([["one", "two"]], dtype=object)
+    savemat(root / "cars_annos.mat", {"annotations": annotate(entries), "class_names": names})
+    source = open_cars(make_data("cars", f"data.path={root}", "data.max_bad_fraction=0.5"))
+    assert source.count == 8
+    assert [one["reason"] for one in source.quarantined] == ["an annotation whose file name leaves its folder"]
+
+
 @pytest.mark.parametrize(
     ("removed", "sentence"),
     [
