@@ -31,8 +31,8 @@ def write_files(name, folder):
         write_svhn(folder / "svhn", train=200, test=60)
         return folder / "svhn"
     if name == "cars":
-        return write_cars(folder / "cars", classes=4, train=24, test=6)
-    return write_faces(folder / "faces", persons=10)
+        return write_cars(folder / "cars", classes=3, train=12, test=4)
+    return write_faces(folder / "faces", persons=6)
 
 
 LIGHT = ("model.encoder=patch_conv", "model.latent=8", "model.subspaces=4", "multitask.backbone=small_cnn")
@@ -44,10 +44,10 @@ LIGHT = ("model.encoder=patch_conv", "model.latent=8", "model.subspaces=4", "mul
         ("cifar10", 32, (180, 20, 40), {}, LIGHT),
         pytest.param("cifar10", 32, (180, 20, 40), {}, (), marks=pytest.mark.slow),
         pytest.param("svhn", 32, (180, 20, 60), {}, (), marks=pytest.mark.slow),
-        pytest.param("cars", 224, (88, 8, 24), {}, (), marks=pytest.mark.slow),
+        pytest.param("cars", 224, (33, 3, 12), {}, (), marks=pytest.mark.slow),
         pytest.param(
-            *("faces", 224, (84, 12, 24)),
-            {"expression": 6, "age": 3, "gender": 2, "set": 2, "person": 10},
+            *("faces", 224, (36, 12, 24)),
+            {"expression": 6, "age": 3, "gender": 2, "set": 2, "person": 6},
             (),
             marks=pytest.mark.slow,
         ),
