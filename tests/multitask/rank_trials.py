@@ -22,6 +22,10 @@ TRIALS = (
     Trial("stl", "none", 0.0, 0),
     Trial("hard_sharing+uncertainty", "discovered", 0.7, 0),
     Trial("hard_sharing", "rotation", 0.5, 1),
+    Trial("hard_sharing+dwa", "discovered", 0.7, 0),
+    Trial("hard_sharing+gradnorm", "discovered", 0.7, 0),
+    Trial("hard_sharing+pcgrad", "discovered", 0.7, 0),
+    Trial("hard_sharing+mgda", "discovered", 0.7, 0),
 )
 
 

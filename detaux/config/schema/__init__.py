@@ -24,7 +24,16 @@ from detaux.config.schema.losses import (
     WeightsConfig,
 )
 from detaux.config.schema.model import ModelConfig
-from detaux.config.schema.multitask import VGG_MIN_SIDE, MultitaskConfig, StlLongConfig, UncertaintyConfig
+from detaux.config.schema.multitask import (
+    VGG_MIN_SIDE,
+    CAGradConfig,
+    DWAConfig,
+    GradNormConfig,
+    MultitaskConfig,
+    NashMTLConfig,
+    StlLongConfig,
+    UncertaintyConfig,
+)
 from detaux.config.schema.pairs import PairsConfig
 from detaux.config.schema.report import ReportConfig
 from detaux.config.schema.run import RunConfig
@@ -34,16 +43,20 @@ from detaux.config.schema.track import TrackConfig
 __all__ = [
     "VGG_MIN_SIDE",
     "BetaConfig",
+    "CAGradConfig",
     "Config",
     "ConsistencyConfig",
+    "DWAConfig",
     "DataConfig",
     "DiscoverConfig",
     "DisentangleConfig",
     "DistanceConfig",
     "EngineConfig",
+    "GradNormConfig",
     "LossesConfig",
     "ModelConfig",
     "MultitaskConfig",
+    "NashMTLConfig",
     "OracleConfig",
     "PairsConfig",
     "PhaseConfig",

@@ -3,11 +3,13 @@ from pathlib import Path
 import pytest
 
 from detaux.config.load import iterate_fields
-from detaux.config.schema.multitask import JOINT_METHODS
+from detaux.config.schema.multitask import JOINT_METHODS, RULES
 from detaux.multitask import methods
+from detaux.multitask.aggregators import AGGREGATORS
 from detaux.multitask.methods import METHODS, register
 from detaux.multitask.methods.hard_sharing import HardSharing
 from detaux.multitask.methods.joint import JointTraining
+from detaux.multitask.weightings import FIXED, WEIGHTINGS
 
 
 def test_every_method_has_the_name_of_its_file():
@@ -28,6 +30,10 @@ def test_only_methods_that_train_tasks_together_take_a_rule():
         "stl_long",
         *JOINT_METHODS,
     }
+
+
+def test_every_rule_can_be_named_in_the_config_and_is_of_one_kind():
+    assert sorted([*WEIGHTINGS, *AGGREGATORS]) == sorted([FIXED, *RULES])
 
 
 def test_registered_name_stays_that_of_its_method(monkeypatch):
