@@ -42,6 +42,7 @@ from detaux.tracking.mirrors import check_mirrors
 
 # hidden files that may be deleted with their folder: the lock of our own commands, and a view of the Finder of macOS
 WORTHLESS = (".lock", ".DS_Store")
+FOLDER_SOURCES = ("folder", "cifar10", "svhn", "cars", "faces")  # any new file in data.path changes what they read
 SHOWN_FILES = 20  # most quarantined files printed by name; the manifest names all
 
 
@@ -321,10 +322,11 @@ def make_shards(config: Config, folder: Path, following: str) -> None:
     manifest = read_manifest(folder)
     say(f"shards: {manifest.describe_classes()}")
     left_out = [f"{entry['file']}: {entry['reason']}" for entry in manifest.quarantined]
-    kind = "tar" if manifest.dataset == "webdataset" else "picture"
+    reasons = {"webdataset": "no tar has such a name", "cars": "no annotation names it"}
+    reason = reasons.get(manifest.dataset, "no picture has such a name")
     for verb, files in (
         ("left out", left_out),
-        (f"passed over, since no {kind} has such a name,", manifest.passed_over),
+        (f"passed over, since {reason},", manifest.passed_over),
     ):
         for file in files[:SHOWN_FILES]:
             say(f"shards: {verb} {file}")
@@ -335,7 +337,7 @@ def make_shards(config: Config, folder: Path, following: str) -> None:
 def _check_replaceable(folder: Path, config: Config) -> None:
     """Refuse a folder that holds anything but a shard set, or that is in the source, since a build replaces it."""
     source = expand_path(config.data.path, "data.path").resolve() if config.data.path else None
-    parents = [folder.resolve(), *(folder.resolve().parents if config.data.source == "folder" else ())]
+    parents = [folder.resolve(), *(folder.resolve().parents if config.data.source in FOLDER_SOURCES else ())]
     if source in parents:
         raise UserError(
             f"{folder} is in data.path={config.data.path}, so the next build would read it; give a folder elsewhere."

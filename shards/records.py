@@ -27,6 +27,7 @@ class Source:
     published_split  [count] of "train", "validation" and "test", or None if the authors gave no split.
     quarantined      files that were left out, each with a reason.
     passed_over      files that, by their names, are no samples.
+    group            factor that data.split=group keeps in one split, or None.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Source:
     keys: list[str] | None = None
     quarantined: list[dict[str, str]] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
+    group: str | None = None
 
 
 def check_share(origin: str, quarantined: list[dict[str, str]], count: int, limit: float) -> None:

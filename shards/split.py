@@ -12,11 +12,11 @@ def split_samples(source: Source, principal: Principal, config: DataConfig) -> n
     """Return the split name of every sample [count].
 
     The test split of `data.split` is: random, a share of every class; combination, the images with floor and wall hue
-    both in the upper half of their values (paper, section 5.1); published, the data set's own. If a published split
-    lacks a test part, it is drawn like random.
+    both in the upper half of their values (paper, section 5.1); published, the data set's own; group, a share of the
+    groups, so that no group is in two splits. If a published split lacks a test part, it is drawn like random.
 
-    The validation split, unless it is published, is a share of every class of what remains. Samples without a label are
-    for training. Draws depend only on the labels, the config and data.split_seed.
+    The validation split is a share of every class of what remains, unless it is published or consists of groups too.
+    Samples without a label are for training. Draws depend only on the labels, the config and data.split_seed.
 
     Raises UserError if a class has too few samples for each split that is drawn from it.
     """
@@ -28,6 +28,8 @@ def split_samples(source: Source, principal: Principal, config: DataConfig) -> n
         names[:] = source.published_split
     elif config.split == "combination":
         names[_find_combinations(source)] = "test"
+    elif config.split == "group":
+        names[:] = _draw_groups(source, principal, config, draw)
     fractions = {"test": config.test_fraction, "validation": config.validation_fraction}
     drawn = {split: share for split, share in fractions.items() if split not in names}
     needed = 1 + sum(share > 0 for share in drawn.values())
@@ -59,3 +61,19 @@ def _find_combinations(source: Source) -> np.ndarray:
     if not chosen.any():
         raise UserError("data.split=combination needs at least two floor hues and two wall hues in data.grid.")
     return chosen
+
+
+def _draw_groups(source: Source, principal: Principal, config: DataConfig, draw: np.random.Generator) -> np.ndarray:
+    """Draw the split of every group, and return that of every sample [count]."""
+    if source.group is None:
+        raise UserError(f"data.split=group, but {source.name} has no groups, as faces has persons; use random.")
+    if principal.name == source.group:
+        raise UserError(f"data.split=group keeps each {source.group} in one split, so it cannot be data.principal too.")
+    groups, group_of = np.unique(source.factor_values[:, list(source.factors).index(source.group)], return_inverse=True)
+    if len(groups) < 3:
+        raise UserError(f"data.split=group: {source.name} has {len(groups)} of {source.group}; three are needed.")
+    tests = min(max(round(config.test_fraction * len(groups)), 1), len(groups) - 2)
+    rest = len(groups) - tests
+    validations = min(max(round(config.validation_fraction * rest), 1), rest - 1)
+    split_of = np.repeat(["test", "validation", "train"], [tests, validations, rest - validations])
+    return draw.permutation(split_of)[group_of]

@@ -10,7 +10,8 @@ import io
 import lzma
 import posixpath
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -18,6 +19,8 @@ from typing import Any, BinaryIO
 from webdataset.tariterators import base_plus_ext
 
 from detaux.data.decode import MAX_TEXT_BYTES, META_NAME, PIL_FORMATS
+from detaux.errors import UserError, raise_machine_fault
+from detaux.runtime.readers import describe_damage
 
 OPENERS: dict[bytes, Callable[..., Any]] = {  # first bytes of a compressed file -> what opens it
     b"\x1f\x8b": gzip.open,
@@ -95,6 +98,43 @@ def read_tar_groups(path: Path) -> Iterator[Group]:
             _add_member(group, suffix.lower(), member, reader)
         if group is not None:
             yield group
+
+
+def read_tar_files(path: Path, limits: Mapping[str, int]) -> tuple[dict[str, bytes], list[str]]:
+    """Read the files of a tar whose names, without their folders, `limits` has; it gives the most bytes of each.
+
+    Return their contents by name, and the names of the other members. Raises TarError like read_tar_groups, and for a
+    file that occurs twice or cannot be read.
+    """
+    found: dict[str, bytes] = {}
+    others: list[str] = []
+    mark = find_compression(path)
+    with OPENERS[mark](path) if mark else path.open("rb") as stream:
+        reader = _TarReader(_Forward(stream) if mark else stream)
+        for member in reader:
+            name = PurePosixPath(member.name).name
+            if name not in limits:
+                others.append(name)
+                continue
+            if name in found:
+                raise TarError(f"its member {name} occurs twice")
+            try:
+                found[name] = reader.read(member, limits[name])
+            except _UnreadableError as error:
+                raise TarError(f"its member {name} {error}") from None
+    return found, others
+
+
+@contextmanager
+def name_damage(path: Path) -> Iterator[None]:
+    """Turn an error in reading a tar into a UserError that names the file, unless the machine is at fault."""
+    try:
+        yield
+    except TarError as error:
+        raise UserError(f"{describe_damage(path, 'tar', error)}.") from None
+    except (OSError, EOFError, ValueError, ArithmeticError, MemoryError) as error:  # decompression raises these
+        raise_machine_fault(error, path)
+        raise UserError(f"{describe_damage(path, 'compressed tar', error)}.") from None
 
 
 def _add_member(group: Group, name: str, member: tarfile.TarInfo, reader: "_TarReader") -> None:

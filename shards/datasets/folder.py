@@ -3,21 +3,19 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
-from detaux.errors import UserError, raise_machine_fault
+from detaux.errors import UserError
 from detaux.runtime.progress import say
 from detaux.runtime.text import show_name
-from shards.pictures import choose_scales, inspect_picture, list_suffixes, list_unread_suffixes, read_picture
-from shards.records import Records, Source, check_share
+from shards.picture_files import check_pictures, list_picture_files
+from shards.records import Source
 
-BLOCK = 256
 UNLABELLED = ("unlabelled", "unlabeled")  # the sub-folder of pictures without a label
 SPLIT_FOLDERS = {  # names of sub-folders that are the parts of a split
     **dict.fromkeys(("train", "training"), "train"),
@@ -35,15 +33,6 @@ class PictureFile:
     split: str | None
 
 
-@dataclass
-class Listing:
-    """Hold the files that may be pictures, the links that are not followed with their reasons, and the other files."""
-
-    files: list[Path] = field(default_factory=list)
-    refused: list[dict[str, str]] = field(default_factory=list)
-    passed_over: list[str] = field(default_factory=list)
-
-
 def open_folder(config: DataConfig) -> Source:
     """Open the pictures of `data.path`, one class per sub-folder. Those in `unlabelled` or in none have label -1.
 
@@ -56,33 +45,18 @@ def open_folder(config: DataConfig) -> Source:
     root = expand_path(config.path, "data.path")
     if not root.is_dir():
         raise UserError(f"data.path={root} is not a folder.")
-    listing = _list_files(root)
+    listing = list_picture_files(root)
     pictures = _place_pictures(root, listing.files, config)
-    quarantined = listing.refused
     folders = sorted({one.folder for one in pictures if one.folder is not None}, key=os.fsencode)
     if len(folders) < 2:
-        first = "; {file} is {reason}".format(**quarantined[0]) if quarantined else ""
+        first = "; {file} is {reason}".format(**listing.refused[0]) if listing.refused else ""
         raise UserError(
             f"data.path={root}: {len(folders)} of its sub-folders hold files; at least two, one per class, are needed{first}."
         )
     classes = _name_classes(folders)
     label_of = {folder: label for label, folder in enumerate(folders)}
-
-    inspections = [inspect_picture(one.path) for one in pictures]
-    for one, found in zip(pictures, inspections, strict=True):
-        if found.fault is not None:
-            quarantined.append({"file": show_name(one.path.relative_to(root)), "reason": show_name(found.fault)})
-    good = [one for one, found in zip(pictures, inspections, strict=True) if found.fault is None]
-    check_share(f"data.path={root}", quarantined, len(good) + len(quarantined), config.max_bad_fraction)
-    scales = choose_scales(inspections)
-    for mode, white in scales.items():
-        kind = {"F": "real", "I": "whole"}[mode]
-        say(f"shards: pictures of 32-bit {kind} numbers are read with 0 as black and {white:g} as white")
-
-    def read() -> Iterator[Records]:
-        for start in range(0, len(good), BLOCK):
-            yield Records(np.stack([_read(one.path, config.side, scales) for one in good[start : start + BLOCK]]))
-
+    found = check_pictures(root, [one.path for one in pictures], listing.refused, config)
+    good = [pictures[position] for position in found.good]
     has_splits = any(one.split is not None for one in good)
     return Source(
         name="folder",
@@ -92,65 +66,11 @@ def open_folder(config: DataConfig) -> Source:
         count=len(good),
         factor_values=np.array([[-1 if one.folder is None else label_of[one.folder]] for one in good], dtype=np.int64),
         published_split=np.array([one.split or "train" for one in good]) if has_splits else None,
-        read=read,
-        keys=[show_name(one.path.relative_to(root)) for one in good],
-        quarantined=quarantined,
+        read=found.read,
+        keys=found.keys,
+        quarantined=found.quarantined,
         passed_over=listing.passed_over,
     )
-
-
-def _read(path: Path, side: int, scales: dict[str, float]) -> np.ndarray:
-    """Read a picture that was good before. Raises UserError if it no longer is, unless the machine is at fault."""
-    try:
-        return read_picture(path, side, full_scale=scales)
-    except Exception as error:  # Pillow's decoders raise nearly anything; a mode that had no scale is a KeyError
-        raise_machine_fault(error, path)
-        reason = "it is gone" if isinstance(error, FileNotFoundError) else f"it can no longer be read ({error})"
-        raise UserError(
-            f"{show_name(path)} was changed while the shards were built: {reason}; start the command again."
-        ) from None
-
-
-def _list_files(root: Path) -> Listing:
-    """List the files in `root` and its sub-folders, without hidden files and folders.
-
-    Raises UserError for a folder that may not be read.
-    """
-    listing = Listing()
-    for top in sorted(root.iterdir()):
-        is_followed = top.is_dir() and not _refuse_link(top, root)
-        for path in [top, *sorted(top.rglob("*"))] if is_followed else [top]:
-            if any(part.startswith(".") for part in path.relative_to(root).parts):
-                continue
-            shown, reason = show_name(path.relative_to(root)), _refuse_link(path, root)
-            if not reason and path.is_dir() and not os.access(path, os.R_OK | os.X_OK, effective_ids=True):
-                raise UserError(
-                    f"data.path={root}: no permission to read its folder {shown}; allow it (chmod u+rx) or move it away."
-                )
-            is_named_so = path.suffix.lower() in list_suffixes() | list_unread_suffixes()
-            if reason and (is_named_so or path.is_dir() or not path.suffix):
-                listing.refused.append({"file": shown, "reason": reason})
-            elif path.is_file() and (is_named_so or (path.parent != root and _is_picture(path))):
-                listing.files.append(path)
-            elif not path.is_dir():
-                listing.passed_over.append(shown)
-    return listing
-
-
-def _is_picture(path: Path) -> bool:
-    """Return whether a file without the suffix of a picture is one."""
-    return inspect_picture(path).fault is None
-
-
-def _refuse_link(path: Path, root: Path) -> str | None:
-    """Return why a link is not followed. None if it is, or if `path` is no link."""
-    if not path.is_symlink():
-        return None
-    if not path.exists():
-        return "a broken link"
-    if not path.resolve().is_relative_to(root.resolve()):
-        return "a link that leads out of data.path"
-    return "a link to a folder" if path.is_dir() and path.parent != root else None
 
 
 def _place_pictures(root: Path, files: list[Path], config: DataConfig) -> list[PictureFile]:

@@ -10,12 +10,11 @@ import numpy as np
 from detaux.config.schema import DataConfig
 from detaux.data.decode import PIL_FORMATS, BadSampleError, decode_integer, decode_json
 from detaux.errors import UserError, raise_machine_fault
-from detaux.runtime.readers import describe_damage
 from detaux.runtime.text import show_name
 from shards.pictures import read_picture
 from shards.records import Records, Source, check_share
 from shards.tar_names import list_tars
-from shards.tars import SUFFIXES, Group, TarError, read_tar_groups
+from shards.tars import SUFFIXES, Group, name_damage, read_tar_groups
 
 UNLABELLED = -1  # a sample without a label, as in our own sets
 
@@ -74,14 +73,9 @@ def open_webdataset(config: DataConfig) -> Source:
 def _iterate(tars: list[Path]) -> Iterator[tuple[Path, Group]]:
     """Yield every sample of every tar, with the path of its tar."""
     for path in tars:
-        try:
+        with name_damage(path):
             for group in read_tar_groups(path):
                 yield path, group
-        except TarError as error:
-            raise UserError(f"{describe_damage(path, 'tar', error)}.") from None
-        except (OSError, EOFError, ValueError, ArithmeticError, MemoryError) as error:  # decompression raises these
-            raise_machine_fault(error, path)
-            raise UserError(f"{describe_damage(path, 'compressed tar', error)}.") from None
 
 
 def _strip_suffix(path: Path) -> str:

@@ -1,4 +1,6 @@
-"""How the documents' commands are read."""
+"""How the documents' commands are read, and how whole runs are started."""
+
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +26,15 @@ def parse():
         return parsed
 
     return parse
+
+
+@pytest.fixture
+def detaux(fork_server):
+    """detaux(ARGUMENT, ...): the exit code and the output of the command."""
+
+    def detaux(*arguments):
+        process = fork_server.start(["-m", "detaux", *arguments], cwd=Path(__file__).parents[2])
+        output, _ = process.communicate(timeout=600)
+        return process.returncode, output
+
+    return detaux

@@ -1,13 +1,11 @@
 """Whole runs of the real program, small: a person's folder of pictures, and rendered scenes."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
 SMALL = (
     "run.threads=1",
     "run.device=cpu",
@@ -33,18 +31,6 @@ SCENES = (  # k-means always finds a task, however short the training
     "model.restarts=2",
 )
 MODES = ("RGB", "L", "P", "RGBA", "CMYK", "LA", "I;16", "1")
-
-
-@pytest.fixture
-def detaux(fork_server):
-    """detaux(ARGUMENT, ...): the exit code and the output of the command."""
-
-    def detaux(*arguments):
-        process = fork_server.start(["-m", "detaux", *arguments], cwd=ROOT)
-        output, _ = process.communicate(timeout=300)
-        return process.returncode, output
-
-    return detaux
 
 
 def save_picture(path, mode, draw, *, brightness):

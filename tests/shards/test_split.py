@@ -121,3 +121,56 @@ def test_combination_split_without_pairs_is_refused(make_data: MakeData, grid: s
 def test_combination_split_of_another_dataset_is_refused(make_source: MakeSource, make_data: MakeData) -> None:
     with pytest.raises(UserError, match="floor_hue"):
         split(make_source([0, 1] * 9), make_data("digits", "data.split=combination"))
+
+
+def make_groups(make_source: MakeSource, sizes: list[int]) -> Source:
+    """A source of two classes and a group for each of `sizes`."""
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    source = make_source([0, 1] * (len(groups) // 2))
+    return replace(
+        source,
+        factors={**source.factors, "person": len(sizes)},
+        value_names={**source.value_names, "person": [str(number) for number in range(len(sizes))]},
+        factor_values=np.stack([source.factor_values[:, 0], groups], axis=1),
+        group="person",
+    )
+
+
+def test_group_split_takes_shares_of_whole_groups(make_source: MakeSource, make_data: MakeData) -> None:
+    source = make_groups(make_source, [4, 8] * 10)
+    config = make_data("digits", "data.split=group", "data.test_fraction=0.2", "data.validation_fraction=0.25")
+    names = split(source, config)
+    groups = source.factor_values[:, 1]
+    found = [set(names[groups == group]) for group in range(20)]
+    assert all(len(one) == 1 for one in found)
+    counts = {name: sum(one == {name} for one in found) for name in ("train", "validation", "test")}
+    assert counts == {"train": 12, "validation": 4, "test": 4}
+    assert (names == split(source, config)).all()
+    other = make_data("digits", "data.split=group", "data.test_fraction=0.2", "data.split_seed=1")
+    assert (names != split(source, other)).any()
+
+
+def test_group_split_leaves_a_group_for_each_part_or_is_refused(make_source: MakeSource, make_data: MakeData) -> None:
+    largest = make_data("digits", "data.split=group", "data.test_fraction=0.9", "data.validation_fraction=0.9")
+    assert set(split(make_groups(make_source, [4] * 3), largest)) == {"train", "validation", "test"}
+    with pytest.raises(UserError, match="toy has 2 of person; three are needed"):
+        split(make_groups(make_source, [4] * 2), largest)
+    with pytest.raises(UserError, match="toy has no groups, as faces has persons"):
+        split(make_source([0, 1] * 9), make_data("digits", "data.split=group"))
+
+
+def test_group_cannot_be_the_principal_label(make_source: MakeSource, make_data: MakeData) -> None:
+    source = make_groups(make_source, [4] * 5)
+    with pytest.raises(UserError, match="keeps each person in one split"):
+        split_samples(source, choose_principal(source, "person"), make_data("digits", "data.split=group"))
+
+
+def test_group_split_without_a_class_to_train_on_is_refused(make_source: MakeSource, make_data: MakeData) -> None:
+    source = make_groups(make_source, [2] * 5)
+    labels = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    source = replace(
+        source, factors={"class": 5, "person": 5}, factor_values=np.stack([labels, source.factor_values[:, 1]], axis=1),
+        value_names={**source.value_names, "class": list("abcde")},
+    )  # fmt: skip
+    with pytest.raises(UserError, match="has 0 samples to train on"):
+        split(source, make_data("digits", "data.split=group"))

@@ -8,9 +8,9 @@ from detaux.config.key import key
 
 @dataclass(frozen=True)
 class DataConfig:
-    source: Literal["shapes3d", "fashion_mnist", "digits", "folder", "webdataset"] = key(
-        "shapes3d", "builder that makes the shards"
-    )
+    source: Literal[
+        "shapes3d", "fashion_mnist", "digits", "cifar10", "svhn", "cars", "faces", "folder", "webdataset"
+    ] = key("shapes3d", "builder that makes the shards")
     path: str | None = key(None, "file or folder that the builder reads; null if it needs none")
     shards: str | None = key(
         None,
@@ -35,8 +35,10 @@ class DataConfig:
     layout: Literal["packed", "standard"] = key("packed", "a block of samples per tar member, or one sample per member")
     block_samples: int = key(256, "samples in a block, the unit of reading", 1, 65536)
     shard_samples: int = key(8192, "samples in a tar", 1, 10**7)
-    split: Literal["random", "combination", "published"] = key(
-        "random", "test split: random samples, unseen floor-wall hue pairs (paper, section 5.1), or the data set's own"
+    split: Literal["random", "combination", "published", "group"] = key(
+        "random",
+        "test split: random samples, unseen floor-wall hue pairs (paper, section 5.1), the data set's own, or whole groups "
+        "such as the persons of faces",
     )
     test_fraction: float = key(0.25, "share of samples held out for the reported split", 0.001, 0.9)
     validation_fraction: float = key(0.1, "share of the remaining samples used for every choice", 0.001, 0.9)
