@@ -13,6 +13,7 @@ from detaux.report.effect import (
 )
 
 SMALL_P = 0.05
+METHODS = {"stl": "STL", "maxl": "MAXL", "auxilearn": "AuxiLearn", "auxilearn_combine": "AuxiLearn with given labels"}
 RULES = {"uncertainty": "uncertainty weighting"}  # the others are their names
 
 
@@ -36,7 +37,7 @@ def format_interval(low: float | None, high: float | None) -> str:
 def name_method(method: str) -> str:
     """Name a method in words, with the rule for its losses if it has one."""
     method, _, rule = method.partition("+")
-    words = {"stl": "STL"}.get(method, method.replace("_", " "))
+    words = METHODS.get(method, method.replace("_", " "))
     return f"{words} with {RULES.get(rule, rule.replace('_', ' '))}" if rule else words
 
 

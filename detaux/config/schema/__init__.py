@@ -24,7 +24,7 @@ from detaux.config.schema.losses import (
     WeightsConfig,
 )
 from detaux.config.schema.model import ModelConfig
-from detaux.config.schema.multitask import VGG_MIN_SIDE, MultitaskConfig, UncertaintyConfig
+from detaux.config.schema.multitask import VGG_MIN_SIDE, AuxilearnConfig, MaxlConfig, MultitaskConfig, UncertaintyConfig
 from detaux.config.schema.pairs import PairsConfig
 from detaux.config.schema.report import ReportConfig
 from detaux.config.schema.run import RunConfig
@@ -33,6 +33,7 @@ from detaux.config.schema.track import TrackConfig
 
 __all__ = [
     "VGG_MIN_SIDE",
+    "AuxilearnConfig",
     "BetaConfig",
     "Config",
     "ConsistencyConfig",
@@ -42,6 +43,7 @@ __all__ = [
     "DistanceConfig",
     "EngineConfig",
     "LossesConfig",
+    "MaxlConfig",
     "ModelConfig",
     "MultitaskConfig",
     "OracleConfig",

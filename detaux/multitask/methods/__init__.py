@@ -6,14 +6,20 @@ file of your own, call `register` before you call the stage from Python.
 
 import dataclasses
 
+from detaux.multitask.methods.auxilearn import AuxiLearn
+from detaux.multitask.methods.auxilearn_combine import AuxiLearnCombine
 from detaux.multitask.methods.base import Method, TaskSpec
 from detaux.multitask.methods.hard_sharing import HardSharing
+from detaux.multitask.methods.maxl import Maxl
 from detaux.multitask.methods.stl import SingleTask
 from detaux.multitask.weightings import FIXED
 
 METHODS: dict[str, type[Method]] = {
     "stl": SingleTask,
     "hard_sharing": HardSharing,
+    "maxl": Maxl,
+    "auxilearn": AuxiLearn,
+    "auxilearn_combine": AuxiLearnCombine,
 }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from detaux.config.schema import EngineConfig, MultitaskConfig
 from detaux.multitask.batches import Stream, TaskBatch, TrainingData
+from detaux.runtime.collectives import share_batch_statistics
 from detaux.runtime.engines import Engine, SingleEngine, build_engine
 
 Streams = list[Iterator[TaskBatch]]
@@ -59,6 +60,7 @@ class Player:
         clip: float = 0.0,
     ) -> None:
         self.module, self.optimizer, self.loss, self.clip = module, optimizer, loss, clip
+        self.steps = 0  # taken so far
 
     def start(
         self,
@@ -72,6 +74,8 @@ class Player:
         loss = self.loss
         if loss is None:  # the method writes gradients that are already equal on all ranks
             self.engine: Engine = SingleEngine()
+            if shares_batch_statistics:
+                share_batch_statistics(self.module, device)
         else:
             self.engine = build_engine(config, device, shares_batch_statistics=shares_batch_statistics)
         self._compute = self.engine.wrap(
@@ -94,6 +98,7 @@ class Player:
         """Update the module by its gradients, then update the learning rate."""
         self.engine.step()
         self.schedule.step()
+        self.steps += 1
 
 
 class Method(nn.Module):
@@ -104,7 +109,7 @@ class Method(nn.Module):
 
     network: nn.Module
     reads_labels: ClassVar[bool] = True  # False: one trial for each seed, without auxiliary labels
-    shares_batch_statistics: ClassVar[bool] = True  # True: batch normalisation uses the images of all ranks
+    shares_batch_statistics: bool = True  # True: batch normalisation uses the images of all ranks
 
     def __init__(self, spec: TaskSpec) -> None:
         super().__init__()
@@ -155,3 +160,7 @@ class Method(nn.Module):
         for _ in range(steps):
             loss = self.step(players, streams)
         return loss
+
+    def describe_epoch(self) -> dict[str, float]:
+        """Return numbers for the epoch's row of curves.jsonl, the same on all ranks. By default there are none."""
+        return {}
