@@ -114,7 +114,7 @@ class LearnedLoss(Method):
 
     def describe_epoch(self) -> dict[str, float]:
         """Return the derivative of the learned loss by each task loss, at losses of 1."""
-        losses = torch.ones(1, len(self.weights), device=next(self.combination.parameters()).device, requires_grad=True)
+        losses = next(self.combination.parameters()).new_ones(1, len(self.weights)).requires_grad_()
         (slopes,) = torch.autograd.grad(self.combination(losses).sum(), losses)
         return {f"slope_{task}": slope for task, slope in enumerate(slopes[0].tolist())}
 

@@ -34,7 +34,7 @@ def test_nonlinear_weights_start_small_and_positive():
     combination = NonlinearCombination(2, [10, 10])
     for index in (0, 2, 4):
         weight = combination.layers[index].weight
-        assert 0 <= weight.min()
+        assert weight.min() >= 0
         assert 0.1 < weight.max() <= 0.2
     assert [combination.layers[index].bias.abs().max().item() for index in (0, 2)] == [0.0, 0.0]
 
