@@ -8,18 +8,22 @@ import sys
 
 import torch
 
-from detaux.config.schema import EngineConfig, MultitaskConfig
+from detaux.config.schema import AuxilearnConfig, EngineConfig, MultitaskConfig
 from detaux.multitask.batches import TrainingData
 from detaux.multitask.fit import train_trial
 from detaux.multitask.trial import Trial
 from detaux.runtime.ranks import is_first, join_ranks
 
 # batches of 19: 47 labelled images leave one of 9, which does not divide over two ranks, and all 96 one of a single image
-CONFIG = MultitaskConfig(epochs=3, batch_size=19, dropout=0.0, head_hidden=16)
+LEARNED = AuxilearnConfig(every=2, held_out=0.2, neumann_lr=0.05)
+CONFIG = MultitaskConfig(epochs=3, batch_size=19, dropout=0.0, head_hidden=16, auxilearn=LEARNED)
 TRIALS = (
     Trial("stl", "none", 0.0, 0),
     Trial("hard_sharing+uncertainty", "discovered", 0.7, 0),
     Trial("hard_sharing", "rotation", 0.5, 1),
+    Trial("maxl", "none", 0.0, 0),
+    Trial("auxilearn", "none", 0.0, 0),
+    Trial("auxilearn_combine", "discovered", 0.7, 0),
 )
 
 

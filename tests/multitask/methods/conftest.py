@@ -5,8 +5,10 @@ import torch
 
 from detaux.config.schema import EngineConfig, MultitaskConfig
 from detaux.multitask.batches import TaskBatch, TrainingData, iterate_stream
+from detaux.multitask.fit import train_trial
 from detaux.multitask.methods import build_method
 from detaux.multitask.methods.base import TaskSpec
+from detaux.multitask.trial import Trial
 
 
 class Started:
@@ -56,3 +58,33 @@ def to_double(batch):
 def start_method():
     """start_method(name, classes, **settings of multitask)"""
     return Started
+
+
+def draw_quadrants(count, seed, side=32):
+    """Noisy images with a bright quadrant, which is the class, in one of three colours, which are the hidden task."""
+    generator = torch.Generator().manual_seed(seed)
+    principal, hidden = (torch.randint(classes, (count,), generator=generator) for classes in (4, 3))
+    images = torch.randint(0, 110, (count, side, side, 3), generator=generator)
+    half = side // 2
+    for image, place, colour in zip(images, principal.tolist(), hidden.tolist(), strict=True):
+        top, left = half * (place // 2), half * (place % 2)
+        image[top : top + half, left : left + half, colour] += 90
+    return images.to(torch.uint8), principal, hidden
+
+
+@pytest.fixture
+def learn():
+    """learn(name, labels, seed, **settings): validation row of a trial on 96 images of 32 pixels, in passes of 6 steps."""
+
+    def train(name, labels, seed, **settings):
+        config = MultitaskConfig(batch_size=16, decay="none", dropout=0.0, head_hidden=32, **settings)
+        images, principal, hidden = draw_quadrants(96, seed)
+        auxiliary, classes = (hidden, [4, 3]) if labels == "discovered" else (None, [4])
+        data = TrainingData(images, principal, auxiliary, classes, noise=0.0)
+        held_out = draw_quadrants(200, 100 + seed)[:2]
+        _, best, _ = train_trial(
+            Trial(name, labels, 1.0 if labels == "discovered" else 0.0, seed), config, data, held_out
+        )
+        return best
+
+    return train

@@ -201,3 +201,11 @@ def test_hidden_layers_are_those_of_the_config():
     config = MultitaskConfig(auxilearn=AuxilearnConfig(combination="nonlinear", hidden=[4, 6]))
     method = build_method("auxilearn", TaskSpec(config, 16, [2], 0.0))
     assert [layer.out_features for layer in method.combination.layers if isinstance(layer, nn.Linear)] == [4, 6, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_method_learns_a_task_of_32_pixels(learn, seed):
+    best = learn("auxilearn", "none", seed, epochs=16, lr=0.006, auxilearn=AuxilearnConfig(every=8))
+    assert best["accuracy"] > 0.9
+    assert best["steps"] == 96 + 12

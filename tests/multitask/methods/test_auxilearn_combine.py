@@ -101,3 +101,12 @@ def test_weights_of_helpful_and_useless_labels_part(start_method):
             started.method.step(started.players, streams)
         factors.append(started.method.combination.factors[1].item())
     assert factors[0] > factors[1]
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("combination", [pytest.param("linear", marks=pytest.mark.slow), "nonlinear"])
+def test_method_learns_a_task_of_32_pixels(learn, combination, seed):
+    settings = AuxilearnConfig(every=8, combination=combination)
+    best = learn("auxilearn_combine", "discovered", seed, epochs=16, lr=0.006, auxilearn=settings)
+    assert best["accuracy"] > 0.9
+    assert best["steps"] == 96 + 12

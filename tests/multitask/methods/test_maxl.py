@@ -170,3 +170,17 @@ def test_generator_has_a_rate_and_a_decay_of_its_own():
 def test_ranks_share_batch_statistics_if_no_second_derivative_is_taken(gradient, shared):
     method = build_method("maxl", TaskSpec(MultitaskConfig(maxl=MaxlConfig(gradient=gradient)), 16, [2], 0.0))
     assert method.shares_batch_statistics is shared
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_method_learns_a_task_of_32_pixels_and_its_generator_uses_all_slots(learn, seed):
+    best = learn("maxl", "none", seed, epochs=8, lr=0.01, maxl=MaxlConfig(gradient="first_order"))
+    assert best["accuracy"] > 0.9
+    assert best["steps"] == 2 * 48
+    assert best["slots_per_class"] > 4.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_method_learns_a_task_of_32_pixels_by_exact_gradients(learn, seed):
+    assert learn("maxl", "none", seed, epochs=8, lr=0.01)["accuracy"] > 0.9
