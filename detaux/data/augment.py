@@ -62,6 +62,37 @@ def move_images(images_NHWC: Tensor, moves_N3: Tensor) -> Tensor:
     return images_NHWC[image_N11, inside_row_NH[:, :, None], inside_column_NW[:, None]] * is_inside_NHW[..., None]
 
 
+def draw_colours(count: int, strength: float, generator: torch.Generator) -> Tensor | None:
+    """Draw factors of brightness, contrast and saturation for each of `count` images, [count, 3].
+
+    They are uniform in 1 - strength .. 1 + strength. If `strength` is 0, return None and draw nothing.
+    """
+    if strength == 0:
+        return None
+    return 1 + strength * (2 * torch.rand(count, 3, generator=generator) - 1)
+
+
+def change_colours(images_NCHW: Tensor, colours_N3: Tensor) -> Tensor:
+    """Change brightness, contrast and saturation of each image in [0, 1], in this order, as torchvision's ColorJitter.
+
+    Each blends an image with another by its factor: with black, with the mean of its grey, and with its grey.
+    """
+    factors = colours_N3.to(images_NCHW.device, images_NCHW.dtype)[:, :, None, None, None]
+    brightness, contrast, saturation = factors.unbind(1)
+    images_NCHW = (images_NCHW * brightness).clamp(0, 1)
+    images_NCHW = _blend(images_NCHW, _to_grey(images_NCHW).mean((1, 2, 3), keepdim=True), contrast)
+    return _blend(images_NCHW, _to_grey(images_NCHW), saturation)
+
+
+def _to_grey(images_NCHW: Tensor) -> Tensor:
+    red, green, blue = images_NCHW.split(1, 1)
+    return 0.2989 * red + 0.587 * green + 0.114 * blue
+
+
+def _blend(images_NCHW: Tensor, others: Tensor, factor: Tensor) -> Tensor:
+    return (factor * images_NCHW + (1 - factor) * others).clamp(0, 1)
+
+
 def turn_images(images_NCHW: Tensor, turns_N: Tensor) -> Tensor:
     """Turn each square image [C, S, S] by its number of quarter turns [N]."""
     if len(images_NCHW) == 0:  # a rank has no image if the batch has fewer images than there are ranks

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from detaux.data.prepare import fit_batch
+from detaux.multitask.images.augmentation import NO_AUGMENTATION, Augmentation
+from detaux.multitask.images.mixed import draw_mix, mix, mix_labels
 from detaux.multitask.images.stored import prepare
 from detaux.multitask.images.turned import draw_turned
 from detaux.runtime.collectives import take_part
@@ -21,8 +23,7 @@ class TrainingData:
 
     `images` are uint8 [N, H, W, C]. `principal` are labels [N], -1 if an image has none. `auxiliary` are labels [N], or
     None if there are none or the labels are the quarter turns of the images. `classes` is the number of classes of each
-    task, the principal one first. `noise` is the fraction of noisy pixels. Images move at random by up to `crop`
-    pixels, and flip at random if `flip`.
+    task, the principal one first. `noise` is the fraction of noisy pixels.
     """
 
     images: Tensor
@@ -30,8 +31,7 @@ class TrainingData:
     auxiliary: Tensor | None
     classes: list[int]
     noise: float
-    crop: int = 0
-    flip: bool = False
+    augmentation: Augmentation = NO_AUGMENTATION
 
     @property
     def everything(self) -> Tensor:
@@ -57,7 +57,9 @@ class Stream:
 
 @dataclass(frozen=True)
 class TaskBatch:
-    """Hold a rank's part of a batch: images [b, C, S, S], and the labels [b] of each task.
+    """Hold a rank's part of a batch: images [b, C, S, S], and the labels of each task.
+
+    Labels are classes [b] or, if images are mixed, probabilities [b, classes].
 
     `mean_size` is the size of the whole batch divided by the number of ranks. If each rank divides its sum by it, the
     mean over ranks equals the mean over the whole batch.
@@ -82,19 +84,25 @@ def iterate_stream(data: TrainingData, stream: Stream, batch_size: int, seed: in
 
 
 def _draw_batch(data: TrainingData, tasks: tuple[int, ...], index: Tensor, generator: torch.Generator) -> TaskBatch:
-    part = take_part(len(index))
-    images = prepare(data.images[index], data.noise, generator, part, crop=data.crop, flip=data.flip)
+    size, rows, weight = len(index), torch.arange(len(index))[take_part(len(index))], 1.0
+    if data.augmentation.mixup > 0:
+        partners, weight = draw_mix(size, data.augmentation.mixup, generator)
+        rows = torch.cat([rows, partners[rows]])
+    images = prepare(data.images[index], data.noise, generator, rows, data.augmentation)
     labels = {}
     for task in tasks:
         if task == 0:
-            labels[task] = data.principal[index[part]]
+            labels[task] = data.principal[index[rows]]
         elif data.auxiliary is not None:
-            labels[task] = data.auxiliary[index[part]]
+            labels[task] = data.auxiliary[index[rows]]
         elif len(tasks) > 1:  # else images that carry labels of another task would be turned too
             raise ValueError(f"task {task} is the turn of an image and needs a stream of its own; found tasks {tasks}")
         else:
-            images, labels[task] = draw_turned(images, len(index), part, generator)
-    return TaskBatch(images, labels, len(index) / world_size())
+            images, labels[task] = draw_turned(images, size, rows, generator)
+    if data.augmentation.mixup > 0:
+        images = mix(images, weight)
+        labels = {task: mix_labels(found, data.classes[task], weight) for task, found in labels.items()}
+    return TaskBatch(images, labels, size / world_size())
 
 
 def iterate_evaluation(

@@ -1,6 +1,7 @@
 """Train one trial by any method, and keep its best epoch."""
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +42,7 @@ def train_trial(
     method = build_method(trial.method, TaskSpec(config, side, data.classes, trial.weight)).to(device)
     method = method.to(memory_format=torch.channels_last)
     steps = int(np.ceil(len(data.labelled) / config.batch_size))
-    epochs = max(config.epochs, -(-config.least_steps // steps))
+    epochs = math.ceil(method.epochs_factor * max(config.epochs, -(-config.least_steps // steps)))
     players = _start_players(method, epochs * steps, engine_config or EngineConfig(), device)
     streams = [
         iterate_stream(data, stream, config.batch_size, trial.seed + number)

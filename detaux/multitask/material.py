@@ -10,6 +10,7 @@ from detaux.data.schema import read_manifest
 from detaux.data.split import Split, load_split
 from detaux.multitask.batches import TrainingData
 from detaux.multitask.controls import ROTATION, build_control
+from detaux.multitask.images.augmentation import NO_AUGMENTATION, Augmentation, read_augmentation
 from detaux.multitask.labels import load_labels
 from detaux.multitask.trial import DISCOVERED, NO_LABELS, Trial
 from detaux.runtime.collectives import compute_on_first
@@ -24,15 +25,14 @@ TURNS = 4  # classes of the rotation control
 class Material:
     """Hold the training split, its discovered labels [N], and the number of principal classes.
 
-    `noise` is the fraction of noisy pixels. Images move at random by up to `crop` pixels, and flip at random if `flip`.
+    `noise` is the fraction of noisy pixels.
     """
 
     split: Split
     labels: Tensor
     classes: int
     noise: float
-    crop: int = 0
-    flip: bool = False
+    augmentation: Augmentation = NO_AUGMENTATION
 
     @property
     def auxiliary_classes(self) -> int:
@@ -53,15 +53,15 @@ class Material:
                 auxiliary = build_control(trial.labels, self.labels, split.labels.cpu(), trial.seed)
             auxiliary = auxiliary.to(split.images.device)
         classes = self.count_classes(trial)
-        return TrainingData(split.images, split.labels, auxiliary, classes, self.noise, self.crop, self.flip)
+        return TrainingData(split.images, split.labels, auxiliary, classes, self.noise, self.augmentation)
 
 
 def load_material(config: Config, shards: Path, labels_path: Path) -> Material:
     """Load the training data of all trials. Raises UserError if the labels do not belong to the shards."""
     split = load_split(shards, "train", config.data, select_device(config.run))
     classes = len(read_manifest(shards).classes)
-    noise, settings = config.data.noise, config.multitask
-    return Material(split, load_labels(labels_path, split.keys), classes, noise, settings.crop, settings.flip)
+    labels, augmentation = load_labels(labels_path, split.keys), read_augmentation(config.multitask)
+    return Material(split, labels, classes, config.data.noise, augmentation)
 
 
 def hash_material(shards: Path, labels_path: Path) -> dict[str, str]:

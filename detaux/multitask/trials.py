@@ -5,6 +5,7 @@ from typing import Any
 
 from detaux.config import Config
 from detaux.config.schema import MultitaskConfig
+from detaux.errors import UserError
 from detaux.multitask.methods import find_method
 from detaux.multitask.trial import DISCOVERED, NO_LABELS, STL, Setting, Trial
 
@@ -18,8 +19,15 @@ def list_seeds(config: Config) -> list[int]:
 def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
     """Return the trials of each seed: STL, every method and weight on the discovered labels, hard sharing on controls.
 
-    A method that reads no labels has no weights either, so it has one trial.
+    A method that reads no labels has no weights either, so it has one trial. Raises UserError if a method cannot train
+    on mixed images and `multitask.mixup` asks for them.
     """
+    for method in (STL, *config.methods):
+        if config.mixup > 0 and not find_method(method).takes_mixed_labels:
+            raise UserError(
+                f"multitask.mixup={config.mixup:g} mixes labels, and {method} of multitask.methods needs whole ones; "
+                "set multitask.mixup=0 or leave that method out."
+            )
     trials = []
     for seed in seeds:
         trials.append(Trial(STL, NO_LABELS, 0.0, seed))

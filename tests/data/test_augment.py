@@ -2,7 +2,16 @@ import pytest
 import torch
 from torchvision.transforms import functional
 
-from detaux.data.augment import draw_moves, move_images, remove_noise, salt_images, to_float, turn_images
+from detaux.data.augment import (
+    change_colours,
+    draw_colours,
+    draw_moves,
+    move_images,
+    remove_noise,
+    salt_images,
+    to_float,
+    turn_images,
+)
 
 
 def noise(share, seed=0, images=None):
@@ -111,3 +120,22 @@ def test_turned_images_match_rot90_one_by_one():
     turns = torch.tensor([0, 1, 2, 3, 3, 0, 1])
     for image, turned, turn in zip(images, turn_images(images, turns), turns.tolist(), strict=True):
         assert torch.equal(turned, image.rot90(turn, (1, 2)))
+
+
+def test_changed_colours_are_those_of_torchvision():
+    images = torch.rand(20, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    colours = draw_colours(20, 0.6, torch.Generator().manual_seed(1))
+    for image, found, factors in zip(images, change_colours(images, colours), colours.tolist(), strict=True):
+        expected = functional.adjust_brightness(image, factors[0])
+        expected = functional.adjust_saturation(functional.adjust_contrast(expected, factors[1]), factors[2])
+        torch.testing.assert_close(found, expected)
+
+
+def test_colours_are_uniform_around_one_and_none_are_drawn_without_strength():
+    colours = draw_colours(4000, 0.2, torch.Generator().manual_seed(0))
+    assert colours.min() >= 0.8
+    assert colours.max() <= 1.2
+    assert (colours.var(0) - 0.4**2 / 12).abs().max() < 1e-3
+    generator = torch.Generator().manual_seed(0)
+    assert draw_colours(5, 0.0, generator) is None
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state())

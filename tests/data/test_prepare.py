@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from detaux.data.augment import draw_moves, move_images, remove_noise, salt_images
+from detaux.data.augment import change_colours, draw_colours, draw_moves, move_images, remove_noise, salt_images
 from detaux.data.prepare import BATCH_BYTES, fit_batch, prepare_images
 
 
@@ -21,11 +21,13 @@ def test_images_become_floats_channels_first_in_channels_last_memory():
 
 
 @pytest.mark.parametrize("denoise", [False, True])
-def test_images_are_moved_then_salted_then_rid_of_salt(denoise):
+def test_images_are_moved_coloured_salted_and_rid_of_salt_in_this_order(denoise):
     images, draw = draw_images(), torch.rand(5, 8, 8, generator=torch.Generator().manual_seed(1))
     moves = draw_moves(5, 2, True, torch.Generator().manual_seed(2))
-    found = prepare_images(images, moves_N3=moves, noise=0.3, draw=lambda: draw, denoise=denoise)
-    expected = salt_images(move_images(images, moves).permute(0, 3, 1, 2) / 255, 0.3, draw)
+    colours = draw_colours(5, 0.5, torch.Generator().manual_seed(3))
+    found = prepare_images(images, moves_N3=moves, colours_N3=colours, noise=0.3, draw=lambda: draw, denoise=denoise)
+    coloured = change_colours(move_images(images, moves).permute(0, 3, 1, 2) / 255, colours)
+    expected = salt_images(coloured, 0.3, draw)
     assert torch.equal(found, remove_noise(expected) if denoise else expected)
 
 

@@ -11,10 +11,12 @@ import torch
 from detaux.config.schema import AuxilearnConfig, EngineConfig, MultitaskConfig
 from detaux.multitask.batches import TrainingData
 from detaux.multitask.fit import train_trial
+from detaux.multitask.images.augmentation import Augmentation
 from detaux.multitask.trial import Trial
 from detaux.runtime.ranks import is_first, join_ranks
 
 # batches of 19: 47 labelled images leave one of 9, which does not divide over two ranks, and all 96 one of a single image
+AUGMENTATION = Augmentation(crop=1, flip=True, colour=0.2, mixup=0.3)
 LEARNED = AuxilearnConfig(every=2, held_out=0.2, neumann_lr=0.05)
 CONFIG = MultitaskConfig(epochs=3, batch_size=19, dropout=0.0, head_hidden=16, auxilearn=LEARNED)
 TRIALS = (
@@ -33,7 +35,8 @@ def build_data(trial):
     principal = torch.where(torch.arange(96) < 47, torch.arange(96) % 2, -1)
     auxiliary = torch.arange(96) % 3 if trial.labels == "discovered" else None
     classes = {"none": [2], "discovered": [2, 3], "rotation": [2, 4]}[trial.labels]
-    return TrainingData(images, principal, auxiliary, classes, noise=0.1)
+    augmentation = AUGMENTATION if trial.labels == "rotation" else Augmentation()
+    return TrainingData(images, principal, auxiliary, classes, 0.1, augmentation)
 
 
 def train_all(engine):

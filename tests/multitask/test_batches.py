@@ -1,8 +1,12 @@
+import dataclasses
+
 import pytest
 import torch
 
 from detaux.data.prepare import BATCH_BYTES
+from detaux.multitask import batches
 from detaux.multitask.batches import Stream, TrainingData, iterate_evaluation, iterate_passes, iterate_stream
+from detaux.multitask.images.augmentation import Augmentation
 
 
 def test_batches_cover_every_index_each_pass_in_another_order():
@@ -49,3 +53,30 @@ def test_turns_share_no_stream_with_another_task():
     data = build_data(None)
     with pytest.raises(ValueError, match="needs a stream of its own"):
         next(iterate_stream(data, Stream((0, 1), data.everything), 4, seed=0))
+
+
+def build_mixed(auxiliary):
+    data = build_data(auxiliary)
+    return dataclasses.replace(data, augmentation=Augmentation(mixup=1.0))
+
+
+def test_mixed_images_have_the_labels_of_both_by_the_same_weight(monkeypatch):
+    monkeypatch.setattr(batches, "draw_mix", lambda size, *_: (torch.arange(size).roll(1), 0.75))
+    plain = next(iterate_stream(build_data(torch.arange(10) % 5), Stream((0, 1), torch.arange(10)), 10, 3))
+    mixed = next(iterate_stream(build_mixed(torch.arange(10) % 5), Stream((0, 1), torch.arange(10)), 10, 3))
+    torch.testing.assert_close(mixed.images, 0.75 * plain.images + 0.25 * plain.images.roll(1, 0))
+    for task, classes in ((0, 2), (1, 5)):
+        labels = torch.eye(classes)[plain.labels[task]]
+        torch.testing.assert_close(mixed.labels[task], 0.75 * labels + 0.25 * labels.roll(1, 0))
+
+
+@pytest.mark.parametrize("auxiliary", [None, torch.arange(10) % 5], ids=["turns", "labels"])
+def test_parts_of_a_mixed_batch_are_those_of_the_whole(auxiliary, monkeypatch):
+    data, stream = build_mixed(auxiliary), Stream((1,), torch.arange(10))
+    whole = next(iterate_stream(data, stream, 10, 3))
+    parts = []
+    for part in (slice(0, 5), slice(5, 10)):
+        monkeypatch.setattr(batches, "take_part", lambda _, part=part: part)
+        parts.append(next(iterate_stream(data, stream, 10, 3)))
+    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
+    assert torch.equal(torch.cat([part.labels[1] for part in parts]), whole.labels[1])

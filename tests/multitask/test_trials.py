@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from detaux.config import load_config
+from detaux.errors import UserError
 from detaux.multitask.methods import METHODS
 from detaux.multitask.methods.hard_sharing import HardSharing
 from detaux.multitask.trial import Trial
@@ -53,3 +54,14 @@ def test_method_that_reads_no_labels_has_one_trial(monkeypatch):
     assert list_trials(config, [7]) == [Trial("stl", "none", 0.0, 7), Trial("own_labels", "none", 0.0, 7)]
     rows = make_rows(("stl", "none", 0.0, 0.8), ("own_labels", "none", 0.0, 0.9))
     assert select_setting(rows, config) == ("own_labels", "none", 0.0)
+
+
+def test_method_that_needs_whole_labels_is_refused_with_mixup(monkeypatch):
+    class Whole(HardSharing):
+        takes_mixed_labels = False
+
+    monkeypatch.setitem(METHODS, "whole", Whole)
+    config = dataclasses.replace(load_config(None, ["multitask.mixup=0.2"]).multitask, methods=["whole"])
+    with pytest.raises(UserError, match=r"multitask\.mixup=0\.2 mixes labels, and whole of multitask\.methods needs"):
+        list_trials(config, [0])
+    assert list_trials(dataclasses.replace(config, mixup=0.0), [0])

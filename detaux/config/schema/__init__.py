@@ -24,7 +24,14 @@ from detaux.config.schema.losses import (
     WeightsConfig,
 )
 from detaux.config.schema.model import ModelConfig
-from detaux.config.schema.multitask import VGG_MIN_SIDE, AuxilearnConfig, MaxlConfig, MultitaskConfig, UncertaintyConfig
+from detaux.config.schema.multitask import (
+    VGG_MIN_SIDE,
+    AuxilearnConfig,
+    MaxlConfig,
+    MultitaskConfig,
+    StlLongConfig,
+    UncertaintyConfig,
+)
 from detaux.config.schema.pairs import PairsConfig
 from detaux.config.schema.report import ReportConfig
 from detaux.config.schema.run import RunConfig
@@ -55,6 +62,7 @@ __all__ = [
     "RunConfig",
     "ScheduleConfig",
     "SparsityConfig",
+    "StlLongConfig",
     "SweepConfig",
     "TrackConfig",
     "UncertaintyConfig",

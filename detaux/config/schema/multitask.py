@@ -11,10 +11,16 @@ RULES = ("uncertainty",)
 BILEVEL_METHODS = ("maxl", "auxilearn", "auxilearn_combine")  # these learn a part of their own loss
 METHODS = (
     "stl",
+    "stl_long",
     *JOINT_METHODS,
     *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES),
     *BILEVEL_METHODS,
 )
+
+
+@dataclass(frozen=True)
+class StlLongConfig:
+    factor: float = key(2.0, "passes over the labelled images, as a multiple of those of other methods", 1.0)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class AuxilearnConfig:
     hidden: list[int] = key([10, 10], "hidden units of each layer of the nonlinear combination", 1)
     slots: int = key(5, "classes that the label generator divides each principal class into", 1)
     generated_weight: float = key(0.25, "factor of the loss on generated labels", 0.0)
-    focal_gamma: int = key(2, "exponent of the focal loss where labels are generated; 0: cross-entropy", 0, 5)
+    focal_gamma: int = key(2, "exponent of the focal loss if labels are generated; 0: cross-entropy", 0, 5)
     held_out: float = key(
         0.05, "fraction of each class's labelled images that train only the loss; at least one image of each", 0.0, 0.9
     )
@@ -89,11 +95,24 @@ class MultitaskConfig:
         0, "training images shift by up to this many pixels in each direction, filled with black; 0: no shift", 0, 64
     )
     flip: bool = key(False, "mirror each training image left to right with chance 1/2")
+    colour: float = key(
+        0.0,
+        "brightness, contrast and saturation of training images change by up to this fraction; 0: they stay",
+        0.0,
+        1.0,
+    )
+    mixup: float = key(
+        0.0,
+        "training images and labels are mixed in pairs, with weights from Beta(mixup, mixup); 0: not mixed",
+        0.0,
+        16.0,
+    )
     pretrained: str | None = key(
         None,
         "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them; images are then normalised "
         "by ImageNet's mean and standard deviation, except for small_cnn",
     )
+    stl_long: StlLongConfig = field(default_factory=StlLongConfig)
     uncertainty: UncertaintyConfig = field(default_factory=UncertaintyConfig)
     maxl: MaxlConfig = field(default_factory=MaxlConfig)
     auxilearn: AuxilearnConfig = field(default_factory=AuxilearnConfig)

@@ -3,27 +3,33 @@
 import torch
 from torch import Tensor
 
-from detaux.data.augment import draw_moves
+from detaux.data.augment import draw_colours, draw_moves
 from detaux.data.prepare import prepare_images
+from detaux.multitask.images.augmentation import NO_AUGMENTATION, Augmentation
 
 
 def prepare(
     images: Tensor,
     noise: float,
     generator: torch.Generator,
-    part: slice = slice(None),
-    *,
-    crop: int = 0,
-    flip: bool = False,
+    rows: slice | Tensor = slice(None),
+    augmentation: Augmentation = NO_AUGMENTATION,
 ) -> Tensor:
-    """Turn one part of a batch, uint8 [B, H, W, C], into floats [b, C, H, W], channels last, moved and noisy.
+    """Turn some rows of a batch, uint8 [B, H, W, C], into floats [b, C, H, W], channels last, augmented and noisy.
 
-    Images move at random by up to `crop` pixels, and flip at random if `flip`. `noise` is the fraction of noisy pixels.
-    All numbers are drawn for the whole batch, so that they do not depend on the part.
+    `noise` is the fraction of noisy pixels. All numbers are drawn for the whole batch, so that they do not depend on
+    the rows.
     """
-    moves = draw_moves(len(images), crop, flip, generator)
+    moves = draw_moves(len(images), augmentation.crop, augmentation.flip, generator)
+    colours = draw_colours(len(images), augmentation.colour, generator)
 
     def draw() -> Tensor:
-        return torch.rand(images.shape[:3], generator=generator, device=generator.device)[part]
+        return torch.rand(images.shape[:3], generator=generator, device=generator.device)[rows]
 
-    return prepare_images(images[part], moves_N3=None if moves is None else moves[part], noise=noise, draw=draw)
+    return prepare_images(
+        images[rows],
+        moves_N3=None if moves is None else moves[rows],
+        colours_N3=None if colours is None else colours[rows],
+        noise=noise,
+        draw=draw,
+    )

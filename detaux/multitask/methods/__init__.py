@@ -12,10 +12,12 @@ from detaux.multitask.methods.base import Method, TaskSpec
 from detaux.multitask.methods.hard_sharing import HardSharing
 from detaux.multitask.methods.maxl import Maxl
 from detaux.multitask.methods.stl import SingleTask
+from detaux.multitask.methods.stl_long import LongSingleTask
 from detaux.multitask.weightings import FIXED
 
 METHODS: dict[str, type[Method]] = {
     "stl": SingleTask,
+    "stl_long": LongSingleTask,
     "hard_sharing": HardSharing,
     "maxl": Maxl,
     "auxilearn": AuxiLearn,

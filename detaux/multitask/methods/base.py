@@ -108,7 +108,9 @@ class Method(nn.Module):
     """
 
     network: nn.Module
+    epochs_factor: float = 1.0  # of the passes that the config asks for
     reads_labels: ClassVar[bool] = True  # False: one trial for each seed, without auxiliary labels
+    takes_mixed_labels: ClassVar[bool] = False  # True: labels of a batch may be probabilities (multitask.mixup)
     shares_batch_statistics: bool = True  # True: batch normalisation uses the images of all ranks
 
     def __init__(self, spec: TaskSpec) -> None:

@@ -18,6 +18,8 @@ from detaux.multitask.weightings import WEIGHTINGS
 class JointTraining(Method):
     """Train one network for all tasks by a weighted sum of the task losses. A subclass builds the network."""
 
+    takes_mixed_labels = True
+
     def __init__(self, spec: TaskSpec) -> None:
         super().__init__(spec)
         self.network = self.build_network()

@@ -23,7 +23,11 @@ def test_every_method_can_be_named_in_the_config():
 
 
 def test_only_methods_that_train_tasks_together_take_a_rule():
-    assert {name for name, method in METHODS.items() if issubclass(method, JointTraining)} == {"stl", *JOINT_METHODS}
+    assert {name for name, method in METHODS.items() if issubclass(method, JointTraining)} == {
+        "stl",
+        "stl_long",
+        *JOINT_METHODS,
+    }
 
 
 def test_registered_name_stays_that_of_its_method(monkeypatch):
