@@ -53,7 +53,7 @@ def train_trial(
     for epoch in range(epochs):
         loss = method.train_epoch(players, streams, steps)
         check_stop()
-        row = {"epoch": epoch + 1, **evaluate(network, *validation, data.noise)}
+        row = {"epoch": epoch + 1, **evaluate(network, *validation, data.noise), **method.describe_epoch()}
         if not (all(gather_objects(bool(torch.isfinite(loss)))) and np.isfinite(row["loss"])):
             raise tell_once(NonFiniteLossError((epoch + 1) * steps, [trial.name], "multitask.lr"))
         curve.append(row)
@@ -61,7 +61,8 @@ def train_trial(
             best, best_state = row, copy.deepcopy(network.state_dict())
     network.load_state_dict(best_state)
     parameters = sum(parameter.numel() for parameter in method.parameters())
-    cost = {"parameters": parameters, "steps": epochs * steps, "seconds": time.perf_counter() - started}
+    taken = sum(player.steps for player in players)
+    cost = {"parameters": parameters, "steps": taken, "seconds": time.perf_counter() - started}
     return network, {**best, **cost}, curve
 
 

@@ -32,6 +32,14 @@ RULES = {
     "mgda": "MGDA",
     "aligned_mtl": "Aligned-MTL",
 }  # the others are their names
+METHODS = {
+    "stl": "STL",
+    "nddr": "NDDR",
+    "mti": "MTI-Net",
+    "maxl": "MAXL",
+    "auxilearn": "AuxiLearn",
+    "auxilearn_combine": "AuxiLearn with given labels",
+}
 
 
 def format_p(p: float) -> str:
@@ -54,7 +62,7 @@ def format_interval(low: float | None, high: float | None) -> str:
 def name_method(method: str) -> str:
     """Name a method in words, with the rule for its losses if it has one."""
     method, _, rule = method.partition("+")
-    words = {"stl": "STL", "nddr": "NDDR", "mti": "MTI-Net"}.get(method, method.replace("_", " "))
+    words = METHODS.get(method, method.replace("_", " "))
     return f"{words} with {RULES.get(rule, rule.replace('_', ' '))}" if rule else words
 
 

@@ -9,7 +9,7 @@ import sys
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from detaux.config.schema import DWAConfig, EngineConfig, GradNormConfig, MultitaskConfig
+from detaux.config.schema import AuxilearnConfig, DWAConfig, EngineConfig, GradNormConfig, MultitaskConfig
 from detaux.multitask.batches import TrainingData
 from detaux.multitask.fit import train_trial
 from detaux.multitask.images.augmentation import Augmentation
@@ -20,7 +20,8 @@ from detaux.runtime.ranks import is_first, join_ranks
 AUGMENTATION = Augmentation(crop=1, flip=True, colour=0.2, mixup=0.3)
 # the rules change their weights so much that a value which is not reduced over ranks is seen
 RULES = {"dwa": DWAConfig(temperature=0.02), "gradnorm": GradNormConfig(lr_factor=100.0)}
-CONFIG = MultitaskConfig(epochs=3, batch_size=19, dropout=0.0, head_hidden=16, **RULES)
+LEARNED = AuxilearnConfig(every=2, held_out=0.2, neumann_lr=0.05)
+CONFIG = MultitaskConfig(epochs=3, batch_size=19, dropout=0.0, head_hidden=16, auxilearn=LEARNED, **RULES)
 TRIALS = (
     Trial("stl", "none", 0.0, 0),
     Trial("hard_sharing+uncertainty", "discovered", 0.7, 0),
@@ -30,6 +31,9 @@ TRIALS = (
     Trial("hard_sharing+pcgrad", "discovered", 0.7, 0),
     Trial("hard_sharing+mgda", "discovered", 0.7, 0),
     Trial("nddr", "discovered", 0.5, 0),
+    Trial("maxl", "none", 0.0, 0),
+    Trial("auxilearn", "none", 0.0, 0),
+    Trial("auxilearn_combine", "discovered", 0.7, 0),
 )
 
 

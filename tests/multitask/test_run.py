@@ -14,6 +14,7 @@ from detaux.multitask import material, train
 from detaux.multitask import run as stage
 from detaux.multitask.methods import METHODS, register
 from detaux.multitask.methods.hard_sharing import HardSharing
+from detaux.multitask.methods.maxl import Maxl
 from detaux.multitask.run import run_multitask
 from detaux.report.effect import find_effect
 
@@ -199,6 +200,34 @@ def test_terminated_run_keeps_its_finished_trials(run, finished, tmp_path, monke
         run(tmp_path)
     monkeypatch.setattr(train, "train_trial", original)
     assert drop_seconds(run(tmp_path)["rows"]) == drop_seconds(finished[1]["rows"])
+
+
+def test_terminated_run_of_methods_that_learn_their_loss_continues_as_if_nothing_had_happened(
+    run, tmp_path, monkeypatch
+):
+    """The signal comes in the middle of the second trial, while a label generator is taught."""
+    keys = (
+        *("multitask.methods=[maxl,auxilearn,auxilearn_combine]", "multitask.seeds=1", "multitask.controls=[]"),
+        *("multitask.epochs=1", "multitask.batch_size=8", "multitask.auxilearn.every=2"),
+    )
+    original, calls = Maxl.teach, []
+
+    def stop_in_the_third(method, *given):
+        calls.append(method)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(method, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Maxl, "teach", stop_in_the_third)
+        with pytest.raises(InterruptedRunError, match="after 1 of 4 trials; the same command continues"):
+            run(tmp_path / "stopped", *keys)
+    rows = drop_seconds(run(tmp_path / "stopped", *keys)["rows"])
+    assert rows == drop_seconds(run(tmp_path / "whole", *keys)["rows"])
+    steps = {row["method"]: row["steps"] for row in rows}
+    assert steps["maxl"] == 2 * steps["stl"]
+    assert steps["auxilearn"] == steps["auxilearn_combine"] == steps["stl"] + steps["stl"] // 2
+    assert {row["kind"] for row in rows if row["method"] == "maxl"} == {"method"}
 
 
 def test_finished_run_leaves_no_states_behind(finished):

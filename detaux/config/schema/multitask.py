@@ -15,7 +15,14 @@ RULES = (
     *("uncertainty", "dwa", "gradnorm"),  # make one loss of the task losses
     *("pcgrad", "cagrad", "nash_mtl", "upgrad", "mgda", "aligned_mtl"),  # make one gradient of the tasks' gradients
 )
-METHODS = ("stl", "stl_long", *JOINT_METHODS, *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES))
+BILEVEL_METHODS = ("maxl", "auxilearn", "auxilearn_combine")  # these learn a part of their own loss
+METHODS = (
+    "stl",
+    "stl_long",
+    *JOINT_METHODS,
+    *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES),
+    *BILEVEL_METHODS,
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,43 @@ class NddrConfig:
     optimizer: Literal["adamw", "sgd"] = key(
         "adamw", "optimiser of nddr; sgd has momentum 0.9, as the authors' code does, who also take lr_factor=100"
     )
+
+
+@dataclass(frozen=True)
+class MaxlConfig:
+    slots: int = key(5, "classes that the label generator divides each principal class into", 1)
+    gradient: Literal["exact", "first_order"] = key(
+        "exact", "gradient of the label generator: exact, or by a finite difference without second derivatives"
+    )
+    focal_gamma: int = key(2, "exponent of the focal loss; 0: cross-entropy", 0, 5)
+    entropy_weight: float = key(0.2, "weight of the term that makes use of all generated classes", 0.0)
+    virtual_lr_factor: float = key(
+        10.0, "step of gradient descent that the generator looks ahead, as a multiple of the present learning rate", 0.0
+    )
+    lr_factor: float = key(1.0, "learning rate of the label generator, as a multiple of multitask.lr", 0.0)
+    weight_decay: float = key(5e-4, "weight decay of the label generator", 0.0)
+
+
+@dataclass(frozen=True)
+class AuxilearnConfig:
+    combination: Literal["linear", "nonlinear"] = key("nonlinear", "function that makes one loss of the task losses")
+    hidden: list[int] = key([10, 10], "hidden units of each layer of the nonlinear combination", 1)
+    slots: int = key(5, "classes that the label generator divides each principal class into", 1)
+    generated_weight: float = key(0.25, "factor of the loss on generated labels", 0.0)
+    focal_gamma: int = key(2, "exponent of the focal loss if labels are generated; 0: cross-entropy", 0, 5)
+    held_out: float = key(
+        0.05, "fraction of each class's labelled images that train only the loss; at least one image of each", 0.0, 0.9
+    )
+    every: int = key(30, "steps of the network for each step of the loss", 1)
+    neumann_terms: int = key(3, "terms of the inverse Hessian's Neumann series after the first", 0)
+    neumann_lr: float = key(1e-3, "step size of the Neumann series", 0.0)
+    neumann_scale: Literal["exact", "released"] = key(
+        "exact", "multiply the series by its step size, or leave that out as the released code does"
+    )
+    optimizer: Literal["adamw", "sgd"] = key("adamw", "optimiser of the loss; sgd has momentum 0.9")
+    clip: float = key(50.0, "largest norm of the gradient of the loss's parameters; 0 clips nothing", 0.0)
+    lr_factor: float = key(1.0, "learning rate of the loss's parameters, as a multiple of multitask.lr", 0.0)
+    weight_decay: float = key(5e-3, "weight decay of the loss's parameters", 0.0)
 
 
 @dataclass(frozen=True)
@@ -170,3 +214,5 @@ class MultitaskConfig:
     gradnorm: GradNormConfig = field(default_factory=GradNormConfig)
     cagrad: CAGradConfig = field(default_factory=CAGradConfig)
     nash_mtl: NashMTLConfig = field(default_factory=NashMTLConfig)
+    maxl: MaxlConfig = field(default_factory=MaxlConfig)
+    auxilearn: AuxilearnConfig = field(default_factory=AuxilearnConfig)

@@ -7,8 +7,11 @@ file of your own, call `register` before you call the stage from Python.
 import dataclasses
 
 from detaux.multitask.aggregators import AGGREGATORS
+from detaux.multitask.methods.auxilearn import AuxiLearn
+from detaux.multitask.methods.auxilearn_combine import AuxiLearnCombine
 from detaux.multitask.methods.base import Method, TaskSpec
 from detaux.multitask.methods.hard_sharing import HardSharing
+from detaux.multitask.methods.maxl import Maxl
 from detaux.multitask.methods.mti import Mti
 from detaux.multitask.methods.nddr import Nddr
 from detaux.multitask.methods.stl import SingleTask
@@ -21,6 +24,9 @@ METHODS: dict[str, type[Method]] = {
     "hard_sharing": HardSharing,
     "nddr": Nddr,
     "mti": Mti,
+    "maxl": Maxl,
+    "auxilearn": AuxiLearn,
+    "auxilearn_combine": AuxiLearnCombine,
 }
 
 

@@ -61,6 +61,7 @@ class Player:
         clip: float = 0.0,
     ) -> None:
         self.module, self.optimizer, self.loss, self.clip = module, optimizer, loss, clip
+        self.steps = 0  # taken so far
 
     def start(
         self,
@@ -98,6 +99,7 @@ class Player:
         """Update the module by its gradients, then update the learning rate."""
         self.engine.step()
         self.schedule.step()
+        self.steps += 1
 
 
 class Method(nn.Module):
@@ -111,7 +113,7 @@ class Method(nn.Module):
     reads_labels: ClassVar[bool] = True  # False: one trial for each seed, without auxiliary labels
     separates_tasks: ClassVar[bool] = True  # each task has a stream of its own, as the control rotation needs
     takes_mixed_labels: ClassVar[bool] = False  # True: labels of a batch may be probabilities (multitask.mixup)
-    shares_batch_statistics: ClassVar[bool] = True  # True: batch normalisation uses the images of all ranks
+    shares_batch_statistics: bool = True  # True: batch normalisation uses the images of all ranks
 
     def __init__(self, spec: TaskSpec) -> None:
         super().__init__()
@@ -170,3 +172,7 @@ class Method(nn.Module):
         for _ in range(steps):
             loss = self.step(players, streams)
         return loss
+
+    def describe_epoch(self) -> dict[str, float]:
+        """Return numbers for the epoch's row of curves.jsonl, the same on all ranks. By default there are none."""
+        return {}

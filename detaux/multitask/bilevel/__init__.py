@@ -1,0 +1,1 @@
+"""Give methods that learn their own loss its parts: gradients through training, soft labels, combined task losses."""
