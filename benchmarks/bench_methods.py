@@ -21,7 +21,7 @@ import torch
 from results import append_row, name_machine, read_command
 
 from detaux.config import load_config
-from detaux.config.schema.multitask import METHODS
+from detaux.config.schema.methods import METHODS
 from detaux.multitask.batches import TrainingData
 from detaux.multitask.fit import train_trial
 from detaux.multitask.methods import find_method

@@ -20,7 +20,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from detaux.config import load_config
-from detaux.config.load import check_together
+from detaux.config.together import check_together
 from detaux.pipeline import Job, make_shards
 from detaux.runtime.device import select_device
 from detaux.runtime.ranks import join_ranks

@@ -16,8 +16,9 @@ from typing import Any, TextIO
 
 from detaux.arguments import CLUSTER_KEYS, OWN_PARSERS, REMOTE_KEYS, parse_arguments
 from detaux.config import Config, load_config
-from detaux.config.load import change_config, check_together
+from detaux.config.load import change_config
 from detaux.config.location import expand_path, find_folder
+from detaux.config.together import check_together
 from detaux.crash import describe_crash
 from detaux.errors import MACHINE_ERRORS, DetauxError, UnforeseenError, UserError
 from detaux.interrupts import received

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from detaux.config import Config, load_config
-from detaux.config.load import check_together
+from detaux.config.together import check_together
 from detaux.errors import UserError
 
 SHELL = {'\nset -- "$@"\n': '\nset -- {words} "$@"\n'}

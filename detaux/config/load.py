@@ -19,11 +19,9 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError, Om
 
 from detaux.config.config_files import describe_fault, read_with_bases
 from detaux.config.convert import convert, iterate_texts
-from detaux.config.location import expand_path, find_folder
 from detaux.config.read_yaml import read_yaml, take_text, take_values
 from detaux.config.renamed import RENAMED, RENAMED_CHOICES, rename
-from detaux.config.schema import PACKAGE, VGG_MIN_SIDE, WEIGHT_PACKAGES, Config
-from detaux.config.variants import list_repeats
+from detaux.config.schema import Config
 from detaux.errors import UserError
 
 MAPPINGS = ("principal", "space")  # keys whose value is a mapping
@@ -318,46 +316,3 @@ def _check_range(layer: Layer, value: Any) -> None:
             abs(one) < math.inf and (low is None or one >= low) and (high is None or one <= high)
         ):
             raise UserError(f"{origin}: {dotted}={one!r} is out of range; expected {_describe_key(dotted)}.")
-
-
-def check_together(config: Config) -> None:
-    """Raise UserError for keys that contradict each other, or that name a file that does not exist.
-
-    Use it only for a config that is about to run: a frozen config may name files that no longer exist.
-    """
-    if config.data.shards:
-        find_folder(config.data.shards)
-    main, multitask = config.disentangle.main, config.multitask
-    files = {
-        ("multitask.pretrained", multitask.pretrained): multitask.backbone,
-        ("multitask.mti.pretrained", multitask.mti.pretrained): multitask.mti.backbone,
-    }
-    faults = {
-        f"disentangle.main.batch_size={main.batch_size} is not a multiple of pairs.reuse={config.pairs.reuse}; every chain "
-        "of pairs has pairs.reuse links": main.batch_size % config.pairs.reuse,
-        f"multitask.backbone={multitask.backbone} needs data.side of at least {VGG_MIN_SIDE}; it is {config.data.side}": (
-            multitask.backbone.startswith("vgg") and not config.data.shards and config.data.side < VGG_MIN_SIDE
-        ),
-        "multitask.mti.loss=pixel needs the maps of multitask.mti.head=aggregate, and multitask.mti.head is pooled": (
-            multitask.mti.loss == "pixel" and multitask.mti.head == "pooled"
-        ),
-        f"multitask.methods={multitask.methods} has auxiliary methods and multitask.weights is empty; give a weight": (
-            not multitask.weights
-            and (multitask.controls or multitask.discovery_clusterers or set(multitask.methods) - {"stl"})
-        ),
-        f"multitask.controls={multitask.controls} and multitask.control_methods is empty; give a method to train on them": (
-            bool(multitask.controls and not multitask.control_methods)
-        ),
-        "multitask.controls has oracle and multitask.oracle is empty; name the factor whose values it takes as labels": (
-            "oracle" in multitask.controls and not multitask.oracle
-        ),
-        **list_repeats(config),
-    }
-    for (name, file), network in files.items():
-        sentence = f"{name}={file} does not exist; give a .pth or .safetensors file of {network}'s weights"
-        faults[sentence] = file not in (None, PACKAGE) and not expand_path(file, name).is_file()
-        sentence = f"{name}={file}, but no package has weights of {network}; only {', '.join(WEIGHT_PACKAGES)} has one"
-        faults[sentence] = file == PACKAGE and network not in WEIGHT_PACKAGES
-    for sentence, is_fault in faults.items():
-        if is_fault:
-            raise UserError(f"{sentence}.")

@@ -15,7 +15,8 @@ from typing import Any
 
 from detaux.artefacts import DISCOVERY_NAME, LABELS_NAME
 from detaux.config import Config
-from detaux.config.load import change_config, check_together
+from detaux.config.load import change_config
+from detaux.config.together import check_together
 from detaux.config.variants import drop_comparisons
 from detaux.data.schema import read_manifest
 from detaux.disentangle.model import Disentangler

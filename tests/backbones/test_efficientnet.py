@@ -10,7 +10,7 @@ from torch.nn import functional
 from detaux.backbones import build_backbone, pretrained
 from detaux.backbones.pretrained import load_pretrained
 from detaux.config import load_config
-from detaux.config.load import check_together
+from detaux.config.together import check_together
 from detaux.errors import UserError
 
 KEY, NAME = "multitask.pretrained", "efficientnet_lite0"

@@ -9,7 +9,8 @@ import pytest
 
 from detaux.cli import run_command
 from detaux.config import load_config
-from detaux.config.load import change_config, check_together
+from detaux.config.load import change_config
+from detaux.config.together import check_together
 from detaux.config.variants import drop_comparisons, list_variants
 from detaux.data.labels_file import read_labels
 from detaux.errors import UserError

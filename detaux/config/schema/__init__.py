@@ -23,23 +23,20 @@ from detaux.config.schema.losses import (
     SparsityConfig,
     WeightsConfig,
 )
-from detaux.config.schema.model import ModelConfig
-from detaux.config.schema.multitask import (
-    PACKAGE,
-    VGG_MIN_SIDE,
-    WEIGHT_PACKAGES,
+from detaux.config.schema.methods import (
     AuxilearnConfig,
     CAGradConfig,
     DWAConfig,
     GradNormConfig,
     MaxlConfig,
     MtiConfig,
-    MultitaskConfig,
     NashMTLConfig,
     NddrConfig,
     StlLongConfig,
     UncertaintyConfig,
 )
+from detaux.config.schema.model import ModelConfig
+from detaux.config.schema.multitask import PACKAGE, VGG_MIN_SIDE, WEIGHT_PACKAGES, MultitaskConfig
 from detaux.config.schema.pairs import PairsConfig
 from detaux.config.schema.report import ReportConfig
 from detaux.config.schema.run import RunConfig

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from detaux.config.load import iterate_fields
-from detaux.config.schema.multitask import JOINT_METHODS, RULES
+from detaux.config.schema.methods import JOINT_METHODS, RULES
 from detaux.multitask import methods
 from detaux.multitask.aggregators import AGGREGATORS
 from detaux.multitask.methods import METHODS, register

@@ -8,7 +8,7 @@ from torch import nn
 
 from detaux.backbones.hrnet import HighResolutionNet
 from detaux.config.schema import EngineConfig, GradNormConfig, MultitaskConfig, NddrConfig, UncertaintyConfig
-from detaux.config.schema.multitask import JOINT_METHODS, RULES
+from detaux.config.schema.methods import JOINT_METHODS, RULES
 from detaux.multitask.aggregators import AGGREGATORS
 from detaux.multitask.aggregators.aggregator import AggregatorRow
 from detaux.multitask.batches import TaskBatch

@@ -1,0 +1,39 @@
+import pytest
+
+from detaux.config import dump_config, load_config
+from detaux.config.together import check_together
+from detaux.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("name", "network"), [("multitask.pretrained", "small_cnn"), ("multitask.mti.pretrained", "hrnet_w18_small_v2")]
+)
+def test_config_read_back_may_name_a_file_that_has_gone(name, network, tmp_path):
+    config = load_config(None, [f"{name}={tmp_path}/gone.safetensors"])
+    dump_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    with pytest.raises(UserError, match=rf"{name}=.*gone\.safetensors does not exist; .* of {network}'s weights"):
+        check_together(config)
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        (["controls=[random]", "control_methods=[]"], "control_methods is empty; give a method"),
+        (["controls=[random,oracle]"], "oracle is empty; name the factor"),
+    ],
+)
+def test_controls_that_lack_a_method_or_a_factor_are_refused(keys, fault):
+    config = load_config(None, [f"multitask.{key}" for key in keys])
+    with pytest.raises(UserError, match=fault):
+        check_together(config)
+    check_together(load_config(None, ["multitask.controls=[oracle]", "multitask.oracle=hue"]))
+    check_together(load_config(None, ["multitask.controls=[]", "multitask.control_methods=[]"]))
+
+
+def test_loss_of_positions_without_maps_is_refused():
+    keys = ["multitask.mti.loss=pixel", "multitask.mti.head=pooled"]
+    with pytest.raises(UserError, match=r"multitask\.mti\.loss=pixel needs the maps of multitask\.mti\.head=aggregate"):
+        check_together(load_config(None, keys))
+    for key in keys:
+        check_together(load_config(None, [key]))
