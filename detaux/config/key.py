@@ -14,11 +14,13 @@ def key(
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
     *,
+    shown_choices: str | None = None,
     is_text: bool = False,
     neutral: bool = False,
 ) -> T:
     """Declare a config field: its default, one line of meaning, and its closed range or its choices.
 
+    `shown_choices`: how help and messages write the choices, if these are too many to list.
     `is_text`: the value holds names, which are kept as they were typed.
     `neutral`: the key changes where or how fast a run works, and never its numbers. A change of it neither repeats a
     stage nor refuses a checkpoint.
@@ -28,6 +30,7 @@ def key(
         "low": low,
         "high": high,
         "choices": choices,
+        "shown_choices": shown_choices or "|".join(choices or ()),
         "is_text": is_text,
         "neutral": neutral,
     }

@@ -73,7 +73,8 @@ def describe_allowed(entry: dataclasses.Field[Any], hint: Any) -> str:
     low, high, choices = (entry.metadata.get(name) for name in ("low", "high", "choices"))
     text = describe_type(hint)
     if choices:
-        return "|".join(choices) if hint is str else f"{text}, each {'|'.join(choices)}"
+        shown = entry.metadata["shown_choices"]
+        return shown if hint is str else f"{text}, each {shown}"
     if low is not None and high is not None:
         return f"{text} from {low:.15g} to {high:.15g}"
     if low is not None:

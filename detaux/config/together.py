@@ -1,6 +1,6 @@
 """Check that the keys of a config fit together, and that the files that it names exist."""
 
-from detaux.config.location import expand_path
+from detaux.config.location import expand_path, find_folder
 from detaux.config.schema import PACKAGE, VGG_MIN_SIDE, WEIGHT_PACKAGES, Config
 from detaux.config.variants import list_repeats
 from detaux.errors import UserError

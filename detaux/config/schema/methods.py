@@ -12,13 +12,9 @@ RULES = (
     *("pcgrad", "cagrad", "nash_mtl", "upgrad", "mgda", "aligned_mtl"),  # make one gradient of the tasks' gradients
 )
 BILEVEL_METHODS = ("maxl", "auxilearn", "auxilearn_combine")  # these learn a part of their own loss
-METHODS = (
-    "stl",
-    "stl_long",
-    *JOINT_METHODS,
-    *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES),
-    *BILEVEL_METHODS,
-)
+PLAIN_METHODS = ("stl", "stl_long", *JOINT_METHODS, *BILEVEL_METHODS)
+METHODS = (*PLAIN_METHODS, *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES))
+SHOWN_METHODS = f"{'|'.join(PLAIN_METHODS)}, or {'|'.join(JOINT_METHODS)} followed by + and {'|'.join(RULES)}"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from detaux.config.key import key
 from detaux.config.schema.discover import Clusterer
 from detaux.config.schema.methods import (
     METHODS,
+    SHOWN_METHODS,
     AuxilearnConfig,
     CAGradConfig,
     DWAConfig,
@@ -33,7 +34,10 @@ class MultitaskConfig:
         "small_cnn", "vgg16", "vgg16_bn", "resnet18", "efficientnet_lite0", "hrnet_w18", "hrnet_w18_small_v2"
     ] = key("small_cnn", "shared feature extractor; hrnet_* need the extra timm")
     methods: list[str] = key(
-        ["stl", "hard_sharing"], "methods to run, each alone or as METHOD+RULE for the task losses", choices=METHODS
+        ["stl", "hard_sharing"],
+        "methods to run; METHOD+RULE names a rule for the task losses",
+        choices=METHODS,
+        shown_choices=SHOWN_METHODS,
     )
     weights: list[float] = key([0.2, 1.0], "auxiliary weights tried; 0 (STL) is always a candidate", 0.0)
     controls: list[str] = key(
@@ -56,8 +60,9 @@ class MultitaskConfig:
     )
     control_methods: list[str] = key(
         ["hard_sharing"],
-        "methods that train on the control labels, as in multitask.methods",
+        "methods of the choices of multitask.methods that train on the control labels",
         choices=tuple(name for name in METHODS if not name.startswith("stl")),
+        shown_choices="a method that reads labels",
     )
     correlated_nmi: list[float] = key(
         [0.1, 0.3, 0.6, 1.0],
