@@ -33,6 +33,7 @@ OPTIONAL = {
     "wandb": "track.wandb: pip install 'detaux[wandb]'",
     "wandb-workspaces": "detaux watch --workspace: pip install 'detaux[wandb]'",
     "tensorboard": "track.tensorboard: pip install 'detaux[tensorboard]'",
+    "torchjd": "rules such as hard_sharing+pcgrad in multitask.methods: pip install 'detaux[torchjd]'",
     "ray": "detaux sweep, launch/ray_train.py: pip install 'detaux[sweep]'",
     "optuna": "detaux sweep: pip install 'detaux[sweep]'",
 }

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -199,6 +200,15 @@ def test_run_with_given_shards_builds_none(chain, tmp_path):
     # the same set in another place: what was trained on it stays
     assert chain("run", f"data.shards={tmp_path}/set")[1] == ["report"]
     assert not (tmp_path / "demo" / "shards").exists()
+
+
+def test_absent_package_of_a_rule_is_named_before_the_first_stage(chain, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torchjd", None)
+    rule = "multitask.methods=[hard_sharing+pcgrad]"
+    assert chain("run", rule) == (2, [])
+    assert "the rule +pcgrad needs the Python package torchjd" in capsys.readouterr().err.replace("\n", " ")
+    assert chain()[0] == 0
+    assert chain("discover", rule)[0] == 0
 
 
 def test_missing_model_of_a_restart_is_named_with_the_command_that_makes_it(chain, tmp_path, capsys):

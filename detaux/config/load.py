@@ -362,6 +362,12 @@ def check_together(config: Config) -> None:
         f"multitask.methods={multitask.methods} has auxiliary methods and multitask.weights is empty; give a weight": (
             not multitask.weights and (multitask.controls or set(multitask.methods) - {"stl"})
         ),
+        f"multitask.controls={multitask.controls} and multitask.control_methods is empty; give a method to train on them": (
+            bool(multitask.controls and not multitask.control_methods)
+        ),
+        "multitask.controls has oracle and multitask.oracle is empty; name the factor whose values it takes as labels": (
+            "oracle" in multitask.controls and not multitask.oracle
+        ),
     }
     for sentence, is_fault in faults.items():
         if is_fault:

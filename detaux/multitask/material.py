@@ -3,29 +3,31 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from detaux.config import Config
-from detaux.data.schema import read_manifest
+from detaux.config.schema import MultitaskConfig
+from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import Split, load_split
+from detaux.errors import UserError
 from detaux.multitask.batches import TrainingData
-from detaux.multitask.controls import ROTATION, build_control
+from detaux.multitask.controls import Sources, build_control, find_control
 from detaux.multitask.images.augmentation import NO_AUGMENTATION, Augmentation, read_augmentation
 from detaux.multitask.labels import load_labels
-from detaux.multitask.trial import DISCOVERED, NO_LABELS, Trial
+from detaux.multitask.trial import DISCOVERED, NO_LABELS, ORACLE, Trial
 from detaux.runtime.collectives import compute_on_first
 from detaux.runtime.device import select_device
 from detaux.runtime.record import hash_inputs
 from detaux.stages import LABELS, MANIFEST
-
-TURNS = 4  # classes of the rotation control
 
 
 @dataclass(frozen=True)
 class Material:
     """Hold the training split, its discovered labels [N], and the number of principal classes.
 
-    `noise` is the fraction of noisy pixels.
+    `noise` is the fraction of noisy pixels. `oracle` are labels [N] from a ground-truth factor, or None if no control
+    asks for them.
     """
 
     split: Split
@@ -33,24 +35,33 @@ class Material:
     classes: int
     noise: float
     augmentation: Augmentation = NO_AUGMENTATION
+    oracle: Tensor | None = None
 
     @property
     def auxiliary_classes(self) -> int:
         return int(self.labels.max()) + 1
 
+    @property
+    def sources(self) -> Sources:
+        """Return what the labels of controls are made from."""
+        oracle = None if self.oracle is None else self.oracle.cpu().numpy()
+        return Sources(self.labels.numpy(), self.split.labels.cpu().numpy(), self.classes, oracle)
+
     def count_classes(self, trial: Trial) -> list[int]:
         """Return the number of classes of each task of a trial, the principal one first."""
         if trial.labels == NO_LABELS:
             return [self.classes]
-        return [self.classes, TURNS if trial.labels == ROTATION else self.auxiliary_classes]
+        if trial.labels == DISCOVERED:
+            return [self.classes, self.auxiliary_classes]
+        return [self.classes, find_control(trial.labels).count_classes(self.sources)]
 
     def build_data(self, trial: Trial) -> TrainingData:
         """Build a trial's training data. The trial's seed draws the labels of a control."""
         split, auxiliary = self.split, None
-        if trial.labels not in (NO_LABELS, ROTATION):
-            auxiliary = self.labels
-            if trial.labels != DISCOVERED:
-                auxiliary = build_control(trial.labels, self.labels, split.labels.cpu(), trial.seed)
+        if trial.labels != NO_LABELS:
+            is_found = trial.labels == DISCOVERED
+            auxiliary = self.labels if is_found else build_control(trial.labels, self.sources, trial.seed)
+        if auxiliary is not None:
             auxiliary = auxiliary.to(split.images.device)
         classes = self.count_classes(trial)
         return TrainingData(split.images, split.labels, auxiliary, classes, self.noise, self.augmentation)
@@ -59,9 +70,25 @@ class Material:
 def load_material(config: Config, shards: Path, labels_path: Path) -> Material:
     """Load the training data of all trials. Raises UserError if the labels do not belong to the shards."""
     split = load_split(shards, "train", config.data, select_device(config.run))
-    classes = len(read_manifest(shards).classes)
-    labels, augmentation = load_labels(labels_path, split.keys), read_augmentation(config.multitask)
-    return Material(split, labels, classes, config.data.noise, augmentation)
+    manifest, settings = read_manifest(shards), config.multitask
+    oracle = _read_oracle(settings, split, manifest, shards) if ORACLE in settings.controls else None
+    labels, augmentation = load_labels(labels_path, split.keys), read_augmentation(settings)
+    return Material(split, labels, len(manifest.classes), config.data.noise, augmentation, oracle)
+
+
+def _read_oracle(config: MultitaskConfig, split: Split, manifest: Manifest, shards: Path) -> Tensor:
+    """Return the values [N] of the factor `multitask.oracle` in the training split, numbered from 0."""
+    names = list(manifest.factors)
+    if split.factors is None or config.oracle not in names:
+        raise UserError(
+            f"multitask.oracle={config.oracle} is no factor of {shards}; its known factors: {', '.join(names) or 'none'}."
+        )
+    values, labels = torch.unique(split.factors[:, names.index(config.oracle)], return_inverse=True)
+    if len(values) < 2:
+        raise UserError(
+            f"multitask.oracle={config.oracle} has a single value in the training split of {shards}; give a factor with two."
+        )
+    return labels
 
 
 def hash_material(shards: Path, labels_path: Path) -> dict[str, str]:

@@ -50,6 +50,8 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     trials = list_trials(config.multitask, list_seeds(config))
     material = load_material(config, shards, labels_path)
     held_out = load_split(shards, "validation", config.data, device)
+    if material.oracle is not None:
+        say(f"multitask: rows with oracle labels train on the factor {config.multitask.oracle}: an upper bound")
     kept = KeptTrials(folder, compute_inputs_hash("multitask", config, hashes))
     train_trials(config, trials, material, held_out, kept)
     chosen = select_setting(kept.rows, config.multitask)
@@ -83,6 +85,7 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
                 "classes": material.classes,
                 "aux_classes": material.auxiliary_classes,
                 "uses_ground_truth": is_marked_upper_bound(labels_path),
+                **({} if material.oracle is None else {"oracle": config.multitask.oracle}),
             },
         },
     )

@@ -49,8 +49,12 @@ def adjust_holm(p_values: list[float | None]) -> list[float | None]:
 def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Make one line per (method, labels, weight, split): accuracy over seeds, and gain over STL paired by seed.
 
-    `rows` hold kind, method, labels, weight, seed, split, accuracy and costs; costs become means. `gain_p` is
-    Holm-adjusted over the lines of a split. It is None for STL and for the lines of the method `selected`.
+    `rows` hold kind, method, labels, weight, seed, split, accuracy and costs; costs become means. `gain_p` answers one
+    question for each family of lines, and is Holm-adjusted within it: a family is a split and a kind. So controls,
+    which ask what causes a gain, do not weaken the test of the methods. It is None for STL.
+
+    The line of the chosen setting, whose method is `selected`, is a single test on data that did not choose it, so its
+    p needs no adjustment. It is None on the validation split, which made the choice.
     """
     groups: dict[tuple[str, str, str, float, str], dict[int, float]] = defaultdict(dict)
     costs: dict[tuple[str, str, str, float, str], list[list[float]]] = defaultdict(list)
@@ -79,11 +83,14 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "gain_low": gain_low,
                 "gain_high": gain_high,
                 **dict(zip(COSTS, np.mean(costs[kind, method, labels, weight, split], axis=0).tolist(), strict=True)),
-                "gain_p": None if method in (STL, SELECTED) else compute_paired_p(differences),
+                "gain_p": None if (method, split) == (SELECTED, "validation") else compute_paired_p(differences),
             }
         )
-    for name in {line["split"] for line in summary}:
-        lines = [line for line in summary if line["split"] == name]
+    families: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for line in summary:
+        if line["method"] != SELECTED:
+            families[line["split"], line["kind"]].append(line)
+    for lines in families.values():
         for line, adjusted in zip(lines, adjust_holm([line["gain_p"] for line in lines]), strict=True):
             line["gain_p"] = adjusted
     return summary

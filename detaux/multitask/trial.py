@@ -5,6 +5,7 @@ from typing import Any
 
 STL = "stl"  # single-task learning; every other trial is compared with it
 NO_LABELS, DISCOVERED = "none", "discovered"
+ORACLE = "oracle"  # labels from a ground-truth factor: an upper bound
 Setting = tuple[str, str, float]  # method, labels, weight; each seed repeats it
 
 
@@ -27,9 +28,11 @@ class Trial:
 
     @property
     def kind(self) -> str:
-        """Return "stl", "control" if the labels are those of a control, else "method"."""
+        """Return what the trial is run for: stl, method, control, or upper_bound if its labels are ground truth."""
         if self.method == STL:
             return "stl"
+        if self.labels == ORACLE:
+            return "upper_bound"
         return "method" if self.labels in (NO_LABELS, DISCOVERED) else "control"
 
     def describe(self, split: str) -> dict[str, Any]:

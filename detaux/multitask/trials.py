@@ -6,10 +6,9 @@ from typing import Any
 from detaux.config import Config
 from detaux.config.schema import MultitaskConfig
 from detaux.errors import UserError
-from detaux.multitask.methods import find_method
+from detaux.multitask.controls import ROTATION, list_controls
+from detaux.multitask.methods import find_method, reads_weight
 from detaux.multitask.trial import DISCOVERED, NO_LABELS, STL, Setting, Trial
-
-CONTROL_METHOD = "hard_sharing"  # the method that trains on control labels
 
 
 def list_seeds(config: Config) -> list[int]:
@@ -17,40 +16,69 @@ def list_seeds(config: Config) -> list[int]:
 
 
 def list_trials(config: MultitaskConfig, seeds: list[int]) -> list[Trial]:
-    """Return the trials of each seed: STL, every method and weight on the discovered labels, hard sharing on controls.
+    """Return the trials of each seed: STL, every method and weight on the discovered labels, then the controls.
 
-    A method that reads no labels has no weights either, so it has one trial. Raises UserError if a method cannot train
-    on mixed images and `multitask.mixup` asks for them.
+    A method that reads no labels has no weights either, so it has one trial. A method whose rule does not read the
+    weight has one trial too, of weight 1. Raises UserError if a method cannot train on mixed images and
+    `multitask.mixup` asks for them, or if a method of `multitask.control_methods` cannot train on a control.
     """
-    for method in (STL, *config.methods):
-        if config.mixup > 0 and not find_method(method).takes_mixed_labels:
-            raise UserError(
-                f"multitask.mixup={config.mixup:g} mixes labels, and {method} of multitask.methods needs whole ones; "
-                "set multitask.mixup=0 or leave that method out."
-            )
+    _check_mixup(config)
+    _check_control_methods(config)
     trials = []
     for seed in seeds:
         trials.append(Trial(STL, NO_LABELS, 0.0, seed))
         for method in config.methods:
             if find_method(method).reads_labels:
-                trials += [Trial(method, DISCOVERED, weight, seed) for weight in config.weights]
+                trials += [Trial(method, DISCOVERED, weight, seed) for weight in _list_weights(method, config)]
             elif method != STL:
                 trials.append(Trial(method, NO_LABELS, 0.0, seed))
         trials += [
-            Trial(CONTROL_METHOD, control, weight, seed) for control in config.controls for weight in config.weights
+            Trial(method, control, weight, seed)
+            for method in config.control_methods
+            for control in list_controls(config)
+            for weight in _list_weights(method, config)
         ]
     return trials
+
+
+def _list_weights(method: str, config: MultitaskConfig) -> list[float]:
+    return config.weights if reads_weight(method) else [1.0]
+
+
+def _check_mixup(config: MultitaskConfig) -> None:
+    names = {"methods": [STL, *config.methods], "control_methods": config.control_methods if config.controls else []}
+    for key, methods in names.items():
+        for method in methods if config.mixup > 0 else ():
+            if not find_method(method).takes_mixed_labels:
+                raise UserError(
+                    f"multitask.mixup={config.mixup:g} mixes labels, and {method} of multitask.{key} needs whole ones; "
+                    "set multitask.mixup=0 or leave that method out."
+                )
+
+
+def _check_control_methods(config: MultitaskConfig) -> None:
+    for name in config.control_methods if config.controls else ():
+        method = find_method(name)
+        if not method.reads_labels:
+            raise UserError(
+                f"multitask.control_methods has {name}, which reads no labels; give methods that read labels."
+            )
+        if ROTATION in config.controls and not method.separates_tasks:
+            raise UserError(
+                f"multitask.control_methods has {name}, which needs the labels of all tasks for the same images; the control "
+                "rotation turns images and cannot give them: remove one of the two."
+            )
 
 
 def select_setting(rows: list[dict[str, Any]], config: MultitaskConfig) -> Setting:
     """Return the method, labels and weight to use.
 
-    This is the setting with the best mean validation accuracy; controls do not count. Ties go to STL, then to the
-    smaller weight. With multitask.select=fixed it is the first setting that is not STL, if there is one.
+    This is the setting with the best mean validation accuracy. Controls and upper bounds do not count. Ties go to STL,
+    then to the smaller weight. With multitask.select=fixed it is the first setting that is not STL, if there is one.
     """
     means: dict[Setting, list[float]] = {}
     for row in rows:
-        if row["kind"] != "control":
+        if row["kind"] in ("stl", "method"):
             means.setdefault((row["method"], row["labels"], row["weight"]), []).append(row["accuracy"])
     if config.select == "fixed":
         return next(iter([setting for setting in means if setting[0] != STL] or means))

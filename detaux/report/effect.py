@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 WITHIN_CLASS = "within_class"  # the control that keeps only the labels' dependence on the principal label
+SPLIT, COPY = "correlated_split", "correlated_"  # controls made of the principal label; a copy's name ends with its NMI
+BOUND = "upper_bound"  # kind of rows whose labels are ground truth
 SELECTED = "selected"  # method of summary rows that repeat the choice's numbers; the report leaves them out
 Summary = dict[str, Any]
 
@@ -22,6 +24,10 @@ class Effect:
     high: float | None
 
     @property
+    def labels_name(self) -> str:
+        return name_labels(self.kind, self.labels)
+
+    @property
     def verdict(self) -> str:
         if self.low is None or self.high is None:
             return "no gain shown"
@@ -37,7 +43,22 @@ def is_stl(row: Summary) -> bool:
 
 
 def is_control(row: Summary) -> bool:
-    return row["kind"] == "control"
+    """Return whether a row is only for comparison and is never chosen. An upper bound is such a row too."""
+    return row["kind"] == "control" or is_bound(row)
+
+
+def is_bound(row: Summary) -> bool:
+    """Return whether the labels of a row are ground truth, so that its numbers are an upper bound."""
+    return bool(row["kind"] == BOUND)
+
+
+def name_labels(kind: str, labels: str) -> str:
+    """Name the auxiliary labels of a row in words. Labels from ground truth are marked as an upper bound."""
+    if labels == SPLIT:
+        return "split class"
+    if labels.startswith(COPY):
+        return f"class copy (NMI {labels.removeprefix(COPY)})"
+    return labels.replace("_", " ") + (" (upper bound)" if kind == BOUND else "")
 
 
 def find_split(multitask: dict[str, Any]) -> str:
@@ -46,9 +67,9 @@ def find_split(multitask: dict[str, Any]) -> str:
 
 
 def select_rows(multitask: dict[str, Any], split: str) -> list[Summary]:
-    """Return the summary rows of a split: STL, then the discovered labels, then the controls."""
+    """Return the summary rows of a split: STL, then the discovered labels, then the controls, then upper bounds."""
     rows = [row for row in multitask["summary"] if row["split"] == split and row["method"] != SELECTED]
-    return sorted(rows, key=lambda row: (not is_stl(row), is_control(row)))
+    return sorted(rows, key=lambda row: (not is_stl(row), is_control(row), is_bound(row)))
 
 
 def is_choice(multitask: dict[str, Any], row: Summary) -> bool:
@@ -102,17 +123,36 @@ def find_control(multitask: dict[str, Any], effect: Effect) -> Effect | None:
 def find_rival(multitask: dict[str, Any], effect: Effect) -> Effect | None:
     """Return the strongest control that gains at least as much as `effect` at the same weight, or None if none does.
 
-    Return None if `effect` is no gain. `within_class` comes last: it would explain the gain by the dependence on the
-    principal label, but this explanation fails if labels without that dependence gain as much.
+    Return None if `effect` is no gain. A control that the method of `effect` trained on counts with this method only.
+    An upper bound is no rival: its labels are expected to gain more, which takes nothing from the discovered ones.
+
+    `within_class` comes after labels that know nothing of the principal label: it would explain the gain by the
+    dependence on that label, but this explanation fails if labels without the dependence gain as much. Splits and
+    copies of the principal label come last, because they carry more of it than the discovered labels.
     """
     if effect.verdict != "a gain":
         return None
-    controls = [_read_effect(row) for row in select_rows(multitask, find_split(multitask)) if is_control(row)]
-    rivals = [one for one in controls if one and one.weight == effect.weight and one.mean >= effect.mean]
-    return max(rivals, key=lambda one: (one.labels != WITHIN_CLASS, one.mean), default=None)
+    controls = _list_same(multitask, effect, "control")
+    rivals = [one for one in controls if one.mean >= effect.mean]
+    return max(
+        rivals, key=lambda one: (-one.labels.startswith(COPY), one.labels != WITHIN_CLASS, one.mean), default=None
+    )
+
+
+def find_bounds(multitask: dict[str, Any], effect: Effect) -> list[Effect]:
+    """Return the effects of ground-truth labels at the same weight."""
+    return _list_same(multitask, effect, BOUND)
+
+
+def _list_same(multitask: dict[str, Any], effect: Effect, kind: str) -> list[Effect]:
+    """Return the effects of a kind of rows at the weight of `effect`, by its method if that trained on their labels."""
+    rows = [_read_effect(row) for row in select_rows(multitask, find_split(multitask)) if row["kind"] == kind]
+    found = [one for one in rows if one and one.weight == effect.weight]
+    own = {one.labels for one in found if one.method == effect.method}
+    return [one for one in found if one.method == effect.method or one.labels not in own]
 
 
 def judge_effect(multitask: dict[str, Any], effect: Effect) -> str:
     """Return the verdict in a few words, and name the control that gains as much."""
     rival = find_rival(multitask, effect)
-    return f"{effect.verdict}, as with {rival.labels.replace('_', ' ')} labels" if rival else effect.verdict
+    return f"{effect.verdict}, as with {rival.labels_name} labels" if rival else effect.verdict

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 
 from detaux.report.collect import Run, name_candidate
-from detaux.report.effect import Summary, find_split, is_choice, is_control, is_stl, select_rows
+from detaux.report.effect import Summary, find_split, is_choice, is_control, is_stl, name_labels, select_rows
 from detaux.report.images import is_noise
 from detaux.report.sentences import name_method
 
@@ -207,7 +207,7 @@ def _draw_oracle(run: Run) -> Figure | None:
 def _name_row(row: Summary) -> str:
     if is_stl(row):
         return "STL"
-    labels = textwrap.shorten(str(row["labels"]).replace("_", " "), LABEL_LENGTH, placeholder="...")
+    labels = textwrap.shorten(name_labels(row["kind"], row["labels"]), LABEL_LENGTH, placeholder="...")
     return f"{name_method(row['method'])}, {row['weight']:g}\n{labels} labels"
 
 

@@ -2,8 +2,10 @@
 
 from detaux.report.collect import Run, name_candidate
 from detaux.report.effect import (
+    COPY,
     WITHIN_CLASS,
     Effect,
+    find_bounds,
     find_choice,
     find_control,
     find_effect,
@@ -95,7 +97,7 @@ def describe_factor(run: Run) -> str | None:
 
 def describe_setting(effect: Effect) -> str:
     """Describe method, labels and weight in words."""
-    labels = f"{effect.labels.replace('_', ' ')} control" if effect.kind == "control" else "discovered"
+    labels = f"{effect.labels_name} control" if effect.kind == "control" else "discovered"
     return f"{name_method(effect.method)} with the {labels} labels at weight {effect.weight:g}"
 
 
@@ -126,13 +128,13 @@ def describe_stale_discovery(run: Run) -> str | None:
 
 def describe_rival(rival: Effect) -> str:
     """Explain a gain if a control gains as much."""
-    reading = (
-        "so the labels' dependence on the principal label explains the gain"
-        if rival.labels == WITHIN_CLASS
-        else "so the gain does not come from the discovered task"
-    )
-    name = rival.labels.replace("_", " ")
-    return f"The {name} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
+    if rival.labels == WITHIN_CLASS:
+        reading = "so the labels' dependence on the principal label explains the gain"
+    elif rival.labels.startswith(COPY):
+        reading = "so more of the principal label gains as much without the discovered task"
+    else:
+        reading = "so the gain does not come from the discovered task"
+    return f"The {rival.labels_name} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
 
 
 def describe_effect(run: Run) -> str:
@@ -172,7 +174,18 @@ def describe_effect(run: Run) -> str:
             f"Random labels at weight {control.weight:g} changed it by {format_points(control.mean)} "
             f"({format_interval(control.low, control.high)})."
         )
+    for bound in find_bounds(run.multitask, effect):
+        parts.append(
+            f"The true labels of {_name_oracle(run) or 'a known factor'}, an upper bound, changed it by "
+            f"{format_points(bound.mean)} ({format_interval(bound.low, bound.high)})."
+        )
     return " ".join(filter(None, parts))
+
+
+def _name_oracle(run: Run) -> str | None:
+    """Name the factor that the control `oracle` took as labels, or return None if there was none."""
+    factor = ((run.multitask or {}).get("facts") or {}).get("oracle")
+    return factor and factor.replace("_", " ")
 
 
 def describe_ground_truth(run: Run) -> str:
@@ -183,9 +196,11 @@ def describe_ground_truth(run: Run) -> str:
             f"Upper bound: the training pairs (rule {rule}) were made with ground-truth factors, which real data "
             "does not have. Every number of this run is a bound, not what the method reaches without them."
         )
+    oracle = _name_oracle(run)
+    exception = f"and for the rows of the oracle labels ({oracle}), which are an upper bound and are never chosen"
     return (
         f"No ground truth beyond the principal label was used in training or choice (pair rule: {rule}); "
-        "known factors, if there are any, are used only for scoring."
+        f"known factors, if there are any, are used only for scoring{f', {exception}' if oracle else ''}."
     )
 
 

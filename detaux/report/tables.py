@@ -11,10 +11,12 @@ from detaux.report.effect import (
     find_choice,
     find_effect,
     find_split,
+    is_bound,
     is_choice,
     is_control,
     is_stl,
     judge_effect,
+    name_labels,
     select_rows,
 )
 from detaux.report.sentences import format_interval, format_p, format_points, name_method
@@ -153,6 +155,8 @@ def build_variance(run: Run) -> Table | None:
 def _accuracy_marks(multitask: dict[str, Any], row: Row) -> str:
     if is_choice(multitask, row):
         return "chosen"
+    if is_bound(row):
+        return "upper bound"
     return "control" if is_control(row) else ""
 
 
@@ -177,7 +181,7 @@ def build_accuracy(run: Run) -> Table | None:
                 **gains,
                 "mark": _accuracy_marks(run.multitask, row),
                 "method_name": name_method(row["method"]),
-                "labels_name": NONE if is_stl(row) else str(row["labels"]).replace("_", " "),
+                "labels_name": NONE if is_stl(row) else name_labels(row["kind"], row["labels"]),
                 "validation_accuracy_mean": validation.get((row["method"], row["labels"], row["weight"])),
             }
         )

@@ -141,7 +141,8 @@ def _check_sweep(config: Config, space: Sequence[Dimension]) -> None:
 def _strip_config(config: Config) -> Config:
     """Return the config with defaults for the keys of `multitask` that no trial reads."""
     if DOWNSTREAM in list_objectives(config.sweep):
-        return replace(config, multitask=replace(config.multitask, controls=[]))
+        multitask = replace(config.multitask, controls=[], control_methods=[], correlated_nmi=[], oracle=None)
+        return replace(config, multitask=multitask)
     return replace(config, multitask=MultitaskConfig())
 
 

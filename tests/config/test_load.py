@@ -354,6 +354,21 @@ def test_config_read_back_may_name_a_file_that_has_gone(tmp_path):
         check_together(config)
 
 
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        (["controls=[random]", "control_methods=[]"], "control_methods is empty; give a method"),
+        (["controls=[random,oracle]"], "oracle is empty; name the factor"),
+    ],
+)
+def test_controls_that_lack_a_method_or_a_factor_are_refused(keys, fault):
+    config = load_config(None, [f"multitask.{key}" for key in keys])
+    with pytest.raises(UserError, match=fault):
+        check_together(config)
+    check_together(load_config(None, ["multitask.controls=[oracle]", "multitask.oracle=hue"]))
+    check_together(load_config(None, ["multitask.controls=[]", "multitask.control_methods=[]"]))
+
+
 def test_mapping_of_a_later_layer_replaces_the_one_before(tmp_path):
     file = tmp_path / "sweep.yaml"
     file.write_text("sweep: {space: {model.latent: {integer: [4, 8]}, pairs.walk: {choice: [0, 2]}}}")

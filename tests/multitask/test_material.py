@@ -1,8 +1,12 @@
+from dataclasses import replace
+
+import pytest
 import torch
 
 from detaux.config import load_config
 from detaux.data.split import load_split
-from detaux.multitask.material import Material
+from detaux.errors import UserError
+from detaux.multitask.material import Material, load_material
 from detaux.multitask.trial import Trial
 from detaux.runtime.device import select_device
 
@@ -16,3 +20,43 @@ def test_random_labels_differ_from_seed_to_seed(keys, inputs):
         for seed in (0, 1)
     )
     assert not torch.equal(one, two)
+
+
+def load(keys, inputs, *changes):
+    config = load_config(None, [*keys, *(f"multitask.{change}" for change in changes)])
+    return load_material(config, inputs / "shards", inputs / "discover" / "labels.parquet")
+
+
+@pytest.mark.parametrize(("factor", "column", "values"), [("floor_hue", 0, 3), ("shape", 4, 2)])
+def test_oracle_labels_are_the_values_of_the_named_factor(keys, inputs, factor, column, values):
+    material = load(keys, inputs, "controls=[oracle]", f"oracle={factor}")
+    trial = Trial("hard_sharing", "oracle", 0.5, 0)
+    data = material.build_data(trial)
+    assert torch.equal(data.auxiliary, material.split.factors[:, column])
+    assert data.classes == material.count_classes(trial) == [2, values]
+
+
+def test_factors_are_not_read_unless_the_oracle_control_asks_for_one(keys, inputs):
+    assert load(keys, inputs, "controls=[random]", "oracle=floor_hue").oracle is None
+
+
+def test_oracle_that_is_no_known_factor_is_refused_with_the_known_ones(keys, inputs):
+    fault = "multitask.oracle=colour is no factor of .*; its known factors: floor_hue, wall_hue"
+    with pytest.raises(UserError, match=fault):
+        load(keys, inputs, "controls=[oracle]", "oracle=colour")
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_oracle_of_one_value_or_of_no_factors_is_refused(make_split, write_splits, tmp_path, knows):
+    split = make_split(30, 1)  # the green has one value
+    write_splits(tmp_path / "shards", split if knows else replace(split, factors=None))
+    fault = "multitask.oracle=green has a single value" if knows else "its known factors: none"
+    with pytest.raises(UserError, match=fault):
+        load((), tmp_path, "controls=[oracle]", "oracle=green")
+
+
+def test_principal_labels_that_train_are_not_completed_for_a_control(keys, inputs):
+    material = load(keys, inputs)
+    data = material.build_data(Trial("hard_sharing", "within_class", 0.5, 0))
+    assert (data.principal == -1).any()
+    assert torch.equal(data.principal, material.split.labels)

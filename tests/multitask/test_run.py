@@ -238,3 +238,22 @@ def test_finished_run_leaves_no_states_behind(finished):
         "metrics.json",
         "record.json",
     ]
+
+
+def test_every_control_trains_by_a_method_and_a_rule_and_none_is_chosen(run, tmp_path):
+    every = "random,permuted,within_class,rotation,constant,correlated,oracle"
+    keys = (f"controls=[{every}]", "correlated_nmi=[0.3,1]", "oracle=wall_hue", "seeds=1", "epochs=1")
+    keys += ("control_methods=[hard_sharing,hard_sharing+uncertainty]", "methods=[hard_sharing]")
+    metrics = run(tmp_path, *(f"multitask.{key}" for key in keys))
+    labels = {"random", "permuted", "within_class", "rotation", "constant", "oracle"}
+    labels |= {"correlated_split", "correlated_0.3", "correlated_1"}
+    kinds = {(row["method"], row["labels"]): row["kind"] for row in metrics["rows"]}
+    for method in ("hard_sharing", "hard_sharing+uncertainty"):
+        for name in labels:
+            assert kinds[method, name] == ("upper_bound" if name == "oracle" else "control")
+    assert metrics["chosen"]["labels"] in ("none", "discovered")
+    assert metrics["facts"]["oracle"] == "wall_hue"
+
+
+def test_facts_name_no_oracle_if_no_control_reads_one(finished):
+    assert "oracle" not in finished[1]["facts"]

@@ -6,7 +6,8 @@ from detaux.multitask.statistics import adjust_holm, compute_interval, compute_p
 
 
 def row(method, labels, weight, seed, accuracy, split="test"):
-    setting = {"kind": "stl" if method == "stl" else "method", "method": method, "labels": labels, "weight": weight}
+    kinds = {"none": "stl", "discovered": "method", "oracle": "upper_bound"}
+    setting = {"kind": kinds.get(labels, "control"), "method": method, "labels": labels, "weight": weight}
     costs = {"parameters": 100 * weight, "steps": 10, "seconds": 1.0 + seed}
     return {**setting, "seed": seed, "split": split, "accuracy": accuracy, **costs}
 
@@ -68,7 +69,7 @@ def test_paired_p_of_equal_differences_is_unknown():
     assert compute_paired_p([0.1, 0.11, 0.09]) < 0.01
 
 
-def test_gains_of_a_split_are_adjusted_together_as_by_hand():
+def test_gains_of_the_methods_on_a_split_are_adjusted_together_as_by_hand():
     """Of three differences with mean m and deviation s, t = m / s * sqrt(3) and p = 1 - t / sqrt(t^2 + 2)."""
     changes = {0.1: (0.01, 0.02, 0.03), 0.2: (0.03, 0.04, 0.05), 0.3: (-0.01, 0.0, 0.02), 0.4: (-0.01, 0.0, 0.01)}
     rows = [row("stl", "none", 0.0, seed, 0.5, split) for seed in range(3) for split in ("validation", "test")]
@@ -76,11 +77,37 @@ def test_gains_of_a_split_are_adjusted_together_as_by_hand():
         rows += [row("hard_sharing", "discovered", weight, seed, 0.5 + gain) for seed, gain in enumerate(gains)]
     for seed, gain in enumerate(changes[0.1]):  # the only gain of its split, and a repetition
         rows += [row("hard_sharing", "discovered", 0.1, seed, 0.5 + gain, "validation")]
-        rows += [row("selected", "discovered", 0.1, seed, 0.5 + gain)]
+        rows += [row("selected", "discovered", 0.1, seed, 0.5 + gain, split) for split in ("validation", "test")]
     first, second = (1 - t / math.sqrt(t**2 + 2) for t in (2 * math.sqrt(3), 4 * math.sqrt(3)))
     expected = {0.1: 3 * first, 0.2: 4 * second, 0.3: 1.0, 0.4: 1.0}  # the last two by the cap
     lines = {(line["method"], line["weight"], line["split"]): line["gain_p"] for line in summarize(rows)}
     for weight, p in expected.items():
         assert lines["hard_sharing", weight, "test"] == pytest.approx(p)
     assert lines["hard_sharing", 0.1, "validation"] == pytest.approx(first)
-    assert lines["selected", 0.1, "test"] is None
+    assert lines["selected", 0.1, "test"] == pytest.approx(first)  # one test, chosen by other data
+    assert lines["selected", 0.1, "validation"] is None
+
+
+def test_gains_of_methods_controls_and_upper_bounds_are_families_of_their_own():
+    gains = (0.01, 0.02, 0.03)  # t = 2 sqrt(3) in every row
+    rows = [row("stl", "none", 0.0, seed, 0.5) for seed in range(3)]
+    rows += [
+        row("hard_sharing", labels, weight, seed, 0.5 + gain)
+        for labels, weights in (
+            ("discovered", (0.1, 0.2)),
+            ("random", (0.1, 0.2)),
+            ("rotation", (0.1,)),
+            ("oracle", (1,)),
+        )
+        for weight in weights
+        for seed, gain in enumerate(gains)
+    ]
+    p = 1 - 2 * math.sqrt(3) / math.sqrt(14)
+    found = {(line["labels"], line["weight"]): line["gain_p"] for line in summarize(rows) if line["kind"] != "stl"}
+    families = {"discovered": 2, "random": 3, "rotation": 3, "oracle": 1}
+    assert found == {(labels, weight): pytest.approx(families[labels] * p) for labels, weight in found}
+
+
+def test_selected_stl_is_no_test_of_anything():
+    rows = [row(method, "none", 0.0, seed, 0.1 * seed) for method in ("stl", "selected") for seed in range(3)]
+    assert [line["gain_p"] for line in summarize(rows)] == [None, None]

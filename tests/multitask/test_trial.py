@@ -11,6 +11,8 @@ from detaux.multitask.trial import Trial
         ("own_labels", "none", "method"),
         ("hard_sharing", "random", "control"),
         ("hard_sharing", "rotation", "control"),
+        ("hard_sharing", "correlated_0.3", "control"),
+        ("hard_sharing", "oracle", "upper_bound"),
     ],
 )
 def test_kind_says_what_a_trial_is_run_for(method, labels, kind):

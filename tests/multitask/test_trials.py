@@ -22,7 +22,10 @@ def make_rows(*settings):
 def test_useless_task_costs_nothing_when_selected():
     config = load_config(None, []).multitask
     rows = make_rows(
-        ("stl", "none", 0.0, 0.8), ("hard_sharing", "discovered", 1.0, 0.7), ("hard_sharing", "random", 1.0, 0.95)
+        ("stl", "none", 0.0, 0.8),
+        ("hard_sharing", "discovered", 1.0, 0.7),
+        ("hard_sharing", "random", 1.0, 0.95),
+        ("hard_sharing", "oracle", 1.0, 0.99),
     )
     assert select_setting(rows, config) == ("stl", "none", 0.0)
     assert select_setting(rows, dataclasses.replace(config, select="fixed")) == ("hard_sharing", "discovered", 1.0)
@@ -56,6 +59,42 @@ def test_method_that_reads_no_labels_has_one_trial(monkeypatch):
     assert select_setting(rows, config) == ("own_labels", "none", 0.0)
 
 
+def test_every_control_method_trains_on_every_control_at_every_weight():
+    keys = ["weights=[0.1,1]", "controls=[random,correlated]", "correlated_nmi=[0.3]"]
+    keys += ["control_methods=[hard_sharing,hard_sharing+uncertainty]", "methods=[stl]"]
+    config = load_config(None, [f"multitask.{key}" for key in keys]).multitask
+    labels = ("random", "correlated_split", "correlated_0.3")
+    methods = ("hard_sharing", "hard_sharing+uncertainty")
+    expected = [Trial(method, one, weight, 0) for method in methods for one in labels for weight in (0.1, 1.0)]
+    assert list_trials(config, [0])[1:] == expected
+
+
+def test_control_method_that_cannot_train_on_a_control_is_refused_by_name(monkeypatch):
+    class OwnLabels(HardSharing):
+        reads_labels = False
+
+    class SameImages(HardSharing):
+        separates_tasks = False
+
+    monkeypatch.setitem(METHODS, "own_labels", OwnLabels)
+    monkeypatch.setitem(METHODS, "same_images", SameImages)
+    config = load_config(None, ["multitask.controls=[random]"]).multitask
+    own, same = (dataclasses.replace(config, control_methods=[name]) for name in ("own_labels", "same_images"))
+    with pytest.raises(UserError, match="control_methods has own_labels, which reads no labels"):
+        list_trials(own, [0])
+    assert list_trials(dataclasses.replace(own, controls=[]), [0])
+    assert list_trials(same, [0])
+    with pytest.raises(UserError, match="control_methods has same_images, which needs .* rotation turns images"):
+        list_trials(dataclasses.replace(same, controls=["rotation"]), [0])
+
+
+def test_rule_that_does_not_read_the_weight_has_one_trial():
+    methods = ["hard_sharing+nash_mtl", "hard_sharing+mgda"]
+    config = dataclasses.replace(load_config(None).multitask, methods=methods, controls=[], weights=[0.2, 0.5])
+    settings = [trial.setting[::2] for trial in list_trials(config, [0])]
+    assert settings == [("stl", 0.0), (methods[0], 1.0), (methods[1], 0.2), (methods[1], 0.5)]
+
+
 def test_method_that_needs_whole_labels_is_refused_with_mixup(monkeypatch):
     class Whole(HardSharing):
         takes_mixed_labels = False
@@ -65,3 +104,7 @@ def test_method_that_needs_whole_labels_is_refused_with_mixup(monkeypatch):
     with pytest.raises(UserError, match=r"multitask\.mixup=0\.2 mixes labels, and whole of multitask\.methods needs"):
         list_trials(config, [0])
     assert list_trials(dataclasses.replace(config, mixup=0.0), [0])
+    config = dataclasses.replace(config, methods=["stl"], control_methods=["whole"])
+    with pytest.raises(UserError, match=r"and whole of multitask\.control_methods needs"):
+        list_trials(config, [0])
+    assert list_trials(dataclasses.replace(config, controls=[]), [0])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detaux.report.effect import Effect, find_choice, find_effect, select_rows
+from detaux.report.effect import Effect, find_choice, find_effect, find_rival, select_rows
 
 STL = ("stl", "none", 0.0)
 SETTINGS = {  # accuracies on validation and test, and the gain on test
@@ -59,3 +59,42 @@ def test_rows_of_a_split_stand_in_the_order_of_the_settings_and_not_of_their_acc
     control, *others, stl = SETTINGS
     assert [(row["method"], row["labels"], row["weight"]) for row in rows] == [stl, *others, control]
     assert {row["split"] for row in rows} == {split}
+
+
+def add_controls(*rows):
+    """A metrics.json with a chosen gain of 10 points at weight 1, and controls (method, labels, gain) at this weight."""
+    multitask = make_multitask(("hard_sharing", "discovered", 1.0))
+    chosen = find_choice(multitask, "test")
+    multitask["summary"] = [row for row in multitask["summary"] if row["kind"] != "control"]
+    for method, labels, gain in rows:
+        kind = "upper_bound" if labels == "oracle" else "control"
+        multitask["summary"].append({**chosen, "kind": kind, "method": method, "labels": labels, "gain_mean": gain})
+    return multitask
+
+
+@pytest.mark.parametrize(
+    ("controls", "expected"),
+    [
+        ([("hard_sharing", "oracle", 0.5)], None),
+        ([("hard_sharing", "correlated_1", 0.5), ("hard_sharing", "within_class", 0.1)], "within_class"),
+        ([("hard_sharing", "within_class", 0.5), ("hard_sharing", "constant", 0.1)], "constant"),
+        ([("hard_sharing", "correlated_split", 0.5), ("hard_sharing", "random", 0.09)], "correlated_split"),
+        ([("mti", "random", 0.5), ("hard_sharing", "random", 0.0)], None),  # by the same method it gains nothing
+        ([("mti", "random", 0.5), ("hard_sharing", "permuted", 0.0)], "random"),
+    ],
+)
+def test_rival_is_the_control_that_explains_most_and_never_an_upper_bound(controls, expected):
+    multitask = add_controls(*controls)
+    rival = find_rival(multitask, find_effect(multitask))
+    assert (rival and rival.labels) == expected
+
+
+def test_best_setting_beside_a_chosen_stl_is_no_upper_bound():
+    multitask = add_controls(("hard_sharing", "oracle", 0.5))
+    multitask["chosen"] = {"method": "stl", "labels": "none", "weight": 0.0}
+    multitask["summary"] += [
+        {**row, "split": "validation", "accuracy_mean": 0.99}
+        for row in multitask["summary"]
+        if row["labels"] == "oracle"
+    ]
+    assert find_effect(multitask).labels == "discovered"

@@ -4,8 +4,8 @@ import pytest
 
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.report.collect import load_run
-from detaux.report.sentences import advise, describe_effect, describe_rule, describe_scarcity
-from detaux.report.tables import build_candidates, build_comparison
+from detaux.report.sentences import advise, describe_effect, describe_ground_truth, describe_rule, describe_scarcity
+from detaux.report.tables import build_accuracy, build_candidates, build_comparison
 from detaux.report.tiles import build_tiles
 
 
@@ -39,15 +39,16 @@ def test_mined_pairs_are_advised_if_pairs_differ_in_many_factors(run_folder, edi
 
 def set_control(labels, gain):
     """An edit of metrics.json: the control at the choice's weight has these labels and this test gain."""
+    kind = "upper_bound" if labels == "oracle" else "control"
 
     def change(multitask):
         for row in multitask["summary"][6:8]:
-            row.update(labels=labels, gain_mean=gain, gain_low=gain - 0.01, gain_high=gain + 0.01)
+            row.update(kind=kind, labels=labels, gain_mean=gain, gain_low=gain - 0.01, gain_high=gain + 0.01)
 
     return change
 
 
-@pytest.mark.parametrize("labels", ["random", "permuted", "rotation"])
+@pytest.mark.parametrize("labels", ["random", "permuted", "rotation", "constant"])
 def test_gain_that_a_control_shares_is_not_owed_to_the_task(run_folder, edit_json, labels):
     edit_json(run_folder / "multitask" / "metrics.json", set_control(labels, 0.0125))
     run = load_run(run_folder, "demo")
@@ -63,6 +64,34 @@ def test_gain_that_within_class_labels_share_is_owed_to_the_principal_label(run_
     edit_json(run_folder / "multitask" / "metrics.json", set_control("within_class", 0.02))
     text = describe_effect(load_run(run_folder, "demo"))
     assert "(+2.00), so the labels' dependence on the principal label explains the gain." in text
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"), [("correlated_split", "split class"), ("correlated_0.3", "class copy (NMI 0.3)")]
+)
+def test_gain_that_more_of_the_principal_label_shares_is_said_to_need_no_hidden_task(
+    run_folder, edit_json, labels, name
+):
+    edit_json(run_folder / "multitask" / "metrics.json", set_control(labels, 0.02))
+    run = load_run(run_folder, "demo")
+    reading = "so more of the principal label gains as much without the discovered task"
+    assert f"The {name} control at the same weight does as well (+2.00), {reading}." in describe_effect(run)
+    assert build_comparison([run]).rows[0]["verdict"] == f"a gain, as with {name} labels"
+
+
+def test_gain_below_an_upper_bound_stands_and_the_bound_is_marked(run_folder, edit_json):
+    path = run_folder / "multitask" / "metrics.json"
+    assert "upper bound" not in describe_ground_truth(load_run(run_folder, "demo"))
+    edit_json(path, set_control("oracle", 0.08))
+    edit_json(path, lambda multitask: multitask["facts"].update(oracle="floor_hue"))
+    run = load_run(run_folder, "demo")
+    text = describe_effect(run)
+    assert "does as well" not in text
+    assert "The true labels of floor hue, an upper bound, changed it by +8.00 (+7.00 to +9.00)." in text
+    assert build_comparison([run]).rows[0]["verdict"] == "a gain"
+    assert "the rows of the oracle labels (floor hue), which are an upper bound" in describe_ground_truth(run)
+    row = build_accuracy(run).rows[-1]
+    assert (row["labels_name"], row["mark"]) == ("oracle (upper bound)", "upper bound")
 
 
 @pytest.mark.parametrize("gain", [0.0124, -0.02])

@@ -7,7 +7,10 @@ from detaux.config.key import key
 
 VGG_MIN_SIDE = 32  # pixels: VGG16 halves five times
 JOINT_METHODS = ("hard_sharing",)  # these train all tasks together, by fixed weights or by a rule for the task losses
-RULES = ("uncertainty",)
+RULES = (
+    *("uncertainty", "dwa", "gradnorm"),  # make one loss of the task losses
+    *("pcgrad", "cagrad", "nash_mtl", "upgrad", "mgda", "aligned_mtl"),  # make one gradient of the tasks' gradients
+)
 BILEVEL_METHODS = ("maxl", "auxilearn", "auxilearn_combine")  # these learn a part of their own loss
 METHODS = (
     "stl",
@@ -27,6 +30,27 @@ class StlLongConfig:
 class UncertaintyConfig:
     init: float = key(0.0, "log variance s of each task at the start; its loss has weight exp(-s)", -6.0, 6.0)
     lr_factor: float = key(10.0, "learning rate of the log variances, as a multiple of multitask.lr", 0.0)
+
+
+@dataclass(frozen=True)
+class DWAConfig:
+    temperature: float = key(2.0, "the higher it is, the more equal are the weights of the tasks", 0.01)
+
+
+@dataclass(frozen=True)
+class GradNormConfig:
+    alpha: float = key(1.5, "how much more a task weighs whose loss falls slowly; 0: all gradients get one norm", 0.0)
+    lr_factor: float = key(10.0, "learning rate of the weights of the tasks, as a multiple of multitask.lr", 0.0)
+
+
+@dataclass(frozen=True)
+class CAGradConfig:
+    c: float = key(0.5, "radius of the search around the mean gradient, as a fraction of its norm; 0: the mean", 0.0)
+
+
+@dataclass(frozen=True)
+class NashMTLConfig:
+    update_every: int = key(1, "steps between two solutions of the bargaining problem, which takes most of the time", 1)
 
 
 @dataclass(frozen=True)
@@ -75,9 +99,21 @@ class MultitaskConfig:
     weights: list[float] = key([0.2, 1.0], "auxiliary weights tried; 0 (STL) is always a candidate", 0.0)
     controls: list[str] = key(
         ["random", "within_class"],
-        "control labels, which should not help, trained on for comparison",
-        choices=("random", "permuted", "within_class", "rotation"),
+        "control labels, which should not help, trained on for comparison; oracle is an upper bound from ground truth",
+        choices=("random", "permuted", "within_class", "rotation", "constant", "correlated", "oracle"),
     )
+    control_methods: list[str] = key(
+        ["hard_sharing"],
+        "methods that train on the control labels, as in multitask.methods",
+        choices=tuple(name for name in METHODS if not name.startswith("stl")),
+    )
+    correlated_nmi: list[float] = key(
+        [0.1, 0.3, 0.6, 1.0],
+        "copies of the class in the control correlated: their NMI with it (1: all equal)",
+        0.0,
+        1.0,
+    )
+    oracle: str | None = key(None, "ground-truth factor whose values are the labels of the control oracle")
     auxiliary_on: Literal["all", "labelled"] = key("all", "images that carry the auxiliary loss")
     seeds: int = key(3, "training seeds", 1, 100)
     select: Literal["validation", "fixed"] = key(
@@ -114,5 +150,9 @@ class MultitaskConfig:
     )
     stl_long: StlLongConfig = field(default_factory=StlLongConfig)
     uncertainty: UncertaintyConfig = field(default_factory=UncertaintyConfig)
+    dwa: DWAConfig = field(default_factory=DWAConfig)
+    gradnorm: GradNormConfig = field(default_factory=GradNormConfig)
+    cagrad: CAGradConfig = field(default_factory=CAGradConfig)
+    nash_mtl: NashMTLConfig = field(default_factory=NashMTLConfig)
     maxl: MaxlConfig = field(default_factory=MaxlConfig)
     auxilearn: AuxilearnConfig = field(default_factory=AuxilearnConfig)

@@ -6,6 +6,7 @@ file of your own, call `register` before you call the stage from Python.
 
 import dataclasses
 
+from detaux.multitask.aggregators import AGGREGATORS
 from detaux.multitask.methods.auxilearn import AuxiLearn
 from detaux.multitask.methods.auxilearn_combine import AuxiLearnCombine
 from detaux.multitask.methods.base import Method, TaskSpec
@@ -34,6 +35,12 @@ def register(name: str, method: type[Method]) -> None:
 def find_method(name: str) -> type[Method]:
     """Return the class of the method `name`, which may end with + and a rule for the task losses."""
     return METHODS[name.partition("+")[0]]
+
+
+def reads_weight(name: str) -> bool:
+    """Return whether the weight of the auxiliary losses matters to the method `name`, which reads labels."""
+    rule = name.partition("+")[2]
+    return rule not in AGGREGATORS or AGGREGATORS[rule].reads_weight
 
 
 def build_method(name: str, spec: TaskSpec) -> Method:

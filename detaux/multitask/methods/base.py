@@ -5,7 +5,7 @@ A method with one optimiser defines `network` and `compute_loss`; everything els
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,8 @@ class ParameterGroup:
 class Player:
     """Train one module with its own optimiser. If the player has a loss, an engine keeps the module equal on all ranks.
 
-    Without a loss, the method itself writes the module's gradients, equal on all ranks, and calls `step`.
+    Without a loss, the method itself writes the module's gradients, equal on all ranks, and calls `step`. The step is
+    then that of one process for any `engine.name`.
     """
 
     def __init__(
@@ -73,9 +74,9 @@ class Player:
         """Give module and optimiser to an engine. `decay` maps a number of steps to a factor of the learning rate."""
         loss = self.loss
         if loss is None:  # the method writes gradients that are already equal on all ranks
-            self.engine: Engine = SingleEngine()
             if shares_batch_statistics:
                 share_batch_statistics(self.module, device)
+            self.engine: Engine = SingleEngine()
         else:
             self.engine = build_engine(config, device, shares_batch_statistics=shares_batch_statistics)
         self._compute = self.engine.wrap(
@@ -110,6 +111,7 @@ class Method(nn.Module):
     network: nn.Module
     epochs_factor: float = 1.0  # of the passes that the config asks for
     reads_labels: ClassVar[bool] = True  # False: one trial for each seed, without auxiliary labels
+    separates_tasks: ClassVar[bool] = True  # each task has a stream of its own, as the control rotation needs
     takes_mixed_labels: ClassVar[bool] = False  # True: labels of a batch may be probabilities (multitask.mixup)
     shares_batch_statistics: bool = True  # True: batch normalisation uses the images of all ranks
 
@@ -133,12 +135,21 @@ class Method(nn.Module):
 
     def list_players(self) -> list[Player]:
         """Return the players of the method, each with its own optimiser. By default, one player trains everything."""
-        return [Player(self, self.build_adamw(self.list_groups()), self.compute_loss)]
+        return [Player(self, self.build_optimizer(self.list_groups()), self.compute_loss)]
+
+    def build_optimizer(self, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
+        """Build the optimiser of the default player. By default, it is AdamW."""
+        return self.build_adamw(groups)
 
     def build_adamw(self, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
         """Build AdamW with the config's learning rate and weight decay, as changed by each group."""
         config = self.spec.config
-        entries = [
+        return torch.optim.AdamW(self.describe_groups(groups), config.lr, weight_decay=config.weight_decay)
+
+    def describe_groups(self, groups: list[ParameterGroup]) -> list[dict[str, Any]]:
+        """Return groups as torch's optimisers take them: parameters, learning rate and weight decay."""
+        config = self.spec.config
+        return [
             {
                 "params": group.parameters,
                 "lr": group.lr_factor * config.lr,
@@ -146,7 +157,6 @@ class Method(nn.Module):
             }
             for group in groups
         ]
-        return torch.optim.AdamW(entries, config.lr, weight_decay=config.weight_decay)
 
     def compute_loss(self, batches: list[TaskBatch]) -> Tensor:
         """Return the loss of one batch from each stream. Its mean over ranks must be the loss of the whole batches."""

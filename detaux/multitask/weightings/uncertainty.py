@@ -24,4 +24,4 @@ class UncertaintyWeights(Weighting):
     def forward(self, losses: list[Tensor]) -> Tensor:
         log_variance = self.log_variance.clamp(-LIMIT, LIMIT)
         terms = torch.exp(-log_variance) * torch.stack(losses) + log_variance / 2
-        return (torch.tensor(self.weights, device=terms.device) * terms).sum()
+        return self.add_up(terms)

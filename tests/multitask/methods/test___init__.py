@@ -3,15 +3,22 @@ from pathlib import Path
 import pytest
 
 from detaux.config.load import iterate_fields
-from detaux.config.schema.multitask import JOINT_METHODS
+from detaux.config.schema.multitask import JOINT_METHODS, RULES
 from detaux.multitask import methods
+from detaux.multitask.aggregators import AGGREGATORS
 from detaux.multitask.methods import METHODS, register
 from detaux.multitask.methods.hard_sharing import HardSharing
 from detaux.multitask.methods.joint import JointTraining
+from detaux.multitask.weightings import FIXED, WEIGHTINGS
 
 
 def test_every_method_has_the_name_of_its_file():
-    files = {path.stem for path in Path(methods.__file__).parent.glob("*.py")} - {"__init__", "base", "joint", "learned_loss"}
+    files = {path.stem for path in Path(methods.__file__).parent.glob("*.py")} - {
+        "__init__",
+        "base",
+        "joint",
+        "learned_loss",
+    }
     assert set(METHODS) == files
     for name, method in METHODS.items():
         assert method.__module__ == f"{methods.__name__}.{name}"
@@ -28,6 +35,10 @@ def test_only_methods_that_train_tasks_together_take_a_rule():
         "stl_long",
         *JOINT_METHODS,
     }
+
+
+def test_every_rule_can_be_named_in_the_config_and_is_of_one_kind():
+    assert sorted([*WEIGHTINGS, *AGGREGATORS]) == sorted([FIXED, *RULES])
 
 
 def test_registered_name_stays_that_of_its_method(monkeypatch):

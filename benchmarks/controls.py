@@ -1,0 +1,151 @@
+"""Train every method that takes labels on the discovered labels and on every control: do the discovered ones add anything?
+
+    python benchmarks/controls.py [--sets digits fashion-500 ...] [--methods hard_sharing nddr ...]
+
+A set is a config with the number of labels changed. Discovery runs once for each set, under a seed on which nothing was
+tuned. Then each method is one run of its own with single-task learning beside it. A finished part is kept in
+benchmarks/data/controls/, so the command can be stopped and repeated. The tables of docs/results.md are written from
+these files. `--data FOLDER --out FOLDER multitask.seeds=1` tries a part without touching them.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from study import call
+
+DATA = Path(__file__).with_name("data") / "controls"
+DOCUMENT = Path("docs/results.md")
+SEED = 20  # of discovery, and the first of the training seeds; the presets were tuned on seeds 0 to 4
+FASHION = "configs/fashion_mnist.yaml"
+# set -> (title, config, keys); the published training split has 57,000 images beside validation
+SETS: dict[str, tuple[str, str, list[str]]] = {
+    "digits": ("Digits, odd or even, 121 labels", "configs/digits.yaml", []),
+    "fashion-500": ("Fashion-MNIST, four groups, 500 labels", FASHION, ["data.labelled_fraction=0.008772"]),
+    "fashion-2000": ("Fashion-MNIST, four groups, 2,000 labels", FASHION, ["data.labelled_fraction=0.035088"]),
+    "fashion-10000": ("Fashion-MNIST, four groups, 10,000 labels", FASHION, ["data.labelled_fraction=0.175439"]),
+}
+ORACLES = {"digits": "digit"}  # the factor of the other sets is the class
+SEEDS = {"hard_sharing": 5, "nddr": 3, "mti": 3, "auxilearn_combine": 3}
+CONTROLS = ("random", "permuted", "within_class", "rotation", "entangled", "correlated", "constant", "oracle")
+KEPT = ("rows", "summary", "chosen", "facts")
+
+
+def run_discovery(name: str, root: Path, keys: list[str]) -> Path:
+    """Run the stages before multitask, and the discovery of the control `entangled`. Return the run's folder."""
+    _, config, own = SETS[name]
+    folder = root / name / "discovery"
+    quick = ["multitask.methods=[stl]", "multitask.controls=[entangled]", "multitask.seeds=1", "multitask.epochs=1"]
+    call("run", config, f"run.dir={folder}", f"run.seed={SEED}", *own, *quick, "multitask.weights=[1]", *keys)
+    return folder
+
+
+def run_part(name: str, method: str, root: Path, keys: list[str]) -> Path:
+    """Train one method on one set, on the discovery that is there. Return the stage's folder."""
+    _, config, own = SETS[name]
+    base, folder = run_discovery(name, root, keys), root / name / method
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("disentangle", "discover", "variants"):
+        if (base / part).is_dir() and not (folder / part).exists():
+            shutil.copytree(base / part, folder / part, copy_function=os.link)
+    call(
+        "run",
+        config,
+        *(f"run.dir={folder}", f"run.seed={SEED}", f"data.shards={base / 'shards'}"),
+        *own,
+        *(f"multitask.methods=[stl,{method}]", f"multitask.control_methods=[{method}]"),
+        f"multitask.controls=[{','.join(CONTROLS)}]",
+        *(f"multitask.oracle={ORACLES.get(name, 'class')}", f"multitask.seeds={SEEDS[method]}"),
+        *keys,
+    )
+    return folder / "multitask"
+
+
+def keep(stage: Path, path: Path) -> None:
+    """Write the rows of a finished part and what made them to the data of the repository."""
+    metrics, record = (json.loads((stage / file).read_text()) for file in ("metrics.json", "record.json"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = {"commit": record["commit"], "seconds": record["seconds"], **{key: metrics[key] for key in KEPT}}
+    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+def find_best(summary: list[dict[str, Any]], method: str, labels: str) -> dict[str, Any] | None:
+    """Return the line on the test split of the weight that validation ranks first."""
+    lines = [line for line in summary if (line["method"], line["labels"]) == (method, labels)]
+    ranked = [line for line in lines if line["split"] == "validation"]
+    if not ranked:
+        return None
+    weight = max(ranked, key=lambda line: line["accuracy_mean"])["weight"]
+    return next(line for line in lines if line["split"] == "test" and line["weight"] == weight)
+
+
+def describe_gain(line: dict[str, Any] | None) -> str:
+    """Return a cell: gain over STL in points with its interval, in bold if the adjusted p is below .05."""
+    if line is None:
+        return "-"
+    gain = f"{100 * line['gain_mean']:+.2f}"
+    if line["gain_low"] is None:
+        return gain
+    text = f"{gain} ({100 * line['gain_low']:+.2f} to {100 * line['gain_high']:+.2f})"
+    return f"**{text}**" if (line["gain_p"] or 1.0) < 0.05 else text
+
+
+def make_table(name: str, data: Path) -> list[str]:
+    """Return the lines of a set's table, from the kept parts: a column for each method, a row for each kind of labels."""
+    paths = {method: data / name / f"{method}.json" for method in SEEDS}
+    parts = {method: json.loads(path.read_text()) for method, path in paths.items() if path.is_file()}
+    if not parts:
+        return []
+    summaries = {method: part["summary"] for method, part in parts.items()}
+    kinds = dict.fromkeys(line["labels"] for summary in summaries.values() for line in summary if line["kind"] != "stl")
+    lines = [f"**{SETS[name][0]}**", "", "| labels | " + " | ".join(parts) + " |", "| --- " * (len(parts) + 1) + "|"]
+    baselines = [find_best(summary, "stl", "none") for summary in summaries.values()]
+    cells = [f"{100 * line['accuracy_mean']:.2f}, {line['seeds']} seeds" for line in baselines if line]
+    lines.append(f"| STL, accuracy in % | {' | '.join(cells)} |")
+    for labels in kinds:
+        found = [describe_gain(find_best(summary, method, labels)) for method, summary in summaries.items()]
+        lines.append(f"| {labels} | {' | '.join(found)} |")
+    selected = [
+        find_best(summary, "selected", part["chosen"]["labels"])
+        for summary, part in zip(summaries.values(), parts.values(), strict=True)
+    ]
+    lines.append(f"| what validation selected | {' | '.join(describe_gain(line) for line in selected)} |")
+    commits = ", ".join(sorted({part["commit"][:10] for part in parts.values()}))
+    return [*lines, "", f"Commit {commits}; {sum(part['seconds'] for part in parts.values()) / 3600:.1f} hours.", ""]
+
+
+def write_tables() -> None:
+    """Write the tables of all kept parts into the document, between its two marks."""
+    begin, end = "<!-- controls: begin -->", "<!-- controls: end -->"
+    lines = [line for name in SETS for line in make_table(name, DATA)]
+    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    DOCUMENT.write_text(f"{before}{begin}\n" + "\n".join(lines) + f"{end}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--methods", nargs="+", choices=list(SEEDS), default=list(SEEDS))
+    parser.add_argument("--out", type=Path, default=Path("runs/controls"))
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--table", action="store_true", help="write the tables of the kept parts and train nothing")
+    parser.add_argument("keys", nargs="*", help="key=value for every run")
+    arguments = parser.parse_intermixed_args()
+    for name in [] if arguments.table else arguments.sets:
+        for method in arguments.methods:
+            path = arguments.data / name / f"{method}.json"
+            if not path.is_file():
+                started = time.monotonic()
+                keep(run_part(name, method, arguments.out, arguments.keys), path)
+                print(f"{name}, {method}: {time.monotonic() - started:.0f} s", flush=True)
+    if arguments.data == DATA:
+        write_tables()
+
+
+if __name__ == "__main__":
+    main()
