@@ -21,7 +21,7 @@ help:
 	@echo "make picture      the picture of README.md, from the demo"
 	@echo "make results      the tables of docs/results.md"
 	@echo "make bench        every benchmark, one after the other; appends rows to benchmarks/results.csv"
-	@echo "make gpu          seven minutes of checks and timings on this machine's GPU: a table, and rows in"
+	@echo "make gpu          eight minutes of checks and timings on this machine's GPU: a table, and rows in"
 	@echo "                  benchmarks/results.csv (PARTS='kernels step' WHEELS=folder)"
 	@echo "make profile      how a training step spends its time: a table and a trace"
 	@echo "                  (CONFIG=configs/quickstart.yaml KEYS='key=value')"

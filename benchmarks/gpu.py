@@ -1,4 +1,4 @@
-"""Run all GPU measurements in seven minutes: print one table, and append rows to results.csv.
+"""Run all GPU measurements in eight minutes: print one table, and append rows to results.csv.
 
     make gpu                                                            make gpu PARTS="kernels step"
     python3 benchmarks/gpu.py [PART ...] [--wheels FOLDER] [--csv FILE]
@@ -35,6 +35,7 @@ TESTS = (
     "tests/losses/kernels/test_pair_measures.py",
     "tests/discover/test_backends.py",
     "tests/discover/clusterers/kernels/test_spanning_tree.py",
+    "tests/multitask/test_fit.py",
 )
 CONFIG, DATA = ("omegaconf",), ("omegaconf", "webdataset", "braceexpand")
 
@@ -85,6 +86,15 @@ PARTS = {
         ),
         ("benchmarks/bench_cluster.py --sizes 600 --dims 4 --libraries torch cuml --rounds 1 --limit 60",),
         needs=("sklearn", *CONFIG),
+    ),
+    "methods": Part(
+        70,
+        (
+            "benchmarks/bench_methods.py --device cuda --rounds 1 --steps 20 --side 64 --methods hard_sharing nddr maxl "
+            "auxilearn",
+        ),
+        ("benchmarks/bench_methods.py --rounds 1 --steps 2 --methods hard_sharing",),
+        needs=("scipy", *DATA),
     ),
     "bytes": Part(20, ("benchmarks/bench_host_bytes.py",), needs=("sklearn", *DATA)),
     "quickstart": Part(

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from detaux.config.schema import MultitaskConfig
+from detaux.config.schema import AuxilearnConfig, MultitaskConfig
 from detaux.errors import NonFiniteLossError
 from detaux.multitask.batches import TrainingData
 from detaux.multitask.fit import train_trial
+from detaux.multitask.methods import find_method
 from detaux.multitask.networks.hard_sharing import HardSharingNetwork
 from detaux.multitask.trial import Trial
 
@@ -96,6 +97,23 @@ def test_every_method_moves_the_auxiliary_head(method, labels):
     before = HardSharingNetwork(CONFIG, 16, [2, 4]).heads[1][3].weight.clone()
     network, _, _ = train(Trial(method, labels, 1.0, 5), build_data(auxiliary=auxiliary))
     assert not torch.equal(network.heads[1][3].weight, before)
+
+
+NEEDS_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+@pytest.mark.parametrize("method", ["hard_sharing+gradnorm", "nddr", "maxl", "auxilearn", "auxilearn_combine"])
+def test_method_with_a_step_of_its_own_trains_on_the_device(method, device):
+    reads = find_method(method).reads_labels
+    data = build_data(auxiliary=torch.arange(96) % 4 if reads else None)
+    moved = {name: getattr(data, name).to(device) for name in ("images", "principal", *(["auxiliary"] * reads))}
+    data, held_out = dataclasses.replace(data, **moved), tuple(one.to(device) for one in hold_out())
+    trial = Trial(method, "discovered" if reads else "none", 0.5, 5)
+    config = dataclasses.replace(CONFIG, epochs=1, auxilearn=AuxilearnConfig(every=1))
+    network, best, _ = train_trial(trial, config, data, held_out)
+    assert next(network.parameters()).device.type == device
+    assert 0 < best["loss"] < 3
 
 
 @pytest.fixture(scope="module")
