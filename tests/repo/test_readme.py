@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ("README.md", "docs/sweeps.md", "docs/watching.md")  # whose commands are checked here
+PAGES = ("README.md", "docs/methods.md", "docs/sweeps.md", "docs/watching.md")  # whose commands are checked here
 GUIDES = (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md", "docs/cluster.md", "docs/results.md")
 PROSE = [*GUIDES, "detaux/losses/README.md", "shards/README.md"]
 PICTURE_BYTES = 300_000
