@@ -89,7 +89,9 @@ def draw_stripes(count, seed):
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("optimizer", "lr", "factor"), [("adamw", 1e-3, 1.0), ("sgd", 1e-2, 10.0)])
+@pytest.mark.parametrize(
+    ("optimizer", "lr", "factor"), [("adamw", 1e-3, 1.0), pytest.param("sgd", 1e-2, 10.0, marks=pytest.mark.slow)]
+)
 def test_nddr_learns_directions_of_stripes_in_sixty_steps(optimizer, lr, factor, seed):
     images, direction, width = draw_stripes(320, seed)
     settings = NddrConfig(optimizer=optimizer, lr_factor=factor)

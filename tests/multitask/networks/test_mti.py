@@ -165,6 +165,7 @@ def test_official_propagation_gives_other_maps_of_the_same_weights():
     assert not any(torch.equal(*maps) for maps in zip(*pairs[2], strict=True))
 
 
+@pytest.mark.slow  # timm takes seconds to build each of its larger networks
 def test_backbone_and_its_published_weights_are_those_of_its_own_keys(tmp_path):
     torch.manual_seed(5)
     donor = build_backbone("hrnet_w18", 32)
