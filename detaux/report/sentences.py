@@ -242,6 +242,17 @@ def describe_missing(run: Run) -> str | None:
     return f"Discovery was repeated, and these repetitions found no task, so they have no rows: {'; '.join(missing)}."
 
 
+def describe_edited_variants(run: Run) -> str | None:
+    """Name the other discoveries whose labels were edited before training, or return None if none was."""
+    variants = ((run.multitask or {}).get("facts") or {}).get("variants") or []
+    edited = [
+        name_labels("variant", one["labels"])
+        for one in variants
+        if one["name"] in run.variants and run.variants[one["name"]].has_edited_labels
+    ]
+    return f"labels.parquet was edited after these repetitions of discovery: {'; '.join(edited)}." if edited else None
+
+
 def describe_rule(run: Run) -> str:
     """Say in words which candidate the choice rule prefers."""
     rule = run.discovery["rule"]

@@ -1,5 +1,7 @@
 """What the report says in words, against what the run's files hold."""
 
+import shutil
+
 import pytest
 
 from detaux.config.choice_rules import CHOICE_RULES
@@ -8,6 +10,7 @@ from detaux.report.collect import load_run
 from detaux.report.effect import name_labels
 from detaux.report.sentences import (
     advise,
+    describe_edited_variants,
     describe_effect,
     describe_ground_truth,
     describe_missing,
@@ -159,3 +162,15 @@ def test_discoveries_that_found_nothing_are_named(run_folder, edit_json):
     assert sentence.endswith("so they have no rows: discovered, seed 2; discovered by k-means.")
     edit_json(path, lambda multitask: multitask["facts"].update(variants=variants[:1]))
     assert describe_missing(load_run(run_folder, "demo")) is None
+
+
+def test_other_discoveries_with_edited_labels_are_named(run_folder, edit_json):
+    variants = [{"name": name, "labels": f"discovered@{name}", "aux_classes": 3} for name in ("seed1", "kmeans")]
+    edit_json(run_folder / "multitask" / "metrics.json", lambda tree: tree["facts"].update(variants=variants))
+    for name in ("seed1", "kmeans"):
+        shutil.copytree(run_folder / "discover", run_folder / "variants" / name / "discover")
+    assert describe_edited_variants(load_run(run_folder, "demo")) is None
+    record = run_folder / "variants" / "seed1" / "discover" / "record.json"
+    edit_json(record, lambda tree: tree.update(outputs={"labels.parquet": "another file's"}))
+    sentence = "labels.parquet was edited after these repetitions of discovery: discovered, seed 1."
+    assert describe_edited_variants(load_run(run_folder, "demo")) == sentence
