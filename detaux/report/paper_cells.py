@@ -68,7 +68,7 @@ def find_row(run: Run, cell: Cell) -> Summary | None:
 def _describe_setting(row: Summary) -> str:
     """Name the method and the weight of a row, to show which setting fills a cell."""
     name = name_method(row["method"])
-    return name if is_stl(row) or row["labels"] == "none" else f"{name}, weight {row['weight']:g}"
+    return name if row["labels"] == "none" else f"{name}, weight {row['weight']:g}"
 
 
 def _list_data_differences(run: Run, known: DataSet) -> list[str]:

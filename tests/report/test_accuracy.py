@@ -141,4 +141,4 @@ def test_method_that_is_given_no_labels_shows_no_weight(edit_summary):
             row.update(method="maxl", labels="none", weight=0.0)
 
     cells = build_methods(edit_summary(change)).cells()
-    assert cells[2][:3] == ["maxl", "none given", "\N{EN DASH}"]
+    assert cells[2][:3] == ["MAXL", "none given", "\N{EN DASH}"]

@@ -174,3 +174,35 @@ def test_other_discoveries_with_edited_labels_are_named(run_folder, edit_json):
     edit_json(record, lambda tree: tree.update(outputs={"labels.parquet": "another file's"}))
     sentence = "labels.parquet was edited after these repetitions of discovery: discovered, seed 1."
     assert describe_edited_variants(load_run(run_folder, "demo")) == sentence
+
+
+def set_chosen(method, kind):
+    """An edit of metrics.json: validation chose a method that was given no labels, with the gain of the fixture."""
+
+    def change(multitask):
+        multitask["chosen"].update(method=method, labels="none", weight=0.0)
+        own = [{**row, "kind": kind, "method": method, "labels": "none", "weight": 0.0} for row in multitask["summary"]]
+        multitask["summary"] += own[2:4]
+
+    return change
+
+
+def test_gain_of_a_method_without_the_discovered_labels_is_not_credited_to_them(run_folder, edit_json):
+    edit_json(run_folder / "multitask" / "metrics.json", set_chosen("maxl", "method"))
+    run = load_run(run_folder, "demo")
+    text = describe_effect(run)
+    assert "by mean validation accuracy, MAXL, which was given no discovered labels, was chosen. It changed" in text
+    assert text.endswith("3 paired seeds): a gain. This difference is not the discovered task's.")
+    assert "at weight 0" not in text
+    assert build_tiles(run)[-1].note.endswith("a gain, without the discovered labels")
+
+
+def test_chosen_longer_stl_uses_no_auxiliary_task(run_folder, edit_json):
+    edit_json(run_folder / "multitask" / "metrics.json", set_chosen("stl_long", "baseline"))
+    run = load_run(run_folder, "demo")
+    text = describe_effect(run)
+    assert "the single-task network (STL, longer) was chosen, so the auxiliary task is not used" in text
+    assert "The best auxiliary setting on validation, hard sharing with the discovered labels at weight" in text
+    assert build_tiles(run)[-1].value == "STL, longer kept"
+    row = build_accuracy(run).rows[1]
+    assert (row["method_name"], row["labels_name"], row["mark"]) == ("STL, longer", "\N{EN DASH}", "chosen")
