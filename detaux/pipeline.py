@@ -18,7 +18,7 @@ from detaux.data.schema import read_manifest
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.restarts import list_models
 from detaux.errors import NothingFoundError, UserError
-from detaux.multitask.aggregators import check_packages
+from detaux.multitask.check import check_multitask
 from detaux.runtime.agreement import run_each, run_first
 from detaux.runtime.device import select_device
 from detaux.runtime.engines import choose_engine
@@ -126,7 +126,7 @@ def run_stages(stages: Sequence[str], job: Job) -> None:
     with join_job(job), ExitStack() as stack:
         run_first(lambda: check_mirrors(job.config.track))
         if "multitask" in stages:  # hours before the stage would find out
-            run_first(lambda: check_packages([*job.config.multitask.methods, *job.config.multitask.control_methods]))
+            run_first(lambda: check_multitask(job.config.multitask))
         run_first(lambda: stack.enter_context(_hold_folder(job)))
         _chain(stages, _fetch_manifest(job))
 

@@ -6,6 +6,8 @@ from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
 from detaux.errors import UserError
 
+PARTS = ("training", "test")
+
 
 def find_published(config: DataConfig, wanted: str) -> Path:
     """Return `data.path`. Raises UserError, which says what is `wanted` there, if it is null or does not exist."""
@@ -18,7 +20,7 @@ def find_published(config: DataConfig, wanted: str) -> Path:
 
 
 def refuse_swapped(origin: str, counts: tuple[int, int], published: tuple[int, int]) -> None:
-    """Raise UserError if the training part has as many images as the published test part, and the reverse.
+    """Raise UserError if the training or the test part has as many images as the other part of the published files.
 
     Other counts pass, because a person may have made smaller files.
     """
@@ -27,3 +29,9 @@ def refuse_swapped(origin: str, counts: tuple[int, int], published: tuple[int, i
             f"{origin}: {counts[0]:,} training and {counts[1]:,} test images, but the published files have {published[0]:,} "
             f"and {published[1]:,}; the two are swapped."
         )
+    for part, other, count, swapped in zip(PARTS, PARTS[::-1], counts, published[::-1], strict=True):
+        if count == swapped:
+            raise UserError(
+                f"{origin}: {count:,} {part} images, as many as in the published {other} part; the published {part} part has "
+                f"{sum(published) - swapped:,}."
+            )

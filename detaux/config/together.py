@@ -2,6 +2,7 @@
 
 from detaux.config.location import expand_path, find_folder
 from detaux.config.schema import PACKAGE, VGG_MIN_SIDE, WEIGHT_PACKAGES, Config
+from detaux.config.schema.methods import UNWEIGHTED_METHODS
 from detaux.config.variants import list_repeats
 from detaux.errors import UserError
 
@@ -27,9 +28,11 @@ def check_together(config: Config) -> None:
         "multitask.mti.loss=pixel needs the maps of multitask.mti.head=aggregate, and multitask.mti.head is pooled": (
             multitask.mti.loss == "pixel" and multitask.mti.head == "pooled"
         ),
-        f"multitask.methods={multitask.methods} has auxiliary methods and multitask.weights is empty; give a weight": (
+        f"multitask.methods={multitask.methods} has methods with a weight and multitask.weights is empty; give a weight": (
             not multitask.weights
-            and (multitask.controls or multitask.discovery_clusterers or set(multitask.methods) - {"stl"})
+            and (
+                multitask.controls or multitask.discovery_clusterers or set(multitask.methods) - set(UNWEIGHTED_METHODS)
+            )
         ),
         f"multitask.controls={multitask.controls} and multitask.control_methods is empty; give a method to train on them": (
             bool(multitask.controls and not multitask.control_methods)
@@ -39,6 +42,11 @@ def check_together(config: Config) -> None:
         ),
         **list_repeats(config),
     }
+    for name in ("methods", "weights", "controls", "control_methods", "correlated_nmi"):
+        values = [f"{value:g}" if isinstance(value, float) else value for value in getattr(multitask, name)]
+        for value in set(values):
+            sentence = f"multitask.{name}={getattr(multitask, name)} has {value} twice, to six digits; give each once"
+            faults[sentence] = values.count(value) > 1
     for (name, file), network in files.items():
         sentence = f"{name}={file} does not exist; give a .pth or .safetensors file of {network}'s weights"
         faults[sentence] = file not in (None, PACKAGE) and not expand_path(file, name).is_file()

@@ -78,8 +78,8 @@ def iterate_passes(indices: Tensor, batch_size: int, generator: torch.Generator)
     sizes = [batch_size] * (len(indices) // batch_size)
     if rest := len(indices) % batch_size:
         sizes.append(rest)
-    if rest == 1 and batch_size > 2 and len(sizes) > 1:
-        sizes[-2:] = [batch_size - 1, 2]
+    if rest == 1 and batch_size > 1 and len(sizes) > 1:
+        sizes[-2:] = [batch_size - 1, 2] if batch_size > 2 else [3]
     while True:
         yield from indices[torch.randperm(len(indices), generator=generator)].split(sizes)
 

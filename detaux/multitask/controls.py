@@ -56,9 +56,11 @@ def complete_principal(sources: Sources, draw: np.random.Generator) -> np.ndarra
     completed, clusters = sources.principal.copy(), sources.auxiliary
     is_labelled = sources.principal >= 0
     for cluster in np.unique(clusters[~is_labelled]):
-        votes = sources.principal[is_labelled & (clusters == cluster)]
+        candidates = sources.principal[is_labelled & (clusters == cluster)]
         lacking = ~is_labelled & (clusters == cluster)
-        completed[lacking] = draw.choice(votes if len(votes) else sources.principal[is_labelled], lacking.sum())
+        completed[lacking] = draw.choice(
+            candidates if len(candidates) else sources.principal[is_labelled], lacking.sum()
+        )
     return completed
 
 

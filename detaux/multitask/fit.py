@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from detaux.config.schema import EngineConfig, MultitaskConfig
-from detaux.errors import NonFiniteLossError
+from detaux.errors import NonFiniteLossError, UserError
 from detaux.multitask.batches import TrainingData, iterate_stream
 from detaux.multitask.evaluate import evaluate
 from detaux.multitask.methods import build_method
@@ -43,6 +44,8 @@ def train_trial(
     method = method.to(memory_format=torch.channels_last)
     steps = int(np.ceil(len(data.labelled) / config.batch_size))
     epochs = math.ceil(method.epochs_factor * max(config.epochs, -(-config.least_steps // steps)))
+    _check_batch_size(method, min(config.batch_size, len(data.labelled)))
+    method.check_steps(epochs * steps)
     players = _start_players(method, epochs * steps, engine_config or EngineConfig(), device)
     streams = [
         iterate_stream(data, stream, config.batch_size, trial.seed + number)
@@ -54,16 +57,26 @@ def train_trial(
         loss = method.train_epoch(players, streams, steps)
         check_stop()
         row = {"epoch": epoch + 1, **evaluate(network, *validation, data.noise), **method.describe_epoch()}
-        if not (all(gather_objects(bool(torch.isfinite(loss)))) and np.isfinite(row["loss"])):
-            raise tell_once(NonFiniteLossError((epoch + 1) * steps, [trial.name], "multitask.lr"))
+        if not (all(gather_objects(bool(torch.isfinite(loss)))) and np.isfinite(list(row.values())).all()):
+            raise tell_once(NonFiniteLossError((epoch + 1) * steps, [trial.name], method.unstable_keys))
         curve.append(row)
         if not best or (row["accuracy"], -row["loss"]) > (best["accuracy"], -best["loss"]):
             best, best_state = row, copy.deepcopy(network.state_dict())
     network.load_state_dict(best_state)
     parameters = sum(parameter.numel() for parameter in method.parameters())
-    taken = sum(player.steps for player in players)
+    taken = sum(player.steps for player in players if player.sees_images)
     cost = {"parameters": parameters, "steps": taken, "seconds": time.perf_counter() - started}
     return network, {**best, **cost}, curve
+
+
+def _check_batch_size(method: Method, size: int) -> None:
+    """Raise UserError if batch normalisation would see batches of one image."""
+    if size < 2 and any(isinstance(module, _BatchNorm) for module in method.modules()):
+        config = method.spec.config
+        raise UserError(
+            f"multitask.backbone={config.backbone} with multitask.batch_size={config.batch_size}: the batches have one image, on "
+            "which batch normalisation cannot train; two labelled images and a batch size of 2 are needed."
+        )
 
 
 def _start_players(method: Method, total: int, engine_config: EngineConfig, device: torch.device) -> list[Player]:
@@ -74,6 +87,6 @@ def _start_players(method: Method, total: int, engine_config: EngineConfig, devi
             engine_config,
             device,
             lambda step: compute_decay(shape, step, total),
-            shares_batch_statistics=method.shares_batch_statistics,
+            differentiates_twice=method.differentiates_twice,
         )
     return players

@@ -28,8 +28,7 @@ def list_trials(config: MultitaskConfig, seeds: list[int], missing: Collection[s
     found no task. Raises UserError if a method cannot train on mixed images and `multitask.mixup` asks for them, or if a
     method of `multitask.control_methods` cannot train on a control.
     """
-    _check_mixup(config)
-    _check_control_methods(config)
+    check_methods(config)
     trials = []
     readers = [method for method in config.methods if find_method(method).reads_labels]
     compared = [
@@ -57,6 +56,12 @@ def list_trials(config: MultitaskConfig, seeds: list[int], missing: Collection[s
 
 def _list_weights(method: str, config: MultitaskConfig) -> list[float]:
     return config.weights if reads_weight(method) else [1.0]
+
+
+def check_methods(config: MultitaskConfig) -> None:
+    """Raise UserError if a method cannot train on what the config asks for."""
+    _check_mixup(config)
+    _check_control_methods(config)
 
 
 def _check_mixup(config: MultitaskConfig) -> None:

@@ -1,4 +1,7 @@
-"""Make batch normalisation use the images of all ranks: by torch's layer on GPUs, and by a layer of our own on CPUs."""
+"""Make batch normalisation use the images of all ranks: by torch's layer on GPUs, or by a layer of our own.
+
+Ours runs on every device and has second derivatives. Torch's is faster, runs only on GPUs, and has none.
+"""
 
 from collections.abc import Iterator
 
@@ -13,7 +16,7 @@ LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class SharedBatchNorm(_BatchNorm):
-    """Normalise over the images of all ranks on CPUs, which torch's SyncBatchNorm refuses.
+    """Normalise over the images of all ranks, on any device and with second derivatives.
 
     It takes values [n, C, ...]; n may differ between ranks and may be 0. Gradients flow through the statistics.
     """
@@ -48,14 +51,15 @@ class SharedBatchNorm(_BatchNorm):
         self.running_var.mul_(1 - share).add_(variance * share)
 
 
-def share_batch_statistics(model: nn.Module, device: torch.device) -> None:
+def share_batch_statistics(model: nn.Module, device: torch.device, *, differentiates_twice: bool = False) -> None:
     """Make every batch normalisation inside a model normalise over the images of all ranks, on any device.
 
-    The parameters stay the same objects, so an optimiser may hold them already.
+    `differentiates_twice`: training takes second derivatives, which torch's layer for GPUs lacks. The parameters stay
+    the same objects, so an optimiser may hold them already.
     """
     if world_size() == 1:
         return
-    if device.type == "cuda":
+    if device.type == "cuda" and not differentiates_twice:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return
     for parent, name, layer in list(_find_layers(model)):

@@ -4,6 +4,8 @@ The authors published two layouts: `devkit` with the folders cars_train and cars
 folder car_ims. Both are read. The annotations have a box for each car, which is not cut out: the paper does not either.
 """
 
+import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +26,7 @@ PUBLISHED = (8144, 8041)
 DEVKIT = "devkit"
 META, TRAIN, TEST = "cars_meta.mat", "cars_train_annos.mat", "cars_test_annos_withlabels.mat"
 SINGLE = "cars_annos.mat"
+MOST_NAME_BYTES = 255  # a longer name of a file or folder is an error of the operating system
 WANTED = f"the folder of the published {DEVKIT}, cars_train and cars_test, or of {SINGLE} and car_ims"
 
 
@@ -40,7 +43,8 @@ def open_cars(config: DataConfig) -> Source:
     """Return both published splits, the training split first. A class is a model of car with its year.
 
     A picture that is missing or damaged is left out and named. Pictures without an annotation are passed over. Raises
-    UserError if annotations are missing, damaged or swapped, or if more than data.max_bad_fraction is left out.
+    UserError if annotations are missing, damaged, swapped, copied or name a picture twice, or if more than
+    data.max_bad_fraction is left out.
     """
     root = find_published(config, WANTED)
     if not root.is_dir():
@@ -48,10 +52,10 @@ def open_cars(config: DataConfig) -> Source:
     classes, cars = _read_single(root) if (root / SINGLE).is_file() else _read_devkit(root)
     counts = [sum(car.split == split for car in cars) for split in SPLITS]
     refuse_swapped(f"data.path={root}", (counts[0], counts[1]), PUBLISHED)
-    folders = {PurePosixPath(car.name).parent.name for car in cars}
-    there = {
-        f"{folder}/{path.name}" for folder in folders if (root / folder).is_dir() for path in (root / folder).iterdir()
-    }
+    names = Counter(str(PurePosixPath(car.name)) for car in cars)
+    if twice := next((name for name, count in names.items() if count > 1), None):
+        raise UserError(f"data.path={root}: {show_name(twice)} is annotated {names[twice]} times; once is allowed.")
+    there = _list_folders(root, cars)
     _refuse_swapped_folders(root, cars, there)
 
     refused, usable = [], []
@@ -74,7 +78,7 @@ def open_cars(config: DataConfig) -> Source:
         read=found.read,
         keys=found.keys,
         quarantined=found.quarantined,
-        passed_over=sorted(show_name(name) for name in there - {car.name for car in cars}),
+        passed_over=sorted(show_name(name) for name in there - names.keys()),
     )
 
 
@@ -91,13 +95,24 @@ def _read_devkit(root: Path) -> tuple[list[str], list[Car]]:
     if not (devkit / TRAIN).is_file():
         raise UserError(f"{devkit / TRAIN} does not exist; it is part of the published {DEVKIT}.")
     classes = _read_classes(devkit / META, read_mat(devkit / META, ["class_names"]))
-    cars = []
+    cars, lists = [], []
     for split, path in zip(SPLITS, (devkit / TRAIN, test), strict=True):
-        for entry in _read_annotations(path, read_mat(path, ["annotations"]), ("fname", "class")):
+        lists.append(_read_annotations(path, read_mat(path, ["annotations"]), ("fname", "class")))
+        for entry in lists[-1]:
             cars.append(
                 Car(f"cars_{split}/{entry['fname']}", _read_number(path, entry, "class", len(classes)) - 1, split)
             )
+    if _are_equal(*lists):
+        raise UserError(f"{test} has the same annotations as {devkit / TRAIN}; one is a copy of the other.")
     return classes, cars
+
+
+def _are_equal(ones: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:
+    """Return whether two lists of annotations agree in every field, the boxes included."""
+    return len(ones) == len(others) and all(
+        one.keys() == other.keys() and all(np.array_equal(one[field], other[field]) for field in one)
+        for one, other in zip(ones, others, strict=True)
+    )
 
 
 def _read_single(root: Path) -> tuple[list[str], list[Car]]:
@@ -161,11 +176,32 @@ def _refuse_swapped_folders(root: Path, cars: list[Car], there: set[str]) -> Non
         )
 
 
+def _list_folders(root: Path, cars: list[Car]) -> set[str]:
+    """List what the folders of the annotated pictures hold, as FOLDER/NAME. No folder out of data.path is listed."""
+    names = {PurePosixPath(car.name).parent.name for car in cars if _find_fault_of_name(car.name) is None}
+    folders = [root / name for name in names]
+    return {
+        f"{folder.name}/{path.name}"
+        for folder in folders
+        if folder.is_dir() and not refuse_link(folder, root)
+        for path in folder.iterdir()
+    }
+
+
+def _find_fault_of_name(text: str) -> str | None:
+    """Return why the annotated name of a picture is not looked up, None if it has the form FOLDER/NAME."""
+    name = PurePosixPath(text)
+    if name.is_absolute() or len(name.parts) != 2 or ".." in name.parts or not text.isprintable():
+        return "an annotation whose file name leaves its folder"
+    if any(len(os.fsencode(part)) > MOST_NAME_BYTES for part in name.parts):
+        return f"an annotation whose file name has more than {MOST_NAME_BYTES} bytes"
+    return None
+
+
 def _find_fault(root: Path, car: Car) -> str | None:
     """Return why an annotated picture cannot be read, None if nothing is known against it."""
-    name = PurePosixPath(car.name)
-    if name.is_absolute() or len(name.parts) != 2 or ".." in name.parts or not car.name.isprintable():
-        return "an annotation whose file name leaves its folder"
+    if fault := _find_fault_of_name(car.name):
+        return fault
     path = root / car.name
     if fault := refuse_link(path.parent, root) or refuse_link(path, root):
         return fault

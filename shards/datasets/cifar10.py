@@ -38,7 +38,7 @@ OTHER_VERSIONS = {  # a name that only another archive of the authors has -> tha
 def open_cifar10(config: DataConfig) -> Source:
     """Return both published splits, the training split first.
 
-    Raises UserError if `data.path` holds another version, or files that are missing, damaged or equal.
+    Raises UserError if `data.path` holds another version, or files that are missing, damaged, equal or cut short.
     """
     origin, files = _read_files(find_published(config, WANTED))
     if NAMES in files and files[NAMES].decode("utf-8", "replace").split() != CLASSES:
@@ -48,6 +48,7 @@ def open_cifar10(config: DataConfig) -> Source:
     for name in (*TRAIN, TEST):
         if (other := first_of.setdefault(files[name], name)) != name:
             raise UserError(f"{origin}: {name} is a copy of {other}; each batch has its own images.")
+    _refuse_unequal(origin, dict(zip(TRAIN, map(len, batches), strict=False)))
     labels = np.concatenate([batch[:, 0] for batch in batches]).astype(np.int64)
     test_images = len(batches[-1])
 
@@ -111,3 +112,14 @@ def _check_batch(origin: Path, name: str, data: bytes) -> np.ndarray:
     if (largest := records[:, 0].max()) >= len(CLASSES):
         raise UserError(f"{origin}: {name} has the label {largest}; CIFAR-10 has 0 to {len(CLASSES) - 1}.")
     return records
+
+
+def _refuse_unequal(origin: Path, counts: dict[str, int]) -> None:
+    """Raise UserError if a training batch has fewer images than another, so that it may be cut between two images."""
+    fullest = max(counts, key=counts.__getitem__)
+    for name, count in counts.items():
+        if count < counts[fullest]:
+            raise UserError(
+                f"{origin}: {name} has {count:,} images, but {fullest} has {counts[fullest]:,}; training batches have "
+                "equal sizes."
+            )

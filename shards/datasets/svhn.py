@@ -22,13 +22,15 @@ WANTED = f"the folder of the published {' and '.join(FILES)} (format 2, cropped 
 def open_svhn(config: DataConfig) -> Source:
     """Return both published splits, the training split first. The files write the digit 0 as 10.
 
-    Raises UserError if a file is missing, damaged, has other arrays, or is in the place of another.
+    Raises UserError if a file is missing, damaged, a copy of the other, has other arrays, or is in the place of another.
     """
     folder = find_published(config, WANTED)
     for name in FILES:
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} does not exist; data.path must be {WANTED}.")
     parts = [_read_part(folder / name) for name in FILES]
+    if all(np.array_equal(one, other) for one, other in zip(parts[0][::-1], parts[1][::-1], strict=True)):
+        raise UserError(f"{folder}: {FILES[1]} has the images and labels of {FILES[0]}; one is a copy of the other.")
     counts = (len(parts[0][1]), len(parts[1][1]))
     refuse_swapped(str(folder), counts, PUBLISHED)
     for name, count in zip(FILES, counts, strict=True):

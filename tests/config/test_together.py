@@ -37,3 +37,26 @@ def test_loss_of_positions_without_maps_is_refused():
         check_together(load_config(None, keys))
     for key in keys:
         check_together(load_config(None, [key]))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "weights=[0.5,1,0.5]",
+        "weights=[0.1234567,0.1234568]",
+        "methods=[stl,hard_sharing,stl]",
+        "controls=[random,random]",
+        "correlated_nmi=[0.3,0.3]",
+    ],
+)
+def test_value_that_stands_twice_in_a_list_is_refused(key):
+    name = key.partition("=")[0]
+    with pytest.raises(UserError, match=rf"multitask\.{name}=.* twice, to six digits; give each once"):
+        check_together(load_config(None, [f"multitask.{key}"]))
+
+
+def test_methods_without_a_weight_need_none():
+    keys = ["multitask.weights=[]", "multitask.controls=[]"]
+    check_together(load_config(None, [*keys, "multitask.methods=[stl,stl_long,maxl,auxilearn]"]))
+    with pytest.raises(UserError, match="weights is empty"):
+        check_together(load_config(None, [*keys, "multitask.methods=[stl,auxilearn_combine]"]))

@@ -20,7 +20,7 @@ def take_step(name, spec, count=4):
     method = build_method(name, spec).to(device)
     players = method.list_players()
     for player in players:
-        player.start(EngineConfig(), device, lambda _: 1.0, shares_batch_statistics=True)
+        player.start(EngineConfig(), device, lambda _: 1.0)
     images = torch.empty(count, 3, spec.side, spec.side, device=device)
     labels = torch.zeros(count, dtype=torch.long, device=device)
     streams = [itertools.repeat(TaskBatch(images, {task: labels}, float(count))) for task in range(len(spec.classes))]

@@ -5,10 +5,14 @@ rank_trials.py ENGINE...
 
 import json
 import sys
+from dataclasses import replace
 
 import torch
+from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from detaux.backbones import BACKBONES
+from detaux.backbones.small_cnn import SmallCnn
 from detaux.config.schema import AuxilearnConfig, DWAConfig, EngineConfig, GradNormConfig, MultitaskConfig
 from detaux.multitask.batches import TrainingData
 from detaux.multitask.fit import train_trial
@@ -35,6 +39,17 @@ TRIALS = (
     Trial("auxilearn", "none", 0.0, 0),
     Trial("auxilearn_combine", "discovered", 0.7, 0),
 )
+NORMALIZED = ("maxl", "auxilearn_combine")  # with batch normalisation, of which their steps take second derivatives
+
+
+class NormalizedCnn(SmallCnn):
+    """The small backbone with batch normalisation in place of group normalisation."""
+
+    def __init__(self):
+        super().__init__()
+        for place, layer in enumerate(self.body):
+            if isinstance(layer, nn.GroupNorm):
+                self.body[place] = nn.BatchNorm2d(layer.num_channels)
 
 
 def build_data(trial):
@@ -52,8 +67,9 @@ def train_all(engine):
     curves = {}
     for trial in TRIALS:
         data = build_data(trial)
+        config = replace(CONFIG, backbone="normalized") if trial.method in NORMALIZED else CONFIG
         held_out = (data.images.flip(0).repeat(6, 1, 1, 1), (torch.arange(96) % 2).repeat(6))
-        _, _, curves[trial.name] = train_trial(trial, CONFIG, data, held_out, engine_config=EngineConfig(name=engine))
+        _, _, curves[trial.name] = train_trial(trial, config, data, held_out, engine_config=EngineConfig(name=engine))
     return curves
 
 
@@ -65,6 +81,7 @@ def widen(module, given):
     )
 
 
+BACKBONES["normalized"] = lambda side: NormalizedCnn()
 torch.set_num_threads(1)
 # a network with batch normalisation multiplies differences of rounding; in float64 they stay far below any mistake
 torch.set_default_dtype(torch.float64)

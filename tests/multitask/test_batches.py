@@ -31,13 +31,13 @@ def build_data(auxiliary):
 
 def test_stream_gives_each_image_the_labels_of_its_tasks():
     data = build_data(torch.arange(10) % 5)
-    stream = iterate_stream(data, Stream((0, 1), torch.tensor([2, 3, 9])), 2, 0)
+    stream = iterate_stream(data, Stream((0, 1), torch.tensor([2, 3, 4, 8, 9])), 3, 0)
     first, second = next(stream), next(stream)
     numbers = torch.cat([first.images, second.images])[:, 0, 0, 0].mul(255).round().long()
-    assert sorted(numbers.tolist()) == [2, 3, 9]
+    assert sorted(numbers.tolist()) == [2, 3, 4, 8, 9]
     assert torch.equal(torch.cat([first.labels[0], second.labels[0]]), numbers % 2)
     assert torch.equal(torch.cat([first.labels[1], second.labels[1]]), numbers % 5)
-    assert (first.mean_size, second.mean_size) == (2, 1)
+    assert (first.mean_size, second.mean_size) == (3, 2)
 
 
 def test_auxiliary_task_without_labels_is_the_turns_of_the_images():

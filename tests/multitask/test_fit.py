@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from detaux.config.schema import AuxilearnConfig, MultitaskConfig
-from detaux.errors import NonFiniteLossError
+from detaux.config.schema import AuxilearnConfig, MaxlConfig, MultitaskConfig
+from detaux.errors import NonFiniteLossError, UserError
 from detaux.multitask.batches import TrainingData
 from detaux.multitask.fit import train_trial
 from detaux.multitask.methods import find_method
@@ -97,6 +97,24 @@ def test_every_method_moves_the_auxiliary_head(method, labels):
     before = HardSharingNetwork(CONFIG, 16, [2, 4]).heads[1][3].weight.clone()
     network, _, _ = train(Trial(method, labels, 1.0, 5), build_data(auxiliary=auxiliary))
     assert not torch.equal(network.heads[1][3].weight, before)
+
+
+def test_batches_of_one_image_are_refused_for_batch_normalisation():
+    config = dataclasses.replace(CONFIG, batch_size=1, backbone="resnet18")
+    with pytest.raises(UserError, match=r"backbone=resnet18 with multitask\.batch_size=1: the batches have one image"):
+        train(Trial("stl", "none", 0.0, 0), build_data(), config)
+
+
+def test_loss_that_would_never_be_trained_is_refused():
+    config = dataclasses.replace(CONFIG, auxilearn=AuxilearnConfig(every=30))  # 48 labelled images: 3 steps a pass
+    with pytest.raises(UserError, match=r"auxilearn\.every=30 is more than the 12 steps of a trial"):
+        train(Trial("auxilearn", "none", 0.0, 0), build_data(), config)
+
+
+def test_generator_that_diverges_ends_with_the_keys_to_lower():
+    settings = MaxlConfig(virtual_lr_factor=1e36)
+    with pytest.raises(NonFiniteLossError, match=r"lower multitask\.lr or multitask\.maxl\.virtual_lr_factor"):
+        train(Trial("maxl", "none", 0.0, 0), build_data(), dataclasses.replace(CONFIG, maxl=settings))
 
 
 NEEDS_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

@@ -12,6 +12,7 @@ RULES = (
     *("pcgrad", "cagrad", "nash_mtl", "upgrad", "mgda", "aligned_mtl"),  # make one gradient of the tasks' gradients
 )
 BILEVEL_METHODS = ("maxl", "auxilearn", "auxilearn_combine")  # these learn a part of their own loss
+UNWEIGHTED_METHODS = ("stl", "stl_long", "maxl", "auxilearn")  # these have no second loss with a weight of its own
 PLAIN_METHODS = ("stl", "stl_long", *JOINT_METHODS, *BILEVEL_METHODS)
 METHODS = (*PLAIN_METHODS, *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES))
 SHOWN_METHODS = f"{'|'.join(PLAIN_METHODS)}, or {'|'.join(JOINT_METHODS)} followed by + and {'|'.join(RULES)}"
@@ -105,7 +106,10 @@ class MaxlConfig:
 @dataclass(frozen=True)
 class AuxilearnConfig:
     combination: Literal["linear", "nonlinear"] = key("nonlinear", "function that makes one loss of the task losses")
-    hidden: list[int] = key([10, 10], "hidden units of each layer of the nonlinear combination", 1)
+    hidden: list[int] = key(
+        [10, 10], "hidden units of each layer of the nonlinear combination, if labels are generated", 1
+    )
+    combine_hidden: list[int] = key([3], "the same of auxilearn_combine", 1)
     slots: int = key(5, "classes that the label generator divides each principal class into", 1)
     generated_weight: float = key(0.25, "factor of the loss on generated labels", 0.0)
     focal_gamma: int = key(2, "exponent of the focal loss if labels are generated; 0: cross-entropy", 0, 5)

@@ -5,8 +5,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-WIDEST_START = 0.2  # weights of the nonlinear form start between 0 and this
-
 
 class Combination(nn.Module, ABC):
     """Map the losses [B, T] of images, the principal one first, to one loss [B]. It never falls if a loss rises.
@@ -42,10 +40,10 @@ class LinearCombination(Combination):
 class NonlinearCombination(Combination):
     """Compute g = l_0 + MLP(l): layers of the widths `hidden` with softplus, and a linear layer without bias.
 
-    All weights are >= 0. They start between 0 and 0.2, and biases at 0.
+    All weights are >= 0. They start between 0 and `widest_start`, and biases at 0.
     """
 
-    def __init__(self, tasks: int, hidden: list[int]) -> None:
+    def __init__(self, tasks: int, hidden: list[int], widest_start: float) -> None:
         super().__init__()
         widths = [tasks, *hidden]
         layers: list[nn.Module] = []
@@ -53,7 +51,7 @@ class NonlinearCombination(Combination):
             layers += [nn.Linear(before, after), nn.Softplus()]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1, bias=False))
         for layer in self._linears:
-            nn.init.uniform_(layer.weight, 0, WIDEST_START)
+            nn.init.uniform_(layer.weight, 0, widest_start)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 

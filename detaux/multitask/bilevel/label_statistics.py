@@ -43,7 +43,8 @@ class LabelStatistics:
         spread, total, usage = global_mean(torch.cat([self._spread[None], images, self._usage])).split(
             [1, 1, len(self._usage)]
         )
-        shares = [part / part.sum() for part in usage.split(self.slots) if bool(part.sum() > 0)]
+        # a class without images has no labels; a generator that has diverged leaves NaN
+        shares = [part / part.sum() for part in usage.split(self.slots) if not bool(part.sum() == 0)]
         per_class = torch.stack([_count_effective(share[None]) for share in shares]).mean()
         return {"slots_per_image": float(spread / total), "slots_per_class": float(per_class)}
 

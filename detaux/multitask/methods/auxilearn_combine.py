@@ -11,12 +11,18 @@ from detaux.multitask.networks.hard_sharing import HardSharingNetwork
 class AuxiLearnCombine(LearnedLoss):
     """Learn how the losses on given auxiliary labels, times their weight, join the principal loss.
 
-    The losses are cross-entropies. An image without a principal label enters with a principal loss of 0.
+    The losses are cross-entropies. An image without a principal label enters with a principal loss of 0. Width and
+    start of the nonlinear combination are those of the authors' script for given labels (NYUv2).
     """
+
+    widest_start = 1.0
 
     def __init__(self, spec: TaskSpec) -> None:
         network = HardSharingNetwork(spec.config, spec.side, spec.classes)
         super().__init__(spec, network, len(spec.classes), spec.weight, focal_gamma=0)
+
+    def list_hidden(self) -> list[int]:
+        return self.settings.combine_hidden
 
     def list_training_streams(self, data: TrainingData, is_training: Tensor) -> list[Stream]:
         """Return a stream of labelled images for all tasks, and one of images without a principal label for the rest.

@@ -59,8 +59,10 @@ class Player:
         loss: Callable[..., Tensor] | None = None,
         *,
         clip: float = 0.0,
+        sees_images: bool = True,
     ) -> None:
         self.module, self.optimizer, self.loss, self.clip = module, optimizer, loss, clip
+        self.sees_images = sees_images  # only such steps count as the cost of a trial
         self.steps = 0  # taken so far
 
     def start(
@@ -69,16 +71,15 @@ class Player:
         device: torch.device,
         decay: Callable[[int], float],
         *,
-        shares_batch_statistics: bool,
+        differentiates_twice: bool = False,
     ) -> None:
         """Give module and optimiser to an engine. `decay` maps a number of steps to a factor of the learning rate."""
         loss = self.loss
         if loss is None:  # the method writes gradients that are already equal on all ranks
-            if shares_batch_statistics:
-                share_batch_statistics(self.module, device)
+            share_batch_statistics(self.module, device, differentiates_twice=differentiates_twice)
             self.engine: Engine = SingleEngine()
         else:
-            self.engine = build_engine(config, device, shares_batch_statistics=shares_batch_statistics)
+            self.engine = build_engine(config, device, differentiates_twice=differentiates_twice)
         self._compute = self.engine.wrap(
             self.module,
             lambda _, *given: (loss(*given), {}),  # type: ignore[misc]
@@ -113,7 +114,8 @@ class Method(nn.Module):
     reads_labels: ClassVar[bool] = True  # False: one trial for each seed, without auxiliary labels
     separates_tasks: ClassVar[bool] = True  # each task has a stream of its own, as the control rotation needs
     takes_mixed_labels: ClassVar[bool] = False  # True: labels of a batch may be probabilities (multitask.mixup)
-    shares_batch_statistics: bool = True  # True: batch normalisation uses the images of all ranks
+    differentiates_twice: bool = False  # True: a step takes second derivatives, also of batch normalisation
+    unstable_keys: ClassVar[str] = "multitask.lr"  # what to lower if training diverges
 
     def __init__(self, spec: TaskSpec) -> None:
         super().__init__()
@@ -166,6 +168,9 @@ class Method(nn.Module):
         """Draw batches and take a step. Return the loss of this rank, which must be finite unless training diverged."""
         (player,) = players
         return player.descend([next(stream) for stream in streams])
+
+    def check_steps(self, steps: int) -> None:
+        """Raise UserError if so few steps of a whole trial cannot train the method. By default, any number can."""
 
     def train_epoch(self, players: list[Player], streams: Streams, steps: int) -> Tensor:
         """Take the steps of one pass over the labelled images. Return the last loss of this rank."""

@@ -91,7 +91,7 @@ class JointTraining(Method):
         if not self.weighting.writes_gradients:
             return super().list_players()
         trained = Player(self.network, self.build_optimizer(self.list_groups()), self.compute_loss)
-        return [trained, Player(self.weighting, self.build_adamw(self._list_learned()))]
+        return [trained, Player(self.weighting, self.build_adamw(self._list_learned()), sees_images=False)]
 
     def step(self, players: list[Player], streams: Streams) -> Tensor:
         """Draw batches and take a step of the network, and of a weighting that writes its own gradients."""

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from detaux.errors import UserError
 from detaux.multitask.batches import Stream, TaskBatch, TrainingData
-from detaux.multitask.bilevel.combination import LinearCombination, NonlinearCombination
+from detaux.multitask.bilevel.combination import Combination, LinearCombination, NonlinearCombination
 from detaux.multitask.bilevel.focal import focal_loss
 from detaux.multitask.bilevel.held_out import draw_held_out
 from detaux.multitask.bilevel.hypergradient import build_implicit_objective, write_gradients
@@ -32,14 +33,18 @@ class LearnedLoss(Method):
     A subclass gives the network, the exponent of the focal loss, the factor of the auxiliary losses, and the streams.
     """
 
-    shares_batch_statistics = False  # torch's shared layer has no second derivative
+    differentiates_twice = True
+    unstable_keys = "multitask.lr or multitask.auxilearn.neumann_lr"
+
+    widest_start = 0.2  # of the weights of the nonlinear combination
 
     def __init__(self, spec: TaskSpec, network: nn.Module, tasks: int, weight: float, focal_gamma: int) -> None:
         super().__init__(spec)
         self.settings, self.network, self.focal_gamma = spec.config.auxilearn, network, focal_gamma
         self.weights = [1.0, *([weight] * (tasks - 1))]
-        is_linear = self.settings.combination == "linear"
-        self.combination = LinearCombination(tasks) if is_linear else NonlinearCombination(tasks, self.settings.hidden)
+        self.combination: Combination = LinearCombination(tasks)
+        if self.settings.combination == "nonlinear":
+            self.combination = NonlinearCombination(tasks, self.list_hidden(), self.widest_start)
         self.loss_parts = nn.ModuleList([self.combination])
         self.seed = int(torch.randint(2**31, ()))  # of the held-out images; the same on all ranks
 
@@ -47,9 +52,21 @@ class LearnedLoss(Method):
     def list_training_streams(self, data: TrainingData, is_training: Tensor) -> list[Stream]:
         """Return the streams that train the network, from images with a true `is_training` [N]."""
 
+    def list_hidden(self) -> list[int]:
+        """Return the widths of the hidden layers of the nonlinear combination."""
+        return self.settings.hidden
+
     def complete_labels(self, batch: TaskBatch) -> TaskBatch:
         """Return the batch with the labels that the loss makes itself. By default there are none."""
         return batch
+
+    def check_steps(self, steps: int) -> None:
+        """Raise UserError if the loss would never be trained."""
+        if steps < self.settings.every:
+            raise UserError(
+                f"multitask.auxilearn.every={self.settings.every} is more than the {steps} steps of a trial, so the loss would "
+                "never be trained; set it to a smaller number, or raise multitask.epochs or multitask.least_steps."
+            )
 
     def list_streams(self, data: TrainingData) -> list[Stream]:
         held_out = draw_held_out(data.principal.cpu(), self.settings.held_out, self.seed)

@@ -33,12 +33,12 @@ class Maxl(Method):
     """
 
     reads_labels = False
+    unstable_keys = "multitask.lr or multitask.maxl.virtual_lr_factor"
 
     def __init__(self, spec: TaskSpec) -> None:
         super().__init__(spec)
         self.settings = spec.config.maxl
-        # torch's shared batch normalisation has no second derivative
-        self.shares_batch_statistics = self.settings.gradient == "first_order"
+        self.differentiates_twice = self.settings.gradient == "exact"
         slots = [self.settings.slots] * spec.classes[0]
         self.network = HardSharingNetwork(spec.config, spec.side, [spec.classes[0], sum(slots)])
         without_dropout = dataclasses.replace(spec.config, dropout=0.0)
@@ -62,15 +62,20 @@ class Maxl(Method):
 
     def train_epoch(self, players: list[Player], streams: Streams, steps: int) -> Tensor:
         """Take the steps of a pass with the network, then those of another with the generator."""
+        lr = self.compute_virtual_lr(players[0])  # before the pass: after the last one the rate has decayed to 0
         loss = super().train_epoch(players, streams, steps)
         self.statistics.clear()
         for _ in range(steps):
-            self.teach(players, next(streams[0]))
+            self.teach(players[1], next(streams[0]), lr)
         return loss
 
-    def teach(self, players: list[Player], batch: TaskBatch) -> None:
-        """Take a step of the generator."""
-        learner, teacher = players
+    def compute_virtual_lr(self, learner: Player) -> float:
+        """Return the learning rate of the network's virtual step, a multiple of that of its real ones."""
+        lr: float = learner.optimizer.param_groups[0]["lr"]
+        return self.settings.virtual_lr_factor * lr
+
+    def teach(self, teacher: Player, batch: TaskBatch, lr: float) -> None:
+        """Take a step of the generator. `lr` is that of the network's virtual step."""
         soft = self.generator(batch.images, batch.labels[0])
         snapshot = Snapshot(self.network)
 
@@ -80,7 +85,6 @@ class Maxl(Method):
         def goal_loss(weights: list[Tensor]) -> Tensor:
             return self._measure_principal(snapshot.call(weights, batch.images), batch)
 
-        lr = self.settings.virtual_lr_factor * learner.optimizer.param_groups[0]["lr"]
         objective = OBJECTIVES[self.settings.gradient](train_loss, goal_loss, snapshot.weights, lr)
         usage = average_labels(soft, batch.mean_size)
         objective = objective + self.settings.entropy_weight * compute_negative_entropy(usage)

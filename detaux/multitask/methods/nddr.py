@@ -1,6 +1,7 @@
 """Train a backbone for each task, with layers that fuse their maps after every stage (NDDR-CNN, Gao et al. 2019)."""
 
 import torch
+from torch import nn
 
 from detaux.multitask.methods.base import ParameterGroup
 from detaux.multitask.methods.joint import JointTraining
@@ -16,6 +17,10 @@ class Nddr(JointTraining):
 
     def build_network(self) -> NddrNetwork:
         return NddrNetwork(self.spec.config, self.spec.side, self.spec.classes)
+
+    def list_last_shared(self) -> list[nn.Parameter]:
+        """Return the last fusion's convolution, which the losses of all tasks reach for any backbone."""
+        return [self.network.fusions[-1].convolution.weight]
 
     def list_groups(self) -> list[ParameterGroup]:
         network, *rest = super().list_groups()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from detaux.backbones.hrnet import HighResolutionNet
 from detaux.backbones.pretrained import load_pretrained
 from detaux.config.schema import MtiConfig, MultitaskConfig
+from detaux.errors import UserError
 from detaux.multitask.networks.heads import build_head
 from detaux.multitask.networks.mti_parts import Distillation, Propagation, build_block, build_skip, resize
 
@@ -89,6 +90,10 @@ class MtiNetwork(nn.Module):
     def __init__(self, config: MultitaskConfig, side: int, classes: list[int]) -> None:
         super().__init__()
         mti, tasks = config.mti, len(classes)
+        if mti.loss == "pixel" and mti.head == "pooled":
+            raise UserError(
+                "multitask.mti.loss=pixel needs the maps of multitask.mti.head=aggregate; change one of them."
+            )
         self.backbone = HighResolutionNet(side, mti.backbone)
         if mti.pretrained:
             load_pretrained(self.backbone, mti.backbone, mti.pretrained, "multitask.mti.pretrained")

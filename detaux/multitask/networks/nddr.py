@@ -46,6 +46,7 @@ class NddrNetwork(nn.Module):
     """
 
     branches: Any  # a ModuleList of backbones
+    fusions: Any  # a ModuleList of Fusion
 
     def __init__(self, config: MultitaskConfig, side: int, classes: list[int]) -> None:
         super().__init__()

@@ -26,19 +26,18 @@ def choose_engine(config: EngineConfig) -> str:
     return config.name
 
 
-def build_engine(config: EngineConfig, device: torch.device, *, shares_batch_statistics: bool = True) -> Engine:
+def build_engine(config: EngineConfig, device: torch.device, *, differentiates_twice: bool = False) -> Engine:
     """Build the engine that the config names; each engine wraps one model.
 
-    Batch normalisation is over the images of all ranks. If `shares_batch_statistics` is false, each rank normalises
-    over its own images, and then several ranks compute other numbers than one.
+    Batch normalisation is over the images of all ranks. `differentiates_twice`: a step takes second derivatives.
     """
     name = choose_engine(config)
     if name == "single":
         return SingleEngine()
     if name == "ddp":
-        return DistributedDataParallelEngine(device, shares_batch_statistics=shares_batch_statistics)
+        return DistributedDataParallelEngine(device, differentiates_twice=differentiates_twice)
     if name == "deepspeed":
         from detaux.runtime.engines.deepspeed import DeepSpeedEngine
 
-        return DeepSpeedEngine(config, device, shares_batch_statistics=shares_batch_statistics)
+        return DeepSpeedEngine(config, device, differentiates_twice=differentiates_twice)
     raise AssertionError(name)

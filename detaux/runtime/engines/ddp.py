@@ -16,15 +16,14 @@ DEFAULT_MIB = 25  # torch's own bucket size
 class DistributedDataParallelEngine(SingleEngine):
     """Keep a copy of the model on every rank, and average the gradients while backward still runs."""
 
-    def __init__(self, device: torch.device, *, shares_batch_statistics: bool = True) -> None:
-        self.device, self.shares_batch_statistics = device, shares_batch_statistics
+    def __init__(self, device: torch.device, *, differentiates_twice: bool = False) -> None:
+        self.device, self.differentiates_twice = device, differentiates_twice
         self.calls = 0
 
     def wrap(
         self, model: nn.Module, compute: Compute, optimizer: torch.optim.Optimizer, *, clip: float, micro_batches: int
     ) -> Compute:
-        if self.shares_batch_statistics:
-            share_batch_statistics(model, self.device)
+        share_batch_statistics(model, self.device, differentiates_twice=self.differentiates_twice)
         super().wrap(model, compute, optimizer, clip=clip, micro_batches=micro_batches)
         mebibytes = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()) / 2**20
         self.parallel = DistributedDataParallel(

@@ -58,16 +58,15 @@ def read_knobs(path: str | None) -> dict[str, Any]:
 class DeepSpeedEngine:
     """Train by ZeRO: a rank updates only its part of the weights (stage 1) and keeps only its gradients (stage 2)."""
 
-    def __init__(self, config: EngineConfig, device: torch.device, *, shares_batch_statistics: bool = True) -> None:
-        self.shares_batch_statistics = shares_batch_statistics
+    def __init__(self, config: EngineConfig, device: torch.device, *, differentiates_twice: bool = False) -> None:
+        self.differentiates_twice = differentiates_twice
         self.knobs, self.device, self.path = read_knobs(config.deepspeed), device, config.deepspeed
 
     def wrap(
         self, model: nn.Module, compute: Compute, optimizer: torch.optim.Optimizer, *, clip: float, micro_batches: int
     ) -> Compute:
         deepspeed = _import_deepspeed(self.device)
-        if self.shares_batch_statistics:
-            share_batch_statistics(model, self.device)
+        share_batch_statistics(model, self.device, differentiates_twice=self.differentiates_twice)
         model.to(memory_format=torch.contiguous_format)  # DeepSpeed cannot broadcast weights of another layout
         self.model, self.optimizer = model, optimizer
         self.micro_batches, self.calls = micro_batches, 0

@@ -3,7 +3,7 @@ import torch
 
 from detaux.multitask.bilevel.combination import LinearCombination, NonlinearCombination
 
-BUILDERS = [lambda: LinearCombination(3), lambda: NonlinearCombination(3, [10, 10])]
+BUILDERS = [lambda: LinearCombination(3), lambda: NonlinearCombination(3, [10, 10], 0.2)]
 
 
 def test_linear_combination_starts_as_the_sum_with_the_principal_loss_twice():
@@ -17,7 +17,7 @@ def test_linear_combination_starts_as_the_sum_with_the_principal_loss_twice():
 
 def test_nonlinear_combination_matches_loop_version():
     torch.manual_seed(0)
-    combination = NonlinearCombination(2, [3, 2]).double()
+    combination = NonlinearCombination(2, [3, 2], 0.2).double()
     with torch.no_grad():
         combination.layers[0].bias.copy_(torch.tensor([0.1, -0.2, 0.3]))
     losses = torch.tensor([0.7, 1.9], dtype=torch.float64)
@@ -31,7 +31,7 @@ def test_nonlinear_combination_matches_loop_version():
 
 
 def test_nonlinear_weights_start_small_and_positive():
-    combination = NonlinearCombination(2, [10, 10])
+    combination = NonlinearCombination(2, [10, 10], 0.2)
     for index in (0, 2, 4):
         weight = combination.layers[index].weight
         assert weight.min() >= 0

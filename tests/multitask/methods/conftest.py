@@ -30,7 +30,7 @@ class Started:
                 EngineConfig(),
                 torch.device("cpu"),
                 lambda step: 1 - step / total,
-                shares_batch_statistics=self.method.shares_batch_statistics,
+                differentiates_twice=self.method.differentiates_twice,
             )
 
     @property

@@ -21,7 +21,7 @@ with join_ranks(torch.device("cpu")):
     # SGD shows the size of a gradient, which Adam divides out
     (player,) = method.list_players()
     player.optimizer = torch.optim.SGD(method.parameters(), 0.01)
-    player.start(EngineConfig(), torch.device("cpu"), lambda step: 1.0, shares_batch_statistics=True)
+    player.start(EngineConfig(), torch.device("cpu"), lambda step: 1.0)
     losses = []
     for _ in range(STEPS):
         images, part = torch.rand(2, BATCH, 3, 32, 32, dtype=torch.float64), take_part(BATCH)

@@ -2,10 +2,13 @@ import dataclasses
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
-from detaux.config.schema import AuxilearnConfig
+from detaux.config.schema import AuxilearnConfig, MultitaskConfig
 from detaux.multitask.batches import TaskBatch
+from detaux.multitask.methods import build_method
+from detaux.multitask.methods.base import TaskSpec
 
 SETTINGS = AuxilearnConfig(combination="linear", held_out=0.25, every=1, neumann_lr=0.1)
 AUXILIARY = torch.arange(24) % 3
@@ -40,7 +43,6 @@ def test_combination_is_of_the_losses_of_each_image(start_method):
     started = start(start_method, dropout=0.0, auxilearn=dataclasses.replace(SETTINGS, combination="nonlinear"))
     method, (batch, _) = started.method, started.draw()
     with torch.no_grad():
-        method.combination.layers[0].weight *= 20
         method.network.heads[1][3].weight *= 20
         both = method.network(batch.images)
         total = 0.0
@@ -110,3 +112,17 @@ def test_method_learns_a_task_of_32_pixels(learn, combination, seed):
     best = learn("auxilearn_combine", "discovered", seed, epochs=16, lr=0.006, auxilearn=settings)
     assert best["accuracy"] > 0.9
     assert best["steps"] == 96 + 12
+
+
+@pytest.mark.parametrize(
+    ("method", "classes", "widths", "widest"),
+    [
+        ("auxilearn", [2], [10, 10], 0.2),
+        ("auxilearn_combine", [2, 3], [3], 1.0),
+    ],
+)
+def test_each_mode_has_the_width_and_the_start_of_its_own_script(method, classes, widths, widest):
+    layers = build_method(method, TaskSpec(MultitaskConfig(), 16, classes, 1.0)).combination.layers
+    linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    assert [layer.out_features for layer in linears] == [*widths, 1]
+    assert widest / 2 < max(layer.weight.max().item() for layer in linears) <= widest

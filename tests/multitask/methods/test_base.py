@@ -116,10 +116,8 @@ def test_hyper_gradient_that_is_not_reduced_is_seen(train, one):
     assert two["learned"] != pytest.approx(one["learned"], rel=1e-3)
 
 
-def test_ranks_share_batch_statistics_unless_the_method_says_no(train):
-    """Ranks that share them compute as one process; those that do not see other statistics."""
-    one, two = train(1, NORMALISED)["curve"], train(2, NORMALISED)["curve"]
-    for row, expected in zip(two, one, strict=True):
+def test_ranks_share_batch_statistics_also_in_second_derivatives(train):
+    one, two = train(1, NORMALISED), train(2, NORMALISED)
+    assert two["learned"] == pytest.approx(one["learned"], rel=1e-3)
+    for row, expected in zip(two["curve"], one["curve"], strict=True):
         assert row == pytest.approx(expected, rel=1e-4)
-    apart = train(2, NORMALISED, ("learned = []", "learned, shares_batch_statistics = [], False"))["curve"]
-    assert apart[-1]["loss"] != pytest.approx(one[-1]["loss"], rel=1e-3)

@@ -58,7 +58,7 @@ def train(method, epochs, lr=0.01, steps=2):
     method.spec = dataclasses.replace(method.spec, config=dataclasses.replace(method.spec.config, lr=lr))
     players, device = method.list_players(), next(method.parameters()).device
     for player in players:
-        player.start(EngineConfig(), device, lambda step: 1.0, shares_batch_statistics=True)
+        player.start(EngineConfig(), device, lambda step: 1.0)
     batches = [draw_batches(method.spec.classes, seed, device) for seed in range(epochs * steps)]
     streams = [iter(stream) for stream in zip(*batches, strict=True)]
     method.eval()  # without dropout
@@ -150,12 +150,15 @@ def test_dwa_changes_its_weights_after_the_second_epoch():
 
 def test_player_without_a_loss_shares_batch_statistics_over_ranks(monkeypatch):
     shared = []
-    monkeypatch.setattr("detaux.multitask.methods.base.share_batch_statistics", lambda module, _: shared.append(module))
+    monkeypatch.setattr(
+        "detaux.multitask.methods.base.share_batch_statistics",
+        lambda module, _, **flags: shared.append((module, flags)),
+    )
     method = build("hard_sharing+mgda")
     (player,) = method.list_players()
-    for is_shared in (True, False):
-        player.start(EngineConfig(), torch.device("cpu"), lambda step: 1.0, shares_batch_statistics=is_shared)
-    assert shared == [method.network]
+    for flag in (True, False):
+        player.start(EngineConfig(), torch.device("cpu"), lambda step: 1.0, differentiates_twice=flag)
+    assert shared == [(method.network, {"differentiates_twice": flag}) for flag in (True, False)]
 
 
 take_step = runpy.run_path(str(Path(__file__).parents[1] / "host_reads.py"))["take_step"]

@@ -13,11 +13,17 @@ CLASSES = [2]
 SETTINGS = MaxlConfig(slots=3)
 
 
+def take_step(started, batch):
+    """A step of the generator."""
+    learner, teacher = started.players
+    started.method.teach(teacher, batch, started.method.compute_virtual_lr(learner))
+
+
 def teach(start_method, **changes):
     """A started method and the gradients [P] of its generator in one step."""
     started = start_method("maxl", CLASSES, maxl=dataclasses.replace(SETTINGS, **changes))
     caught = started.catch_gradients(1)
-    started.method.teach(started.players, started.draw()[0])
+    take_step(started, started.draw()[0])
     return started, torch.cat([value.flatten() for value in caught])
 
 
@@ -95,10 +101,10 @@ def test_virtual_step_follows_the_learning_rate_of_the_network(start_method):
     started = start_method("maxl", CLASSES, maxl=settings, total=2)
     caught = started.catch_gradients(1)
     first, state = started.draw()[0], copy.deepcopy(started.method.network.state_dict())
-    started.method.teach(started.players, first)
+    take_step(started, first)
     started.method.step(started.players, started.streams)  # the rate is halved
     started.method.network.load_state_dict(state)
-    started.method.teach(started.players, first)
+    take_step(started, first)
     before, after = torch.cat([value.flatten() for value in caught]).chunk(2)
     assert (after - before / 2).norm() < 1e-2 * before.norm()
 
@@ -114,7 +120,7 @@ def test_only_the_generator_moves_in_the_second_pass_and_only_the_network_in_the
     }
     assert all(parameter.grad is None for parameter in method.generator.parameters())
     before = copy.deepcopy(method.state_dict())
-    method.teach(started.players, next(streams[0]))
+    take_step(started, next(streams[0]))
     assert {name.partition(".")[0] for name in find_changed(method, before)} == {"generator"}
     assert all(parameter.grad is None for parameter in method.network.parameters())
 
@@ -127,7 +133,9 @@ def test_epoch_is_a_pass_of_the_network_and_one_of_the_generator(start_method, m
     started = start_method("maxl", CLASSES, maxl=SETTINGS)
     seen, teach = [], started.method.teach
     monkeypatch.setattr(
-        started.method, "teach", lambda players, batch: seen.append((players[0].steps, batch)) or teach(players, batch)
+        started.method,
+        "teach",
+        lambda teacher, batch, lr: seen.append((started.players[0].steps, batch)) or teach(teacher, batch, lr),
     )
     loss = started.method.train_epoch(started.players, started.streams, 3)
     assert [player.steps for player in started.players] == [3, 3]
@@ -166,10 +174,12 @@ def test_generator_has_a_rate_and_a_decay_of_its_own():
     assert [id(one) for one in generator["params"]] == [id(one) for one in method.generator.parameters()]
 
 
-@pytest.mark.parametrize(("gradient", "shared"), [("exact", False), ("first_order", True)])
-def test_ranks_share_batch_statistics_if_no_second_derivative_is_taken(gradient, shared):
-    method = build_method("maxl", TaskSpec(MultitaskConfig(maxl=MaxlConfig(gradient=gradient)), 16, [2], 0.0))
-    assert method.shares_batch_statistics is shared
+def test_generator_still_looks_ahead_after_the_last_step_of_the_network(start_method, monkeypatch):
+    started, rates = start_method("maxl", CLASSES, maxl=SETTINGS, total=3), []
+    monkeypatch.setattr(started.method, "teach", lambda teacher, batch, lr: rates.append(lr))
+    started.method.train_epoch(started.players, started.streams, 3)
+    assert started.players[0].optimizer.param_groups[0]["lr"] == 0
+    assert rates == [pytest.approx(10 * 1e-3)] * 3
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])

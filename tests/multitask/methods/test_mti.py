@@ -99,7 +99,7 @@ def test_it_fits_a_few_images_in_ten_steps():
     data = build_data(0, count=6)
     batches = [TaskBatch(data.images.permute(0, 3, 1, 2) / 255, {0: data.principal, 1: data.auxiliary}, 6.0)]
     (player,) = method.list_players()
-    player.start(EngineConfig(), torch.device("cpu"), lambda step: 1.0, shares_batch_statistics=True)
+    player.start(EngineConfig(), torch.device("cpu"), lambda step: 1.0)
     losses = [player.descend(batches).item() for _ in range(10)]
     assert losses[-1] < 0.3 * losses[0]
 

@@ -94,12 +94,44 @@ def test_swapped_parts_are_refused(cars: Path, make_data: MakeData, fault: str) 
         open_cars(make_data("cars", f"data.path={cars}", "data.max_bad_fraction=1"))
 
 
-def test_published_counts_the_other_way_round_are_refused(
-    cars: Path, make_data: MakeData, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("published", "sentence"),
+    [
+        ((6, 15), "15 training and 6 test images.*the two are swapped"),
+        ((20, 15), "15 training images, as many as in the published test part"),
+        ((6, 4), "6 test images, as many as in the published training part"),
+    ],
+)
+def test_count_of_the_other_published_part_is_refused(
+    cars: Path, make_data: MakeData, monkeypatch: pytest.MonkeyPatch, published: tuple[int, int], sentence: str
 ) -> None:
-    monkeypatch.setattr(shards.datasets.cars, "PUBLISHED", (6, 15))
-    with pytest.raises(UserError, match="15 training and 6 test images.*the two are swapped"):
+    monkeypatch.setattr(shards.datasets.cars, "PUBLISHED", published)
+    with pytest.raises(UserError, match=sentence):
         open_cars(make_data("cars", f"data.path={cars}"))
+
+
+def test_copy_of_the_training_annotations_is_refused(tmp_path: Path, make_data: MakeData) -> None:
+    root = write_cars(tmp_path / "cars", classes=2, train=3, test=3, width=60, height=48)
+    config = make_data("cars", f"data.path={root}")
+    with pytest.raises(UserError, match=r"withlabels\.mat has the same annotations as .*cars_train_annos\.mat"):
+        open_cars(config)
+    entries = [entry(fname=f"{number:05d}.jpg", **{"class": np.uint8(1 + number % 2)}) for number in range(1, 7)]
+    savemat(root / LABELS, {"annotations": annotate(entries)})
+    assert open_cars(config).count == 12
+
+
+@pytest.mark.parametrize("written", ["car_ims/000001.jpg", "car_ims//000001.jpg", "car_ims/./000001.jpg"])
+def test_picture_in_both_splits_is_refused(tmp_path: Path, make_data: MakeData, written: str) -> None:
+    root = write_single_cars(tmp_path / "cars", classes=2, train=1, test=1)
+    names = ["car_ims/000001.jpg", "car_ims/000002.jpg", written]
+    entries = [
+        {"relative_im_path": name, "class": np.uint8(1), "test": np.uint8(number == 2)}
+        for number, name in enumerate(names)
+    ]
+    classes = np.array([["one", "two"]], dtype=object)
+    savemat(root / "cars_annos.mat", {"annotations": annotate(entries), "class_names": classes})
+    with pytest.raises(UserError, match=r"car_ims/000001\.jpg is annotated 2 times; once is allowed"):
+        open_cars(make_data("cars", f"data.path={root}"))
 
 
 def entry(**changed: Any) -> dict[str, Any]:
@@ -132,7 +164,9 @@ def test_wrong_names_of_classes_are_refused(cars: Path, make_data: MakeData, nam
         open_cars(make_data("cars", f"data.path={cars}"))
 
 
-@pytest.mark.parametrize("name", ["../devkit/cars_meta.mat", "../../secret.png", "/etc/passwd", "", ".", "a\x1bb.jpg"])
+@pytest.mark.parametrize(
+    "name", ["../devkit/cars_meta.mat", "../../secret.png", "/etc/passwd", "", ".", "a\x1bb.jpg", "é" * 126 + ".jpg"]
+)
 def test_annotated_name_that_leaves_its_folder_is_not_read(cars: Path, make_data: MakeData, name: str) -> None:
     entries = [entry(fname=f"{number:05d}.jpg") for number in range(1, 7)]
     savemat(cars / LABELS, {"annotations": annotate([*entries, entry(fname=name)])})
@@ -140,7 +174,20 @@ def test_annotated_name_that_leaves_its_folder_is_not_read(cars: Path, make_data
     assert source.count == 21
     (left_out,) = source.quarantined
     assert left_out["file"].isprintable()
-    assert left_out["reason"] in ("an annotation whose file name leaves its folder", "annotated, but missing")
+    assert source.passed_over == []
+    assert left_out["reason"] in (
+        "an annotation whose file name leaves its folder",
+        "an annotation whose file name has more than 255 bytes",
+        "annotated, but missing",
+    )
+
+
+def test_linked_folder_out_of_data_path_is_not_listed(cars: Path, make_data: MakeData, tmp_path: Path) -> None:
+    (cars / "cars_test").rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "secret.png").write_bytes(b"")
+    (cars / "cars_test").symlink_to(tmp_path / "elsewhere")
+    source = open_cars(make_data("cars", f"data.path={cars}", "data.max_bad_fraction=0.5"))
+    assert (source.count, len(source.quarantined), source.passed_over) == (15, 6, [])
 
 
 @pytest.mark.parametrize("name", ["/secret.png", "//secret.png", "../secret.png", "{tmp}/secret.png", "a/b/secret.png"])
@@ -163,6 +210,20 @@ def test_annotated_path_outside_is_not_read(tmp_path: Path, make_data: MakeData,
     source = open_cars(make_data("cars", f"data.path={root}", "data.max_bad_fraction=0.5"))
     assert source.count == 8
     assert [one["reason"] for one in source.quarantined] == ["an annotation whose file name leaves its folder"]
+
+
+def test_name_of_a_folder_that_is_too_long_is_left_out(tmp_path: Path, make_data: MakeData) -> None:
+    root = write_single_cars(tmp_path / "cars", classes=2, train=2, test=2)
+    names = [*(f"car_ims/{number:06d}.jpg" for number in range(1, 9)), "x" * 256 + "/1.jpg", "x" * 255 + "/1.jpg"]
+    entries = [{"relative_im_path": name, "class": np.uint8(1), "test": np.uint8(0)} for name in names]
+    classes = np.array([["one", "two"]], dtype=object)
+    savemat(root / "cars_annos.mat", {"annotations": annotate(entries), "class_names": classes})
+    source = open_cars(make_data("cars", f"data.path={root}", "data.max_bad_fraction=0.5"))
+    assert source.count == 8
+    assert [one["reason"] for one in source.quarantined] == [
+        "an annotation whose file name has more than 255 bytes",
+        "annotated, but missing",
+    ]
 
 
 @pytest.mark.parametrize(

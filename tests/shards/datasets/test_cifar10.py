@@ -73,6 +73,8 @@ def change(files: dict[str, bytes], case: str) -> dict[str, bytes]:
     batch = files["data_batch_2.bin"]
     changed = {
         "cut": {"data_batch_2.bin": batch[:-1]},
+        "cut between images": {"data_batch_2.bin": batch[: 3 * 3073]},
+        "first cut between images": {"data_batch_1.bin": files["data_batch_1.bin"][:3073]},
         "empty": {"data_batch_2.bin": b""},
         "label": {"data_batch_2.bin": b"\x0a" + batch[1:]},
         "copy": {"test_batch.bin": batch},
@@ -87,6 +89,8 @@ def change(files: dict[str, bytes], case: str) -> dict[str, bytes]:
     ("case", "sentence"),
     [
         ("cut", r"data_batch_2\.bin has 15364 bytes, which is no multiple of the 3073"),
+        ("cut between images", r"data_batch_2\.bin has 3 images, but data_batch_1\.bin has 5; .* equal sizes\.$"),
+        ("first cut between images", r"data_batch_1\.bin has 1 images, but data_batch_2\.bin has 5;"),
         ("empty", r"data_batch_2\.bin has 0 bytes"),
         ("label", r"data_batch_2\.bin has the label 10; CIFAR-10 has 0 to 9"),
         ("copy", r"test_batch\.bin is a copy of data_batch_2\.bin"),

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,8 @@ def test_file_with_other_arrays_is_refused_by_name(
     ("published", "extra", "sentence"),
     [
         ((5, 7), 99, "7 training and 5 test images, but the published files have 5 and 7; the two are swapped"),
+        ((9, 7), 99, "7 training images, as many as in the published test part"),
+        ((5, 4), 99, "5 test images, as many as in the published training part"),
         ((7, 5), 7, r"train_32x32\.mat has 7 images: it is the published extra_32x32\.mat"),
     ],
 )
@@ -88,6 +91,18 @@ def test_files_in_the_place_of_others_are_refused(
     monkeypatch.setattr(shards.datasets.svhn, "PUBLISHED", published)
     monkeypatch.setattr(shards.datasets.svhn, "EXTRA", extra)
     with pytest.raises(UserError, match=sentence):
+        open_svhn(config)
+
+
+def test_copy_of_the_other_part_is_refused(make_data: MakeData, tmp_path: Path) -> None:
+    images, digits = write_svhn(tmp_path, train=5, test=5)
+    config, test = make_data("svhn", f"data.path={tmp_path}"), tmp_path / "test_32x32.mat"
+    assert open_svhn(config).count == 10  # equal labels with other images
+    labels = np.where(digits[:5] == 0, 10, digits[:5])[::-1].astype(np.uint8)
+    savemat(test, {"X": images[:5].transpose(1, 2, 3, 0), "y": labels[:, None]})
+    assert open_svhn(config).count == 10  # equal images with other labels
+    shutil.copy(tmp_path / "train_32x32.mat", test)
+    with pytest.raises(UserError, match=r"test_32x32\.mat has the images and labels of train_32x32\.mat"):
         open_svhn(config)
 
 
