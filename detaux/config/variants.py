@@ -16,6 +16,7 @@ from detaux.stages import LABELS
 DISCOVERED, ENTANGLED = "discovered", "entangled"  # names of labels in metrics.json
 MARK = "@"  # between the labels and the variant in a name; safe in file names and in no other name of labels
 SEED, CLUSTERER = "run.seed", "discover.clusterer"
+WITHOUT_BASELINES = {"discover.include_baselines": False}
 SEEDED = f"{DISCOVERED}{MARK}seed"  # begins the name of the labels of another seed of discovery
 POOLED = f"{SEEDED}s"  # names the lines that pool all seeds of discovery
 
@@ -51,19 +52,20 @@ class Variant:
 def list_variants(config: MultitaskConfig) -> list[Variant]:
     """Return the variants that `multitask` asks for: seeds, then clusterers, then the control `entangled`.
 
-    The control clusters the latents of the autoencoder that only reconstructs (METHODS: no disentanglement). The plain
-    baselines are others' clusterings of the same latents, so they may not be chosen for it.
+    A seed repeats the run's own search, so it may choose what the search may. The row of a clusterer is named after it,
+    so the plain baselines, which others cluster, may not be chosen for it. The control clusters the latents of the
+    autoencoder that only reconstructs (METHODS: no disentanglement); the baselines are clusterings of the same latents.
     """
     found = [
-        Variant(f"{prefix}{value}", f"{DISCOVERED}{MARK}{prefix}{value}", {dotted: value})
-        for prefix, dotted, values in (
-            ("seed", SEED, config.discovery_seeds),
-            ("", CLUSTERER, config.discovery_clusterers),
+        Variant(f"{prefix}{value}", f"{DISCOVERED}{MARK}{prefix}{value}", {dotted: value, **others})
+        for prefix, dotted, values, others in (
+            ("seed", SEED, config.discovery_seeds, {}),
+            ("", CLUSTERER, config.discovery_clusterers, WITHOUT_BASELINES),
         )
         for value in values
     ]
     if ENTANGLED in config.controls:
-        found.append(Variant(ENTANGLED, ENTANGLED, {"discover.source": "encoder", "discover.include_baselines": False}))
+        found.append(Variant(ENTANGLED, ENTANGLED, {"discover.source": "encoder", **WITHOUT_BASELINES}))
     return found
 
 

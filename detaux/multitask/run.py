@@ -86,7 +86,8 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
             "facts": _describe_facts(config, material, held_out, reported, labels_path),
         },
     )
-    say(f"multitask: validation chose {method} with weight {weight:g}")
+    chooser = "the config" if config.multitask.select == "fixed" else "validation"
+    say(f"multitask: {chooser} chose {method} with weight {weight:g}")
     write_record(folder, "multitask", config, hashes, [ACCURACIES_NAME, CURVES_NAME, str(MODEL_FILE)], started)
     kept.remove()
 

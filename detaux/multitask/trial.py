@@ -6,6 +6,7 @@ from typing import Any
 from detaux.config.variants import DISCOVERED, MARK
 
 STL = "stl"  # single-task learning; every other trial is compared with it
+STL_LONG = "stl_long"  # single-task learning with more passes: a second baseline, of any budget
 NO_LABELS = "none"
 ORACLE = "oracle"  # labels from a ground-truth factor: an upper bound
 Setting = tuple[str, str, float]  # method, labels, weight; each seed repeats it
@@ -30,9 +31,12 @@ class Trial:
 
     @property
     def kind(self) -> str:
-        """Return what the trial is run for: stl, method, variant, control, or upper_bound if labels are ground truth."""
-        if self.method == STL:
-            return "stl"
+        """Return what the trial is run for: stl, baseline, method, variant, control or upper_bound.
+
+        A baseline learns a single task too, so it is no method. Labels of an upper bound are ground truth.
+        """
+        if self.method in (STL, STL_LONG):
+            return "stl" if self.method == STL else "baseline"
         if self.labels == ORACLE:
             return "upper_bound"
         if self.labels.startswith(f"{DISCOVERED}{MARK}"):

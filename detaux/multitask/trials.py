@@ -94,12 +94,16 @@ def select_setting(rows: list[dict[str, Any]], config: MultitaskConfig) -> Setti
 
     This is the setting with the best mean validation accuracy. Controls and upper bounds do not count, and neither do
     variants: they repeat the run's own discovery for comparison. Ties go to STL, then to the smaller weight. With
-    multitask.select=fixed it is the first setting that is not STL, if there is one.
+    multitask.select=fixed it is the first setting of a method, if there is one, and else STL: never another baseline.
     """
     means: dict[Setting, list[float]] = {}
+    methods: list[Setting] = []
     for row in rows:
-        if row["kind"] in ("stl", "method"):
-            means.setdefault((row["method"], row["labels"], row["weight"]), []).append(row["accuracy"])
+        setting = row["method"], row["labels"], row["weight"]
+        if row["kind"] in ("stl", "baseline", "method"):
+            means.setdefault(setting, []).append(row["accuracy"])
+        if row["kind"] == "method":
+            methods.append(setting)
     if config.select == "fixed":
-        return next(iter([setting for setting in means if setting[0] != STL] or means))
+        return next(iter(methods or means))
     return max(means, key=lambda one: (math.fsum(means[one]) / len(means[one]), one[0] == STL, -one[2]))

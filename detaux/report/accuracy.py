@@ -11,6 +11,7 @@ from detaux.report.effect import (
     is_bound,
     is_choice,
     is_control,
+    is_single_task,
     is_stl,
     name_labels,
     pick_rows,
@@ -44,7 +45,7 @@ def _mark(multitask: dict[str, Any], row: Summary) -> str:
 
 
 def _name_labels(row: Summary) -> str:
-    if is_stl(row):
+    if is_single_task(row):
         return NONE
     return "none given" if takes_no_labels(row) else name_labels(row["kind"], row["labels"])
 
@@ -87,7 +88,7 @@ def _list_columns(split: str) -> list[Column]:
     return [
         text_column("Method", "method_name"),
         text_column("Auxiliary labels", "labels_name"),
-        Column("Weight", lambda row: NONE if is_stl(row) or takes_no_labels(row) else f"{row['weight']:g}"),
+        Column("Weight", lambda row: NONE if is_single_task(row) or takes_no_labels(row) else f"{row['weight']:g}"),
         number_column("Seeds", "seeds", "d"),
         number_column("Validation accuracy %", "validation_accuracy_mean", ".2f", 100),
         number_column(f"{split.capitalize()} accuracy %", "accuracy_mean", ".2f", 100),

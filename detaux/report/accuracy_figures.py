@@ -15,6 +15,7 @@ from detaux.report.effect import (
     find_split,
     is_choice,
     is_control,
+    is_single_task,
     is_stl,
     name_labels,
     pick_rows,
@@ -28,8 +29,8 @@ LOG_RATIO = 4  # a log axis if the costliest method takes this many times as lon
 
 
 def _name_row(row: Summary) -> str:
-    if is_stl(row):
-        return "STL"
+    if is_single_task(row):
+        return name_method(row["method"])
     if takes_no_labels(row):
         return f"{name_method(row['method'])}\nno labels given"
     return f"{name_method(row['method'])}, {row['weight']:g}\n{_shorten(row)} labels"
@@ -41,8 +42,8 @@ def _shorten(row: Summary) -> str:
 
 def _name_point(row: Summary, is_chosen: bool) -> str:
     """Name a row in the legend. The labels are left out if they are the discovered ones, because a line is short."""
-    parts = ["STL" if is_stl(row) else name_method(row["method"])]
-    if not is_stl(row) and not takes_no_labels(row):
+    parts = [name_method(row["method"])]
+    if not is_single_task(row) and not takes_no_labels(row):
         parts.append(f"{row['weight']:g}")
         parts += [] if row["labels"] == DISCOVERED else [_shorten(row)]
     # a dollar sign would start a formula

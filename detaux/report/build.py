@@ -19,6 +19,7 @@ from detaux.report.images import build_clusters, build_traversal, list_pictures
 from detaux.report.paper_tables import build_published
 from detaux.report.sentences import (
     advise,
+    describe_edited_variants,
     describe_effect,
     describe_factor,
     describe_found,
@@ -52,7 +53,10 @@ TABLES: dict[str, Callable[[Run], Table | None]] = {
     "methods": build_methods,
     "accuracy": build_accuracy,
 }
-FINDINGS = (describe_relation, describe_factor, describe_effect, describe_missing, describe_scarcity)
+FINDINGS = (
+    *(describe_relation, describe_factor, describe_effect, describe_missing),
+    *(describe_edited_variants, describe_scarcity),
+)
 
 
 def _dump_configs(run: Run) -> list[tuple[str, str]]:

@@ -41,6 +41,19 @@ Candidate = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class OtherDiscovery:
+    """Hold what a variant of discovery left in the run's folder: discovery.json, and whether its labels were edited."""
+
+    discovery: dict[str, Any]
+    has_edited_labels: bool
+
+    @property
+    def has_detaux_labels(self) -> bool:
+        """Return whether its task comes from a disentangled subspace, not from a plain clustering."""
+        return is_disentangled(self.discovery)
+
+
+@dataclass(frozen=True)
 class Run:
     """Hold the results of one run's stages. The fields of a stage that has not run are empty."""
 
@@ -55,28 +68,24 @@ class Run:
     multitask: dict[str, Any] | None  # also None if it trained on labels other than these
     stale: list[str]  # stages that ran before their input changed
     has_edited_labels: bool  # labels.parquet is no longer what discovery wrote
+    variants: dict[str, OtherDiscovery]  # name of a variant of discovery, which is its folder's -> what it left
     configs: dict[str, dict[str, Any]]  # stage -> frozen config
     records: dict[str, dict[str, Any]]  # stage -> record.json
 
     @property
     def chosen(self) -> Candidate | None:
         """Return the clustering that became the auxiliary task, or None if nothing was found."""
-        return next((one for one in self.clusterings if one["is_chosen"]), None)
+        return find_chosen(self.discovery)
 
     @property
     def clusterings(self) -> list[Candidate]:
-        """Return candidates, baselines and the principal subspace's clustering, each with `kind` and `is_chosen`.
+        """Return all clusterings of the run's own discovery."""
+        return list_clusterings(self.discovery)
 
-        If a candidate and a baseline have the chosen index, the candidate is chosen. The principal subspace never is.
-        """
-        kinds = [("candidate", one) for one in self.discovery["candidates"]]
-        kinds += [("baseline", one) for one in self.discovery.get("baselines", [])]
-        indices = [one.get("index") for _, one in kinds]
-        chosen = self.discovery["chosen"]
-        place = indices.index(chosen) if chosen >= 0 and chosen in indices else -1
-        rows = [{**one, "kind": kind, "is_chosen": here == place} for here, (kind, one) in enumerate(kinds)]
-        principal = self.discovery.get("principal_subspace")
-        return rows + ([{**principal, "kind": "principal", "is_chosen": False}] if principal else [])
+    @property
+    def has_detaux_labels(self) -> bool:
+        """Return whether the hidden task comes from a disentangled subspace, not from a plain clustering."""
+        return is_disentangled(self.discovery)
 
     @property
     def is_upper_bound(self) -> bool:
@@ -116,6 +125,32 @@ class Run:
         return self.get_section(section).get(name)
 
 
+def list_clusterings(discovery: dict[str, Any]) -> list[Candidate]:
+    """Return candidates, baselines and the principal subspace's clustering, each with `kind` and `is_chosen`.
+
+    If a candidate and a baseline have the chosen index, the candidate is chosen. The principal subspace never is.
+    """
+    kinds = [("candidate", one) for one in discovery["candidates"]]
+    kinds += [("baseline", one) for one in discovery.get("baselines", [])]
+    indices = [one.get("index") for _, one in kinds]
+    chosen = discovery["chosen"]
+    place = indices.index(chosen) if chosen >= 0 and chosen in indices else -1
+    rows = [{**one, "kind": kind, "is_chosen": here == place} for here, (kind, one) in enumerate(kinds)]
+    principal = discovery.get("principal_subspace")
+    return rows + ([{**principal, "kind": "principal", "is_chosen": False}] if principal else [])
+
+
+def find_chosen(discovery: dict[str, Any]) -> Candidate | None:
+    """Return the clustering that a discovery chose, or None if it found nothing."""
+    return next((one for one in list_clusterings(discovery) if one["is_chosen"]), None)
+
+
+def is_disentangled(discovery: dict[str, Any]) -> bool:
+    """Return whether a discovery chose clusters of a disentangled subspace, and no plain clustering of latents."""
+    chosen = find_chosen(discovery)
+    return chosen is not None and chosen["kind"] == "candidate" and discovery.get("source") != "encoder"
+
+
 def name_candidate(candidate: Candidate) -> str:
     """Return the name of a clustering in tables and sentences, for example `subspaces 3 + 7`."""
     subspaces = candidate.get("subspaces") or []
@@ -153,6 +188,16 @@ def _read_discovery(path: Path) -> dict[str, Any] | None:
         reason = one.pop("why_not", None)
         one["fault"] = reason and {"code": reason, "text": reason}
     return {**found, "rule": rule.to_row()}
+
+
+def _read_variants(folder: Path) -> dict[str, OtherDiscovery]:
+    """Read the variants of discovery that have finished in a run's folder."""
+    found = {}
+    for path in sorted((folder / VARIANTS_NAME).glob(f"*/discover/{DISCOVERY_NAME}")):
+        discovery = _read_discovery(path)
+        if discovery is not None:
+            found[path.parent.parent.name] = OtherDiscovery(discovery, is_edited(path.parent, LABELS_NAME))
+    return found
 
 
 def _read_multitask(path: Path) -> dict[str, Any] | None:
@@ -249,6 +294,7 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
         multitask=multitask,
         stale=stale,
         has_edited_labels="discover" in records and is_edited(stages["discover"], LABELS_NAME),
+        variants=_read_variants(folder),
         configs=configs,
         records=records,
     )

@@ -8,6 +8,7 @@ from detaux.config.variants import DISCOVERED, MARK, POOLED, SEEDED
 WITHIN_CLASS = "within_class"  # the control that keeps only the labels' dependence on the principal label
 SPLIT, COPY = "correlated_split", "correlated_"  # controls made of the principal label; a copy's name ends with its NMI
 BOUND = "upper_bound"  # kind of rows whose labels are ground truth
+NO_LABELS = "none"
 SELECTED = "selected"  # method of summary rows that repeat the choice's numbers; the report leaves them out
 CLUSTERERS = {"hdbscan": "HDBSCAN", "meanshift": "mean shift", "kmeans": "k-means", "kmeans++": "k-means++"}
 Summary = dict[str, Any]
@@ -28,6 +29,11 @@ class Effect:
     high: float | None
 
     @property
+    def has_discovered_labels(self) -> bool:
+        """Return whether the method was given the discovered labels; without them a gain is not the hidden task's."""
+        return self.labels != NO_LABELS
+
+    @property
     def labels_name(self) -> str:
         return name_labels(self.kind, self.labels)
 
@@ -44,6 +50,11 @@ class Effect:
 
 def is_stl(row: Summary) -> bool:
     return row["kind"] == "stl"
+
+
+def is_single_task(row: Summary) -> bool:
+    """Return whether a row is STL or a baseline that learns a single task too, such as STL with more passes."""
+    return row["kind"] in ("stl", "baseline")
 
 
 def is_control(row: Summary) -> bool:
@@ -78,8 +89,8 @@ def is_variant(row: Summary) -> bool:
 
 
 def takes_no_labels(row: Summary) -> bool:
-    """Return whether the method is no STL and was given no auxiliary labels, so that no weight was tried."""
-    return bool(row["labels"] == "none" and not is_stl(row))
+    """Return whether the method learns several tasks and was given no auxiliary labels, so that no weight was tried."""
+    return bool(row["labels"] == NO_LABELS and not is_single_task(row))
 
 
 def find_split(multitask: dict[str, Any]) -> str:
@@ -88,9 +99,13 @@ def find_split(multitask: dict[str, Any]) -> str:
 
 
 def select_rows(multitask: dict[str, Any], split: str) -> list[Summary]:
-    """Return the summary rows of a split: STL, the discovered labels, their variants, the controls, upper bounds."""
+    """Return the summary rows of a split: STL, baselines, methods, variants, controls, upper bounds."""
     rows = [row for row in multitask["summary"] if row["split"] == split and row["method"] != SELECTED]
-    return sorted(rows, key=lambda row: (not is_stl(row), is_control(row), is_bound(row), is_variant(row)))
+    return sorted(rows, key=_get_place)
+
+
+def _get_place(row: Summary) -> tuple[bool, ...]:
+    return not is_stl(row), not is_single_task(row), is_control(row), is_bound(row), is_variant(row)
 
 
 def get_setting(row: Summary) -> Setting:
@@ -111,8 +126,7 @@ def pick_rows(multitask: dict[str, Any], split: str) -> list[Summary]:
     """Return one row for each method and its labels, then one for each control.
 
     A method's row has the weight that validation ranks first, or the chosen weight. Other seeds of discovery have one
-    row for their mean. A control's row is the closest
-    one to the effect: the same method first, then the same weight.
+    row for their mean. A control's row is the closest one to the effect: the same method first, then the same weight.
     """
     validation, rows = read_validation(multitask), select_rows(multitask, split)
     groups: dict[tuple[str, str], list[Summary]] = {}
@@ -153,18 +167,18 @@ def find_choice(multitask: dict[str, Any], split: str) -> Summary | None:
 def find_effect(multitask: dict[str, Any]) -> Effect | None:
     """Return the effect of the setting that validation chose, or None if it was not measured.
 
-    If validation chose STL, return the effect of the best auxiliary setting on validation. Only validation accuracy
+    If validation chose STL or a baseline, return the effect of the best other setting on validation. Only validation accuracy
     ranks the settings, never the accuracy on the reported split.
     """
     split = find_split(multitask)
     choice = find_choice(multitask, split)
-    if choice is not None and not is_stl(choice):
+    if choice is not None and not is_single_task(choice):
         return _read_effect(choice)
     ranked = sorted(
         (
             row
             for row in select_rows(multitask, "validation")
-            if not (is_stl(row) or is_control(row) or is_variant(row))
+            if not (is_single_task(row) or is_control(row) or is_variant(row))
         ),
         key=lambda row: row["accuracy_mean"],
         reverse=True,
@@ -177,7 +191,12 @@ def find_effect(multitask: dict[str, Any]) -> Effect | None:
 
 
 def find_control(multitask: dict[str, Any], effect: Effect) -> Effect | None:
-    """Return the random-label control that is closest to `effect`: the same method first, then the same weight."""
+    """Return the random-label control that is closest to `effect`: the same method first, then the same weight.
+
+    Return None if there is none, or if the method of `effect` was given no labels that random ones could replace.
+    """
+    if not effect.has_discovered_labels:
+        return None
     rows = [row for row in select_rows(multitask, find_split(multitask)) if row["labels"] == "random"]
     return _read_effect(_find_closest(rows, effect)) if rows else None
 
@@ -185,14 +204,15 @@ def find_control(multitask: dict[str, Any], effect: Effect) -> Effect | None:
 def find_rival(multitask: dict[str, Any], effect: Effect) -> Effect | None:
     """Return the strongest control that gains at least as much as `effect` at the same weight, or None if none does.
 
-    Return None if `effect` is no gain. A control that the method of `effect` trained on counts with this method only.
-    An upper bound is no rival: its labels are expected to gain more, which takes nothing from the discovered ones.
+    Return None if `effect` is no gain, or if its method was given no discovered labels. A control that the method of
+    `effect` trained on counts with this method only. An upper bound is no rival: its labels are expected to gain more,
+    which takes nothing from the discovered ones.
 
     `within_class` comes after labels that know nothing of the principal label: it would explain the gain by the
     dependence on that label, but this explanation fails if labels without the dependence gain as much. Splits and
     copies of the principal label come last, because they carry more of it than the discovered labels.
     """
-    if effect.verdict != "a gain":
+    if effect.verdict != "a gain" or not effect.has_discovered_labels:
         return None
     controls = _list_same(multitask, effect, "control")
     rivals = [one for one in controls if one.mean >= effect.mean]
@@ -202,8 +222,8 @@ def find_rival(multitask: dict[str, Any], effect: Effect) -> Effect | None:
 
 
 def find_bounds(multitask: dict[str, Any], effect: Effect) -> list[Effect]:
-    """Return the effects of ground-truth labels at the same weight."""
-    return _list_same(multitask, effect, BOUND)
+    """Return the effects of ground-truth labels at the same weight; none if `effect` is of no labels."""
+    return _list_same(multitask, effect, BOUND) if effect.has_discovered_labels else []
 
 
 def _list_same(multitask: dict[str, Any], effect: Effect, kind: str) -> list[Effect]:
@@ -215,6 +235,8 @@ def _list_same(multitask: dict[str, Any], effect: Effect, kind: str) -> list[Eff
 
 
 def judge_effect(multitask: dict[str, Any], effect: Effect) -> str:
-    """Return the verdict in a few words, and name the control that gains as much."""
+    """Return the verdict in a few words. Name the control that gains as much, or a method without discovered labels."""
+    if not effect.has_discovered_labels:
+        return f"{effect.verdict}, without the discovered labels"
     rival = find_rival(multitask, effect)
     return f"{effect.verdict}, as with {rival.labels_name} labels" if rival else effect.verdict

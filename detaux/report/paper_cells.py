@@ -5,9 +5,10 @@ from typing import Any
 
 from scipy import stats
 
-from detaux.report.collect import Run
+from detaux.config.variants import MARK
+from detaux.report.collect import OtherDiscovery, Run
 from detaux.report.effect import DISCOVERED, Summary, find_split, get_setting, is_stl, read_validation, select_rows
-from detaux.report.published import CELLS, DATASETS, TEST_DATASET, TEST_GAIN, TEST_P, TESTED, Cell
+from detaux.report.published import CELLS, DATASETS, EPOCHS, TEST_DATASET, TEST_GAIN, TEST_P, TESTED, Cell, DataSet
 from detaux.report.sentences import format_p, format_points, name_method
 from detaux.report.table import Row
 
@@ -20,30 +21,39 @@ FIELDS = (
 
 
 def _is_same_task(run: Run, dataset: str) -> bool:
-    """Return whether a run has the principal task of the paper's data set: not other classes of the same images."""
+    """Return whether a run has the principal task of the paper's data set.
+
+    Other classes of the same images, other noise, or images of another split rule that the task demands are another.
+    """
     known, manifest = DATASETS[dataset], run.manifest
     return (
         manifest is not None
         and manifest.dataset == dataset
         and len(manifest.classes) == known.classes
         and known.principal in (None, manifest.principal)
+        and (run.get_setting("data", "noise") or 0.0) == known.noise
+        and (not known.needs_split or manifest.split.get("rule") == known.split)
     )
 
 
-def _has_detaux_labels(run: Run) -> bool:
-    """Return whether the discovered labels come from a disentangled subspace, not from a plain clustering."""
-    is_entangled = run.discovery.get("source") == "encoder"
-    return run.chosen is not None and run.chosen["kind"] == "candidate" and not is_entangled
+def _find_maker(run: Run, labels: str) -> Run | OtherDiscovery | None:
+    """Return whose discovery made the labels of a row: the run's own or a variant; None if its files are missing."""
+    name = labels.partition(MARK)[2]
+    return run.variants.get(name) if name else run
 
 
 def _fits(run: Run, cell: Cell, row: Summary) -> bool:
     """Return whether a row of metrics.json is of the cell's method, with labels as the cell has: no control fits."""
-    if row["method"].partition("+")[0] != cell.method:
+    # a cell of Table 2 compares labels, so each has the same search: no rule for the losses
+    method = row["method"] if cell.table == "table2" else row["method"].partition("+")[0]
+    if method != cell.method:
         return False
     if cell.clusterer is None:
         return bool(row["labels"] == "none")
-    own = DISCOVERED if run.discovery.get("clusterer") == cell.clusterer else None
-    return row["labels"] in (own, f"{DISCOVERED}@{cell.clusterer}") and _has_detaux_labels(run)
+    if row["labels"] not in (DISCOVERED, f"{DISCOVERED}{MARK}{cell.clusterer}"):
+        return False
+    maker = _find_maker(run, row["labels"])
+    return maker is not None and maker.has_detaux_labels and maker.discovery.get("clusterer") == cell.clusterer
 
 
 def find_row(run: Run, cell: Cell) -> Summary | None:
@@ -58,24 +68,47 @@ def find_row(run: Run, cell: Cell) -> Summary | None:
 def _describe_setting(row: Summary) -> str:
     """Name the method and the weight of a row, to show which setting fills a cell."""
     name = name_method(row["method"])
-    return name if is_stl(row) or row["labels"] == "none" else f"{name}, weight {row['weight']:g}"
+    return name if row["labels"] == "none" else f"{name}, weight {row['weight']:g}"
 
 
-def _list_differences(run: Run, stage: str) -> list[str]:
-    """List what the files of a run show to differ from the paper: fewer images or labels, or pairs from ground truth."""
+def _list_data_differences(run: Run, known: DataSet) -> list[str]:
+    """List what differs in the data of a run: its split, or fewer images."""
     assert run.manifest is not None
-    known, found = DATASETS[run.manifest.dataset], []
+    rule, found = run.manifest.split.get("rule"), []
+    if known.split not in (None, rule):
+        found.append(f"split rule {rule or 'unknown'}, not {known.split}")
     images = sum(run.manifest.count(split) for split in ("train", "validation", "test"))
     if images < known.images:
         found.append(f"{images:,} of {known.images:,} images")
-    facts = (run.multitask or {}).get("facts") or {}
+    return found
+
+
+def _list_training_differences(run: Run, cell: Cell, labels: str) -> list[str]:
+    """List what differs in the multi-task training of a cell's row: labels, epochs, pretraining, or the split."""
+    assert run.multitask is not None
+    found = []
+    facts = run.multitask.get("facts") or {}
     labelled, train = facts.get("labelled_images"), facts.get("train_images")
     if labelled is not None and train is not None and labelled < train:
         found.append(f"{labelled:,} of {train:,} training images labelled")
-    if run.has_edited_labels and stage == "multitask":
+    maker = None if labels == "none" else _find_maker(run, labels)
+    if maker is not None and maker.has_edited_labels:
         found.append("labels were edited after discovery")
-    if stage == "multitask" and run.multitask and find_split(run.multitask) != "test":
+    epochs = run.get_setting("multitask", "epochs")
+    if epochs not in (None, EPOCHS):
+        found.append(f"{epochs:,} epochs, not {EPOCHS}")
+    if cell.method == "mti" and not (run.get_setting("multitask", "mti") or {}).get("pretrained"):
+        found.append("MTI from random weights")
+    if find_split(run.multitask) != "test":
         found.append("validation split, because there are no test images")
+    return found
+
+
+def _list_differences(run: Run, cell: Cell, labels: str | None) -> list[str]:
+    """List what the files of a run show to differ from the paper. `labels` are those of the row, None if not trained."""
+    found = _list_data_differences(run, DATASETS[cell.dataset])
+    if labels is not None:
+        found += _list_training_differences(run, cell, labels)
     return found + (["upper bound: pairs used ground truth"] if run.is_upper_bound else [])
 
 
@@ -98,12 +131,13 @@ def _read_accuracy(run: Run, cell: Cell) -> Row | None:
         "ours_change_high": gains["high"],
         "setting": _describe_setting(row),
         "split": row["split"],
+        "labels": row["labels"],
     }
 
 
 def _read_information(run: Run, cell: Cell) -> Row | None:
     chosen = run.chosen
-    if chosen is None or not _has_detaux_labels(run) or run.discovery.get("clusterer") != cell.clusterer:
+    if chosen is None or not run.has_detaux_labels or run.discovery.get("clusterer") != cell.clusterer:
         return None
     value = chosen["principal"].get(cell.measure)
     return None if value is None else {"ours": value, "split": "train"}
@@ -117,13 +151,13 @@ def _find_ours(runs: Sequence[Run], cell: Cell) -> Row | None:
         stage = "multitask" if cell.measure == "accuracy" else "discover"
         found = _read_accuracy(run, cell) if stage == "multitask" else _read_information(run, cell)
         if found is not None:
-            record = run.records.get(stage, {})
+            record, labels = run.records.get(stage, {}), found.pop("labels", None)
             return {
                 **found,
                 "run": run.name,
                 "commit": record.get("commit"),
                 "finished": record.get("finished"),
-                "differs": "; ".join(_list_differences(run, stage)),
+                "differs": "; ".join(_list_differences(run, cell, labels)),
             }
     return None
 

@@ -9,17 +9,21 @@ TABLES = {  # key in report.published -> caption
     "table3": "Table 3 of the paper: mutual information of the principal and the discovered labels",
 }
 HDBSCAN = "hdbscan"
+EPOCHS = 150  # of multi-task training, on every data set
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Describe a data set of the paper: its name in a manifest, its principal label and its number of images."""
+    """Describe a data set of the paper: its name in a manifest, its principal label, its images and their split."""
 
     title: str
     principal: str | None  # None: the only label that it has
     classes: int
     images: int
     differs: str = ""
+    split: str | None = "published"  # rule in data.split; None: the paper does not state it
+    needs_split: bool = False  # with another split rule it is another task
+    noise: float = 0.0  # data.noise
 
 
 DATASETS = {
@@ -29,8 +33,11 @@ DATASETS = {
         8,
         480_000,
         "The paper says that the scale has 4 classes. The data set has 8, and 0.125 is chance for 8 classes.",
+        split="combination",
+        needs_split=True,
+        noise=0.15,
     ),
-    "faces": DataSet("FACES", "expression", 6, 2_052, "The paper does not state the split of FACES."),
+    "faces": DataSet("FACES", "expression", 6, 2_052, "The paper does not state the split of FACES.", None),
     "cifar10": DataSet("CIFAR-10", None, 10, 60_000),
     "svhn": DataSet("SVHN", None, 10, 99_289),
     "cars": DataSet(

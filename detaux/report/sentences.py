@@ -12,7 +12,7 @@ from detaux.report.effect import (
     find_effect,
     find_rival,
     find_split,
-    is_stl,
+    is_single_task,
     name_labels,
 )
 
@@ -34,6 +34,7 @@ RULES = {
 }  # the others are their names
 METHODS = {
     "stl": "STL",
+    "stl_long": "STL, longer",
     "nddr": "NDDR",
     "mti": "MTI-Net",
     "maxl": "MAXL",
@@ -119,7 +120,9 @@ def describe_factor(run: Run) -> str | None:
 
 
 def describe_setting(effect: Effect) -> str:
-    """Describe method, labels and weight in words."""
+    """Describe method, labels and weight in words; a clause of a method without the labels wants a comma after it."""
+    if not effect.has_discovered_labels:
+        return f"{name_method(effect.method)}, which was given no discovered labels"
     labels = f"{effect.labels_name} control" if effect.kind == "control" else "discovered"
     return f"{name_method(effect.method)} with the {labels} labels at weight {effect.weight:g}"
 
@@ -166,14 +169,16 @@ def describe_effect(run: Run) -> str:
     by = "multitask.select=fixed" if is_fixed else run.multitask["chosen"].get("by") or "validation accuracy"
     choice, effect = find_choice(run.multitask, split), find_effect(run.multitask)
     parts = []
-    if choice is not None and is_stl(choice):
+    if choice is not None and is_single_task(choice):
         parts.append(
-            f"Effect on the principal task: by {by} the single-task network (STL) was chosen, so the auxiliary task "
-            "is not used and costs nothing."
+            f"Effect on the principal task: by {by} the single-task network ({name_method(choice['method'])}) was chosen, "
+            "so the auxiliary task is not used and costs nothing."
         )
         lead = f"The best auxiliary setting on validation, {describe_setting(effect)}, changed" if effect else ""
     else:
-        parts.append(f"Effect on the principal task: by {by}, {describe_setting(effect)} was chosen." if effect else "")
+        comma = "" if effect is None or effect.has_discovered_labels else ","
+        setting = f"{describe_setting(effect)}{comma} was chosen." if effect else ""
+        parts.append(setting and f"Effect on the principal task: by {by}, {setting}")
         lead = "It changed"
     if effect is None:
         return " ".join([*filter(None, parts), "No paired difference to STL was measured."])
@@ -186,6 +191,8 @@ def describe_effect(run: Run) -> str:
     parts.append(
         f"{lead} {split} accuracy by {format_points(effect.mean)} points over STL ({spread}): {effect.verdict}."
     )
+    if not effect.has_discovered_labels:
+        parts.append("This difference is not the discovered task's.")
     rival, control = find_rival(run.multitask, effect), find_control(run.multitask, effect)
     if rival is not None:
         parts.append(describe_rival(rival))
@@ -240,6 +247,17 @@ def describe_missing(run: Run) -> str | None:
     if not missing:
         return None
     return f"Discovery was repeated, and these repetitions found no task, so they have no rows: {'; '.join(missing)}."
+
+
+def describe_edited_variants(run: Run) -> str | None:
+    """Name the other discoveries whose labels were edited before training, or return None if none was."""
+    variants = ((run.multitask or {}).get("facts") or {}).get("variants") or []
+    edited = [
+        name_labels("variant", one["labels"])
+        for one in variants
+        if one["name"] in run.variants and run.variants[one["name"]].has_edited_labels
+    ]
+    return f"labels.parquet was edited after these repetitions of discovery: {'; '.join(edited)}." if edited else None
 
 
 def describe_rule(run: Run) -> str:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from detaux.report.collect import Run, name_candidate
-from detaux.report.effect import find_choice, find_effect, find_split, is_stl, judge_effect
-from detaux.report.sentences import format_interval, format_points
+from detaux.report.effect import find_choice, find_effect, find_split, is_single_task, judge_effect
+from detaux.report.sentences import format_interval, format_points, name_method
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ def _tile_effect(run: Run) -> Tile:
     choice = find_choice(run.multitask, find_split(run.multitask))
     verdict = judge_effect(run.multitask, effect) if effect else ""
     interval = f"95%: {format_interval(effect.low, effect.high)}, {verdict}" if effect else "no paired difference"
-    if choice is not None and is_stl(choice):
+    if choice is not None and is_single_task(choice):
         tried = f"best auxiliary {format_points(effect.mean)} ({interval})" if effect else interval
-        return Tile(label, "STL kept", tried)
+        return Tile(label, f"{name_method(choice['method'])} kept", tried)
     return Tile(label, f"{format_points(effect.mean)} points" if effect else "not measured", interval)
 
 

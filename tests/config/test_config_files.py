@@ -53,7 +53,11 @@ def test_mistake_in_a_base_names_the_base(write):
     ("text", "sentence"),
     [
         ("base: top.yaml\n", "is based on itself"),
-        ("base: missing.yaml\n", r"missing\.yaml does not exist"),
+        ("base: missing.yaml\n", r"missing\.yaml, which \S+top\.yaml names as base, does not exist"),
+        ("base: .\n", r"which \S+top\.yaml names as base, is a folder"),
+        ("base: ''\n", r"top\.yaml: base='' is not allowed; expected a file or a list of files"),
+        ("base: [' ']\n", "is not allowed; expected a file or a list of files"),
+        ("base: ~nobody-of-this-name/a.yaml\n", "names no home folder of this machine"),
         ("base: 3\n", "base=3 is not allowed; expected a file or a list of files"),
         ("base: {a: b}\n", "expected a file or a list of files"),
     ],
@@ -61,6 +65,12 @@ def test_mistake_in_a_base_names_the_base(write):
 def test_wrong_base_is_refused_in_one_sentence(write, text, sentence):
     with pytest.raises(UserError, match=sentence):
         load_config(write("top.yaml", text))
+
+
+def test_base_in_the_home_folder_is_found(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write("home/mine.yaml", "multitask: {epochs: 9}\n")
+    assert load_config(write("top.yaml", "base: ~/mine.yaml\n")).multitask.epochs == 9
 
 
 def test_files_based_on_each_other_are_refused(write):

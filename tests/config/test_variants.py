@@ -26,9 +26,18 @@ def test_variants_are_the_asked_ones_in_their_order():
     assert [(one.name, one.labels, dict(one.changes)) for one in list_variants(load_config(None, ASKED).multitask)] == [
         ("seed3", "discovered@seed3", {"run.seed": 3}),
         ("seed1", "discovered@seed1", {"run.seed": 1}),
-        ("kmeans++", "discovered@kmeans++", {"discover.clusterer": "kmeans++"}),
+        (
+            "kmeans++",
+            "discovered@kmeans++",
+            {"discover.clusterer": "kmeans++", "discover.include_baselines": False},
+        ),
         ("entangled", "entangled", {"discover.source": "encoder", "discover.include_baselines": False}),
     ]
+
+
+def test_clusterer_of_the_run_without_its_baselines_is_another_discovery():
+    keys = ["discover.clusterer=kmeans++", "discover.include_baselines=true"]
+    check_together(load_config(None, [*ASKED, *keys]))
 
 
 def test_defaults_ask_for_no_variant():
@@ -60,7 +69,10 @@ def test_settings_without_comparisons_have_no_variant_and_no_control():
     ("keys", "sentence"),
     [
         (["run.seed=3"], "the discovery seed3 (run.seed=3), which is the run's own"),
-        (["discover.clusterer=kmeans++"], "(discover.clusterer=kmeans++), which is the run's own"),
+        (
+            ["discover.clusterer=kmeans++"],
+            "(discover.clusterer=kmeans++, discover.include_baselines=False), which is the run's own",
+        ),
         (["multitask.discovery_seeds=[1, 1]"], "asks twice for the discovery seed1 (run.seed=1)"),
         (["discover.source=encoder"], "the discovery entangled (discover.source=encoder"),
         (["multitask.weights=[]", "multitask.methods=[stl]", "multitask.controls=[]"], "multitask.weights is empty"),

@@ -115,8 +115,9 @@ def test_selected_rows_repeat_the_choice_of_validation(finished):
             assert {**row, "method": chosen["method"]} in metrics["rows"]
 
 
-def test_tasks_are_those_of_the_chosen_classifiers(run, tmp_path):
+def test_tasks_are_those_of_the_chosen_classifiers(run, tmp_path, capsys):
     metrics = run(tmp_path, "multitask.select=fixed", "multitask.controls=[]", "multitask.methods=[hard_sharing]")
+    assert "the config chose hard_sharing" in "".join(capsys.readouterr())
     principal, discovered = metrics["tasks"]
     (line,) = (line for line in metrics["summary"] if line["method"] == "selected" and line["split"] == "test")
     for name in ("accuracy_mean", "accuracy_low", "accuracy_high"):

@@ -7,6 +7,7 @@ from detaux.multitask.trial import Trial
     ("method", "labels", "kind"),
     [
         ("stl", "none", "stl"),
+        ("stl_long", "none", "baseline"),
         ("hard_sharing", "discovered", "method"),
         ("own_labels", "none", "method"),
         ("hard_sharing", "discovered@seed1", "variant"),

@@ -92,6 +92,16 @@ def test_variant_is_never_selected(select):
     assert select_setting(make_rows(("stl", "none", 0.0, 0.7), *others, (*found, 0.8)), config) == found
 
 
+def test_longer_stl_is_chosen_by_validation_and_never_by_the_config():
+    config = load_config(None).multitask
+    fixed = dataclasses.replace(config, select="fixed")
+    alone = [("stl", "none", 0.0, 0.7), ("stl_long", "none", 0.0, 0.9)]
+    rows = make_rows(*alone, ("hard_sharing", "discovered", 1.0, 0.8))
+    assert select_setting(rows, config) == ("stl_long", "none", 0.0)
+    assert select_setting(rows, fixed) == ("hard_sharing", "discovered", 1.0)
+    assert select_setting(make_rows(*alone), fixed) == ("stl", "none", 0.0)
+
+
 def test_every_control_method_trains_on_every_control_at_every_weight():
     keys = ["weights=[0.1,1]", "controls=[random,correlated]", "correlated_nmi=[0.3]"]
     keys += ["control_methods=[hard_sharing,hard_sharing+uncertainty]", "methods=[stl]"]

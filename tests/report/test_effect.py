@@ -2,7 +2,16 @@
 
 import pytest
 
-from detaux.report.effect import Effect, find_choice, find_effect, find_rival, select_rows
+from detaux.report.effect import (
+    Effect,
+    find_bounds,
+    find_choice,
+    find_control,
+    find_effect,
+    find_rival,
+    judge_effect,
+    select_rows,
+)
 
 STL = ("stl", "none", 0.0)
 SETTINGS = {  # accuracies on validation and test, and the gain on test
@@ -99,3 +108,38 @@ def test_best_setting_beside_a_chosen_stl_is_no_upper_bound():
         if row["labels"] == "oracle"
     ]
     assert find_effect(multitask).labels == "discovered"
+
+
+def add_rows(multitask, kind, setting, validation, gain):
+    """Add a setting's rows of both splits; each gain's interval reaches a point to both sides."""
+    line = {**dict(zip(("method", "labels", "weight"), setting, strict=True)), "kind": kind, "seeds": 3}
+    line |= {"gain_mean": gain, "gain_low": gain - 0.01, "gain_high": gain + 0.01}
+    for split, accuracy in (("validation", validation), ("test", 0.8 + gain)):
+        multitask["summary"].append({**line, "split": split, "accuracy_mean": accuracy})
+
+
+@pytest.mark.parametrize("chosen", [STL, ("stl_long", "none", 0.0)])
+def test_longer_stl_is_no_effect_of_the_hidden_task_and_no_control(chosen):
+    multitask = make_multitask(chosen)
+    add_rows(multitask, "baseline", ("stl_long", "none", 0.0), 0.99, 0.15)
+    effect = find_effect(multitask)
+    assert (effect.method, effect.weight) == ("hard_sharing", 0.2)
+    rows = select_rows(multitask, "test")
+    assert [row["method"] for row in rows[:3]] == ["stl", "stl_long", "hard_sharing"]
+    assert find_rival(multitask, Effect("method", "hard_sharing", "discovered", 0.0, 3, 1.0, 0.5, 1.5)) is None
+
+
+def test_gain_without_the_discovered_labels_is_judged_without_controls_of_these_labels():
+    multitask = add_controls(("hard_sharing", "random", 0.5), ("hard_sharing", "oracle", 0.5))
+    for row in multitask["summary"]:
+        row.update(weight=0.0)
+    add_rows(multitask, "method", ("maxl", "none", 0.0), 0.9, 0.05)
+    multitask["chosen"] = {"method": "maxl", "labels": "none", "weight": 0.0}
+    effect = find_effect(multitask)
+    assert (effect.method, effect.has_discovered_labels) == ("maxl", False)
+    assert (find_rival(multitask, effect), find_control(multitask, effect), find_bounds(multitask, effect)) == (
+        None,
+        None,
+        [],
+    )
+    assert judge_effect(multitask, effect) == "a gain, without the discovered labels"

@@ -1,5 +1,7 @@
 """What the report says in words, against what the run's files hold."""
 
+import shutil
+
 import pytest
 
 from detaux.config.choice_rules import CHOICE_RULES
@@ -8,6 +10,7 @@ from detaux.report.collect import load_run
 from detaux.report.effect import name_labels
 from detaux.report.sentences import (
     advise,
+    describe_edited_variants,
     describe_effect,
     describe_ground_truth,
     describe_missing,
@@ -159,3 +162,47 @@ def test_discoveries_that_found_nothing_are_named(run_folder, edit_json):
     assert sentence.endswith("so they have no rows: discovered, seed 2; discovered by k-means.")
     edit_json(path, lambda multitask: multitask["facts"].update(variants=variants[:1]))
     assert describe_missing(load_run(run_folder, "demo")) is None
+
+
+def test_other_discoveries_with_edited_labels_are_named(run_folder, edit_json):
+    variants = [{"name": name, "labels": f"discovered@{name}", "aux_classes": 3} for name in ("seed1", "kmeans")]
+    edit_json(run_folder / "multitask" / "metrics.json", lambda tree: tree["facts"].update(variants=variants))
+    for name in ("seed1", "kmeans"):
+        shutil.copytree(run_folder / "discover", run_folder / "variants" / name / "discover")
+    assert describe_edited_variants(load_run(run_folder, "demo")) is None
+    record = run_folder / "variants" / "seed1" / "discover" / "record.json"
+    edit_json(record, lambda tree: tree.update(outputs={"labels.parquet": "another file's"}))
+    sentence = "labels.parquet was edited after these repetitions of discovery: discovered, seed 1."
+    assert describe_edited_variants(load_run(run_folder, "demo")) == sentence
+
+
+def set_chosen(method, kind):
+    """An edit of metrics.json: validation chose a method that was given no labels, with the gain of the fixture."""
+
+    def change(multitask):
+        multitask["chosen"].update(method=method, labels="none", weight=0.0)
+        own = [{**row, "kind": kind, "method": method, "labels": "none", "weight": 0.0} for row in multitask["summary"]]
+        multitask["summary"] += own[2:4]
+
+    return change
+
+
+def test_gain_of_a_method_without_the_discovered_labels_is_not_credited_to_them(run_folder, edit_json):
+    edit_json(run_folder / "multitask" / "metrics.json", set_chosen("maxl", "method"))
+    run = load_run(run_folder, "demo")
+    text = describe_effect(run)
+    assert "by mean validation accuracy, MAXL, which was given no discovered labels, was chosen. It changed" in text
+    assert text.endswith("3 paired seeds): a gain. This difference is not the discovered task's.")
+    assert "at weight 0" not in text
+    assert build_tiles(run)[-1].note.endswith("a gain, without the discovered labels")
+
+
+def test_chosen_longer_stl_uses_no_auxiliary_task(run_folder, edit_json):
+    edit_json(run_folder / "multitask" / "metrics.json", set_chosen("stl_long", "baseline"))
+    run = load_run(run_folder, "demo")
+    text = describe_effect(run)
+    assert "the single-task network (STL, longer) was chosen, so the auxiliary task is not used" in text
+    assert "The best auxiliary setting on validation, hard sharing with the discovered labels at weight" in text
+    assert build_tiles(run)[-1].value == "STL, longer kept"
+    row = build_accuracy(run).rows[1]
+    assert (row["method_name"], row["labels_name"], row["mark"]) == ("STL, longer", "\N{EN DASH}", "chosen")
