@@ -88,7 +88,7 @@ PARTS = {
         needs=("sklearn", *CONFIG),
     ),
     "methods": Part(
-        70,
+        60,
         (
             "benchmarks/bench_methods.py --device cuda --rounds 1 --steps 20 --side 64 --methods hard_sharing nddr maxl "
             "auxilearn",
