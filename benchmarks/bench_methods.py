@@ -1,7 +1,7 @@
 """Compare time and memory of the multi-task methods with single-task learning: interleaved rounds in one run.
 
-    python benchmarks/bench_methods.py [--methods stl hard_sharing ...] [--side 32] [--steps 20] [--rounds 3]
-        [--device cuda] [key=value ...]
+    python benchmarks/bench_methods.py [key=value ...] [--side 32] [--steps 32] [--rounds 3] [--device cuda]
+        [--methods stl hard_sharing ...]
 
 Each method trains one pass of `--steps` steps on made pictures with two classes and ten discovered labels, each time
 in its own process. Seconds are those of the whole pass, so a method that passes twice takes twice as long. The ratio
@@ -64,9 +64,11 @@ def measure(method: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=[name for name in METHODS if "+" not in name])
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, metavar="METHOD", default=[name for name in METHODS if "+" not in name]
+    )
     parser.add_argument("--side", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", type=torch.device, default="cpu")

@@ -90,7 +90,7 @@ PARTS = {
     "methods": Part(
         60,
         (
-            "benchmarks/bench_methods.py --device cuda --rounds 1 --steps 20 --side 64 --methods hard_sharing nddr maxl "
+            "benchmarks/bench_methods.py --device cuda --rounds 1 --steps 32 --side 64 --methods hard_sharing nddr maxl "
             "auxilearn",
         ),
         ("benchmarks/bench_methods.py --rounds 1 --steps 2 --methods hard_sharing",),
