@@ -78,7 +78,7 @@ test-slow: setup-dev
 $(LOWEST)/.installed: pyproject.toml .ci/lowest.py
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python .ci/lowest.py > $(LOWEST)/lowest.txt
-	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/lowest.txt --editable '.[deepspeed,tensorboard,torchjd,wandb]' pytest hypothesis
+	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/lowest.txt --editable '.[deepspeed,efficientnet,tensorboard,timm,torchjd,wandb]' pytest hypothesis
 	touch $@
 
 # Run the tests of all that reads pictures and computes, which fail if a package is too old. `make test` has the newest

@@ -9,6 +9,7 @@ from detaux.backbones.backbone import Backbone
 from detaux.config.location import expand_path
 from detaux.config.schema import PACKAGE, WEIGHT_PACKAGES
 from detaux.errors import UserError
+from detaux.runtime.packages import require_package
 from detaux.runtime.readers import read_weights
 
 COUNTER = "num_batches_tracked"  # of batch normalisation; files before 2018 lack it, and only momentum=None reads it
@@ -21,7 +22,7 @@ def load_pretrained(backbone: Backbone, name: str, file: str, key: str) -> None:
     The backbone then normalises images as the weights expect. Raises UserError if the file is missing or damaged, or if
     a key does not fit; the message names the first such key.
     """
-    path = _find_in_package(name, key) if file == PACKAGE else expand_path(file, key)
+    path = find_in_package(name, key) if file == PACKAGE else expand_path(file, key)
     if not path.is_file():
         raise UserError(f"{key}={path} does not exist; give a .pth or .safetensors file of {name}'s weights.")
     weights = backbone.rename(read_weights(path, f"give {key} a .pth or .safetensors file of {name}'s weights"))
@@ -35,15 +36,19 @@ def load_pretrained(backbone: Backbone, name: str, file: str, key: str) -> None:
     backbone.normalize_by(backbone.published.normalization)
 
 
-def _find_in_package(name: str, key: str) -> Path:
-    """Return the file of weights in the package of a backbone. Nothing of the package runs."""
+def find_in_package(name: str, key: str) -> Path:
+    """Return the file of weights in the package of a backbone. Nothing of the package runs.
+
+    Raises UserError if no package has weights of it, or if the package is not installed.
+    """
     if name not in WEIGHT_PACKAGES:
         names = ", ".join(WEIGHT_PACKAGES)
         raise UserError(f"{key}={PACKAGE}, but no package has weights of {name}; only {names} has one.")
     package, extra = WEIGHT_PACKAGES[name]
+    require_package(package, extra, f"{key}={PACKAGE}")
     found = find_spec(package)
-    if found is None or found.origin is None:
-        raise UserError(f"{key}={PACKAGE} needs the Python package {package}; run `pip install 'detaux[{extra}]'`.")
+    assert found is not None
+    assert found.origin is not None
     return next((Path(found.origin).parent / "models").glob("*.pth"), Path(found.origin))
 
 

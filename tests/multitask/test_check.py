@@ -2,7 +2,6 @@ import pytest
 
 from detaux.config import load_config
 from detaux.errors import UserError
-from detaux.multitask import check
 from detaux.multitask.check import check_multitask
 
 
@@ -33,7 +32,6 @@ def test_setting_that_a_method_cannot_train_with_is_refused(keys, fault):
 def test_package_that_is_not_installed_is_named_with_its_extra(keys, user, extra, monkeypatch):
     config = load_config(None, [f"multitask.{key}" for key in keys]).multitask
     check_multitask(config)
-    monkeypatch.setattr(check, "find_spec", lambda name: None)
-    monkeypatch.setattr("detaux.multitask.aggregators.aggregator.find_spec", lambda name: None)
+    monkeypatch.setattr("detaux.runtime.packages.find_spec", lambda name: None)
     with pytest.raises(UserError, match=rf"{user}.*detaux\[{extra}\]"):
         check_multitask(config)

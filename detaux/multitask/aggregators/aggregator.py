@@ -3,14 +3,13 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from detaux.config.schema import MultitaskConfig
-from detaux.errors import UserError
+from detaux.runtime.packages import require_package
 
 Combine = Callable[[Tensor], Tensor]  # from a Jacobian [T, P] to a gradient [P]
 
@@ -30,11 +29,7 @@ class AggregatorRow:
     def check_packages(self, rule: str) -> None:
         """Raise UserError if a package is not installed. `rule` is the name of the row."""
         for package in ("torchjd", *self.packages):
-            if find_spec(package) is None:
-                raise UserError(
-                    f"multitask.methods: the rule +{rule} needs the Python package {package}; "
-                    "run `pip install 'detaux[torchjd]'`."
-                )
+            require_package(package, "torchjd", f"multitask.methods: the rule +{rule}")
 
     def load(self, config: MultitaskConfig, tasks: int) -> Combine:
         """Import TorchJD and make the rule."""

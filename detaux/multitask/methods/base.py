@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from detaux.config.schema import EngineConfig, MultitaskConfig
 from detaux.multitask.batches import Stream, TaskBatch, TrainingData
+from detaux.multitask.weightings import FIXED
 from detaux.runtime.batch_norm import share_batch_statistics
 from detaux.runtime.engines import Engine, SingleEngine, build_engine
 
@@ -30,7 +31,7 @@ class TaskSpec:
     side: int
     classes: list[int]
     weight: float
-    rule: str = "fixed"
+    rule: str = FIXED
 
 
 @dataclass(frozen=True)
