@@ -18,6 +18,8 @@ from typing import Any
 
 from study import call
 
+from detaux.multitask.statistics import adjust_holm
+
 DATA = Path(__file__).with_name("data") / "controls"
 DOCUMENT = Path("docs/results.md")
 SEED = 20  # of discovery, and the first of the training seeds; the presets were tuned on seeds 0 to 4
@@ -117,19 +119,46 @@ def make_table(name: str, data: Path) -> list[str]:
     for labels in kinds:
         found = [describe_gain(find_best(summary, method, labels)) for method, summary in summaries.items()]
         lines.append(f"| {labels} | {' | '.join(found)} |")
-    selected = [
-        find_best(summary, "selected", part["chosen"]["labels"])
-        for summary, part in zip(summaries.values(), parts.values(), strict=True)
-    ]
-    lines.append(f"| what validation selected | {' | '.join(describe_gain(line) for line in selected)} |")
+    selected = [describe_gain(find_selected(part)) for part in parts.values()]
+    lines.append(f"| what validation selected | {' | '.join(selected)} |")
     commits = ", ".join(sorted({part["commit"][:10] for part in parts.values()}))
     return [*lines, "", f"Commit {commits}; {sum(part['seconds'] for part in parts.values()) / 3600:.1f} hours.", ""]
+
+
+def find_selected(part: dict[str, Any]) -> dict[str, Any]:
+    """Return the line on the test split of the setting that validation chose, which may be STL."""
+    return next(line for line in part["summary"] if (line["method"], line["split"]) == ("selected", "test"))
+
+
+def make_harm_table(data: Path) -> list[str]:
+    """Return the lines of a table of what validation selected in each part: does any model harm, compared with STL?
+
+    The p-values are adjusted by Holm over all parts. A part harms if its gain is negative and its p below .05.
+    """
+    paths = [(name, method, data / name / f"{method}.json") for name in SETS for method in SEEDS]
+    parts = [(name, method, json.loads(path.read_text())) for name, method, path in paths if path.is_file()]
+    if not parts:
+        return []
+    selected = [find_selected(part) for _, _, part in parts]
+    lines = ["**What validation selected, against STL**", "", "| set | method | selected | gain | p, Holm | harms |"]
+    lines.append("| --- " * 6 + "|")
+    for (name, method, part), line, p in zip(
+        parts, selected, adjust_holm([x["gain_p"] for x in selected]), strict=True
+    ):
+        chosen = part["chosen"]
+        setting = "STL" if chosen["method"] == "stl" else f"{chosen['labels']}, weight {chosen['weight']:g}"
+        harms = "yes" if line["gain_mean"] < 0 and p is not None and p < 0.05 else "no"
+        gain = describe_gain({**line, "gain_p": None})
+        lines.append(
+            f"| {SETS[name][0]} | {method} | {setting} | {gain} | {'-' if p is None else f'{p:.3f}'} | {harms} |"
+        )
+    return [*lines, ""]
 
 
 def write_tables() -> None:
     """Write the tables of all kept parts into the document, between its two marks."""
     begin, end = "<!-- controls: begin -->", "<!-- controls: end -->"
-    lines = [line for name in SETS for line in make_table(name, DATA)]
+    lines = [*(line for name in SETS for line in make_table(name, DATA)), *make_harm_table(DATA)]
     before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(begin)
     after = rest.partition(end)[2]
     DOCUMENT.write_text(f"{before}{begin}\n" + "\n".join(lines) + f"{end}{after}", encoding="utf-8")
