@@ -18,9 +18,11 @@ from detaux.runtime.record import compute_inputs_hash
 def measure_gain(config: Config, shards: Path, labels_path: Path, folder: Path) -> float:
     """Return the mean validation accuracy of the chosen setting minus that of single-task learning.
 
-    `multitask.select` chooses the setting. The test split is not read. The rows of the trials stay in `folder`.
+    `multitask.select` chooses the setting, from those that read the labels and single-task learning. The test split is
+    not read. The rows of the trials stay in `folder`.
     """
-    trials = list_trials(config.multitask, list_seeds(config))
+    everything = list_trials(config.multitask, list_seeds(config))
+    trials = [trial for trial in everything if trial.labels != NO_LABELS or trial.method == STL]
     inputs_hash = compute_inputs_hash("multitask", config, hash_material(config, shards, labels_path))
     held_out = load_split(shards, "validation", config.data, select_device(config.run))
     material = load_material(config, shards, labels_path)

@@ -17,6 +17,7 @@ from detaux.config import Config, dump_config, load_config, reads
 from detaux.config.load import get_value, iterate_fields
 from detaux.config.location import find_folder
 from detaux.config.schema import MultitaskConfig
+from detaux.config.schema.methods import UNWEIGHTED_METHODS
 from detaux.config.variants import drop_comparisons
 from detaux.data.schema import read_manifest
 from detaux.disentangle.batches import check_batches
@@ -117,8 +118,10 @@ def _check_sweep(config: Config, space: Sequence[Dimension]) -> None:
         "sweep.cpus=0 and sweep.gpus=0 do not go together; raise one, since each rank needs a CPU or a GPU": (
             not sweep.cpus + sweep.gpus
         ),
-        f"multitask.methods={config.multitask.methods} has no method that the objective downstream can compare with "
-        "stl; add one": (DOWNSTREAM in named and set(config.multitask.methods) <= {"stl"}),
+        f"multitask.methods={config.multitask.methods} has no method that reads the found labels, whose gain the "
+        "objective downstream measures; add one": (
+            DOWNSTREAM in named and set(config.multitask.methods) <= set(UNWEIGHTED_METHODS)
+        ),
         f"multitask.select={config.multitask.select} and the objective downstream do not go together; set "
         "multitask.select=validation": (DOWNSTREAM in named and config.multitask.select != "validation"),
         "discover.stability_samples=0 and the objective stability do not go together; raise it to 1 or more": (
