@@ -1,8 +1,9 @@
-"""Draw accuracies with their intervals: one row for each method, and over the seconds of a training."""
+"""Draw accuracies with intervals, one row for each method; over the seconds of a training; and over its epochs."""
 
 import itertools
 import textwrap
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -13,6 +14,7 @@ from detaux.report.effect import (
     DISCOVERED,
     Summary,
     find_split,
+    get_setting,
     is_choice,
     is_control,
     is_single_task,
@@ -117,3 +119,48 @@ def draw_costs(run: Run) -> Figure | None:
     axes.set_ylabel("accuracy, %")
     figure.legend(loc="outside upper left", fontsize=8.5)
     return figure
+
+
+def draw_epochs(run: Run) -> Figure | None:
+    """Draw the validation accuracy of each method after each epoch: the mean over seeds, and the range of the seeds.
+
+    The many controls are grey lines without a range.
+    """
+    if run.multitask is None:
+        return None
+    rows = pick_rows(run.multitask, find_split(run.multitask))
+    found = [(row, curves) for row in rows if (curves := _collect_curves(run, row)).size]
+    if not found or max(curves.shape[1] for _, curves in found) < 2:
+        return None
+    methods = [(row, curves) for row, curves in found if not is_control(row)]
+    figure, axes = new_axes(2.7 + 0.18 * (len(methods) + 2))
+    for place, curves in enumerate(curves for row, curves in found if is_control(row)):
+        name = "controls" if place == 0 else None
+        axes.plot(_number_epochs(curves), curves.mean(0), color=FAINT, linewidth=0.8, label=name)
+    others = itertools.cycle(zip(SERIES, itertools.cycle(("-", "--")), strict=False))
+    for row, curves in methods:
+        color, dash = (INK, "-") if is_stl(row) else next(others)
+        epochs, name = _number_epochs(curves), _name_point(row, is_choice(run.multitask, row))
+        axes.fill_between(epochs, curves.min(0), curves.max(0), color=color, alpha=0.15, linewidth=0)
+        axes.plot(epochs, curves.mean(0), color=color, linestyle=dash, label=name)
+    if classes := run.multitask.get("facts", {}).get("classes"):
+        axes.axhline(100 / classes, color=INK, linestyle=":", linewidth=0.9, label=f"1 / {classes} classes")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("validation accuracy, %")
+    figure.legend(loc="outside upper left", fontsize=8.5)
+    return figure
+
+
+def _number_epochs(curves: np.ndarray) -> np.ndarray:
+    return np.arange(1, curves.shape[1] + 1)
+
+
+def _collect_curves(run: Run, row: Summary) -> np.ndarray:
+    """Return the validation accuracies [seeds, epochs] in percent of a row's setting, over the epochs that all seeds have."""
+    curves = [
+        [100 * epoch["accuracy"] for epoch in line["curve"]]
+        for line in run.curves
+        if get_setting(line) == get_setting(row)
+    ]
+    epochs = min((len(curve) for curve in curves), default=0)
+    return np.array([curve[:epochs] for curve in curves])

@@ -11,6 +11,7 @@ import numpy as np
 from detaux.artefacts import (
     ACCURACIES_NAME,
     CONFIG_NAME,
+    CURVES_NAME,
     DISCOVERY_NAME,
     GALLERY_NAME,
     LABELS_NAME,
@@ -26,7 +27,7 @@ from detaux.data.labels_file import read_labels
 from detaux.data.schema import Manifest, read_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file
-from detaux.runtime.metrics import read_metrics
+from detaux.runtime.metrics import read_lines, read_metrics
 from detaux.runtime.readers import read_json, read_npz
 from detaux.runtime.record import is_edited, read_stage_config
 from detaux.stages import MANIFEST, STAGES, Input
@@ -66,6 +67,7 @@ class Run:
     gallery: dict[str, np.ndarray]
     label_counts: dict[int, int]  # auxiliary label -> training images
     multitask: dict[str, Any] | None  # also None if it trained on labels other than these
+    curves: list[dict[str, Any]]  # lines of curves.jsonl of multi-task training, one for each trial
     stale: list[str]  # stages that ran before their input changed
     has_edited_labels: bool  # labels.parquet is no longer what discovery wrote
     variants: dict[str, OtherDiscovery]  # name of a variant of discovery, which is its folder's -> what it left
@@ -292,6 +294,7 @@ def load_run(folder: Path, name: str, key: str = "") -> Run:
         gallery=read_npz(gallery, "run `detaux discover` again", arrays) if gallery.is_file() else {},
         label_counts=_count_labels(stages["discover"] / LABELS_NAME),
         multitask=multitask,
+        curves=[] if multitask is None else read_lines(stages["multitask"] / CURVES_NAME),
         stale=stale,
         has_edited_labels="discover" in records and is_edited(stages["discover"], LABELS_NAME),
         variants=_read_variants(folder),

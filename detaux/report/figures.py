@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 
-from detaux.report.accuracy_figures import draw_costs, draw_intervals
+from detaux.report.accuracy_figures import draw_costs, draw_epochs, draw_intervals
 from detaux.report.collect import Run, name_candidate
 from detaux.report.drawing import FAINT, INK, SERIES, STYLE, WIDTH, Drawing, new_axes, render
 from detaux.report.images import is_noise
@@ -196,6 +196,12 @@ CHARTS = {
         "Accuracy against cost",
         "Mean accuracy and 95% interval over the seconds of one training. Dashed: STL's accuracy. A ring marks the "
         "chosen setting.",
+    ),
+    "epochs": Chart(
+        draw_epochs,
+        "Accuracy by epoch",
+        "Mean validation accuracy after each epoch, with the range over seeds. Grey: controls. A method that is still at "
+        "the dotted line has learned nothing yet.",
     ),
     "losses": Chart(_draw_losses, "Losses", "The weighted total, and each term before its weight, on a log axis."),
     "betas": Chart(_draw_betas, "Beta schedules", "The weight of each group of loss terms during training."),

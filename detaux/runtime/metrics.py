@@ -150,7 +150,11 @@ class Follower:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Read the lines of a metrics.jsonl, without a last line that a kill cut off."""
-    path = folder / METRICS_NAME
+    return read_lines(folder / METRICS_NAME)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON objects, one a line, up to the first line that is cut off. No file has no lines."""
     if not path.is_file():
         return []
     lines = []

@@ -185,6 +185,23 @@ def make_multitask() -> dict[str, Any]:
     return {"rows": [], "summary": summary, "chosen": chosen, "facts": {**facts, "aux_classes": 5}}
 
 
+def make_curves() -> list[dict[str, Any]]:
+    """Two seeds of STL at chance, and of hard sharing, which leaves it."""
+    settings = [("stl", "none", 0.0, [0.25, 0.25, 0.25]), ("hard_sharing", "discovered", 0.2, [0.25, 0.5, 0.75])]
+    return [
+        {
+            "kind": "method",
+            "method": method,
+            "labels": labels,
+            "weight": weight,
+            "seed": seed,
+            "curve": [{"epoch": n, "accuracy": value + 0.1 * seed, "loss": 1.0} for n, value in enumerate(values, 1)],
+        }
+        for method, labels, weight, values in settings
+        for seed in (0, 1)
+    ]
+
+
 def make_gallery() -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(CLUSTERS + 1), 10)
@@ -251,6 +268,8 @@ def write_run(folder: Path) -> Path:
     table = pyarrow.table({"key": [f"{place:06d}" for place in range(SAMPLES)], "aux_0": labels})
     pyarrow.parquet.write_table(table, folder / "discover" / "labels.parquet")
     write_json(folder / "multitask" / "metrics.json", make_multitask())
+    lines = "".join(json.dumps(line) + "\n" for line in make_curves())
+    (folder / "multitask" / "curves.jsonl").write_text(lines, encoding="utf-8")
     return folder
 
 

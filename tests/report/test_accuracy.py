@@ -6,7 +6,7 @@ import pytest
 
 from detaux.config.schema import ReportConfig
 from detaux.report.accuracy import build_accuracy, build_methods, describe_costs
-from detaux.report.accuracy_figures import draw_costs
+from detaux.report.accuracy_figures import draw_costs, draw_epochs
 from detaux.report.build import build_report
 from detaux.report.collect import load_run
 
@@ -142,3 +142,17 @@ def test_method_that_is_given_no_labels_shows_no_weight(edit_summary):
 
     cells = build_methods(edit_summary(change)).cells()
     assert cells[2][:3] == ["MAXL", "none given", "\N{EN DASH}"]
+
+
+def test_chart_of_epochs_has_the_mean_over_seeds_of_each_setting_and_the_line_of_chance(edit_summary):
+    lines = {line.get_label(): list(line.get_ydata()) for line in draw_epochs(edit_summary()).axes[0].lines}
+    assert lines.keys() == {"STL", "hard sharing, 0.2 (chosen)", "1 / 4 classes"}
+    assert lines["STL"] == pytest.approx([30.0, 30.0, 30.0])
+    assert lines["hard sharing, 0.2 (chosen)"] == pytest.approx([30.0, 55.0, 80.0])
+    assert set(lines["1 / 4 classes"]) == {25.0}
+
+
+@pytest.mark.parametrize("text", ["", '{"method": "stl", "labels": "no'])
+def test_run_without_curves_or_with_a_cut_line_has_no_chart_of_epochs(run_folder, edit_summary, text):
+    (run_folder / "multitask" / "curves.jsonl").write_text(text)
+    assert draw_epochs(edit_summary()) is None

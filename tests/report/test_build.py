@@ -86,6 +86,7 @@ def test_figures_are_written_beside_the_page(found_page):
         "accuracy",
         "gain",
         "cost",
+        "epochs",
         "losses",
         "betas",
         "oracle_share",

@@ -55,7 +55,7 @@ def test_page_shows_every_picture(visit):
 def test_page_shows_every_chart(visit):
     tab = visit("found_page")
     charts = tab.locator("figure.chart svg[role=img]")
-    assert charts.count() == 9
+    assert charts.count() == 10
     for chart in charts.all():
         assert chart.is_visible()
         assert chart.get_attribute("aria-label")
