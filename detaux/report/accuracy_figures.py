@@ -27,6 +27,7 @@ from detaux.report.sentences import name_method
 
 LABEL_LENGTH = 24  # maximum characters of a label's name on an axis
 MARKERS = ("o", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*")  # 11 and 8 have no factor in common
+DASHES = ("-", "--", "-.")  # 8 colours and 3 dashes have no factor in common either
 LOG_RATIO = 4  # a log axis if the costliest method takes this many times as long as the cheapest
 
 
@@ -137,7 +138,7 @@ def draw_epochs(run: Run) -> Figure | None:
     for place, curves in enumerate(curves for row, curves in found if is_control(row)):
         name = "controls" if place == 0 else None
         axes.plot(_number_epochs(curves), curves.mean(0), color=FAINT, linewidth=0.8, label=name)
-    others = itertools.cycle(zip(SERIES, itertools.cycle(("-", "--")), strict=False))
+    others = iter(zip(itertools.cycle(SERIES), itertools.cycle(DASHES), strict=False))
     for row, curves in methods:
         color, dash = (INK, "-") if is_stl(row) else next(others)
         epochs, name = _number_epochs(curves), _name_point(row, is_choice(run.multitask, row))

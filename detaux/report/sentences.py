@@ -49,8 +49,11 @@ def format_p(p: float) -> str:
 
 
 def format_points(value: float, digits: int = 2) -> str:
-    """Return percentage points with their sign. The minus sign is U+2212, so that no line breaks after it."""
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    """Return percentage points with their sign. The minus sign is U+2212, so that no line breaks after it.
+
+    What rounds to zero has a plus sign.
+    """
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def format_interval(low: float | None, high: float | None) -> str:
@@ -152,12 +155,19 @@ def describe_stale_discovery(run: Run) -> str | None:
     )
 
 
-def describe_rival(rival: Effect) -> str:
-    """Explain a gain if a control gains as much."""
+def describe_rival(rival: Effect, effect: Effect) -> str:
+    """Explain a gain that a control has too, or of which the control is not told apart."""
+    gain = format_points(rival.mean)
+    if rival.mean < effect.mean and rival.lead is not None:
+        ahead = f"{format_points(rival.lead)}, 95% interval {format_interval(rival.lead_low, rival.lead_high)}"
+        return (
+            f"The {rival.labels_name} control at the same weight is not told apart from it ({gain}; the discovered labels "
+            f"are ahead by {ahead}), so the gain may need no more than what these labels have."
+        )
     reading = EXPLANATIONS.get(rival.labels, "so the gain does not come from the discovered task")
     if rival.labels.startswith(COPY):
         reading = "so more of the principal label gains as much without the discovered task"
-    return f"The {rival.labels_name} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
+    return f"The {rival.labels_name} control at the same weight does as well ({gain}), {reading}."
 
 
 def describe_effect(run: Run) -> str:
@@ -195,7 +205,7 @@ def describe_effect(run: Run) -> str:
         parts.append("This difference is not the discovered task's.")
     rival, control = find_rival(run.multitask, effect), find_control(run.multitask, effect)
     if rival is not None:
-        parts.append(describe_rival(rival))
+        parts.append(describe_rival(rival, effect))
     if control is not None and control != rival:
         parts.append(
             f"Random labels at weight {control.weight:g} changed it by {format_points(control.mean)} "

@@ -112,6 +112,21 @@ def test_gain_above_the_controls_stands(run_folder, edit_json, gain):
     assert "does as well" not in describe_effect(load_run(run_folder, "demo"))
 
 
+def test_gain_of_which_a_control_is_not_told_apart_is_said_with_the_difference(run_folder, edit_json):
+    path = run_folder / "multitask" / "metrics.json"
+    edit_json(path, set_control("within_class", 0.01))
+    ends = {"lead_mean": 0.0025, "lead_low": -0.004, "lead_high": 0.009}
+    edit_json(
+        path, lambda multitask: [row.update(ends) for row in multitask["summary"] if row["labels"] == "within_class"]
+    )
+    run = load_run(run_folder, "demo")
+    assert (
+        "The within class control at the same weight is not told apart from it (+1.00; the discovered labels are ahead by "
+        "+0.25, 95% interval \N{MINUS SIGN}0.40 to +0.90), so the gain may need no more than what these labels have."
+    ) in describe_effect(run)
+    assert build_tiles(run)[-1].note.endswith("a gain, not told apart from within class labels")
+
+
 def test_control_at_another_weight_takes_no_gain_away(run_folder, edit_json):
     path = run_folder / "multitask" / "metrics.json"
     edit_json(path, lambda multitask: [row.update(gain_mean=0.05) for row in multitask["summary"][8:10]])
