@@ -19,7 +19,7 @@ from detaux.report.effect import (
     select_rows,
     takes_no_labels,
 )
-from detaux.report.sentences import format_interval, format_points, name_method
+from detaux.report.sentences import format_interval, format_points, name_method, name_method_of
 from detaux.report.table import NONE, Column, Row, Table, number_column, text_column
 from detaux.report.tables import show_p
 
@@ -61,7 +61,7 @@ def _fill_rows(multitask: dict[str, Any], rows: list[Summary]) -> list[Row]:
             ratios = {f"{cost}_ratio": row[cost] / stl[cost] for cost in COSTS if stl[cost] > 0}
         names = {
             "mark": _mark(multitask, row),
-            "method_name": name_method(row["method"]),
+            "method_name": name_method_of(row),
             "labels_name": _name_labels(row),
         }
         accuracy = validation.get(get_setting(row))

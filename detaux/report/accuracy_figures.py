@@ -23,7 +23,7 @@ from detaux.report.effect import (
     pick_rows,
     takes_no_labels,
 )
-from detaux.report.sentences import name_method
+from detaux.report.sentences import name_method, name_method_of
 
 LABEL_LENGTH = 24  # maximum characters of a label's name on an axis
 MARKERS = ("o", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*")  # 11 and 8 have no factor in common
@@ -33,7 +33,7 @@ LOG_RATIO = 4  # a log axis if the costliest method takes this many times as lon
 
 def _name_row(row: Summary) -> str:
     if is_single_task(row):
-        return name_method(row["method"])
+        return name_method_of(row)
     if takes_no_labels(row):
         return f"{name_method(row['method'])}\nno labels given"
     return f"{name_method(row['method'])}, {row['weight']:g}\n{_shorten(row)} labels"
@@ -45,7 +45,7 @@ def _shorten(row: Summary) -> str:
 
 def _name_point(row: Summary, is_chosen: bool) -> str:
     """Name a row in the legend. The labels are left out if they are the discovered ones, because a line is short."""
-    parts = [name_method(row["method"])]
+    parts = [name_method_of(row)]
     if not is_single_task(row) and not takes_no_labels(row):
         parts.append(f"{row['weight']:g}")
         parts += [] if row["labels"] == DISCOVERED else [_shorten(row)]

@@ -133,11 +133,11 @@ def pick_rows(multitask: dict[str, Any], split: str) -> list[Summary]:
     row for their mean. A control's row is the closest one to the effect: the same method first, then the same weight.
     """
     validation, rows = read_validation(multitask), select_rows(multitask, split)
-    groups: dict[tuple[str, str], list[Summary]] = {}
+    groups: dict[tuple[str, str, str], list[Summary]] = {}
     for row in rows:
         is_one_seed = row["labels"].startswith(SEEDED) and row["labels"] != POOLED
         if not (is_control(row) or is_one_seed):
-            groups.setdefault((row["method"], row["labels"]), []).append(row)
+            groups.setdefault((row["kind"], row["method"], row["labels"]), []).append(row)
     best = [
         max(group, key=lambda row: (is_choice(multitask, row), validation.get(get_setting(row), -1.0)))
         for group in groups.values()
