@@ -105,8 +105,8 @@ class MultitaskConfig:
     pretrained: str | None = key(
         None,
         "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them, or package for those "
-        "that a Python package has (efficientnet_lite0, the extra efficientnet); images are then normalised as the weights "
-        "expect, except for small_cnn",
+        "that a Python package has (efficientnet_lite0, the extra efficientnet; timm's file is that of "
+        "tf_efficientnet_lite0); images are then normalised as the weights expect, except for small_cnn",
         names_file=True,
     )
     mti: MtiConfig = field(default_factory=MtiConfig)
