@@ -38,7 +38,7 @@ OTHER_VERSIONS = {  # a name that only another archive of the authors has -> tha
 def open_cifar10(config: DataConfig) -> Source:
     """Return both published splits, the training split first.
 
-    Raises UserError if `data.path` holds another version, or files that are missing, damaged, equal or cut short.
+    Raises UserError if `data.path` holds only another version, or files that are missing, damaged, equal or cut short.
     """
     origin, files = _read_files(find_published(config, WANTED))
     if NAMES in files and files[NAMES].decode("utf-8", "replace").split() != CLASSES:
@@ -79,9 +79,9 @@ def _read_files(path: Path) -> tuple[Path, dict[str, bytes]]:
     else:
         with name_damage(path):
             files, others = read_tar_files(path, MOST_BYTES)
-    if version := next((version for name, version in OTHER_VERSIONS.items() if name in others), None):
-        raise UserError(f"{path} holds {version} and is not read; {WANTED} is needed.")
     if missing := [name for name in (*TRAIN, TEST) if name not in files]:
+        if version := next((version for name, version in OTHER_VERSIONS.items() if name in others), None):
+            raise UserError(f"{path} holds {version} and is not read; {WANTED} is needed.")
         raise UserError(f"{path} lacks {', '.join(missing)}; {WANTED} is needed.")
     if extra := [name for name in others if re.fullmatch(r"data_batch_.*\.bin", name)]:
         raise UserError(f"{path} holds {extra[0]}; CIFAR-10 has {len(TRAIN)} training batches.")
