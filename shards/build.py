@@ -67,10 +67,10 @@ def build_shards(config: Config, folder: Path) -> Manifest:
             for split in SPLITS:
                 members = draw.permutation(np.flatnonzero(names == split))
                 for number, start in enumerate(range(0, len(members), data.shard_samples)):
-                    part = everything.take(members[start : start + data.shard_samples])
+                    part = members[start : start + data.shard_samples]
                     path = partial / f"{split}-{number:05d}.tar"
-                    shards.append(write_shard(path, split, data.layout, part, data.block_samples))
-                    advance(len(part.keys))
+                    shards.append(write_shard(path, split, data.layout, everything, data.block_samples, part))
+                    advance(len(part))
         (partial / IMAGES_FILE).unlink()
         manifest = _describe(config, source, principal, columns, shards, keys)
         write_manifest(partial, manifest)

@@ -9,7 +9,7 @@ import numpy as np
 from detaux.config.schema import DataConfig
 from detaux.errors import UserError
 from shards.published import find_published
-from shards.records import Records, Source, resize
+from shards.records import Records, Source, read_resized
 from shards.tars import name_damage, read_tar_files
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -19,7 +19,6 @@ TEST = "test_batch.bin"
 NAMES = "batches.meta.txt"  # the names of the classes, one a line
 SIDE = 32
 RECORD = 1 + 3 * SIDE * SIDE  # bytes: the label, then the red, green and blue plane, each row by row
-BLOCK = 4096
 # most bytes of a file; a published batch has 31 million
 MOST_BYTES = {**dict.fromkeys([*TRAIN, TEST], 2**28), NAMES: 2**12}
 WANTED = f"the published {ARCHIVE}, or its unpacked folder {FOLDER}"
@@ -54,9 +53,8 @@ def open_cifar10(config: DataConfig) -> Source:
 
     def read() -> Iterator[Records]:
         for batch in batches:
-            for start in range(0, len(batch), BLOCK):
-                planes = batch[start : start + BLOCK, 1:].reshape(-1, 3, SIDE, SIDE)
-                yield Records(resize(planes.transpose(0, 2, 3, 1), config.side))
+            planes = batch[:, 1:].reshape(-1, 3, SIDE, SIDE)
+            yield from read_resized(planes.transpose(0, 2, 3, 1), config.side)
 
     return Source(
         name="cifar10",

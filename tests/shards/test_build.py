@@ -29,6 +29,7 @@ from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done
 from shards.build import build_shards, hide_labels, list_inputs, make_keys
 from shards.datasets.shapes3d import open_shapes3d
 from shards.records import Records, Source
+from shards.write import Samples
 
 MakeConfig = Callable[..., Config]
 Build = Callable[..., Path]
@@ -128,6 +129,14 @@ def test_hidden_labels_are_in_no_tar(build: Build, read_samples: ReadSamples, la
     train = [label for split, label, *_ in samples if split == "train"]
     assert 0.2 < np.mean(np.array(train) >= 0) < 0.35
     assert all(label >= 0 for split, label, *_ in samples if split != "train")
+
+
+def test_build_takes_images_a_block_at_a_time(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, sizes = Samples.take, []
+    monkeypatch.setattr(Samples, "take", lambda samples, index: sizes.append(len(index)) or take(samples, index))
+    build("packed")
+    assert sum(sizes) == 128
+    assert max(sizes) == 8  # data.block_samples, while a tar has 32
 
 
 @pytest.mark.parametrize("layout", ["packed", "standard"])
