@@ -69,7 +69,9 @@ def _read_backwards(path: Path, above: Sequence[Path], found: dict[Path, tuple[P
     if place in found:
         return
     if len(found) == MOST_FILES:
-        raise UserError(f"config file {path} is one file too many: a config may come from {MOST_FILES} files.")
+        raise UserError(
+            f"config file {path} is one too many: through {BASE}, a config may have {MOST_FILES} files at most."
+        )
     tree = read_config_file(path)
     base = tree.pop(BASE, [])
     names = base if isinstance(base, list) else [base]

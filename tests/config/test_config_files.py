@@ -79,9 +79,7 @@ def test_more_files_than_a_config_may_have_are_refused(write):
     write("0.yaml", "multitask: {epochs: 4}\n")
     assert load_config(write("top.yaml", "base: 98.yaml\n")).multitask.epochs == 4
     for last in (99, 1999):
-        with pytest.raises(
-            UserError, match=rf"/{last - 99}\.yaml is one file too many: a config may come from 100 files\.$"
-        ):
+        with pytest.raises(UserError, match=rf"/{last - 99}\.yaml is one too many: .* may have 100 files at most\.$"):
             load_config(write("top.yaml", f"base: {last}.yaml\n"))
 
 
