@@ -207,7 +207,7 @@ def test_batch_that_does_not_divide_over_the_ranks_is_refused_once(run, tmp_path
     assert outputs[1] == ""
 
 
-@pytest.mark.parametrize(("workers", "cache"), [(4, "auto"), (0, "none"), (4, "none")])
+@pytest.mark.parametrize(("workers", "cache"), [(2, "auto"), (0, "none"), (2, "none")])
 def test_loss_curve_does_not_depend_on_workers_or_cache(run, tmp_path, workers, cache):
     config = load_config(None, [*KEYS, f"data.workers={workers}", f"data.cache={cache}"])
     run_disentangle(config, run / "shards", tmp_path)
