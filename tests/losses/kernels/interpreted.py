@@ -1,4 +1,4 @@
-"""The kernels on Triton's interpreter, which runs them on CPU tensors; test_pair_measures.py starts this file in another process,
+"""The kernels on Triton's interpreter, which runs them on CPU tensors; test_pair_measures.py starts this file in a process
 of its own with TRITON_INTERPRET=1. Uninitialised memory is NaN throughout, so that what nobody wrote is seen."""
 
 import dataclasses

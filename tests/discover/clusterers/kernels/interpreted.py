@@ -165,12 +165,12 @@ def test_programs_that_see_nothing_of_each_other_make_the_same_tree(set_block, u
     check_tree(draw_points("blobs", 60, 2), 3, use_kernel)
 
 
-POINTS = torch.arange(43)  # two blocks of 16 and a part of one
+POINTS = torch.arange(75)  # with fewer, no search ends before it has found what it looks for
 COMPONENTS = {
     "single": POINTS,
-    "within_blocks": POINTS // 5,
-    "across_blocks": POINTS // 18,
-    "two": POINTS // 24,
+    "within_blocks": POINTS // 9,
+    "across_blocks": POINTS // 24,
+    "two": POINTS // 40,
     "island": torch.isin(POINTS, torch.arange(16, 31)).long(),  # a block but one point, amid blocks of the other
 }
 
