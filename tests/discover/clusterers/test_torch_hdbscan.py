@@ -175,7 +175,7 @@ def test_order_of_the_points_changes_nothing(points_ND, smallest, neighbours, se
 
 def test_order_in_which_stabilities_are_added_changes_nothing():
     """Whole numbers on a line, where a cluster is often just as stable as its parts together."""
-    for seed in range(10):
+    for seed in range(20):
         points_ND = np.random.default_rng(seed).integers(0, 100, (44, 1)).astype(np.float64)
         check_order(points_ND, 2, 1, "excess_of_mass", shuffles=6)
 
