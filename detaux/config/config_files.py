@@ -12,6 +12,7 @@ from detaux.config.read_yaml import Scalar, read_yaml, take_values
 from detaux.errors import UserError
 
 BASE = "base"
+ONLY_BASE = "_"  # begins the name of a file that other files are based on and that is no config by itself
 
 
 def describe_fault(error: yaml.YAMLError | UnicodeDecodeError) -> str:
@@ -48,9 +49,14 @@ def read_with_bases(path: Path, above: Sequence[Path] = ()) -> list[tuple[Path, 
     """Return the sections of a config file, after those of the files that it is based on.
 
     `base` is a file or a list of files, relative to the folder of the file that names them; `~` is filled in. Later
-    values replace earlier ones. `above` are the files that led to this one. Raises UserError if a file is based on itself.
+    values replace earlier ones. `above` are the files that led to this one. Raises UserError if a file is based on itself,
+    or if a file that may only be a base is given by itself.
     """
     tree = read_config_file(path, above[-1] if above else None)
+    if not above and path.name.startswith(ONLY_BASE):
+        raise UserError(
+            f"config file {path} is only a {BASE} of other files, because its name begins with {ONLY_BASE}; give one of those."
+        )
     base = tree.pop(BASE, [])
     names = base if isinstance(base, list) else [base]
     if not all(isinstance(name, str) and name.strip() for name in names):
