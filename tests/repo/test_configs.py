@@ -78,9 +78,12 @@ def test_every_data_set_of_the_papers_tables_has_its_config():
 
 
 def test_rows_of_the_tables_cannot_be_run(monkeypatch, capsys, tmp_path):
-    """They name no data set, so a run of them would build the default one, all 480,000 images of 3D Shapes."""
+    """They name no data set, so a run of them would build the default one, all 480,000 images of 3D Shapes.
+
+    The wrong key keeps it from starting if the file is not refused; then the sentence is another one.
+    """
     monkeypatch.chdir(tmp_path)
-    assert run_command(["run", str(ROOT / "configs" / "tables" / "_rows.yaml")]) == 2
+    assert run_command(["run", str(ROOT / "configs" / "tables" / "_rows.yaml"), "data.side=0"]) == 2
     output = capsys.readouterr()
     assert "_rows.yaml is only a base of other files" in output.err
     assert (output.out, len(output.err.splitlines()), list(tmp_path.iterdir())) == ("", 1, [])
