@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from detaux.config import Config, load_config
+from detaux.config.shipped import find_shipped
 from detaux.config.together import check_together
 from detaux.errors import UserError
 
@@ -96,16 +97,11 @@ def _load(launch: Launch, *, is_safe: bool = False) -> Config:
 
 
 def find_template(name: str) -> Path:
-    """Find a file of launch/: next to the package in a checkout, or under share/detaux if pip installed it."""
-    checkout = Path(__file__).parents[1] / "launch" / name
-    if checkout.is_file():
-        return checkout
-    from importlib import metadata  # imported here, since it takes a tenth of the time of `detaux --help`
-
-    for file in metadata.files("detaux") or ():
-        if file.parts[-3:] == ("detaux", "launch", name):
-            return Path(str(file.locate()))
-    raise UserError(f"{name} is not installed; copy it from launch/ of the project's repository.")
+    """Find a file of launch/. Raises UserError if it is not installed."""
+    path = find_shipped(f"launch/{name}")
+    if path is None:
+        raise UserError(f"{name} is not installed; copy it from launch/ of the project's repository.")
+    return path
 
 
 def render_launch(launch: Launch, template: str) -> str:

@@ -16,10 +16,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-import detaux.launch
 from detaux.arguments import parse_arguments
 from detaux.cli import run_command
-from detaux.config import load_config
+from detaux.config import load_config, shipped
 from detaux.errors import UserError
 from detaux.launch import PLACES, TARGETS, Launch, find_template, render_launch
 
@@ -378,10 +377,10 @@ def test_pieces_to_fill_in_stand_once_in_their_file(name):
 
 def test_files_are_found_where_pip_installs_them(monkeypatch, tmp_path):
     packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
-    assert packaged == {"share/detaux/launch": ["launch/*"]}
+    assert packaged["share/detaux/launch"] == ["launch/*"]
     installed = importlib.metadata.PackagePath("../../../share/detaux/launch/slurm.sbatch")
     installed.dist = types.SimpleNamespace(locate_file=lambda path: tmp_path / path)
-    monkeypatch.setattr(detaux.launch, "__file__", str(tmp_path / "site-packages" / "detaux" / "launch.py"))
+    monkeypatch.setattr(shipped, "__file__", str(tmp_path / "site-packages" / "detaux" / "config" / "shipped.py"))
     monkeypatch.setattr(importlib.metadata, "files", lambda name: [installed] if name == "detaux" else None)
     assert find_template("slurm.sbatch") == tmp_path / installed
     with pytest.raises(UserError, match=r"torchrun\.sh is not installed"):

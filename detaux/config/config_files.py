@@ -13,6 +13,7 @@ from detaux.errors import UserError
 
 BASE = "base"
 MOST_FILES = 100  # config files that one config may come from
+ONLY_BASE = "_"  # begins the name of a file that other files are based on and that is no config by itself
 
 
 def describe_fault(error: yaml.YAMLError | UnicodeDecodeError) -> str:
@@ -52,8 +53,8 @@ def read_with_bases(path: Path) -> list[tuple[Path, dict[str, Any]]]:
 
     `base` is a file or a list of files, relative to the folder of the file that names them; `~` is filled in. Later
     values replace earlier ones. A file that is named several times is read once and stands at its last place, because
-    what it sets there replaces what it set before. Raises UserError if a file is based on itself, or if there are more
-    than MOST_FILES files.
+    what it sets there replaces what it set before. Raises UserError if a file is based on itself, if there are more than
+    MOST_FILES files, or if a file that may only be a base is given by itself.
     """
     found: dict[Path, tuple[Path, dict[str, Any]]] = {}
     _read_backwards(path, (), found)
@@ -73,6 +74,10 @@ def _read_backwards(path: Path, above: Sequence[Path], found: dict[Path, tuple[P
             f"config file {path} is one too many: through {BASE}, a config may have {MOST_FILES} files at most."
         )
     tree = read_config_file(path)
+    if not above and path.name.startswith(ONLY_BASE):
+        raise UserError(
+            f"config file {path} is only a {BASE} of other files, because its name begins with {ONLY_BASE}; give one of those."
+        )
     base = tree.pop(BASE, [])
     names = base if isinstance(base, list) else [base]
     if not all(isinstance(name, str) and name.strip() for name in names):

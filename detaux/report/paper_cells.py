@@ -8,15 +8,17 @@ from scipy import stats
 from detaux.config.variants import MARK
 from detaux.report.collect import OtherDiscovery, Run
 from detaux.report.effect import DISCOVERED, Summary, find_split, get_setting, is_stl, read_validation, select_rows
-from detaux.report.published import CELLS, DATASETS, EPOCHS, TEST_DATASET, TEST_GAIN, TEST_P, TESTED, Cell, DataSet
+from detaux.report.paper_settings import DISCOVERY_STAGES, list_settings, load_paper, name_config, show_settings
+from detaux.report.published import CELLS, DATASETS, TEST_DATASET, TEST_GAIN, TEST_P, TESTED, Cell, DataSet
 from detaux.report.sentences import format_p, format_points, name_method
 from detaux.report.table import Row
 
 NOT_RUN = "not run"
+PRETRAINED = ("hard_sharing", "nddr")  # methods on multitask.backbone that the paper pretrains on some data sets
 FIELDS = (
     *("table", "row", "column", "dataset", "measure", "paper", "paper_change", "paper_is_quoted", "status"),
     *("ours", "ours_low", "ours_high", "seeds", "ours_change", "ours_change_low", "ours_change_high"),
-    *("setting", "split", "run", "commit", "finished", "differs"),
+    *("setting", "split", "run", "commit", "finished", "differs", "discovery_differs"),
 )
 
 
@@ -32,7 +34,7 @@ def _is_same_task(run: Run, dataset: str) -> bool:
         and len(manifest.classes) == known.classes
         and known.principal in (None, manifest.principal)
         and (run.get_setting("data", "noise") or 0.0) == known.noise
-        and (not known.needs_split or manifest.split.get("rule") == known.split)
+        and known.split in (None, manifest.split.get("rule"))
     )
 
 
@@ -72,19 +74,14 @@ def _describe_setting(row: Summary) -> str:
 
 
 def _list_data_differences(run: Run, known: DataSet) -> list[str]:
-    """List what differs in the data of a run: its split, or fewer images."""
+    """Say whether a run has fewer images than the paper."""
     assert run.manifest is not None
-    rule, found = run.manifest.split.get("rule"), []
-    if known.split not in (None, rule):
-        found.append(f"split rule {rule or 'unknown'}, not {known.split}")
     images = sum(run.manifest.count(split) for split in ("train", "validation", "test"))
-    if images < known.images:
-        found.append(f"{images:,} of {known.images:,} images")
-    return found
+    return [f"{images:,} of {known.images:,} images"] if images < known.images else []
 
 
 def _list_training_differences(run: Run, cell: Cell, labels: str) -> list[str]:
-    """List what differs in the multi-task training of a cell's row: labels, epochs, pretraining, or the split."""
+    """List what differs in the multi-task training of a cell's row: labels, pretraining, or the reported split."""
     assert run.multitask is not None
     found = []
     facts = run.multitask.get("facts") or {}
@@ -94,9 +91,8 @@ def _list_training_differences(run: Run, cell: Cell, labels: str) -> list[str]:
     maker = None if labels == "none" else _find_maker(run, labels)
     if maker is not None and maker.has_edited_labels:
         found.append("labels were edited after discovery")
-    epochs = run.get_setting("multitask", "epochs")
-    if epochs not in (None, EPOCHS):
-        found.append(f"{epochs:,} epochs, not {EPOCHS}")
+    if DATASETS[cell.dataset].is_pretrained and cell.method in PRETRAINED:
+        found += [] if run.get_setting("multitask", "pretrained") else ["backbone from random weights"]
     if cell.method == "mti" and not (run.get_setting("multitask", "mti") or {}).get("pretrained"):
         found.append("MTI from random weights")
     if find_split(run.multitask) != "test":
@@ -104,12 +100,26 @@ def _list_training_differences(run: Run, cell: Cell, labels: str) -> list[str]:
     return found
 
 
-def _list_differences(run: Run, cell: Cell, labels: str | None) -> list[str]:
-    """List what the files of a run show to differ from the paper. `labels` are those of the row, None if not trained."""
+def _describe_differences(run: Run, cell: Cell, row: Summary | None) -> Row:
+    """Say what the files of a run show to differ from the paper. `row` is the row that fills the cell, None if no accuracy.
+
+    Settings of disentangling and discovery are counted in `differs`, because they are many and the same for all cells of
+    a run. `discovery_differs` lists them.
+    """
     found = _list_data_differences(run, DATASETS[cell.dataset])
-    if labels is not None:
-        found += _list_training_differences(run, cell, labels)
-    return found + (["upper bound: pairs used ground truth"] if run.is_upper_bound else [])
+    if row is not None:
+        found += _list_training_differences(run, cell, row["labels"])
+    if run.is_upper_bound:
+        found.append("upper bound: pairs used ground truth")
+    if load_paper(cell.dataset) is None:
+        found.append(f"settings not compared, because {name_config(cell.dataset)} is not installed")
+    has_labels = cell.clusterer is not None
+    stages = ["shards"] if row is None else ["shards", "multitask"]
+    found += show_settings(list_settings(run, cell.dataset, stages, "" if row is None else row["method"], has_labels))
+    discovery = list_settings(run, cell.dataset, DISCOVERY_STAGES) if has_labels else []
+    if discovery:
+        found.append(f"{len(discovery)} setting{'s' if len(discovery) > 1 else ''} of disentangling and discovery")
+    return {"differs": "; ".join(found), "discovery_differs": "; ".join(show_settings(discovery)) or None}
 
 
 def _read_accuracy(run: Run, cell: Cell) -> Row | None:
@@ -131,7 +141,7 @@ def _read_accuracy(run: Run, cell: Cell) -> Row | None:
         "ours_change_high": gains["high"],
         "setting": _describe_setting(row),
         "split": row["split"],
-        "labels": row["labels"],
+        "source": row,
     }
 
 
@@ -151,13 +161,13 @@ def _find_ours(runs: Sequence[Run], cell: Cell) -> Row | None:
         stage = "multitask" if cell.measure == "accuracy" else "discover"
         found = _read_accuracy(run, cell) if stage == "multitask" else _read_information(run, cell)
         if found is not None:
-            record, labels = run.records.get(stage, {}), found.pop("labels", None)
+            record, source = run.records.get(stage, {}), found.pop("source", None)
             return {
                 **found,
                 "run": run.name,
                 "commit": record.get("commit"),
                 "finished": record.get("finished"),
-                "differs": "; ".join(_list_differences(run, cell, labels)),
+                **_describe_differences(run, cell, source),
             }
     return None
 

@@ -6,6 +6,7 @@ from typing import Any
 from detaux.report.accuracy import show_interval
 from detaux.report.collect import Run
 from detaux.report.paper_cells import FIELDS, NOT_RUN, describe_test, fill_cells, list_misprints
+from detaux.report.paper_settings import name_config
 from detaux.report.published import DATASETS, DIFFERS, NOTES, TABLES
 from detaux.report.sentences import format_points
 from detaux.report.table import NONE, Column, Row, Table, number_column, text_column
@@ -106,6 +107,12 @@ def list_notes(name: str, rows: list[Row], runs: Sequence[Run]) -> list[str]:
         f"{row['column']}, {row['row']}: the paper prints a change of {format_points(100 * row['paper_change'], 1)} points; "
         f"the difference of its two numbers is {format_points(100 * change, 1)}."
         for row, change in list_misprints(rows)
+    ]
+    lists = dict.fromkeys((row["run"], row["dataset"], row["discovery_differs"]) for row in rows)
+    notes += [
+        f"Settings of disentangling and discovery in the run {run} that are not as in {name_config(dataset)}: {text}."
+        for run, dataset, text in lists
+        if text
     ]
     if name == "table1":
         notes += [text for dataset in datasets for text in [describe_test(dataset, runs)] if text]

@@ -116,6 +116,13 @@ def test_wrong_base_is_refused_in_one_sentence(write, text, sentence):
         load_config(write("top.yaml", text))
 
 
+def test_file_whose_name_begins_with_an_underscore_is_only_a_base(write):
+    base = write("_rows.yaml", "multitask: {epochs: 4}\n")
+    assert load_config(write("top.yaml", "base: _rows.yaml\n")).multitask.epochs == 4
+    with pytest.raises(UserError, match=rf"^config file {base} is only a base of other files, .* give one of those\.$"):
+        load_config(base)
+
+
 def test_base_in_the_home_folder_is_found(write, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     write("home/mine.yaml", "multitask: {epochs: 9}\n")

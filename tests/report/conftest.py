@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import yaml
+from paper_runs import change_json
 from playwright.sync_api import sync_playwright
 
 from detaux.config import Config, dump_config
@@ -264,13 +265,6 @@ def write_run(folder: Path) -> Path:
     lines = "".join(json.dumps(line) + "\n" for line in make_curves())
     (folder / "multitask" / "curves.jsonl").write_text(lines, encoding="utf-8")
     return folder
-
-
-def change_json(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Load a JSON object, let `change` edit it in place, write it back."""
-    value = json.loads(path.read_text(encoding="utf-8"))
-    change(value)
-    write_json(path, value)
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """Which numbers of which runs fill the paper's cells, on runs whose best test number is another one."""
 
+import functools
 import shutil
 
+import paper_runs
 import pytest
+from paper_runs import SUMMARY, find_cell, make_lines
 from scipy import stats
 
 from detaux.report.collect import load_run
@@ -12,74 +15,9 @@ from detaux.runtime.files import hash_file, write_json
 SEEDS = {"mti": (0.96, 0.95, 0.97), "maxl": (0.90, 0.93, 0.91)}
 
 
-def find_cell(name, runs, row, dataset="svhn"):
-    return next(one for one in fill_cells(name, runs) if (one["row"], one["dataset"]) == (row, dataset))
-
-
-def make_lines(method, labels, weight, validation, test, kind="method"):
-    """Summary lines of a setting on both splits, with a gain of its test accuracy over 0.8."""
-    line = {"kind": kind, "method": method, "labels": labels, "weight": weight, "seeds": 3, "gain_p": 0.5}
-    return [
-        {
-            **line,
-            "split": split,
-            "accuracy_mean": mean,
-            "accuracy_low": mean - 0.01,
-            "accuracy_high": mean + 0.01,
-            "gain_mean": mean - 0.8,
-            "gain_low": mean - 0.81,
-            "gain_high": mean - 0.79,
-        }
-        for split, mean in (("validation", validation), ("test", test))
-    ]
-
-
-SUMMARY = [
-    *make_lines("stl", "none", 0.0, 0.80, 0.80, "stl"),
-    *make_lines("hard_sharing", "discovered", 0.2, 0.70, 0.99),  # best on test, worst on validation
-    *make_lines("hard_sharing+uncertainty", "discovered", 1.0, 0.90, 0.85),
-    *make_lines("hard_sharing", "random", 1.0, 0.99, 0.99, "control"),
-    *make_lines("hard_sharing", "discovered@kmeans", 1.0, 0.75, 0.83, "variant"),
-    *make_lines("mti", "discovered", 0.2, 0.92, 0.91),
-    *make_lines("maxl", "none", 0.0, 0.88, 0.87),
-    *make_lines("nddr", "random", 0.2, 0.99, 0.99, "control"),
-    *make_lines("auxilearn_combine", "discovered", 0.2, 0.88, 0.87),
-]
-
-
 @pytest.fixture
-def make_run(run_folder, edit_json):
-    """Return a function that makes the run one of a data set, edits its files and loads it.
-
-    Its settings are the paper's, but for `settings`, and a variant of discovery by k-means chose a candidate.
-    """
-
-    def make(
-        dataset="svhn",
-        classes=10,
-        principal="class",
-        manifest=None,
-        multitask=None,
-        discovery=None,
-        settings=None,
-        kmeans=None,
-    ):
-        values = {"dataset": dataset, "principal": principal, "classes": [str(one) for one in range(classes)]}
-        values["split"] = {"rule": "published"}
-        edit_json(run_folder / "shards" / "manifest.json", lambda tree: tree.update(values, **(manifest or {})))
-        edit_json(
-            run_folder / "multitask" / "metrics.json", lambda tree: tree.update(summary=SUMMARY, **(multitask or {}))
-        )
-        variant = run_folder / "variants" / "kmeans" / "discover"
-        shutil.copytree(run_folder / "discover", variant, dirs_exist_ok=True)
-        edit_json(variant / "discovery.json", lambda tree: tree.update({"clusterer": "kmeans", **(kmeans or {})}))
-        edit_json(run_folder / "discover" / "discovery.json", lambda tree: tree.update(discovery or {}))
-        run = load_run(run_folder, "demo")
-        for config in run.configs.values():
-            config["multitask"].update({"epochs": 150, "mti": {"pretrained": "hrnet.pth"}, **(settings or {})})
-        return run
-
-    return make
+def make_run(run_folder):
+    return functools.partial(paper_runs.make_run, run_folder)
 
 
 def test_cell_has_the_setting_that_validation_ranks_first_and_not_the_best_on_test(make_run):
@@ -201,11 +139,13 @@ def test_noise_that_the_paper_does_not_add_is_another_task(make_run):
 def test_another_split_rule_other_epochs_and_random_weights_are_said(make_run):
     images = "4,000 of 99,289 images; 270 of 2,700 training images labelled"
     assert find_cell("table1", [make_run()], "MTI + Detaux")["differs"] == images
-    run = make_run(manifest={"split": {"rule": "random"}}, settings={"epochs": 20, "mti": {"pretrained": None}})
-    rule, end = "split rule random, not published", "20 epochs, not 150"
-    assert find_cell("table1", [run], "STL")["differs"] == f"{rule}; {images}; {end}"
-    assert find_cell("table1", [run], "MTI + Detaux")["differs"] == f"{rule}; {images}; {end}; MTI from random weights"
-    assert find_cell("table3", [run], "SVHN")["differs"] == f"{rule}; 4,000 of 99,289 images"
+    settings = {"multitask.epochs": 20, "multitask.mti.pretrained": None}
+    run = make_run(manifest={"split": {"rule": "random"}}, settings=settings)
+    end = "data: split=random (published)"
+    epochs = f"{end}; multitask: epochs=20 (150)"
+    assert find_cell("table1", [run], "STL")["differs"] == f"{images}; {epochs}"
+    assert find_cell("table1", [run], "MTI + Detaux")["differs"] == f"{images}; MTI from random weights; {epochs}"
+    assert find_cell("table3", [run], "SVHN")["differs"] == f"4,000 of 99,289 images; {end}"
 
 
 def test_information_is_that_of_the_chosen_clusters(make_run):

@@ -63,6 +63,22 @@ def test_notes_say_the_misprint_and_how_numbers_are_chosen(page):
     assert "KMeans, KMeans++ The paper does not give the number of clusters." in text
 
 
+def test_settings_of_discovery_are_counted_in_cells_and_listed_once_for_each_table(page):
+    """The run has the default settings."""
+    text = read_text(page)
+    start = "Settings of disentangling and discovery in the run demo that are not as in configs/paper/svhn.yaml: "
+    assert text.count(start) == 2  # in tables 1 and 3
+    listed = text.partition(start)[2].partition(". ")[0]
+    assert "pairs: partner=mined (label), " in listed
+    assert "model: encoder=patch_conv (resnet18), latent=16 (512)" in listed
+    rows = {row["row"]: row for row in read_csv(page.parent / "tables" / "table1-cells.csv") if row["run"]}
+    assert listed.startswith(rows["MTL-HPS + Detaux"]["discovery_differs"][:200])
+    count = rows["MTL-HPS + Detaux"]["discovery_differs"].count("=")
+    assert rows["MTL-HPS + Detaux"]["differs"].endswith(f"; {count} settings of disentangling and discovery")
+    assert "multitask: backbone=small_cnn (resnet18), epochs=15 (150)" in rows["STL"]["differs"]
+    assert rows["STL"]["discovery_differs"] == ""
+
+
 @pytest.mark.parametrize("name", ["table1", "table2", "table3"])
 def test_csv_agrees_with_the_page(page, name):
     rows = read_csv(page.parent / "tables" / f"{name}-cells.csv")

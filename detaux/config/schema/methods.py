@@ -54,8 +54,8 @@ class NashMTLConfig:
 class MtiConfig:
     backbone: Literal["hrnet_w18", "hrnet_w18_small_v2"] = key(
         "hrnet_w18_small_v2",
-        "feature extractor of mti, which needs the extra timm; to compare, give multitask.backbone the same for stl. The "
-        "released code has hrnet_w18_small_v2, the paper names HRNet-18",
+        "feature extractor of mti, which needs the extra timm; to compare, give multitask.backbone the same for stl. "
+        "MTI-Net's official code loads hrnet_w18_small_v2; the paper names no size",
     )
     pretrained: str | None = key(
         None,
