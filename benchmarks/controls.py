@@ -18,14 +18,14 @@ from typing import Any
 
 from study import call
 
-from detaux.multitask.statistics import adjust_holm
+from detaux.multitask.statistics import adjust_holm, summarize
 
 DATA = Path(__file__).with_name("data") / "controls"
 DOCUMENT = Path("docs/results.md")
 SEED = 20  # of discovery, and the first of the training seeds; the presets were tuned on seeds 0 to 4
 FASHION = "configs/fashion_mnist.yaml"
 # set -> (title, config, keys); the published training split has 57,000 images beside validation. Learning rate and
-# augmentation of a set are those that benchmarks/tune_stl.py ranked first for single-task learning
+# augmentation of the digits are those that benchmarks/tune_stl.py ranked first for single-task learning
 SETS: dict[str, tuple[str, str, list[str]]] = {
     "digits": (
         "Digits, odd or even, 121 labels",
@@ -39,7 +39,14 @@ SETS: dict[str, tuple[str, str, list[str]]] = {
 ORACLES = {"digits": "digit"}  # the factor of the other sets is the class
 SEEDS = {"hard_sharing": 5, "nddr": 3, "mti": 3, "auxilearn_combine": 3}
 # some trials here are too short for the preset's 30 steps of the network for each step of the loss
-METHOD_KEYS = {"auxilearn_combine": ["multitask.auxilearn.every=5"]}
+METHOD_KEYS = {
+    "auxilearn_combine": ["multitask.auxilearn.every=5"],
+    # MTI-Net needs an HRNet, so STL has the same one. A trial takes minutes, so there is one weight
+    "mti": [
+        *("multitask.backbone=hrnet_w18_small_v2", "multitask.mti.backbone=hrnet_w18_small_v2"),
+        "multitask.weights=[1]",
+    ],
+}
 CONTROLS = ("random", "permuted", "within_class", "rotation", "entangled", "correlated", "constant", "oracle")
 KEPT = ("rows", "summary", "chosen", "facts")
 
@@ -83,46 +90,65 @@ def keep(stage: Path, path: Path) -> None:
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
-def find_best(summary: list[dict[str, Any]], method: str, labels: str) -> dict[str, Any] | None:
-    """Return the line on the test split of the weight that validation ranks first."""
-    lines = [line for line in summary if (line["method"], line["labels"]) == (method, labels)]
+def find_line(summary: list[dict[str, Any]], method: str, labels: str, weight: float) -> dict[str, Any] | None:
+    """Return the line on the test split of a setting, or None if it was not trained."""
+    setting = (method, labels, weight, "test")
+    lines = (line for line in summary if (line["method"], line["labels"], line["weight"], line["split"]) == setting)
+    return next(lines, None)
+
+
+def find_weight(summary: list[dict[str, Any]], method: str) -> float:
+    """Return the weight of the discovered labels that validation ranks first. Controls are shown at the same weight."""
+    lines = [line for line in summary if (line["method"], line["labels"]) == (method, "discovered")]
     ranked = [line for line in lines if line["split"] == "validation"]
-    if not ranked:
-        return None
-    weight = max(ranked, key=lambda line: line["accuracy_mean"])["weight"]
-    return next(line for line in lines if line["split"] == "test" and line["weight"] == weight)
+    return float(max(ranked, key=lambda line: line["accuracy_mean"])["weight"])
 
 
-def describe_gain(line: dict[str, Any] | None) -> str:
-    """Return a cell: gain over STL in points with its interval, in bold if the adjusted p is below .05."""
-    if line is None:
+def describe_difference(line: dict[str, Any] | None, kind: str) -> str:
+    """Return a cell: a paired difference in points with its interval. `kind` is gain (over STL) or lead."""
+    if line is None or line[f"{kind}_mean"] is None:
         return "-"
-    gain = f"{100 * line['gain_mean']:+.2f}"
-    if line["gain_low"] is None:
-        return gain
-    text = f"{gain} ({100 * line['gain_low']:+.2f} to {100 * line['gain_high']:+.2f})"
-    return f"**{text}**" if (line["gain_p"] or 1.0) < 0.05 else text
+    points = [None if line[f"{kind}_{end}"] is None else 100 * line[f"{kind}_{end}"] for end in ("mean", "low", "high")]
+    mean, low, high = (None if value is None else f"{round(value, 2) + 0.0:+.2f}" for value in points)
+    return f"{mean}" if low is None else f"{mean} ({low} to {high})"
 
 
 def make_table(name: str, data: Path) -> list[str]:
-    """Return the lines of a set's table, from the kept parts: a column for each method, a row for each kind of labels."""
+    """Return the lines of a set's two tables, from the kept parts: a column for each method, a row for each labels."""
     paths = {method: data / name / f"{method}.json" for method in SEEDS}
     parts = {method: json.loads(path.read_text()) for method, path in paths.items() if path.is_file()}
     if not parts:
         return []
-    summaries = {method: part["summary"] for method, part in parts.items()}
-    kinds = dict.fromkeys(line["labels"] for summary in summaries.values() for line in summary if line["kind"] != "stl")
-    lines = [f"**{SETS[name][0]}**", "", "| labels | " + " | ".join(parts) + " |", "| --- " * (len(parts) + 1) + "|"]
-    baselines = [find_best(summary, "stl", "none") for summary in summaries.values()]
+    summaries = {method: summarize(part["rows"]) for method, part in parts.items()}
+    weights = {method: find_weight(summary, method) for method, summary in summaries.items()}
+    labels = dict.fromkeys(
+        line["labels"] for summary in summaries.values() for line in summary if line["kind"] != "stl"
+    )
+    head = ["| labels | " + " | ".join(parts) + " |", "| --- " * (len(parts) + 1) + "|"]
+
+    def make_rows(kind: str) -> list[str]:
+        rows = []
+        for one in labels:
+            found = [find_line(summary, method, one, weights[method]) for method, summary in summaries.items()]
+            cells = [describe_difference(line, kind) for line in found]
+            rows += [f"| {one} | {' | '.join(cells)} |"] if set(cells) != {"-"} else []
+        return rows
+
+    lines = [f"**{SETS[name][0]}**: points gained over STL", "", *head]
+    baselines = [find_line(summary, "stl", "none", 0.0) for summary in summaries.values()]
     cells = [f"{100 * line['accuracy_mean']:.2f}, {line['seeds']} seeds" for line in baselines if line]
     lines.append(f"| STL, accuracy in % | {' | '.join(cells)} |")
-    for labels in kinds:
-        found = [describe_gain(find_best(summary, method, labels)) for method, summary in summaries.items()]
-        lines.append(f"| {labels} | {' | '.join(found)} |")
-    selected = [describe_gain(find_selected(part)) for part in parts.values()]
-    lines.append(f"| what validation selected | {' | '.join(selected)} |")
+    lines.append(f"| weight of the rows below | {' | '.join(f'{weight:g}' for weight in weights.values())} |")
+    lines += [
+        *make_rows("gain"),
+        "",
+        f"**{SETS[name][0]}**: points that the discovered labels gain more than",
+        "",
+        *head,
+    ]
     commits = ", ".join(sorted({part["commit"][:10] for part in parts.values()}))
-    return [*lines, "", f"Commit {commits}; {sum(part['seconds'] for part in parts.values()) / 3600:.1f} hours.", ""]
+    hours = sum(part["seconds"] for part in parts.values()) / 3600
+    return [*lines, *make_rows("lead"), "", f"Commit {commits}; {hours:.1f} hours.", ""]
 
 
 def find_selected(part: dict[str, Any]) -> dict[str, Any]:
@@ -147,8 +173,8 @@ def make_harm_table(data: Path) -> list[str]:
     ):
         chosen = part["chosen"]
         setting = "STL" if chosen["method"] == "stl" else f"{chosen['labels']}, weight {chosen['weight']:g}"
-        harms = "yes" if line["gain_mean"] < 0 and p is not None and p < 0.05 else "no"
-        gain = describe_gain({**line, "gain_p": None})
+        harms = "yes" if line["gain_mean"] < 0 and p is not None and p < 0.05 else "not shown"
+        gain = describe_difference(line, "gain")
         lines.append(
             f"| {SETS[name][0]} | {method} | {setting} | {gain} | {'-' if p is None else f'{p:.3f}'} | {harms} |"
         )

@@ -13,12 +13,12 @@ from detaux.config.location import expand_path
 from detaux.data.schema import SPLITS, Manifest, Shard, write_manifest
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
-from detaux.runtime.progress import track
+from detaux.runtime.progress import say, track
 from detaux.runtime.record import hash_inputs, write_record
 from shards.datasets import open_source
 from shards.principal import Principal, choose_principal
 from shards.records import Source
-from shards.split import split_samples
+from shards.split import describe_mixing, split_samples
 from shards.tar_names import list_tars
 from shards.write import Samples, write_shard
 
@@ -39,7 +39,7 @@ def build_shards(config: Config, folder: Path) -> Manifest:
     """Write the shard set of `config.data` to `folder`. An interrupted build leaves nothing that a reader would accept.
 
     Samples are shuffled by data.split_seed before they are packed, so that every block is a mixture. The same config
-    gives the same bytes.
+    gives the same bytes. A line says so if the split mixes what another split of the data set would keep apart.
     """
     started = time.time()
     data, hashes = config.data, hash_inputs(list_inputs(config))
@@ -48,6 +48,8 @@ def build_shards(config: Config, folder: Path) -> Manifest:
         raise UserError(f"data.source={data.source} holds no sample that can be used.")
     principal = choose_principal(source, data.principal)
     names = split_samples(source, principal, data)
+    if mixing := describe_mixing(source, principal, names, data.split):
+        say(f"shards: {mixing}")
     labels = hide_labels(principal.labels, names, data.labelled_fraction, data.split_seed)
     columns = [
         column
@@ -67,10 +69,10 @@ def build_shards(config: Config, folder: Path) -> Manifest:
             for split in SPLITS:
                 members = draw.permutation(np.flatnonzero(names == split))
                 for number, start in enumerate(range(0, len(members), data.shard_samples)):
-                    part = everything.take(members[start : start + data.shard_samples])
+                    part = members[start : start + data.shard_samples]
                     path = partial / f"{split}-{number:05d}.tar"
-                    shards.append(write_shard(path, split, data.layout, part, data.block_samples))
-                    advance(len(part.keys))
+                    shards.append(write_shard(path, split, data.layout, everything, data.block_samples, part))
+                    advance(len(part))
         (partial / IMAGES_FILE).unlink()
         manifest = _describe(config, source, principal, columns, shards, keys)
         write_manifest(partial, manifest)

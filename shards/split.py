@@ -50,6 +50,27 @@ def split_samples(source: Source, principal: Principal, config: DataConfig) -> n
     return names
 
 
+def describe_mixing(source: Source, principal: Principal, names: np.ndarray, rule: str) -> str | None:
+    """Say what the splits `names` [count] mix, though another data.split would not. None if they mix nothing.
+
+    A published test image may be in training, or a group, such as a person, in both training and test.
+    """
+    train, test = names == "train", names == "test"
+    if source.published_split is not None and (mixed := int((train & (source.published_split == "test")).sum())):
+        return (
+            f"data.split={rule} puts {mixed:,} published test images of {source.name} into training; data.split=published "
+            "keeps them for the test."
+        )
+    if source.group is not None and source.group != principal.name:
+        groups = source.factor_values[:, list(source.factors).index(source.group)]
+        if both := len(np.intersect1d(groups[train], groups[test])):
+            return (
+                f"data.split={rule} puts the same {source.group} of {source.name} into training and test, {both} of "
+                f"{len(np.unique(groups))}; data.split=group keeps each {source.group} in one split."
+            )
+    return None
+
+
 def _find_combinations(source: Source) -> np.ndarray:
     columns = list(source.factors)
     if not {"floor_hue", "wall_hue"} <= set(columns):

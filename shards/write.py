@@ -55,17 +55,23 @@ def list_members(samples: Samples) -> Iterator[tuple[str, bytes]]:
             yield f"{key}.json", json.dumps({"factors": samples.factors[index].tolist()}).encode()
 
 
-def write_shard(path: Path, split: str, layout: str, samples: Samples, block_samples: int) -> Shard:
-    """Write one tar of a split and describe it."""
+def write_shard(
+    path: Path, split: str, layout: str, samples: Samples, block_samples: int, members: np.ndarray | None = None
+) -> Shard:
+    """Write one tar of a split and describe it. `members` are the places of its samples in `samples`; None takes all.
+
+    Samples are taken block by block, so that the images of a tar need not fit into memory.
+    """
+    members = np.arange(len(samples.keys)) if members is None else members
     blocks = []
     with path.open("wb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for number, start in enumerate(range(0, len(samples.keys), block_samples)):
-            part = samples.take(np.arange(start, min(start + block_samples, len(samples.keys))))
+        for number, start in enumerate(range(0, len(members), block_samples)):
+            part = samples.take(members[start : start + block_samples])
             offset = tar.offset
             name = f"{path.stem}-{number:05d}"
             _add_members(tar, pack_block(name, part) if layout == "packed" else list_members(part))
             blocks.append(BlockEntry(offset=offset, size=tar.offset - offset, samples=len(part.keys)))
-    return Shard(path.name, split, len(samples.keys), path.stat().st_size, hash_file(path), blocks)
+    return Shard(path.name, split, len(members), path.stat().st_size, hash_file(path), blocks)
 
 
 def _add_members(tar: tarfile.TarFile, members: Iterable[tuple[str, bytes]]) -> None:

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,20 +170,19 @@ start_ranks_for_module = pytest.fixture(start_processes, scope="module", name="s
 start_ranks_for_session = pytest.fixture(start_processes, scope="session", name="start_ranks_for_session")
 
 
-@pytest.fixture
-def run_tests(request, tmp_path):
-    """run_tests(file, *arguments, **environment): pytest on a file beside the test's own in a fresh process, on the CPU, in
-    which Triton interprets only if the environment says so."""
+@pytest.fixture(scope="session")
+def run_interpreted(tmp_path_factory):
+    """run_interpreted(*arguments): the exit code and output of pytest on every interpreted.py, in one process in which Triton
+    interprets on the CPU. The same arguments run them once, for the process imports for ten seconds."""
 
-    def run(file, *arguments, **environment):
-        inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        path = request.path.with_name(file)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path, *arguments]
-        fixed = {"TRITON_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
-        result = subprocess.run(
-            command, env=inherited | fixed | environment, capture_output=True, text=True, check=False
-        )
-        assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
+    @cache
+    def run(*arguments):
+        paths = sorted(Path(__file__).parent.rglob("interpreted.py"))
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths, *arguments]
+        fixed = {"TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton"))}
+        environment = os.environ | fixed | {"CUDA_VISIBLE_DEVICES": ""}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return result.returncode, result.stdout[-5000:] + result.stderr[-2000:]
 
     return run
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 HEAVY = (
     *("torch", "torch._dynamo", "torch.distributed", "torch.nn.parallel", "safetensors.torch", "webdataset"),
+    *("torch._dynamo.repro.after_dynamo", "torch._inductor.compile_fx"),  # DeepSpeed imports them
     *("sklearn.cluster", "sklearn.decomposition", "sklearn.ensemble", "sklearn.metrics", "scipy.stats", "hdbscan"),
     *("pandas", "pyarrow.parquet", "matplotlib.figure", "PIL.Image", "omegaconf", "rich.table", "jinja2"),
 )

@@ -3,8 +3,6 @@
 import ast
 from pathlib import Path
 
-import pytest
-
 from detaux import artefacts
 
 ROOT = Path(__file__).parents[1]
@@ -19,13 +17,11 @@ def list_texts(path):
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for top in ("detaux", "shards") for path in sorted((ROOT / top).rglob("*.py")) if path.stem != "artefacts"],
-    ids=lambda path: str(path.relative_to(ROOT)),
-)
-def test_source_names_no_artefact_by_itself(path):
-    assert list_texts(path) & ((NAMES | FILES) - WORDS) == set()
+def test_source_names_no_artefact_by_itself():
+    paths = [path for top in ("detaux", "shards") for path in (ROOT / top).rglob("*.py") if path.stem != "artefacts"]
+    named = {path: list_texts(path) & ((NAMES | FILES) - WORDS) for path in paths}
+    assert len(named) > 100
+    assert {path: names for path, names in named.items() if names} == {}
 
 
 def test_names_differ():

@@ -17,6 +17,7 @@ def key(
     shown_choices: str | None = None,
     is_text: bool = False,
     neutral: bool = False,
+    names_file: bool = False,
 ) -> T:
     """Declare a config field: its default, one line of meaning, and its closed range or its choices.
 
@@ -24,6 +25,7 @@ def key(
     `is_text`: the value holds names, which are kept as they were typed.
     `neutral`: the key changes where or how fast a run works, and never its numbers. A change of it neither repeats a
     stage nor refuses a checkpoint.
+    `names_file`: the value may be the path of a file that the stage reads. Its content counts, and not its path.
     """
     metadata = {
         "meaning": meaning,
@@ -33,6 +35,7 @@ def key(
         "shown_choices": shown_choices or "|".join(choices or ()),
         "is_text": is_text,
         "neutral": neutral,
+        "names_file": names_file,
     }
     if isinstance(default, list):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)

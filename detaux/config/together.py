@@ -15,6 +15,7 @@ def check_together(config: Config) -> None:
     if config.data.shards:
         find_folder(config.data.shards)
     main, multitask = config.disentangle.main, config.multitask
+    rule = next((name for name in multitask.methods if "+" in name), "")
     files = {
         ("multitask.pretrained", multitask.pretrained): multitask.backbone,
         ("multitask.mti.pretrained", multitask.mti.pretrained): multitask.mti.backbone,
@@ -34,6 +35,11 @@ def check_together(config: Config) -> None:
                 multitask.controls or multitask.discovery_clusterers or set(multitask.methods) - set(UNWEIGHTED_METHODS)
             )
         ),
+        f"multitask.weights={multitask.weights} has no weight above 0, which the rule of {rule} needs; give one": (
+            bool(rule) and bool(multitask.weights) and not any(multitask.weights)
+        ),
+        f"multitask.crop={multitask.crop} is not below data.side={config.data.side}, so images could be shifted out of view; "
+        "lower it": multitask.crop >= config.data.side and not config.data.shards,
         f"multitask.controls={multitask.controls} and multitask.control_methods is empty; give a method to train on them": (
             bool(multitask.controls and not multitask.control_methods)
         ),

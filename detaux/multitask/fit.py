@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from detaux.config.schema import EngineConfig, MultitaskConfig
 from detaux.errors import NonFiniteLossError, UserError
-from detaux.multitask.batches import TrainingData, iterate_stream
+from detaux.multitask.batches import Stream, TrainingData, iterate_stream
 from detaux.multitask.evaluate import evaluate
 from detaux.multitask.methods import build_method
 from detaux.multitask.methods.base import Method, Player, TaskSpec
@@ -38,18 +38,11 @@ def train_trial(
     called after every epoch and may raise. Raises NonFiniteLossError if training diverges.
     """
     started = time.perf_counter()
-    torch.manual_seed(trial.seed)
-    device, side = data.images.device, data.images.shape[1]
-    method = build_method(trial.method, TaskSpec(config, side, data.classes, trial.weight)).to(device)
-    method = method.to(memory_format=torch.channels_last)
-    steps = int(np.ceil(len(data.labelled) / config.batch_size))
-    epochs = math.ceil(method.epochs_factor * max(config.epochs, -(-config.least_steps // steps)))
-    _check_batch_size(method, min(config.batch_size, len(data.labelled)))
-    method.check_steps(epochs * steps)
+    device = data.images.device
+    method, planned, epochs, steps = _plan_trial(trial, config, data)
     players = _start_players(method, epochs * steps, engine_config or EngineConfig(), device)
     streams = [
-        iterate_stream(data, stream, config.batch_size, trial.seed + number)
-        for number, stream in enumerate(method.list_streams(data))
+        iterate_stream(data, stream, config.batch_size, trial.seed + number) for number, stream in enumerate(planned)
     ]
     network, best, best_state, curve = method.network, dict[str, Any](), dict[str, Tensor](), []
     method.train()
@@ -69,13 +62,32 @@ def train_trial(
     return network, {**best, **cost}, curve
 
 
-def _check_batch_size(method: Method, size: int) -> None:
-    """Raise UserError if batch normalisation would see batches of one image."""
-    if size < 2 and any(isinstance(module, _BatchNorm) for module in method.modules()):
+def check_trial(trial: Trial, config: MultitaskConfig, data: TrainingData) -> None:
+    """Raise UserError if a trial cannot train on these images. It trains nothing."""
+    _plan_trial(trial, config, data)
+
+
+def _plan_trial(trial: Trial, config: MultitaskConfig, data: TrainingData) -> tuple[Method, list[Stream], int, int]:
+    """Build the method of a trial. Return it with its streams, the epochs, and the steps of an epoch."""
+    torch.manual_seed(trial.seed)
+    spec = TaskSpec(config, data.images.shape[1], data.classes, trial.weight)
+    method = build_method(trial.method, spec).to(data.images.device).to(memory_format=torch.channels_last)
+    steps = int(np.ceil(len(data.labelled) / config.batch_size))
+    epochs = math.ceil(method.epochs_factor * max(config.epochs, -(-config.least_steps // steps)))
+    streams = method.list_streams(data)
+    _check_batch_sizes(method, trial.method, [min(config.batch_size, len(stream.indices)) for stream in streams])
+    method.check_steps(epochs * steps)
+    return method, streams, epochs, steps
+
+
+def _check_batch_sizes(method: Method, name: str, sizes: list[int]) -> None:
+    """Raise UserError if batch normalisation would see batches of one image. `sizes` are those of each stream."""
+    if min(sizes) < 2 and any(isinstance(module, _BatchNorm) for module in method.modules()):
         config = method.spec.config
         raise UserError(
-            f"multitask.backbone={config.backbone} with multitask.batch_size={config.batch_size}: the batches have one image, on "
-            "which batch normalisation cannot train; two labelled images and a batch size of 2 are needed."
+            f"{name} with multitask.backbone={config.backbone} and multitask.batch_size={config.batch_size}: some batches have "
+            "one image, on which batch normalisation cannot train; two images are needed: labelled ones, and for auxilearn "
+            "held-out ones (multitask.auxilearn.held_out)."
         )
 
 

@@ -8,7 +8,7 @@ from detaux.data.split import load_split
 from detaux.multitask.kept import KeptTrials
 from detaux.multitask.material import hash_material, load_material
 from detaux.multitask.train import train_trials
-from detaux.multitask.trial import NO_LABELS, STL
+from detaux.multitask.trial import DISCOVERED, NO_LABELS, STL
 from detaux.multitask.trials import list_seeds, list_trials, select_setting
 from detaux.runtime.agreement import run_first
 from detaux.runtime.device import select_device
@@ -22,7 +22,7 @@ def measure_gain(config: Config, shards: Path, labels_path: Path, folder: Path) 
     not read. The rows of the trials stay in `folder`.
     """
     everything = list_trials(config.multitask, list_seeds(config))
-    trials = [trial for trial in everything if trial.labels != NO_LABELS or trial.method == STL]
+    trials = [trial for trial in everything if (trial.labels == DISCOVERED and trial.weight > 0) or trial.method == STL]
     inputs_hash = compute_inputs_hash("multitask", config, hash_material(config, shards, labels_path))
     held_out = load_split(shards, "validation", config.data, select_device(config.run))
     material = load_material(config, shards, labels_path)

@@ -42,6 +42,11 @@ class KeptTrials:
             with self._rows_path.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(self.rows[-1]) + "\n")
 
+    def sort(self, trials: list[Trial]) -> None:
+        """Put the rows into the order of the trials: a trial that was trained once more was added at the end."""
+        places = {trial.name: place for place, trial in enumerate(trials)}
+        self.rows.sort(key=lambda row: places.get(row["name"], len(places)))
+
     def remove_states(self) -> None:
         """Delete the weights and keep the rows."""
         shutil.rmtree(self._states)

@@ -86,8 +86,15 @@ class Material:
 
 
 def load_material(config: Config, shards: Path, labels_path: Path) -> Material:
-    """Load the training data of all trials. Raises UserError if the labels do not belong to the shards."""
+    """Load the training data of all trials.
+
+    Raises UserError if the labels do not belong to the shards, or if no training image has a principal label.
+    """
     split = load_split(shards, "train", config.data, select_device(config.run))
+    if not (split.labels >= 0).any():
+        raise UserError(
+            f"{shards}: no image of the training split has a principal label; multi-task training needs some."
+        )
     manifest, settings = read_manifest(shards), config.multitask
     oracle = _read_oracle(settings, split, manifest, shards) if ORACLE in settings.controls else None
     labels, augmentation = load_labels(labels_path, split.keys), read_augmentation(settings)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from detaux.config.variants import DISCOVERED
 from detaux.multitask.trial import COSTS, NO_LABELS, STL
 
 CONFIDENCE = 0.95
@@ -53,6 +54,9 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     question for each family of lines, and is Holm-adjusted within it: a family is a split and a kind. So controls,
     which ask what causes a gain, do not weaken the test of the methods. It is None for STL.
 
+    `lead` of a control's or an upper bound's line is what the discovered labels gain more than its own, by the same method
+    and weight, paired by seed. It is None for other lines, and if no such trial ran.
+
     The line of the chosen setting, whose method is `selected`, is a single test on data that did not choose it, so its
     p needs no adjustment. It is None on the validation split, which made the choice.
     """
@@ -68,6 +72,12 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         differences = [accuracy - baseline[seed] for seed, accuracy in by_seed.items()]
         mean, low, high = compute_interval(list(by_seed.values()))
         gain, gain_low, gain_high = compute_interval(differences)
+        discovered = groups.get(("method", method, DISCOVERED, weight, split))
+        lead, lead_low, lead_high = None, None, None
+        if discovered and kind in ("control", "upper_bound"):
+            lead, lead_low, lead_high = compute_interval(
+                [discovered[seed] - accuracy for seed, accuracy in by_seed.items()]
+            )
         summary.append(
             {
                 "kind": kind,
@@ -82,6 +92,9 @@ def summarize(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "gain_mean": gain,
                 "gain_low": gain_low,
                 "gain_high": gain_high,
+                "lead_mean": lead,
+                "lead_low": lead_low,
+                "lead_high": lead_high,
                 **dict(zip(COSTS, np.mean(costs[kind, method, labels, weight, split], axis=0).tolist(), strict=True)),
                 "gain_p": None if (method, split) == (SELECTED, "validation") else compute_paired_p(differences),
             }

@@ -3,7 +3,7 @@
 from detaux.config import Config
 from detaux.data.split import Split
 from detaux.errors import InterruptedRunError
-from detaux.multitask.fit import train_trial
+from detaux.multitask.fit import check_trial, train_trial
 from detaux.multitask.kept import KeptTrials
 from detaux.multitask.material import Material
 from detaux.multitask.trial import Trial
@@ -16,8 +16,11 @@ from detaux.runtime.signals import catch_signals
 def train_trials(config: Config, trials: list[Trial], material: Material, held_out: Split, kept: KeptTrials) -> None:
     """Train each trial that is not kept yet, and keep it with its accuracy on the held-out split.
 
-    All ranks call it together. Raises InterruptedRunError if a signal stops it.
+    All ranks call it together. Raises InterruptedRunError if a signal stops it, and UserError before the first training
+    if a method cannot train on the images.
     """
+    for trial in {trial.method: trial for trial in trials}.values():
+        check_trial(trial, config.multitask, material.build_data(trial))
     with catch_signals() as request, track("multitask", len(trials)) as advance:
 
         def check_stop() -> None:
@@ -31,4 +34,5 @@ def train_trials(config: Config, trials: list[Trial], material: Material, held_o
                 network, best, curve = train_trial(trial, config.multitask, data, validation, check_stop, config.engine)
                 kept.add(trial, {**trial.describe("validation"), **best, "curve": curve}, network)
             advance(note=trial.name)
+    kept.sort(trials)
     wait_for_first()  # all states are on disk

@@ -33,10 +33,13 @@ class Trial:
     def kind(self) -> str:
         """Return what the trial is run for: stl, baseline, method, variant, control or upper_bound.
 
-        A baseline learns a single task too, so it is no method. Labels of an upper bound are ground truth.
+        A baseline learns a single task too, so it is no method; with weight 0 no network learns another. Labels of an
+        upper bound are ground truth.
         """
         if self.method in (STL, STL_LONG):
             return "stl" if self.method == STL else "baseline"
+        if self.labels == DISCOVERED and self.weight == 0:
+            return "baseline"
         if self.labels == ORACLE:
             return "upper_bound"
         if self.labels.startswith(f"{DISCOVERED}{MARK}"):

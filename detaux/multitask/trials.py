@@ -23,7 +23,8 @@ def list_trials(config: MultitaskConfig, seeds: list[int], missing: Collection[s
     """Return the trials of each seed: STL, every method and weight on the discovered labels, then variants and controls.
 
     A method that reads no labels has no weights either, so it has one trial. A method whose rule does not read the
-    weight has one trial too, of weight 1. The labels of another seed of discovery have all trials that the discovered
+    weight has one trial too, of weight 1. A rule that reads the weight has no trial of weight 0: some rules then stop
+    the principal task too. The labels of another seed of discovery have all trials that the discovered
     ones have; those of another clusterer have hard sharing. Labels in `missing` are left out, because their discovery
     found no task. Raises UserError if a method cannot train on mixed images and `multitask.mixup` asks for them, or if a
     method of `multitask.control_methods` cannot train on a control.
@@ -55,7 +56,9 @@ def list_trials(config: MultitaskConfig, seeds: list[int], missing: Collection[s
 
 
 def _list_weights(method: str, config: MultitaskConfig) -> list[float]:
-    return config.weights if reads_weight(method) else [1.0]
+    if not reads_weight(method):
+        return [1.0]
+    return [weight for weight in config.weights if weight > 0 or "+" not in method]
 
 
 def check_methods(config: MultitaskConfig) -> None:

@@ -19,7 +19,7 @@ from detaux.report.effect import (
     select_rows,
     takes_no_labels,
 )
-from detaux.report.sentences import format_interval, format_points, name_method
+from detaux.report.sentences import format_interval, format_points, name_method, name_method_of
 from detaux.report.table import NONE, Column, Row, Table, number_column, text_column
 from detaux.report.tables import show_p
 
@@ -27,7 +27,7 @@ COSTS = ("parameters", "steps", "seconds")
 FIELDS = (
     *("mark", "method", "labels", "weight", "split", "seeds", "validation_accuracy_mean"),
     *(f"{kind}_{name}" for kind in ("accuracy", "gain") for name in ("mean", "low", "high")),
-    "gain_p",
+    *("gain_p", "lead_mean", "lead_low", "lead_high"),
 )
 
 
@@ -61,7 +61,7 @@ def _fill_rows(multitask: dict[str, Any], rows: list[Summary]) -> list[Row]:
             ratios = {f"{cost}_ratio": row[cost] / stl[cost] for cost in COSTS if stl[cost] > 0}
         names = {
             "mark": _mark(multitask, row),
-            "method_name": name_method(row["method"]),
+            "method_name": name_method_of(row),
             "labels_name": _name_labels(row),
         }
         accuracy = validation.get(get_setting(row))
@@ -84,7 +84,15 @@ def _show_gain_interval(row: Row) -> str:
     return NONE if low is None or high is None else format_interval(100 * low, 100 * high)
 
 
-def _list_columns(split: str) -> list[Column]:
+def _show_lead(row: Row) -> str:
+    if row.get("lead_mean") is None:
+        return NONE
+    ends = [None if row[name] is None else 100 * row[name] for name in ("lead_low", "lead_high")]
+    return f"{format_points(100 * row['lead_mean'])} ({format_interval(*ends)})"
+
+
+def _list_columns(split: str, rows: list[Summary]) -> list[Column]:
+    has_leads = any(row.get("lead_mean") is not None for row in rows)
     return [
         text_column("Method", "method_name"),
         text_column("Auxiliary labels", "labels_name"),
@@ -96,6 +104,7 @@ def _list_columns(split: str) -> list[Column]:
         Column("Gain over STL, points", _show_gain),
         Column("95% interval of the gain", _show_gain_interval),
         Column("Paired p (Holm)", lambda row: show_p(row.get("gain_p"))),
+        *([Column("Discovered labels gain more by", _show_lead)] if has_leads else []),
     ]
 
 
@@ -107,7 +116,7 @@ def _build(
     split = find_split(run.multitask)
     rows = pick(run.multitask, split)
     is_costly = has_costs(rows)
-    columns = _list_columns(split) + (costs if is_costly else [])
+    columns = _list_columns(split, rows) + (costs if is_costly else [])
     ratios = [f"{cost}_ratio" for cost in COSTS]
     fields = [*FIELDS, *((*COSTS, *ratios) if is_costly else ())]
     return Table(name, caption.format(split=split), columns, _fill_rows(run.multitask, rows), fields)
@@ -119,7 +128,10 @@ def build_methods(run: Run) -> Table | None:
     Return None if there are no multitask results.
     """
     costs = [number_column(f"{cost.capitalize()}, x STL", f"{cost}_ratio", ".2f") for cost in COSTS]
-    caption = "Methods on the {split} split, each at the weight that validation ranks first; gains are paired by seed"
+    caption = (
+        "Methods on the {split} split, each at the weight that validation ranks first, and controls at the weight of the "
+        "effect; gains are paired by seed"
+    )
     return _build(run, pick_rows, "methods", caption, costs)
 
 

@@ -23,16 +23,17 @@ from detaux.report.effect import (
     pick_rows,
     takes_no_labels,
 )
-from detaux.report.sentences import name_method
+from detaux.report.sentences import name_method, name_method_of
 
 LABEL_LENGTH = 24  # maximum characters of a label's name on an axis
 MARKERS = ("o", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*")  # 11 and 8 have no factor in common
+DASHES = ("-", "--", "-.")  # 8 colours and 3 dashes have no factor in common either
 LOG_RATIO = 4  # a log axis if the costliest method takes this many times as long as the cheapest
 
 
 def _name_row(row: Summary) -> str:
     if is_single_task(row):
-        return name_method(row["method"])
+        return name_method_of(row)
     if takes_no_labels(row):
         return f"{name_method(row['method'])}\nno labels given"
     return f"{name_method(row['method'])}, {row['weight']:g}\n{_shorten(row)} labels"
@@ -44,7 +45,7 @@ def _shorten(row: Summary) -> str:
 
 def _name_point(row: Summary, is_chosen: bool) -> str:
     """Name a row in the legend. The labels are left out if they are the discovered ones, because a line is short."""
-    parts = [name_method(row["method"])]
+    parts = [name_method_of(row)]
     if not is_single_task(row) and not takes_no_labels(row):
         parts.append(f"{row['weight']:g}")
         parts += [] if row["labels"] == DISCOVERED else [_shorten(row)]
@@ -137,7 +138,7 @@ def draw_epochs(run: Run) -> Figure | None:
     for place, curves in enumerate(curves for row, curves in found if is_control(row)):
         name = "controls" if place == 0 else None
         axes.plot(_number_epochs(curves), curves.mean(0), color=FAINT, linewidth=0.8, label=name)
-    others = itertools.cycle(zip(SERIES, itertools.cycle(("-", "--")), strict=False))
+    others = iter(zip(itertools.cycle(SERIES), itertools.cycle(DASHES), strict=False))
     for row, curves in methods:
         color, dash = (INK, "-") if is_stl(row) else next(others)
         epochs, name = _number_epochs(curves), _name_point(row, is_choice(run.multitask, row))

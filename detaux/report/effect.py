@@ -27,6 +27,10 @@ class Effect:
     mean: float
     low: float | None  # None if there is one seed, or if all seeds agree
     high: float | None
+    # of a control: what the discovered labels gain more, by the same method; None if no such trial ran
+    lead: float | None = None
+    lead_low: float | None = None
+    lead_high: float | None = None
 
     @property
     def has_discovered_labels(self) -> bool:
@@ -129,11 +133,11 @@ def pick_rows(multitask: dict[str, Any], split: str) -> list[Summary]:
     row for their mean. A control's row is the closest one to the effect: the same method first, then the same weight.
     """
     validation, rows = read_validation(multitask), select_rows(multitask, split)
-    groups: dict[tuple[str, str], list[Summary]] = {}
+    groups: dict[tuple[str, str, str], list[Summary]] = {}
     for row in rows:
         is_one_seed = row["labels"].startswith(SEEDED) and row["labels"] != POOLED
         if not (is_control(row) or is_one_seed):
-            groups.setdefault((row["method"], row["labels"]), []).append(row)
+            groups.setdefault((row["kind"], row["method"], row["labels"]), []).append(row)
     best = [
         max(group, key=lambda row: (is_choice(multitask, row), validation.get(get_setting(row), -1.0)))
         for group in groups.values()
@@ -151,12 +155,16 @@ def _find_closest(rows: list[Summary], effect: Effect | None) -> Summary:
 
 
 def _read_effect(row: Summary) -> Effect | None:
-    mean, low, high = (
-        None if row.get(f"gain_{name}") is None else 100 * row[f"gain_{name}"] for name in ("mean", "low", "high")
-    )
+    (mean, *gain), lead = _read_points(row, "gain"), _read_points(row, "lead")
     if is_stl(row) or mean is None:
         return None
-    return Effect(row["kind"], row["method"], row["labels"], row["weight"], row["seeds"], mean, low, high)
+    return Effect(row["kind"], row["method"], row["labels"], row["weight"], row["seeds"], mean, *gain, *lead)
+
+
+def _read_points(row: Summary, difference: str) -> list[float | None]:
+    """Return mean and both ends of the interval of a paired difference, in percentage points."""
+    values = [row.get(f"{difference}_{name}") for name in ("mean", "low", "high")]
+    return [None if value is None else 100 * value for value in values]
 
 
 def find_choice(multitask: dict[str, Any], split: str) -> Summary | None:
@@ -202,23 +210,40 @@ def find_control(multitask: dict[str, Any], effect: Effect) -> Effect | None:
 
 
 def find_rival(multitask: dict[str, Any], effect: Effect) -> Effect | None:
-    """Return the strongest control that gains at least as much as `effect` at the same weight, or None if none does.
+    """Return the strongest control at the same weight that `effect` does not beat, or None if it beats all.
+
+    `effect` beats a control if the interval of their paired difference lies above zero. Without an interval, the higher
+    gain decides.
 
     Return None if `effect` is no gain, or if its method was given no discovered labels. A control that the method of
     `effect` trained on counts with this method only. An upper bound is no rival: its labels are expected to gain more,
     which takes nothing from the discovered ones.
 
-    `within_class` comes after labels that know nothing of the principal label: it would explain the gain by the
-    dependence on that label, but this explanation fails if labels without the dependence gain as much. Splits and
-    copies of the principal label come last, because they carry more of it than the discovered labels.
+    Controls that gain as much come first. `within_class` comes after labels that know nothing of the principal label: it
+    would explain the gain by the dependence on that label, but this explanation fails if labels without the dependence
+    gain as much. Splits and copies of the principal label come last, because they carry more of it than the discovered
+    labels.
     """
     if effect.verdict != "a gain" or not effect.has_discovered_labels:
         return None
     controls = _list_same(multitask, effect, "control")
-    rivals = [one for one in controls if one.mean >= effect.mean]
+    rivals = [one for one in controls if not _beats(effect, one)]
     return max(
-        rivals, key=lambda one: (-one.labels.startswith(COPY), one.labels != WITHIN_CLASS, one.mean), default=None
+        rivals,
+        key=lambda one: (
+            one.mean >= effect.mean,
+            not one.labels.startswith(COPY),
+            one.labels != WITHIN_CLASS,
+            one.mean,
+        ),
+        default=None,
     )
+
+
+def _beats(effect: Effect, control: Effect) -> bool:
+    if control.lead_low is None or control.method != effect.method:
+        return control.mean < effect.mean
+    return control.lead_low > 0
 
 
 def find_bounds(multitask: dict[str, Any], effect: Effect) -> list[Effect]:
@@ -235,8 +260,11 @@ def _list_same(multitask: dict[str, Any], effect: Effect, kind: str) -> list[Eff
 
 
 def judge_effect(multitask: dict[str, Any], effect: Effect) -> str:
-    """Return the verdict in a few words. Name the control that gains as much, or a method without discovered labels."""
+    """Return the verdict in a few words. Name the control that is not beaten, or a method without discovered labels."""
     if not effect.has_discovered_labels:
         return f"{effect.verdict}, without the discovered labels"
     rival = find_rival(multitask, effect)
-    return f"{effect.verdict}, as with {rival.labels_name} labels" if rival else effect.verdict
+    if rival is None:
+        return effect.verdict
+    relation = "as with" if rival.mean >= effect.mean else "not told apart from"
+    return f"{effect.verdict}, {relation} {rival.labels_name} labels"

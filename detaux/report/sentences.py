@@ -1,11 +1,14 @@
 """Write the report's sentences about what was found. Each states only what the run's files show."""
 
+from typing import Any
+
 from detaux.config.variants import ENTANGLED
 from detaux.report.collect import Run, name_candidate
 from detaux.report.effect import (
     COPY,
     WITHIN_CLASS,
     Effect,
+    Summary,
     find_bounds,
     find_choice,
     find_control,
@@ -49,8 +52,11 @@ def format_p(p: float) -> str:
 
 
 def format_points(value: float, digits: int = 2) -> str:
-    """Return percentage points with their sign. The minus sign is U+2212, so that no line breaks after it."""
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    """Return percentage points with their sign. The minus sign is U+2212, so that no line breaks after it.
+
+    What rounds to zero has a plus sign.
+    """
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def format_interval(low: float | None, high: float | None) -> str:
@@ -65,6 +71,12 @@ def name_method(method: str) -> str:
     method, _, rule = method.partition("+")
     words = METHODS.get(method, method.replace("_", " "))
     return f"{words} with {RULES.get(rule, rule.replace('_', ' '))}" if rule else words
+
+
+def name_method_of(row: Summary) -> str:
+    """Name the method of a row. The network of a method without its second loss is a baseline, and is told by its weight."""
+    name = name_method(row["method"])
+    return f"{name}, weight 0" if is_single_task(row) and row["method"] not in ("stl", "stl_long") else name
 
 
 def describe_found(run: Run) -> str:
@@ -152,12 +164,19 @@ def describe_stale_discovery(run: Run) -> str | None:
     )
 
 
-def describe_rival(rival: Effect) -> str:
-    """Explain a gain if a control gains as much."""
+def describe_rival(rival: Effect, effect: Effect) -> str:
+    """Explain a gain that a control has too, or of which the control is not told apart."""
+    gain = format_points(rival.mean)
+    if rival.mean < effect.mean and rival.lead is not None:
+        ahead = f"{format_points(rival.lead)}, 95% interval {format_interval(rival.lead_low, rival.lead_high)}"
+        return (
+            f"The {rival.labels_name} control at the same weight is not told apart from it ({gain}; the discovered labels "
+            f"are ahead by {ahead}), so the gain may need no more than what these labels have."
+        )
     reading = EXPLANATIONS.get(rival.labels, "so the gain does not come from the discovered task")
     if rival.labels.startswith(COPY):
         reading = "so more of the principal label gains as much without the discovered task"
-    return f"The {rival.labels_name} control at the same weight does as well ({format_points(rival.mean)}), {reading}."
+    return f"The {rival.labels_name} control at the same weight does as well ({gain}), {reading}."
 
 
 def describe_effect(run: Run) -> str:
@@ -171,7 +190,7 @@ def describe_effect(run: Run) -> str:
     parts = []
     if choice is not None and is_single_task(choice):
         parts.append(
-            f"Effect on the principal task: by {by} the single-task network ({name_method(choice['method'])}) was chosen, "
+            f"Effect on the principal task: by {by} the single-task network ({name_method_of(choice)}) was chosen, "
             "so the auxiliary task is not used and costs nothing."
         )
         lead = f"The best auxiliary setting on validation, {describe_setting(effect)}, changed" if effect else ""
@@ -193,20 +212,49 @@ def describe_effect(run: Run) -> str:
     )
     if not effect.has_discovered_labels:
         parts.append("This difference is not the discovered task's.")
-    rival, control = find_rival(run.multitask, effect), find_control(run.multitask, effect)
-    if rival is not None:
-        parts.append(describe_rival(rival))
-    if control is not None and control != rival:
+    return " ".join(filter(None, [*parts, *_describe_controls(run, run.multitask, effect)]))
+
+
+def _describe_controls(run: Run, multitask: dict[str, Any], effect: Effect) -> list[str]:
+    """Say what else may explain a difference from STL: another network, or a control."""
+    parts = []
+    if other := _name_other_backbone(run, effect.method):
         parts.append(
-            f"Random labels at weight {control.weight:g} changed it by {format_points(control.mean)} "
+            f"Its network has another backbone ({other}) than STL's, so the difference is also that of the networks."
+        )
+    rival, control = find_rival(multitask, effect), find_control(multitask, effect)
+    is_own = control is not None and _strip_rule(control.method) == _strip_rule(effect.method)
+    if control is not None and not is_own:
+        parts.append(
+            f"No random labels were given to {name_method(effect.method)} (multitask.control_methods), so part of the "
+            "difference may be its network's."
+        )
+    if rival is not None:
+        parts.append(describe_rival(rival, effect))
+    if control is not None and control != rival:
+        receiver = "" if is_own else f", given to {name_method(control.method)},"
+        parts.append(
+            f"Random labels{receiver} at weight {control.weight:g} changed it by {format_points(control.mean)} "
             f"({format_interval(control.low, control.high)})."
         )
-    for bound in find_bounds(run.multitask, effect):
+    for bound in find_bounds(multitask, effect):
         parts.append(
             f"The true labels of {_name_oracle(run) or 'a known factor'}, an upper bound, changed it by "
             f"{format_points(bound.mean)} ({format_interval(bound.low, bound.high)})."
         )
-    return " ".join(filter(None, parts))
+    return parts
+
+
+def _strip_rule(method: str) -> str:
+    """Return the name of a method without the rule for its losses, which its network does not depend on."""
+    return method.partition("+")[0]
+
+
+def _name_other_backbone(run: Run, method: str) -> str | None:
+    """Name the backbone of MTI-Net, or return None if STL has the same. All other methods have that of STL."""
+    own = (run.get_setting("multitask", "mti") or {}).get("backbone")
+    is_other = _strip_rule(method) == "mti" and own != run.get_setting("multitask", "backbone")
+    return own if is_other else None
 
 
 def _name_oracle(run: Run) -> str | None:

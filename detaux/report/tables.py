@@ -8,7 +8,7 @@ from detaux.config.load import get_value, iterate_fields
 from detaux.config.schema import Config
 from detaux.report.collect import Candidate, Run, name_candidate
 from detaux.report.effect import find_choice, find_effect, find_split, judge_effect
-from detaux.report.sentences import format_interval, format_p, format_points, name_method
+from detaux.report.sentences import format_interval, format_p, format_points, name_method_of
 from detaux.report.table import NONE, Column, Row, Table, number_column, text_column
 
 SCORE_TITLES = {
@@ -161,7 +161,7 @@ def build_comparison(runs: list[Run]) -> Table:
                 "principal_nmi": chosen["principal"]["nmi"] if chosen else None,
                 "best_v": best[1] if best else None,
                 "best_factor": best[0].replace("_", " ") if best else None,
-                "method_chosen": name_method(choice["method"]) if choice else None,
+                "method_chosen": name_method_of(choice) if choice else None,
                 "gain_mean": effect.mean / 100 if effect else None,
                 "gain_low": effect.low / 100 if effect and effect.low is not None else None,
                 "gain_high": effect.high / 100 if effect and effect.high is not None else None,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from detaux.report.collect import Run, name_candidate
 from detaux.report.effect import find_choice, find_effect, find_split, is_single_task, judge_effect
-from detaux.report.sentences import format_interval, format_points, name_method
+from detaux.report.sentences import format_interval, format_points, name_method_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def _tile_effect(run: Run) -> Tile:
     interval = f"95%: {format_interval(effect.low, effect.high)}, {verdict}" if effect else "no paired difference"
     if choice is not None and is_single_task(choice):
         tried = f"best auxiliary {format_points(effect.mean)} ({interval})" if effect else interval
-        return Tile(label, f"{name_method(choice['method'])} kept", tried)
+        return Tile(label, f"{name_method_of(choice)} kept", tried)
     return Tile(label, f"{format_points(effect.mean)} points" if effect else "not measured", interval)
 
 

@@ -20,6 +20,7 @@ from detaux.artefacts import CONFIG_NAME, RECORD_NAME
 from detaux.config import Config, dump_config, load_config, reads
 from detaux.config.frozen import read_config_tree
 from detaux.config.load import get_value, iterate_fields
+from detaux.config.location import expand_path
 from detaux.config.renamed import RENAMED
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file, hash_listing, hash_path, write_json
@@ -37,10 +38,22 @@ def hash_inputs(inputs: Mapping[str, Path | list[Path]]) -> dict[str, str]:
 
 def compute_inputs_hash(stage: str, config: Config, hashes: dict[str, str]) -> str:
     """Hash everything that a stage's numbers depend on: the keys that it reads, and the hash_inputs of its inputs."""
-    keys = {dotted: get_value(config, dotted) for dotted, _, _ in iterate_fields() if reads(stage, dotted)}
+    keys = {
+        dotted: _hash_content(dotted, get_value(config, dotted))
+        if entry.metadata["names_file"]
+        else get_value(config, dotted)
+        for dotted, entry, _ in iterate_fields()
+        if reads(stage, dotted)
+    }
     tree = {"keys": keys, "inputs": hashes}
     # keys are not sorted, because the order of a mapping of classes is the order of the labels
     return hashlib.sha256(json.dumps(tree, default=str).encode()).hexdigest()
+
+
+def _hash_content(dotted: str, value: str | None) -> str | None:
+    """Return the hash of the file that the value of a key names, or the value if it names none."""
+    path = expand_path(value, dotted) if value else None
+    return hash_file(path) if path is not None and path.is_file() else value
 
 
 def is_done(folder: Path, inputs_hash: str, editable: str | None = None) -> bool:

@@ -22,6 +22,7 @@ from detaux.config.variants import drop_comparisons
 from detaux.data.schema import read_manifest
 from detaux.disentangle.batches import check_batches
 from detaux.errors import InterruptedRunError, UserError
+from detaux.multitask.check import check_multitask
 from detaux.pipeline import Job, keep_edit, make_shards
 from detaux.report.build import build_report
 from detaux.runtime.files import lock_folder, write_json
@@ -134,6 +135,8 @@ def _check_sweep(config: Config, space: Sequence[Dimension]) -> None:
             config.run.device == "cuda" and not sweep.gpus
         ),
     }
+    if DOWNSTREAM in named:
+        check_multitask(config.multitask)
     for sentence, is_fault in faults.items():
         if is_fault:
             raise UserError(f"{sentence}.")

@@ -1,7 +1,8 @@
 """Open Stanford Cars: 8,144 + 8,041 photographs of 196 models of cars, with MATLAB annotations (Krause et al., 2013).
 
 The authors published two layouts: `devkit` with the folders cars_train and cars_test, and cars_annos.mat with the
-folder car_ims. Both are read. The annotations have a box for each car, which is not cut out: the paper does not either.
+folder car_ims. Both are read. If both are there, cars_annos.mat is taken, but only with its folder. The annotations
+have a box for each car, which is not cut out: the paper does not either.
 """
 
 import os
@@ -25,9 +26,9 @@ SPLITS = ("train", "test")
 PUBLISHED = (8144, 8041)
 DEVKIT = "devkit"
 META, TRAIN, TEST = "cars_meta.mat", "cars_train_annos.mat", "cars_test_annos_withlabels.mat"
-SINGLE = "cars_annos.mat"
+SINGLE, PICTURES = "cars_annos.mat", "car_ims"
 MOST_NAME_BYTES = 255  # a longer name of a file or folder is an error of the operating system
-WANTED = f"the folder of the published {DEVKIT}, cars_train and cars_test, or of {SINGLE} and car_ims"
+WANTED = f"the folder of the published {DEVKIT}, cars_train and cars_test, or of {SINGLE} and {PICTURES}"
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,21 @@ def open_cars(config: DataConfig) -> Source:
     """Return both published splits, the training split first. A class is a model of car with its year.
 
     A picture that is missing or damaged is left out and named. Pictures without an annotation are passed over. Raises
-    UserError if annotations are missing, damaged, swapped, copied or name a picture twice, or if more than
-    data.max_bad_fraction is left out.
+    UserError if annotations are missing, damaged, swapped, copied or name a picture twice, if pictures are one folder too
+    deep, or if more than data.max_bad_fraction is left out.
     """
     root = find_published(config, WANTED)
     if not root.is_dir():
         raise UserError(f"data.path={root} is not a folder; unpack the archives and give {WANTED}.")
-    classes, cars = _read_single(root) if (root / SINGLE).is_file() else _read_devkit(root)
+    devkit = next((folder for folder in (root / DEVKIT, root) if (folder / META).is_file()), None)
+    is_single = (root / SINGLE).is_file() and (devkit is None or (root / PICTURES).is_dir())
+    classes, cars = _read_single(root) if is_single else _read_devkit(root, devkit)
     counts = [sum(car.split == split for car in cars) for split in SPLITS]
     refuse_swapped(f"data.path={root}", (counts[0], counts[1]), PUBLISHED)
     names = Counter(str(PurePosixPath(car.name)) for car in cars)
     if twice := next((name for name, count in names.items() if count > 1), None):
         raise UserError(f"data.path={root}: {show_name(twice)} is annotated {names[twice]} times; once is allowed.")
+    _refuse_nested_folders(root, cars)
     there = _list_folders(root, cars)
     _refuse_swapped_folders(root, cars, there)
 
@@ -82,9 +86,8 @@ def open_cars(config: DataConfig) -> Source:
     )
 
 
-def _read_devkit(root: Path) -> tuple[list[str], list[Car]]:
-    """Read the classes and the annotations of the layout with cars_train and cars_test."""
-    devkit = next((folder for folder in (root / DEVKIT, root) if (folder / META).is_file()), None)
+def _read_devkit(root: Path, devkit: Path | None) -> tuple[list[str], list[Car]]:
+    """Read the classes and the annotations of the layout with cars_train and cars_test. `devkit` is None if it is missing."""
     if devkit is None:
         raise UserError(f"data.path={root} holds neither {DEVKIT}/{META} nor {SINGLE}; it must be {WANTED}.")
     test = next((folder / TEST for folder in (devkit, root) if (folder / TEST).is_file()), None)
@@ -118,6 +121,8 @@ def _are_equal(ones: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool
 def _read_single(root: Path) -> tuple[list[str], list[Car]]:
     """Read the classes and the annotations of the layout with car_ims; `test` marks the test pictures."""
     path = root / SINGLE
+    if not (root / PICTURES).is_dir():
+        raise UserError(f"data.path={root} holds {SINGLE}, but not its folder {PICTURES}; it must be {WANTED}.")
     arrays = read_mat(path, ["class_names", "annotations"])
     classes = _read_classes(path, arrays)
     cars = [
@@ -161,6 +166,19 @@ def _read_number(path: Path, entry: dict[str, Any], field: str, most: int, least
     if not isinstance(value, np.ndarray) or value.size != 1 or value.item() not in range(least, most + 1):
         raise UserError(f"{path} has the {field} {show_text(str(value))}; {least} to {most} are allowed.")
     return int(value.item())
+
+
+def _refuse_nested_folders(root: Path, cars: list[Car]) -> None:
+    """Raise UserError if a picture is not in its folder, but in a folder of the same name there. Some copies are so."""
+    for car in cars:
+        path = root / car.name
+        if _find_fault_of_name(car.name) is None and not path.exists():
+            folder = path.parent.name
+            if (path.parent / folder / path.name).is_file():
+                raise UserError(
+                    f"data.path={root}: the pictures of {folder} are one folder deeper, in {folder}/{folder}; move them to "
+                    f"{folder}."
+                )
 
 
 def _refuse_swapped_folders(root: Path, cars: list[Car], there: set[str]) -> None:

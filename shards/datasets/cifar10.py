@@ -9,7 +9,7 @@ import numpy as np
 from detaux.config.schema import DataConfig
 from detaux.errors import UserError
 from shards.published import find_published
-from shards.records import Records, Source, resize
+from shards.records import Records, Source, read_resized
 from shards.tars import name_damage, read_tar_files
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -19,7 +19,6 @@ TEST = "test_batch.bin"
 NAMES = "batches.meta.txt"  # the names of the classes, one a line
 SIDE = 32
 RECORD = 1 + 3 * SIDE * SIDE  # bytes: the label, then the red, green and blue plane, each row by row
-BLOCK = 4096
 # most bytes of a file; a published batch has 31 million
 MOST_BYTES = {**dict.fromkeys([*TRAIN, TEST], 2**28), NAMES: 2**12}
 WANTED = f"the published {ARCHIVE}, or its unpacked folder {FOLDER}"
@@ -38,7 +37,7 @@ OTHER_VERSIONS = {  # a name that only another archive of the authors has -> tha
 def open_cifar10(config: DataConfig) -> Source:
     """Return both published splits, the training split first.
 
-    Raises UserError if `data.path` holds another version, or files that are missing, damaged, equal or cut short.
+    Raises UserError if `data.path` holds only another version, or files that are missing, damaged, equal or cut short.
     """
     origin, files = _read_files(find_published(config, WANTED))
     if NAMES in files and files[NAMES].decode("utf-8", "replace").split() != CLASSES:
@@ -54,9 +53,8 @@ def open_cifar10(config: DataConfig) -> Source:
 
     def read() -> Iterator[Records]:
         for batch in batches:
-            for start in range(0, len(batch), BLOCK):
-                planes = batch[start : start + BLOCK, 1:].reshape(-1, 3, SIDE, SIDE)
-                yield Records(resize(planes.transpose(0, 2, 3, 1), config.side))
+            planes = batch[:, 1:].reshape(-1, 3, SIDE, SIDE)
+            yield from read_resized(planes.transpose(0, 2, 3, 1), config.side)
 
     return Source(
         name="cifar10",
@@ -79,9 +77,9 @@ def _read_files(path: Path) -> tuple[Path, dict[str, bytes]]:
     else:
         with name_damage(path):
             files, others = read_tar_files(path, MOST_BYTES)
-    if version := next((version for name, version in OTHER_VERSIONS.items() if name in others), None):
-        raise UserError(f"{path} holds {version} and is not read; {WANTED} is needed.")
     if missing := [name for name in (*TRAIN, TEST) if name not in files]:
+        if version := next((version for name, version in OTHER_VERSIONS.items() if name in others), None):
+            raise UserError(f"{path} holds {version} and is not read; {WANTED} is needed.")
         raise UserError(f"{path} lacks {', '.join(missing)}; {WANTED} is needed.")
     if extra := [name for name in others if re.fullmatch(r"data_batch_.*\.bin", name)]:
         raise UserError(f"{path} holds {extra[0]}; CIFAR-10 has {len(TRAIN)} training batches.")

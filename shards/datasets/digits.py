@@ -3,7 +3,7 @@
 import numpy as np
 
 from detaux.config.schema import DataConfig
-from shards.records import Records, Source, resize, to_rgb
+from shards.records import Source, read_resized
 
 
 def open_digits(config: DataConfig) -> Source:
@@ -11,7 +11,7 @@ def open_digits(config: DataConfig) -> Source:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images = to_rgb(np.round(digits.images * (255 / 16)).astype(np.uint8))
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
     return Source(
         name="digits",
         factors={"digit": 10},
@@ -20,5 +20,5 @@ def open_digits(config: DataConfig) -> Source:
         count=len(images),
         factor_values=digits.target[:, None].astype(np.int64),
         published_split=None,
-        read=lambda: iter([Records(resize(images, config.side))]),
+        read=lambda: read_resized(images, config.side),
     )

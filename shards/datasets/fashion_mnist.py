@@ -4,7 +4,6 @@ import gzip
 import math
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,10 @@ from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
 from detaux.errors import UserError
 from detaux.runtime.readers import describe_damage
-from shards.records import Records, Source, resize, to_rgb
+from shards.records import Source, read_resized
 
 DEFAULT_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts them
 CLASSES = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
-BLOCK = 4096
 MOST_BYTES = 2**30  # limit of a file; the largest of the data set has 47 million
 
 
@@ -38,10 +36,6 @@ def open_fashion_mnist(config: DataConfig) -> Source:
     if labels.max(initial=0) >= len(CLASSES):
         raise UserError(f"{folder}: label {labels.max()} found; Fashion-MNIST has labels 0 to {len(CLASSES) - 1}.")
 
-    def read() -> Iterator[Records]:
-        for start in range(0, len(images), BLOCK):
-            yield Records(resize(to_rgb(images[start : start + BLOCK]), config.side))
-
     return Source(
         name="fashion_mnist",
         factors={"class": len(CLASSES)},
@@ -50,7 +44,7 @@ def open_fashion_mnist(config: DataConfig) -> Source:
         count=len(images),
         factor_values=labels[:, None],
         published_split=np.repeat(["train", "test"], [len(labels) for _, labels in parts]),
-        read=read,
+        read=lambda: read_resized(images, config.side),
     )
 
 

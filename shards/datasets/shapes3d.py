@@ -18,7 +18,7 @@ from detaux.config.location import expand_path
 from detaux.config.schema import DataConfig
 from detaux.errors import UserError
 from detaux.runtime.readers import describe_damage
-from shards.records import Records, Source, resize
+from shards.records import Records, Source, read_resized
 
 FACTORS = {"floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15}
 SHAPES = ("cube", "cylinder", "sphere", "capsule")
@@ -241,6 +241,6 @@ def _read_file(path: Path, values: list[np.ndarray], side: int) -> Iterator[Reco
             for floor, wall in itertools.product(*values[:2]):
                 start = int(np.ravel_multi_index((floor, wall, 0, 0, 0, 0), sizes))
                 block = images[start : start + int(np.prod(sizes[2:]))]
-                yield Records(resize(block[np.ravel_multi_index(rest.T, sizes[2:])], side))
+                yield from read_resized(block[np.ravel_multi_index(rest.T, sizes[2:])], side)
     except (OSError, KeyError, AttributeError) as error:
         raise UserError(f"{describe_damage(path, 'published 3dshapes.h5', error)}.") from None

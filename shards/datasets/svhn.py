@@ -9,10 +9,9 @@ from detaux.config.schema import DataConfig
 from detaux.errors import UserError
 from shards.mat import read_mat
 from shards.published import find_published, refuse_swapped
-from shards.records import Records, Source, resize
+from shards.records import Records, Source, read_resized
 
 SIDE = 32
-BLOCK = 4096
 FILES = ("train_32x32.mat", "test_32x32.mat")
 PUBLISHED = (73257, 26032)
 EXTRA = 531131  # images of extra_32x32.mat, which is not read
@@ -40,8 +39,7 @@ def open_svhn(config: DataConfig) -> Source:
 
     def read() -> Iterator[Records]:
         for images, _ in parts:
-            for start in range(0, images.shape[-1], BLOCK):
-                yield Records(resize(images[..., start : start + BLOCK].transpose(3, 0, 1, 2), config.side))
+            yield from read_resized(images.transpose(3, 0, 1, 2), config.side)
 
     return Source(
         name="svhn",

@@ -21,9 +21,17 @@ def draw_images(side, count=2):
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
-@cache  # VGG16 takes a second to draw
+@cache
 def build(name, side):
-    return build_backbone(name, side).eval()
+    """A backbone of small random weights. torchvision takes seconds to draw those of VGG16 and its classifier."""
+    with torch.device("meta"):
+        backbone = build_backbone(name, side)
+    backbone.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    for value in backbone.state_dict().values():
+        if value.is_floating_point():
+            value.uniform_(-0.05, 0.05, generator=generator).add_(value.dim() == 1)
+    return backbone.eval()
 
 
 @pytest.mark.parametrize(("name", "side"), CASES)

@@ -44,7 +44,8 @@ def test_features_are_the_means_of_the_branches_of_timms_network():
     torch.manual_seed(0)
     donor = timm.create_model("hrnet_w18_small_v2", num_classes=10).eval()
     backbone = build_backbone("hrnet_w18_small_v2", 32).eval()
-    backbone.body.load_state_dict({name: donor.state_dict()[name] for name in backbone.body.state_dict()})
+    weights = donor.state_dict()  # taken once: it walks through all layers
+    backbone.body.load_state_dict({name: weights[name] for name in backbone.body.state_dict()})
     images = draw_images(32)
     with torch.no_grad():
         branches = donor.stages(donor.act2(donor.bn2(donor.conv2(donor.act1(donor.bn1(donor.conv1(images)))))))

@@ -45,7 +45,13 @@ def save(state, path):
 
 
 def load(name, file, side=32):
-    backbone = build_backbone(name, side)
+    """A backbone with the weights of a file. VGG16, which takes seconds to draw, has NaN for weights before."""
+    with torch.device("meta" if name.startswith("vgg") else "cpu"):
+        backbone = build_backbone(name, side)
+    if name.startswith("vgg"):
+        backbone.to_empty(device="cpu")
+        for parameter in backbone.parameters():
+            torch.nn.init.constant_(parameter, torch.nan)
     load_pretrained(backbone, name, file, KEY)
     return backbone.eval()
 

@@ -1,8 +1,10 @@
 """Configs that are based on other configs, against configs written out in full."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from detaux.config import load_config
+from detaux.config import config_files, load_config
 from detaux.errors import UserError
 
 
@@ -41,6 +43,53 @@ def test_same_file_may_be_the_base_of_two_bases(write):
         write(f"{name}.yaml", f"base: common.yaml\nrun: {{dir: {name}}}\n")
     config = load_config(write("both.yaml", "base: [left.yaml, right.yaml]\n"))
     assert (config.multitask.epochs, config.run.dir) == (4, "right")
+
+
+def test_file_named_many_times_is_read_once(write, monkeypatch):
+    read, seen = config_files.read_yaml, []
+    monkeypatch.setattr(config_files, "read_yaml", lambda text: seen.append(text) or read(text))
+    write("0.yaml", "multitask: {epochs: 4}\n")
+    for number in range(1, 9):
+        write(f"{number}.yaml", f"base: [{number - 1}.yaml, ../{write('x', '').parent.name}/{number - 1}.yaml]\n")
+    assert load_config(write("top.yaml", "base: 8.yaml\n")).multitask.epochs == 4
+    assert len(seen) == 10
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=2, max_size=7))
+def test_bases_named_several_times_equal_the_files_one_after_the_other(write, bases):
+    def expand(number):
+        return [inner for base in bases[number] if base < number for inner in expand(base)] + [number]
+
+    keys = ("epochs", "seeds", "batch_size", "least_steps")
+    values = [{keys[number % 4]: 10 + number, keys[(number + 1) % 4]: 20 + number} for number in range(len(bases))]
+    for number, names in enumerate(bases):
+        lower = ", ".join(f"f{name}.yaml" for name in names if name < number)
+        path = write(f"f{number}.yaml", f"base: [{lower}]\nmultitask: {values[number]}\n")
+    expected = {}
+    for number in expand(len(bases) - 1):
+        expected |= values[number]
+    one = load_config(path).multitask
+    assert {name: getattr(one, name) for name in expected} == expected
+
+
+def test_more_files_than_a_config_may_have_are_refused(write):
+    for number in range(1, 2000):
+        write(f"{number}.yaml", f"base: {number - 1}.yaml\n")
+    write("0.yaml", "multitask: {epochs: 4}\n")
+    assert load_config(write("top.yaml", "base: 98.yaml\n")).multitask.epochs == 4
+    for last in (99, 1999):
+        with pytest.raises(UserError, match=rf"/{last - 99}\.yaml is one too many: .* may have 100 files at most\.$"):
+            load_config(write("top.yaml", f"base: {last}.yaml\n"))
+
+
+def test_links_to_one_file_have_the_bases_of_their_own_folders(write, tmp_path):
+    shared = write("shared/one.yaml", "base: base.yaml\n")
+    for name, key in (("left", "epochs"), ("right", "seeds")):
+        write(f"{name}/base.yaml", f"multitask: {{{key}: 9}}\n")
+        (tmp_path / name / "one.yaml").symlink_to(shared)
+    one = load_config(write("top.yaml", "base: [left/one.yaml, right/one.yaml]\n")).multitask
+    assert (one.epochs, one.seeds) == (9, 9)
 
 
 def test_mistake_in_a_base_names_the_base(write):

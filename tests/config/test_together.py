@@ -55,6 +55,19 @@ def test_value_that_stands_twice_in_a_list_is_refused(key):
         check_together(load_config(None, [f"multitask.{key}"]))
 
 
+def test_rule_needs_a_weight_above_0():
+    keys = ["multitask.weights=[0]", "multitask.methods=[stl,hard_sharing+dwa]"]
+    with pytest.raises(UserError, match=r"has no weight above 0, which the rule of hard_sharing\+dwa needs"):
+        check_together(load_config(None, keys))
+    check_together(load_config(None, ["multitask.weights=[0]"]))
+
+
+def test_shift_out_of_view_is_refused():
+    with pytest.raises(UserError, match=r"multitask\.crop=16 is not below data\.side=16"):
+        check_together(load_config(None, ["multitask.crop=16", "data.side=16"]))
+    check_together(load_config(None, ["multitask.crop=15", "data.side=16"]))
+
+
 def test_methods_without_a_weight_need_none():
     keys = ["multitask.weights=[]", "multitask.controls=[]"]
     check_together(load_config(None, [*keys, "multitask.methods=[stl,stl_long,maxl,auxilearn]"]))

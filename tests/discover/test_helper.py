@@ -33,6 +33,21 @@ def test_answer_is_that_of_this_process(clusterer, make_blobs):
     assert (backend, labels.max() + 1) == (expected.backend, expected.count)
 
 
+def test_threads_have_processes_of_their_own(make_blobs):
+    points, _ = make_blobs()
+    found, processes = [], []
+
+    def cluster():
+        found.append(cluster_in_helper(points, len(points), "kmeans", CONFIG, 0, start_limit())[0])
+        processes.append(helper._kept.helper.process)
+
+    thread = threading.Thread(target=cluster)
+    for act in (cluster, thread.start, thread.join):
+        act()
+    np.testing.assert_array_equal(*found)
+    assert processes[0] is not processes[1]
+
+
 def test_error_of_a_library_is_raised_here(make_blobs):
     points, _ = make_blobs()
     with pytest.raises(KeyError, match="nonsense"):
@@ -64,17 +79,6 @@ def test_process_that_is_ended_from_outside_is_one_sentence(make_blobs):
     threading.Timer(0.5, process.kill).start()
     with pytest.raises(UserError, match=r"was ended \(signal SIGKILL\), probably for lack of memory"):
         cluster_in_helper(points, *ask, start_limit())
-
-
-def test_threads_have_processes_of_their_own(make_blobs):
-    points, _ = make_blobs()
-    found = []
-    for _ in range(2):
-        ask = (points, len(points), "kmeans", CONFIG, 0, start_limit())
-        thread = threading.Thread(target=lambda ask=ask: found.append(cluster_in_helper(*ask)[0]))
-        thread.start()
-        thread.join()
-    np.testing.assert_array_equal(*found)
 
 
 def test_process_ends_with_a_parent_that_is_killed(make_blobs, tmp_path):

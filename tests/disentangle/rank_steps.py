@@ -1,4 +1,4 @@
-"""A program of the tests: take 10 steps under several engines and settings, and save what each step computed.
+"""A program of the tests: take 4 steps under several engines and settings, and save what each step computed.
 
     rank_steps.py SHARDS OUT.safetensors CASE [CASE ...]       each CASE is a JSON object
 
@@ -27,7 +27,7 @@ from detaux.runtime.checkpoint import load_checkpoint
 from detaux.runtime.collectives import gather_objects
 from detaux.runtime.ranks import is_first, join_ranks
 
-STEPS = 10
+STEPS = 4
 HASH = "of the same inputs"
 STATISTICS = {
     "normalizer": oracle,

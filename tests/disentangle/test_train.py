@@ -160,19 +160,20 @@ def start_two(start_ranks, root, folder, *keys):
 def test_killed_rank_ends_both_and_the_same_command_goes_on_to_the_same_losses(run, tmp_path, start_ranks):
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    outputs = [rank.communicate(timeout=120)[0] for rank in start_two(start_ranks, run, tmp_path / "whole")]
+    fewer = ("disentangle.warmup.steps=10", "disentangle.main.steps=40")
+    outputs = [rank.communicate(timeout=120)[0] for rank in start_two(start_ranks, run, tmp_path / "whole", *fewer)]
     assert "disentangle: wrote" in outputs[0], outputs
     assert outputs[1] == ""
 
     killed = tmp_path / "killed"
-    first, second = start_two(start_ranks, run, killed)
-    wait_for_steps(killed, 55, first)
+    first, second = start_two(start_ranks, run, killed, *fewer)
+    wait_for_steps(killed, 15, first)
     second.send_signal(signal.SIGKILL)
     output, _ = first.communicate(timeout=60)
     assert first.returncode == 75, output
     assert "rank 1 on " in output
     assert "Traceback" not in output
-    first, second = start_two(start_ranks, run, killed)
+    first, second = start_two(start_ranks, run, killed, *fewer)
     output, _ = first.communicate(timeout=120)
     assert (first.returncode, second.wait(timeout=60)) == (0, 0), output
     assert "continues from step" in output
@@ -207,7 +208,7 @@ def test_batch_that_does_not_divide_over_the_ranks_is_refused_once(run, tmp_path
     assert outputs[1] == ""
 
 
-@pytest.mark.parametrize(("workers", "cache"), [(4, "auto"), (0, "none"), (4, "none")])
+@pytest.mark.parametrize(("workers", "cache"), [(2, "auto"), (0, "none"), (2, "none")])
 def test_loss_curve_does_not_depend_on_workers_or_cache(run, tmp_path, workers, cache):
     config = load_config(None, [*KEYS, f"data.workers={workers}", f"data.cache={cache}"])
     run_disentangle(config, run / "shards", tmp_path)

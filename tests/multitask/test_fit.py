@@ -95,14 +95,24 @@ def test_every_method_moves_the_auxiliary_head(method, labels):
     auxiliary = torch.arange(96) % 4
     torch.manual_seed(5)
     before = HardSharingNetwork(CONFIG, 16, [2, 4]).heads[1][3].weight.clone()
-    network, _, _ = train(Trial(method, labels, 1.0, 5), build_data(auxiliary=auxiliary))
+    config = dataclasses.replace(CONFIG, weight_decay=0.0)  # which would move it too
+    network, _, _ = train(Trial(method, labels, 1.0, 5), build_data(auxiliary=auxiliary), config)
     assert not torch.equal(network.heads[1][3].weight, before)
 
 
 def test_batches_of_one_image_are_refused_for_batch_normalisation():
     config = dataclasses.replace(CONFIG, batch_size=1, backbone="resnet18")
-    with pytest.raises(UserError, match=r"backbone=resnet18 with multitask\.batch_size=1: the batches have one image"):
+    with pytest.raises(UserError, match=r"backbone=resnet18 and multitask\.batch_size=1: some batches have one image"):
         train(Trial("stl", "none", 0.0, 0), build_data(), config)
+
+
+def test_single_held_out_image_is_refused_for_batch_normalisation():
+    """Of the first class there are two labelled images, of the second one, so one image is held out."""
+    data = build_data(count=3)
+    data = dataclasses.replace(data, principal=torch.tensor([0, 0, 1]))
+    config = dataclasses.replace(CONFIG, backbone="resnet18", auxilearn=AuxilearnConfig(every=1))
+    with pytest.raises(UserError, match=r"^auxilearn with .* some batches have one image.*auxilearn\.held_out"):
+        train(Trial("auxilearn", "none", 0.0, 0), data, config)
 
 
 def test_loss_that_would_never_be_trained_is_refused():

@@ -86,6 +86,13 @@ def test_oracle_of_one_value_or_of_no_factors_is_refused(make_split, write_split
         load((), tmp_path, "controls=[oracle]", "oracle=green")
 
 
+def test_set_without_a_principal_label_for_training_is_refused(make_split, write_splits, tmp_path):
+    split = make_split(30, 1)
+    write_splits(tmp_path / "shards", replace(split, labels=torch.full_like(split.labels, -1)))
+    with pytest.raises(UserError, match="no image of the training split has a principal label"):
+        load((), tmp_path)
+
+
 def test_principal_labels_that_train_are_not_completed_for_a_control(keys, inputs):
     material = load(keys, inputs)
     data = material.build_data(Trial("hard_sharing", "within_class", 0.5, 0))

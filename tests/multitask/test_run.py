@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detaux.config import load_config
-from detaux.errors import InterruptedRunError
+from detaux.errors import InterruptedRunError, UserError
 from detaux.multitask import material, train
 from detaux.multitask import run as stage
 from detaux.multitask.methods import METHODS, register
@@ -84,6 +84,14 @@ def test_stage_trains_chooses_and_reports_a_method_that_was_registered(make_spli
     metrics = json.loads((tmp_path / "multitask" / "metrics.json").read_text())
     assert metrics["chosen"]["method"] == "my_own"
     assert find_effect(metrics).method == "my_own"
+
+
+def test_method_that_cannot_train_is_told_before_the_first_training(run, tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(train, "train_trial", lambda *given: trained.append(given))
+    with pytest.raises(UserError, match=r"auxilearn\.every=1000 is more than"):
+        run(tmp_path, "multitask.methods=[stl,auxilearn]", "multitask.auxilearn.every=1000")
+    assert trained == []
 
 
 def test_every_trial_is_reported_on_both_splits(finished):
@@ -182,7 +190,9 @@ def test_trial_whose_weights_are_damaged_is_told_and_trained_once_more(
         stream.write('[1]\n{"inputs_hash": 1}\n')
     again, original = [], train.train_trial
     monkeypatch.setattr(train, "train_trial", lambda *given: again.append(given[0].name) or original(*given))
-    assert drop_seconds(run(tmp_path)["summary"]) == drop_seconds(finished[1]["summary"])
+    metrics = run(tmp_path)
+    assert drop_seconds(metrics["rows"]) == drop_seconds(finished[1]["rows"])  # in the same order
+    assert drop_seconds(metrics["summary"]) == drop_seconds(finished[1]["summary"])
     assert sorted(again) == sorted([path.stem, older["name"]])
     assert f"multitask: {path} is" in (said := capsys.readouterr().out.replace("\n", " "))
     assert "its trial is trained once more" in said

@@ -111,3 +111,20 @@ def test_gains_of_methods_controls_and_upper_bounds_are_families_of_their_own():
 def test_selected_stl_is_no_test_of_anything():
     rows = [row(method, "none", 0.0, seed, 0.1 * seed) for method in ("stl", "selected") for seed in range(3)]
     assert [line["gain_p"] for line in summarize(rows)] == [None, None]
+
+
+def test_lead_over_a_control_is_paired_by_seed_method_and_weight():
+    rows = [row("stl", "none", 0.0, seed, 0.5) for seed in range(3)]
+    rows += [row("nddr", "discovered", 1.0, seed, value) for seed, value in enumerate((0.6, 0.8, 0.7))]
+    rows += [row("nddr", "random", 1.0, seed, value) for seed, value in enumerate((0.59, 0.78, 0.67))]
+    rows += [row("nddr", "oracle", 1.0, seed, 0.9) for seed in range(3)]
+    rows += [row("nddr", "random", 0.2, seed, 0.5) for seed in range(3)]
+    rows += [row("hard_sharing", "random", 1.0, seed, 0.5) for seed in range(3)]
+    lines = {(line["method"], line["labels"], line["weight"]): line for line in summarize(rows)}
+    half = 4.302652729911275 * 0.01 / math.sqrt(3)
+    control = lines["nddr", "random", 1.0]
+    assert control["lead_mean"] == pytest.approx(0.02)
+    assert (control["lead_low"], control["lead_high"]) == (pytest.approx(0.02 - half), pytest.approx(0.02 + half))
+    assert lines["nddr", "oracle", 1.0]["lead_mean"] == pytest.approx(-0.2)
+    for setting in (("nddr", "random", 0.2), ("hard_sharing", "random", 1.0), ("nddr", "discovered", 1.0)):
+        assert lines[setting]["lead_mean"] is None

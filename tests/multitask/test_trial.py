@@ -21,3 +21,8 @@ from detaux.multitask.trial import Trial
 )
 def test_kind_says_what_a_trial_is_run_for(method, labels, kind):
     assert Trial(method, labels, 0.5, 0).kind == kind
+
+
+def test_network_of_a_method_without_its_second_loss_is_a_baseline():
+    assert Trial("nddr", "discovered", 0.0, 0).kind == "baseline"
+    assert Trial("nddr", "random", 0.0, 0).kind == "control"

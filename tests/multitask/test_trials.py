@@ -48,6 +48,13 @@ def test_trials_hold_stl_every_method_and_every_control():
     assert len(set(trials)) == len(trials)
 
 
+def test_rule_that_reads_the_weight_has_no_trial_of_weight_0():
+    methods = "multitask.methods=[hard_sharing,hard_sharing+mgda,hard_sharing+nash_mtl]"
+    config = load_config(None, ["multitask.weights=[0,1]", "multitask.controls=[]", methods]).multitask
+    found = [(trial.method.partition("+")[2], trial.weight) for trial in list_trials(config, [0])[1:]]
+    assert found == [("", 0.0), ("", 1.0), ("mgda", 1.0), ("nash_mtl", 1.0)]
+
+
 def test_method_that_reads_no_labels_has_one_trial(monkeypatch):
     class OwnLabels(HardSharing):
         reads_labels = False

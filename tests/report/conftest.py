@@ -188,18 +188,11 @@ def make_multitask() -> dict[str, Any]:
 
 def make_curves() -> list[dict[str, Any]]:
     """Two seeds of STL at chance, and of hard sharing, which leaves it."""
-    settings = [("stl", "none", 0.0, [0.25, 0.25, 0.25]), ("hard_sharing", "discovered", 0.2, [0.25, 0.5, 0.75])]
+    settings = [("stl", "none", 0.0, (25, 25, 25)), ("hard_sharing", "discovered", 0.2, (25, 50, 75))]
     return [
-        {
-            "kind": "method",
-            "method": method,
-            "labels": labels,
-            "weight": weight,
-            "seed": seed,
-            "curve": [{"epoch": n, "accuracy": value + 0.1 * seed, "loss": 1.0} for n, value in enumerate(values, 1)],
-        }
-        for method, labels, weight, values in settings
-        for seed in (0, 1)
+        {"method": method, "labels": labels, "weight": weight, "curve": [{"accuracy": value / 100} for value in values]}
+        for method, labels, weight, means in settings
+        for values in (means, [value + 10 for value in means])
     ]
 
 

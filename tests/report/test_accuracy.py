@@ -1,6 +1,7 @@
 """The tables of accuracies and costs, and the chart of both, against summaries written by hand."""
 
 import csv
+import json
 
 import pytest
 
@@ -9,6 +10,7 @@ from detaux.report.accuracy import build_accuracy, build_methods, describe_costs
 from detaux.report.accuracy_figures import draw_costs, draw_epochs
 from detaux.report.build import build_report
 from detaux.report.collect import load_run
+from detaux.report.table import NONE
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def test_metrics_of_an_older_release_without_costs_still_give_a_report(run_folde
     page = build_report([run_folder], run_folder / "report", ReportConfig())
     assert "x STL" not in page.read_text(encoding="utf-8")
     header = (page.parent / "tables" / "accuracy.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert header.endswith("gain_p")
+    assert header.endswith("lead_high")
 
 
 def test_cost_chart_has_a_mark_and_an_interval_for_each_method(edit_summary):
@@ -156,3 +158,31 @@ def test_chart_of_epochs_has_the_mean_over_seeds_of_each_setting_and_the_line_of
 def test_run_without_curves_or_with_a_cut_line_has_no_chart_of_epochs(run_folder, edit_summary, text):
     (run_folder / "multitask" / "curves.jsonl").write_text(text)
     assert draw_epochs(edit_summary()) is None
+
+
+def test_row_of_a_control_says_how_much_more_the_discovered_labels_gain(found_page, edit_summary):
+    assert "Discovered labels gain more by" not in [column.title for column in build_methods(edit_summary()).columns]
+
+    def change(rows):
+        row = find_rows(rows, labels="random", weight=0.2, split="test")[0]
+        row.update(lead_mean=0.0148, lead_low=-0.001, lead_high=0.0306)
+
+    table = build_accuracy(edit_summary(change))
+    place = [column.title for column in table.columns].index("Discovered labels gain more by")
+    assert [row[place] for row in table.cells()] == [NONE] * 3 + ["+1.48 (\N{MINUS SIGN}0.10 to +3.06)", NONE]
+
+
+def test_lines_of_many_methods_differ_by_colour_or_dash(run_folder, edit_summary):
+    lines = [{"method": "stl", "labels": "none", "weight": 0.0}]
+    lines += [{"method": f"method_{n}", "labels": "discovered", "weight": 0.2} for n in range(20)]
+    curve = [{"accuracy": 0.5}, {"accuracy": 0.6}]
+    text = "".join(json.dumps({**line, "seed": 0, "curve": curve}) + "\n" for line in lines)
+    (run_folder / "multitask" / "curves.jsonl").write_text(text)
+
+    def change(rows):
+        first = find_rows(rows, method="hard_sharing", labels="discovered", weight=0.2)
+        rows += [{**row, "method": f"method_{n}"} for n in range(20) for row in first]
+
+    drawn = draw_epochs(edit_summary(change)).axes[0].lines
+    styles = [(line.get_color(), line.get_linestyle()) for line in drawn if line.get_label().startswith("method")]
+    assert len(styles) == len(set(styles)) == 20

@@ -99,6 +99,28 @@ def test_rival_is_the_control_that_explains_most_and_never_an_upper_bound(contro
     assert (rival and rival.labels) == expected
 
 
+@pytest.mark.parametrize(
+    ("gain", "low", "verdict"),
+    [
+        (0.05, 0.01, "a gain"),
+        (0.05, -0.01, "a gain, not told apart from within class labels"),
+        (0.05, None, "a gain"),  # one seed: the higher gain decides
+        (0.1, -0.01, "a gain, as with within class labels"),
+    ],
+)
+def test_gain_stands_if_the_paired_difference_to_each_control_is_above_zero(gain, low, verdict):
+    multitask = add_controls(("hard_sharing", "within_class", gain))
+    multitask["summary"][-1].update(lead_mean=0.1 - gain, lead_low=low, lead_high=low and 0.2)
+    assert judge_effect(multitask, find_effect(multitask)) == verdict
+
+
+def test_control_that_gains_as_much_is_named_before_one_that_is_only_not_told_apart():
+    multitask = add_controls(("hard_sharing", "random", 0.09), ("hard_sharing", "correlated_1", 0.11))
+    for row in multitask["summary"][-2:]:
+        row.update(lead_mean=0.1 - row["gain_mean"], lead_low=-0.05, lead_high=0.05)
+    assert find_rival(multitask, find_effect(multitask)).labels == "correlated_1"
+
+
 def test_best_setting_beside_a_chosen_stl_is_no_upper_bound():
     multitask = add_controls(("hard_sharing", "oracle", 0.5))
     multitask["chosen"] = {"method": "stl", "labels": "none", "weight": 0.0}

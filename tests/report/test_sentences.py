@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
+from detaux.config import dump_config, load_config
 from detaux.config.choice_rules import CHOICE_RULES
-from detaux.report.accuracy import build_accuracy
+from detaux.report.accuracy import build_accuracy, build_methods
 from detaux.report.collect import load_run
 from detaux.report.effect import name_labels
 from detaux.report.sentences import (
@@ -17,6 +18,7 @@ from detaux.report.sentences import (
     describe_rule,
     describe_scarcity,
 )
+from detaux.report.table import NONE
 from detaux.report.tables import build_candidates, build_comparison
 from detaux.report.tiles import build_tiles
 
@@ -110,6 +112,66 @@ def test_gain_below_an_upper_bound_stands_and_the_bound_is_marked(run_folder, ed
 def test_gain_above_the_controls_stands(run_folder, edit_json, gain):
     edit_json(run_folder / "multitask" / "metrics.json", set_control("rotation", gain))
     assert "does as well" not in describe_effect(load_run(run_folder, "demo"))
+
+
+def test_gain_of_which_a_control_is_not_told_apart_is_said_with_the_difference(run_folder, edit_json):
+    path = run_folder / "multitask" / "metrics.json"
+    edit_json(path, set_control("within_class", 0.01))
+    ends = {"lead_mean": 0.0025, "lead_low": -0.004, "lead_high": 0.009}
+    edit_json(
+        path, lambda multitask: [row.update(ends) for row in multitask["summary"] if row["labels"] == "within_class"]
+    )
+    run = load_run(run_folder, "demo")
+    assert (
+        "The within class control at the same weight is not told apart from it (+1.00; the discovered labels are ahead by "
+        "+0.25, 95% interval \N{MINUS SIGN}0.40 to +0.90), so the gain may need no more than what these labels have."
+    ) in describe_effect(run)
+    assert build_tiles(run)[-1].note.endswith("a gain, not told apart from within class labels")
+
+
+@pytest.mark.parametrize(("method", "is_said"), [("nddr", True), ("hard_sharing+dwa", False), ("hard_sharing", False)])
+def test_method_without_controls_of_its_own_is_said_to_differ_by_its_network_too(
+    run_folder, edit_json, method, is_said
+):
+    def change(multitask):
+        multitask["chosen"]["method"] = method
+        for row in multitask["summary"]:
+            if row["labels"] == "discovered":
+                row["method"] = method
+
+    edit_json(run_folder / "multitask" / "metrics.json", change)
+    text = describe_effect(load_run(run_folder, "demo"))
+    assert ("No random labels were given to NDDR" in text) == is_said
+    assert ("Random labels, given to hard sharing, at weight 0.2 changed it by" in text) == is_said
+
+
+@pytest.mark.parametrize(("backbone", "is_said"), [("small_cnn", True), ("hrnet_w18_small_v2", False)])
+def test_other_backbone_than_that_of_stl_is_said(run_folder, edit_json, backbone, is_said):
+    config = load_config(None, [f"multitask.backbone={backbone}"])
+    dump_config(config, run_folder / "multitask" / "config.yaml")
+
+    def change(multitask):
+        multitask["chosen"]["method"] = "mti"
+        for row in multitask["summary"]:
+            row["method"] = row["method"].replace("hard_sharing", "mti")
+
+    edit_json(run_folder / "multitask" / "metrics.json", change)
+    text = describe_effect(load_run(run_folder, "demo"))
+    assert ("another backbone (hrnet_w18_small_v2) than STL's" in text) == is_said
+
+
+def test_network_without_its_second_loss_is_named_by_its_weight(run_folder, edit_json):
+    def change(multitask):
+        multitask["chosen"]["weight"] = 0.0
+        for row in multitask["summary"][2:4]:
+            row.update(kind="baseline", weight=0.0)
+
+    edit_json(run_folder / "multitask" / "metrics.json", change)
+    run = load_run(run_folder, "demo")
+    assert "the single-task network (hard sharing, weight 0) was chosen" in describe_effect(run)
+    assert build_tiles(run)[-1].value == "hard sharing, weight 0 kept"
+    shown = [(row["method_name"], row["labels_name"], row["mark"]) for row in build_methods(run).rows]
+    assert shown[1:3] == [("hard sharing, weight 0", NONE, "chosen"), ("hard sharing", "discovered", "")]
 
 
 def test_control_at_another_weight_takes_no_gain_away(run_folder, edit_json):

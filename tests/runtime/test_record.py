@@ -63,6 +63,20 @@ def test_hash_changes_exactly_with_the_keys_a_stage_reads(inputs, stage, dotted)
     assert (before != after) == reads(stage, dotted)
 
 
+@pytest.mark.parametrize("dotted", ["multitask.pretrained", "multitask.mti.pretrained"])
+def test_hash_changes_with_the_content_of_a_file_of_weights_and_not_with_its_place(tmp_path, dotted):
+    def compute(name):
+        return compute_inputs_hash("multitask", load_config(None, [f"{dotted}={tmp_path / name}"]), {})
+
+    for name, content in (("a.pth", b"1"), ("copy.pth", b"1"), ("b.pth", b"2")):
+        (tmp_path / name).write_bytes(content)
+    before = compute("a.pth")
+    assert compute("copy.pth") == before
+    assert compute("b.pth") != before
+    (tmp_path / "a.pth").write_bytes(b"3")
+    assert compute("a.pth") != before
+
+
 @pytest.mark.parametrize("dotted", NEUTRAL_CHANGES)
 def test_hash_ignores_neutral_keys(inputs, dotted):
     assert dotted in list_neutral()

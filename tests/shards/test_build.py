@@ -14,6 +14,7 @@ import torch
 import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
+from made_sets import write_cars, write_cifar10, write_faces, write_svhn
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 from webdataset.tariterators import base_plus_ext
@@ -29,6 +30,7 @@ from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done
 from shards.build import build_shards, hide_labels, list_inputs, make_keys
 from shards.datasets.shapes3d import open_shapes3d
 from shards.records import Records, Source
+from shards.write import Samples
 
 MakeConfig = Callable[..., Config]
 Build = Callable[..., Path]
@@ -128,6 +130,31 @@ def test_hidden_labels_are_in_no_tar(build: Build, read_samples: ReadSamples, la
     train = [label for split, label, *_ in samples if split == "train"]
     assert 0.2 < np.mean(np.array(train) >= 0) < 0.35
     assert all(label >= 0 for split, label, *_ in samples if split != "train")
+
+
+def test_build_takes_images_a_block_at_a_time(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, sizes = Samples.take, []
+    monkeypatch.setattr(Samples, "take", lambda samples, index: sizes.append(len(index)) or take(samples, index))
+    build("packed")
+    assert sum(sizes) == 128
+    assert max(sizes) == 8  # data.block_samples, while a tar has 32
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [("cifar10", "published"), ("svhn", "published"), ("cars", "published"), ("faces", "group")]
+)
+def test_build_names_the_split_that_keeps_a_published_set_apart_once(
+    make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, rule: str
+) -> None:
+    write = {"cifar10": write_cifar10, "svhn": write_svhn, "cars": write_cars, "faces": write_faces}[name]
+    path = tmp_path / "files"
+    if name == "cifar10":
+        path.mkdir()
+    write(path)
+    build_shards(make_config(name, f"data.path={path}"), tmp_path / "random")
+    assert capsys.readouterr().out.count(f"; data.split={rule} keeps ") == 1
+    build_shards(make_config(name, f"data.path={path}", f"data.split={rule}"), tmp_path / "apart")
+    assert "data.split" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("layout", ["packed", "standard"])

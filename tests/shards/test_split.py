@@ -11,7 +11,7 @@ from detaux.errors import UserError
 from shards.datasets.shapes3d import open_shapes3d
 from shards.principal import choose_principal
 from shards.records import Records, Source
-from shards.split import split_samples
+from shards.split import describe_mixing, split_samples
 
 MakeSource = Callable[..., Source]
 MakeData = Callable[..., DataConfig]
@@ -157,6 +157,32 @@ def test_group_split_leaves_a_group_for_each_part_or_is_refused(make_source: Mak
         split(make_groups(make_source, [4] * 2), largest)
     with pytest.raises(UserError, match="toy has no groups, as faces has persons"):
         split(make_source([0, 1] * 9), make_data("digits", "data.split=group"))
+
+
+def test_mixing_is_what_the_splits_show_by_hand(make_source: MakeSource) -> None:
+    names = np.array(["train", "train", "validation", "test", "test", "train"])
+    source = make_source([0, 1] * 3, ["train", "test", "test", "test", "train", "test"])
+    sentence = describe_mixing(source, choose_principal(source, "class"), names, "random")
+    assert sentence == (
+        "data.split=random puts 2 published test images of toy into training; data.split=published keeps them for the test."
+    )
+    source = make_groups(make_source, [2, 2, 2])  # 0 0 1 1 2 2
+    sentence = describe_mixing(source, choose_principal(source, "class"), names, "random")
+    assert sentence == (
+        "data.split=random puts the same person of toy into training and test, 1 of 3; data.split=group keeps each person "
+        "in one split."
+    )
+    assert describe_mixing(source, choose_principal(source, "person"), names, "random") is None
+
+
+@pytest.mark.parametrize("rule", ["published", "group"])
+def test_split_that_keeps_apart_mixes_nothing(make_source: MakeSource, make_data: MakeData, rule: str) -> None:
+    published = make_source([0, 1] * 30, ["train"] * 40 + ["test"] * 20)
+    source = published if rule == "published" else make_groups(make_source, [6] * 10)
+    principal, config = choose_principal(source, "class"), make_data("digits", f"data.split={rule}")
+    assert describe_mixing(source, principal, split_samples(source, principal, config), rule) is None
+    random = split_samples(source, principal, make_data("digits"))
+    assert f"data.split={rule} keeps" in str(describe_mixing(source, principal, random, "random"))
 
 
 def test_group_cannot_be_the_principal_label(make_source: MakeSource, make_data: MakeData) -> None:

@@ -58,7 +58,9 @@ class MtiConfig:
         "MTI-Net's official code loads hrnet_w18_small_v2; the paper names no size",
     )
     pretrained: str | None = key(
-        None, "file of the weights of multitask.mti.backbone, as multitask.pretrained; to compare, give it to stl too"
+        None,
+        "file of the weights of multitask.mti.backbone, as multitask.pretrained; to compare, give it to stl too",
+        names_file=True,
     )
     refine: bool = key(True, "refine the maps of each task and scale by two residual blocks")
     propagation: Literal["paper", "official", "none"] = key(
@@ -118,7 +120,7 @@ class AuxilearnConfig:
     )
     every: int = key(30, "steps of the network for each step of the loss", 1)
     neumann_terms: int = key(3, "terms of the inverse Hessian's Neumann series after the first", 0)
-    neumann_lr: float = key(1e-3, "step size of the Neumann series", 0.0)
+    neumann_lr: float = key(1e-3, "step size of the Neumann series", 1e-12)
     neumann_scale: Literal["exact", "released"] = key(
         "exact", "multiply the series by its step size, or leave that out as the released code does"
     )

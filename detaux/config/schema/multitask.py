@@ -39,7 +39,9 @@ class MultitaskConfig:
         choices=METHODS,
         shown_choices=SHOWN_METHODS,
     )
-    weights: list[float] = key([0.2, 1.0], "auxiliary weights tried; 0 (STL) is always a candidate", 0.0)
+    weights: list[float] = key(
+        [0.2, 1.0], "auxiliary weights tried; 0 trains a method's network without its second loss, as a baseline", 0.0
+    )
     controls: list[str] = key(
         ["random", "within_class"],
         "control labels, which should not help, trained on for comparison; entangled is discovery in the plain autoencoder; "
@@ -74,7 +76,7 @@ class MultitaskConfig:
     auxiliary_on: Literal["all", "labelled"] = key("all", "images that carry the auxiliary loss")
     seeds: int = key(3, "training seeds", 1, 100)
     select: Literal["validation", "fixed"] = key(
-        "validation", "choose STL or an auxiliary weight by validation accuracy, or report the first weight"
+        "validation", "choose STL or a method and its weight by validation accuracy, or report the first ones"
     )
     epochs: int = key(15, "passes over the labelled training images", 1)
     least_steps: int = key(0, "fewest training steps; if labelled images are few, epochs grows to reach it", 0)
@@ -103,8 +105,9 @@ class MultitaskConfig:
     pretrained: str | None = key(
         None,
         "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them, or package for those "
-        "that a Python package has (efficientnet_lite0, the extra efficientnet); images are then normalised as the weights "
-        "expect, except for small_cnn",
+        "that a Python package has (efficientnet_lite0, the extra efficientnet; timm's file is that of "
+        "tf_efficientnet_lite0); images are then normalised as the weights expect, except for small_cnn",
+        names_file=True,
     )
     mti: MtiConfig = field(default_factory=MtiConfig)
     nddr: NddrConfig = field(default_factory=NddrConfig)

@@ -22,6 +22,9 @@ class UncertaintyWeights(Weighting):
         self.log_variance = nn.Parameter(torch.full((tasks,), config.uncertainty.init))
 
     def forward(self, losses: list[Tensor]) -> Tensor:
-        log_variance = self.log_variance.clamp(-LIMIT, LIMIT)
-        terms = torch.exp(-log_variance) * torch.stack(losses) + log_variance / 2
-        return self.add_up(terms)
+        return self.add_up(torch.exp(-self.log_variance) * torch.stack(losses) + self.log_variance / 2)
+
+    def end_step(self) -> None:
+        """Bound s itself: beyond a bound in the loss, s would have no gradient that brings it back."""
+        with torch.no_grad():
+            self.log_variance.clamp_(-LIMIT, LIMIT)

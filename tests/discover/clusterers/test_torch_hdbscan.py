@@ -57,7 +57,7 @@ selections = st.sampled_from(sorted(SELECTIONS))
 
 
 @given(points, st.integers(2, 40), selections)
-@settings(max_examples=250)
+@settings(max_examples=100)
 def test_clusters_and_probabilities_match_both_libraries(points_ND, smallest, selection):
     check_libraries(points_ND, smallest, selection)
 
@@ -138,7 +138,7 @@ def cluster_by_definition(points_ND, smallest, neighbours, selection):
     st.integers(1, 12),
     selections,
 )
-@settings(max_examples=120)
+@settings(max_examples=60)
 def test_clusters_match_the_definition_where_distances_are_equal(seed, samples, kind, smallest, neighbours, selection):
     random = np.random.default_rng(seed)
     grid = random.integers(0, 4, (samples, 2)).astype(np.float64)

@@ -126,9 +126,9 @@ def test_walks_of_several_tiles_and_partial_sums_match_the_reference(monkeypatch
     monkeypatch.setattr(pair_distances, "BLOCK", 8)
     monkeypatch.setattr(pair_distances, "PROGRAMS", 12)  # three blocks of images and three subspaces: two splits
     monkeypatch.setattr(pair_distances, "WEIGHTS", 1)
-    blocks = pair_measures.choose_tiling(7, 3, 20)
+    blocks = pair_measures.choose_tiling(7, 3, 17)
     assert min(blocks.tiles, blocks.groups, blocks.splits) > 1
-    check_backend(draw_images(7, 2, 3, 20).float(), 7, normalizer)
+    check_backend(draw_images(7, 2, 3, 17).float(), 7, normalizer)
 
 
 @pytest.mark.parametrize("normalizer", NORMALIZERS)

@@ -1,6 +1,7 @@
 """The fused backend against the reference.
 
-Triton fixes whether it interprets when it is imported, so interpreted.py has a process of its own.
+Triton fixes whether it interprets when it is imported, so interpreted.py runs in another process,
+which the files of this name share.
 """
 
 import importlib.util
@@ -15,14 +16,16 @@ needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 
 
 @needs_triton
-def test_interpreted_kernels_equal_the_reference(run_tests):
-    run_tests("interpreted.py", TRITON_INTERPRET="1")
+def test_interpreted_kernels_equal_the_reference(run_interpreted):
+    code, output = run_interpreted()
+    assert code == 0, output
 
 
 @needs_triton
 @pytest.mark.slow
-def test_interpreted_kernels_equal_the_reference_at_larger_sizes(run_tests):
-    run_tests("interpreted.py", "-m", "slow", TRITON_INTERPRET="1")
+def test_interpreted_kernels_equal_the_reference_at_larger_sizes(run_interpreted):
+    code, output = run_interpreted("-m", "slow")
+    assert code == 0, output
 
 
 @pytest.mark.gpu

@@ -86,7 +86,7 @@ def test_every_rule_trains_a_single_task_as_without_a_rule(rule):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_trains_three_tasks(rule):
-    method = build(f"hard_sharing+{rule}", (2, 3, 4))
+    method = build(f"hard_sharing+{rule}", (2, 3, 4), config=dataclasses.replace(CONFIG, weight_decay=0.0))
     before = [parameter.detach().clone() for parameter in method.network.parameters()]
     after, loss = train(method, 1)
     assert loss.isfinite()

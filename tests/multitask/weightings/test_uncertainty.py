@@ -31,4 +31,19 @@ def test_uncertainty_weight_stays_bounded_for_a_vanishing_loss():
     weighting = UncertaintyWeights(CONFIG, 1, 1.0)
     with torch.no_grad():
         weighting.log_variance.fill_(-50.0)
+    weighting.end_step()
     assert weighting([torch.tensor(1.0)]).item() <= math.exp(LIMIT)
+
+
+def test_uncertainty_comes_back_from_its_bound():
+    weighting = UncertaintyWeights(CONFIG, 1, 1.0)
+    optimizer = torch.optim.AdamW(weighting.parameters(), 0.01, weight_decay=0.0)
+    for loss, steps in ((5e-4, 700), (1.0, 100)):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            weighting([torch.tensor(loss)]).backward()
+            optimizer.step()
+            weighting.end_step()
+        if loss < 1:
+            assert weighting.log_variance.item() == -LIMIT
+    assert weighting.log_variance.item() > -LIMIT + 0.5

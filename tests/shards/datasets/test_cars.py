@@ -63,6 +63,36 @@ def test_single_file_of_annotations_gives_the_same_kind_of_set(tmp_path: Path, m
     assert source.value_names["class"] == ["Car 0", "Car 1", "Car 2"]
 
 
+def test_single_file_without_its_folder_does_not_hide_the_devkit(cars: Path, make_data: MakeData) -> None:
+    config = make_data("cars", f"data.path={cars}")
+    alone = open_cars(config)
+    other = write_single_cars(cars / "other", classes=2, train=2, test=2)
+    (other / "cars_annos.mat").rename(cars / "cars_annos.mat")
+    assert open_cars(config).keys == alone.keys
+    (other / "car_ims").rename(cars / "car_ims")
+    assert open_cars(config).keys[0] == "car_ims/000005.jpg"
+
+
+def test_single_file_with_neither_its_folder_nor_a_devkit_is_refused(cars: Path, make_data: MakeData) -> None:
+    shutil.rmtree(cars / "devkit")
+    other = write_single_cars(cars / "other", classes=2, train=2, test=2)
+    (other / "cars_annos.mat").rename(cars / "cars_annos.mat")
+    with pytest.raises(UserError, match=r"holds cars_annos\.mat, but not its folder car_ims; it must be the folder"):
+        open_cars(make_data("cars", f"data.path={cars}"))
+
+
+@pytest.mark.parametrize("folder", ["cars_train", "cars_test", "car_ims"])
+def test_pictures_one_folder_deeper_are_named(cars: Path, make_data: MakeData, folder: str) -> None:
+    root = write_single_cars(cars / "single", classes=2, train=2, test=2) if folder == "car_ims" else cars
+    (root / folder).rename(root / "kept")
+    (root / folder).mkdir()
+    (root / "kept").rename(root / folder / folder)
+    with pytest.raises(
+        UserError, match=rf"pictures of {folder} are one folder deeper, in {folder}/{folder}; move them"
+    ):
+        open_cars(make_data("cars", f"data.path={root}", "data.max_bad_fraction=1"))
+
+
 def test_missing_and_damaged_pictures_are_left_out_by_name(cars: Path, make_data: MakeData, tmp_path: Path) -> None:
     (cars / "cars_train" / "00002.jpg").unlink()
     (cars / "cars_test" / "00003.jpg").write_bytes(b"\xff\xd8\xff no picture")

@@ -128,6 +128,18 @@ def test_another_archive_is_refused_and_the_binary_version_is_named(
         open_cifar10(make_data("cifar10", f"data.path={path}"))
 
 
+@pytest.mark.parametrize("name", ["train", "data_batch_1", "train.bin"])
+def test_another_version_beside_the_batches_does_not_matter(make_data: MakeData, tmp_path: Path, name: str) -> None:
+    files, _, labels = make_cifar10(per_batch=2, tests=2)
+    folder = write_folder(tmp_path / FOLDER, files)
+    if name == "train":
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_bytes(b"")
+    source = open_cifar10(make_data("cifar10", f"data.path={folder}"))
+    np.testing.assert_array_equal(source.factor_values[:, 0], labels)
+
+
 def test_missing_batch_is_refused_by_name(make_data: MakeData, tmp_path: Path) -> None:
     files, _, _ = make_cifar10(per_batch=2, tests=2)
     del files["data_batch_4.bin"]

@@ -9,6 +9,7 @@ from made_sets import write_svhn
 from scipy.io import savemat
 
 import shards.datasets.svhn
+import shards.records
 from detaux.config import Config
 from detaux.config.schema import DataConfig
 from detaux.errors import UserError
@@ -37,7 +38,7 @@ def test_blocks_join_to_all_images_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images, _ = write_svhn(tmp_path, train=23, test=12)
-    monkeypatch.setattr(shards.datasets.svhn, "BLOCK", 10)
+    monkeypatch.setattr(shards.records, "BLOCK_IMAGES", 10)
     source = open_svhn(make_data("svhn", f"data.path={tmp_path}", "data.side=32"))
     assert [len(records.images) for records in source.read()] == [10, 10, 3, 10, 2]
     np.testing.assert_array_equal(read_images(source), images)

@@ -1,6 +1,7 @@
 """The search of a round by a kernel against the torch version, and the choice between them.
 
-Triton fixes whether it interprets when it is imported, so interpreted.py has a process of its own.
+Triton fixes whether it interprets when it is imported, so interpreted.py runs in another process,
+which the files of this name share.
 """
 
 import importlib.util
@@ -24,14 +25,16 @@ needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 
 
 @needs_triton
-def test_interpreted_kernel_equals_the_torch_version(run_tests):
-    run_tests("interpreted.py", TRITON_INTERPRET="1")
+def test_interpreted_kernel_equals_the_torch_version(run_interpreted):
+    code, output = run_interpreted()
+    assert code == 0, output
 
 
 @needs_triton
 @pytest.mark.slow
-def test_interpreted_kernel_equals_the_torch_version_at_larger_sizes(run_tests):
-    run_tests("interpreted.py", "-m", "slow", TRITON_INTERPRET="1")
+def test_interpreted_kernel_equals_the_torch_version_at_larger_sizes(run_interpreted):
+    code, output = run_interpreted("-m", "slow")
+    assert code == 0, output
 
 
 class Placed:
