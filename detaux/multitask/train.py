@@ -19,7 +19,7 @@ def train_trials(config: Config, trials: list[Trial], material: Material, held_o
     All ranks call it together. Raises InterruptedRunError if a signal stops it, and UserError before the first training
     if a method cannot train on the images.
     """
-    for trial in {trial.method: trial for trial in trials}.values():
+    for trial in {trial.method: trial for trial in trials if trial.name not in kept.names}.values():
         check_trial(trial, config.multitask, material.build_data(trial))
     with catch_signals() as request, track("multitask", len(trials)) as advance:
 

@@ -24,9 +24,9 @@ def list_trials(config: MultitaskConfig, seeds: list[int], missing: Collection[s
 
     A method that reads no labels has no weights either, so it has one trial. A method whose rule does not read the
     weight has one trial too, of weight 1. A rule that reads the weight has no trial of weight 0: some rules then stop
-    the principal task too. The labels of another seed of discovery have all trials that the discovered
-    ones have; those of another clusterer have hard sharing. Labels in `missing` are left out, because their discovery
-    found no task. Raises UserError if a method cannot train on mixed images and `multitask.mixup` asks for them, or if a
+    the principal task too. The labels of another seed of discovery have all trials that the discovered ones have; those
+    of another clusterer have hard sharing. Labels in `missing` are left out, because their discovery found no task.
+    Raises UserError if a method cannot train on mixed images and `multitask.mixup` asks for them, or if a
     method of `multitask.control_methods` cannot train on a control.
     """
     check_methods(config)

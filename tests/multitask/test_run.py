@@ -188,12 +188,14 @@ def test_trial_whose_weights_are_damaged_is_told_and_trained_once_more(
     with (tmp_path / "rows.jsonl").open("w") as stream:
         stream.write("".join(f"{row}\n" for row in [*rows, json.dumps(older)]))
         stream.write('[1]\n{"inputs_hash": 1}\n')
-    again, original = [], train.train_trial
+    again, checked, original = [], [], train.train_trial
     monkeypatch.setattr(train, "train_trial", lambda *given: again.append(given[0].name) or original(*given))
+    monkeypatch.setattr(train, "check_trial", lambda *given: checked.append(given[0].name))
     metrics = run(tmp_path)
     assert drop_seconds(metrics["rows"]) == drop_seconds(finished[1]["rows"])  # in the same order
     assert drop_seconds(metrics["summary"]) == drop_seconds(finished[1]["summary"])
     assert sorted(again) == sorted([path.stem, older["name"]])
+    assert set(checked) <= set(again)  # what is kept needs no check
     assert f"multitask: {path} is" in (said := capsys.readouterr().out.replace("\n", " "))
     assert "its trial is trained once more" in said
 
