@@ -20,7 +20,16 @@ def check_together(config: Config) -> None:
         ("multitask.pretrained", multitask.pretrained): multitask.backbone,
         ("multitask.mti.pretrained", multitask.mti.pretrained): multitask.mti.backbone,
     }
+    model = config.model
     faults = {
+        f"model.conditional needs a code that is one vector of at least 2 numbers, and model.encoder={model.encoder} with "
+        f"model.latent={model.latent} has another; take another encoder or a larger model.latent": (
+            model.conditional and (model.encoder.endswith("_map") or model.latent < 2)
+        ),
+        f"model.projector_hidden={model.projector_hidden} is below model.latent={model.latent}, and projectors of a "
+        "conditional model start as linear maps of the whole code; give 0 or at least model.latent": (
+            model.conditional and 0 < model.projector_hidden < model.latent
+        ),
         f"disentangle.main.batch_size={main.batch_size} is not a multiple of pairs.reuse={config.pairs.reuse}; every chain "
         "of pairs has pairs.reuse links": main.batch_size % config.pairs.reuse,
         f"multitask.backbone={multitask.backbone} needs data.side of at least {VGG_MIN_SIDE}; it is {config.data.side}": (
