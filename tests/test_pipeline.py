@@ -13,12 +13,10 @@ from detaux.data.schema import Manifest, write_manifest
 from detaux.errors import NothingFoundError
 from detaux.runtime.files import write_json
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
-from shards.planted import describe_planted
 
 
 def make_manifest(data):
     split = {"rule": "random", "seed": data.split_seed, "labelled_fraction": data.labelled_fraction}
-    split |= describe_planted(data)
     left_out = [{"file": "cats/7.png", "reason": "truncated"}]
     return Manifest("digits", "packed", 16, 3, ["even", "odd"], "digit", {}, split, [], left_out)
 
@@ -101,9 +99,6 @@ def test_run_again_skips_every_unchanged_stage_and_says_so(chain, capsys):
         ("multitask.epochs=3", ["multitask", "report"]),
         ("data.workers=2", ["report"]),
         ("data.labelled_fraction=0.5", ALL),
-        ("data.grid_fraction=0.9", ALL),
-        ("data.correlate={a: 0.5}", ALL),
-        ("data.paint.what=corner", ALL),
         ("data.noise=0.1", ALL[1:]),
         ("data.window=100", ALL[1:]),
         ("run.seed=7", ALL[1:]),
