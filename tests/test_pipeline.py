@@ -99,8 +99,6 @@ def test_run_again_skips_every_unchanged_stage_and_says_so(chain, capsys):
         ("multitask.epochs=3", ["multitask", "report"]),
         ("data.workers=2", ["report"]),
         ("data.labelled_fraction=0.5", ALL),
-        ("data.grid_fraction=0.9", ALL),
-        ("data.paint.what=corner", ALL),
         ("data.noise=0.1", ALL[1:]),
         ("data.window=100", ALL[1:]),
         ("run.seed=7", ALL[1:]),

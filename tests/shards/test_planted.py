@@ -12,7 +12,9 @@ from detaux.config import load_config
 from detaux.config.schema import DataConfig
 from detaux.data.schema import read_manifest
 from detaux.errors import UserError
-from shards.planted import choose_kept
+from detaux.runtime.record import compute_inputs_hash
+from detaux.stages import STAGES
+from shards.planted import choose_kept, describe_planted
 from shards.principal import Principal
 from shards.records import Source
 
@@ -196,3 +198,26 @@ def test_hidden_labels_are_a_share_of_the_kept_images(
     train = [label for split, label, *_ in samples if split == "train"]
     assert 40 <= len(train) <= 46
     assert np.mean(np.array(train) >= 0) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.grid_fraction=0.5",
+        "data.correlate={a: 1}",
+        "data.paint.what=hue",
+        "data.paint.fraction=1",
+        "data.glyphs.copies=1",
+    ],
+)
+def test_planted_keys_repeat_only_the_build(override: str) -> None:
+    before, after = load_config(None), load_config(None, [override])
+    changed = {name for name in STAGES if compute_inputs_hash(name, before, {}) != compute_inputs_hash(name, after, {})}
+    assert changed == {"shards"}  # the others depend on its manifest, which has the keys
+
+
+def test_manifest_has_every_key_that_plants_something() -> None:
+    keys = ("data.grid_fraction=0.5", "data.correlate={a: 1}", "data.paint.what=hue", "data.paint.fraction=0.99")
+    assert describe_planted(DataConfig()) == {}
+    wanted = {"grid_fraction": 0.5, "correlate": {"a": 1.0}, "paint": "hue", "paint_fraction": 0.99}
+    assert describe_planted(plant(*keys)) == wanted
