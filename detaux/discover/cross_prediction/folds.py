@@ -16,10 +16,9 @@ LEAST = 8  # confident images without which a cluster is not learned: four for e
 
 @dataclass(frozen=True)
 class Reading:
-    """Hold what the two networks of one division say: probability_Nk float32, and the networks themselves.
+    """Hold what the two networks of one division find: probability_Nk float32, and the networks themselves.
 
-    `agreement` is the share of the confident images of a cluster that keep their label, averaged over clusters. The
-    network that reads an image has not seen it.
+    `agreement` is that with the labels of the confident images. The network that reads an image has not seen it.
     """
 
     probability_Nk: np.ndarray
@@ -57,6 +56,15 @@ def draw_folds(confident: np.ndarray, random: np.random.Generator) -> np.ndarray
     return fold
 
 
+def compute_agreement(found: np.ndarray, confident: np.ndarray) -> float:
+    """Compute the share of the confident images of a cluster that `found` labels alike, averaged over clusters.
+
+    Both are [N]; -1 in `confident` marks the other images.
+    """
+    clusters = np.unique(confident[confident >= 0])
+    return float(np.mean([(found[confident == cluster] == cluster).mean() for cluster in clusters]))
+
+
 def read_folds(
     images_NHWC: Tensor, confident: np.ndarray, settings: CrossPredictionConfig, seed: tuple[int, ...], deadline: float
 ) -> Reading:
@@ -73,6 +81,4 @@ def read_folds(
             train_network(images_NHWC, rows, confident[rows], clusters, settings, (*seed, number), deadline)
         )
     probability_Nk = predict_folds(networks, images_NHWC, fold, clusters)
-    found = probability_Nk.argmax(1)
-    shares = [(found[confident == cluster] == cluster).mean() for cluster in range(clusters)]
-    return Reading(probability_Nk, tuple(networks), float(np.mean(shares)))
+    return Reading(probability_Nk, tuple(networks), compute_agreement(probability_Nk.argmax(1), confident))

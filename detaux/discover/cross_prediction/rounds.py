@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from detaux.config.schema import CrossPredictionConfig
 from detaux.discover.cluster import renumber
-from detaux.discover.cross_prediction.folds import LEAST, Reading, read_folds, select_confident
+from detaux.discover.cross_prediction.folds import LEAST, Reading, compute_agreement, read_folds, select_confident
 from detaux.discover.cross_prediction.training import predict_mean
 
 LATER_KEEP = 0.8  # least share of each cluster on which later rounds train, since their start is cleaner
@@ -64,9 +64,10 @@ class CrossPrediction:
 
 @dataclass(frozen=True)
 class _Round:
-    """Hold one round: the labels [N] from which it began, and the readings of two divisions."""
+    """Hold one round: the labels [N] from which it began, the confident ones of these, and the readings of two divisions."""
 
     start: np.ndarray
+    confident: np.ndarray
     first: Reading
     second: Reading
 
@@ -136,7 +137,7 @@ def cross_predict(
             )
         except TimeoutError:
             break
-        rounds.append(_Round(start, first, second))
+        rounds.append(_Round(start, confident, first, second))
         latest = rounds[-1]
         changed = float((latest.labels != start).mean())
         start, sure = latest.labels, latest.probability
@@ -160,13 +161,16 @@ def cross_predict(
 def _judge(rounds: list[_Round]) -> int:
     """Return the number of the round to keep; 0 means the labels from which the first began.
 
-    A later round replaces the one before if its networks reproduce each other better and leave fewer images undecided.
+    Later rounds make networks reproduce each other better even if the labels drift away from the factor. So a later
+    round replaces the one before only if it also keeps as many labels of the images that were confident at
+    first.
     """
-    kept = 1 if rounds[0].mends() else 0
+    kept, anchors = int(rounds[0].mends()), rounds[0].confident
     for number in range(2, len(rounds) + 1):
         before, one = rounds[number - 2], rounds[number - 1]
-        is_better = one.reproducibility >= before.reproducibility and one.undecided <= before.undecided
-        if kept == number - 1 and kept and is_better and one.mends():
+        is_surer = one.reproducibility >= before.reproducibility and one.undecided <= before.undecided
+        loss = compute_agreement(before.labels, anchors) - compute_agreement(one.labels, anchors)
+        if kept == number - 1 and kept and is_surer and loss <= SETTLED and one.mends():
             kept = number
     return kept
 
