@@ -7,6 +7,7 @@ and never its numbers. Nothing here imports torch, or anything of detaux outside
 
 from dataclasses import dataclass, field
 
+from detaux.config.schema.cross_prediction import CrossPredictionConfig
 from detaux.config.schema.data import DataConfig, GlyphsConfig, PaintConfig
 from detaux.config.schema.discover import DiscoverConfig
 from detaux.config.schema.disentangle import DisentangleConfig, PhaseConfig
@@ -52,6 +53,7 @@ __all__ = [
     "CAGradConfig",
     "Config",
     "ConsistencyConfig",
+    "CrossPredictionConfig",
     "DWAConfig",
     "DataConfig",
     "DiscoverConfig",

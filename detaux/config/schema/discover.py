@@ -1,10 +1,11 @@
 """Declare the keys of discovery: what is clustered and how, and which candidate is chosen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.key import key
+from detaux.config.schema.cross_prediction import CrossPredictionConfig
 
 Clusterer = Literal["hdbscan", "kmeans", "kmeans++", "meanshift"]
 
@@ -65,3 +66,4 @@ class DiscoverConfig:
     )
     tasks: int = key(1, "auxiliary tasks written to labels.parquet, best first; multitask trains on the first", 1, 64)
     stability_samples: int = key(5, "bootstrap reclusterings behind the stability score; 0 skips it", 0, 100)
+    cross_prediction: CrossPredictionConfig = field(default_factory=CrossPredictionConfig)
