@@ -20,11 +20,15 @@ def check_together(config: Config) -> None:
         ("multitask.pretrained", multitask.pretrained): multitask.backbone,
         ("multitask.mti.pretrained", multitask.mti.pretrained): multitask.mti.backbone,
     }
-    model = config.model
+    model, discover = config.model, config.discover
     faults = {
         f"model.conditional needs a code that is one vector of at least 2 numbers, and model.encoder={model.encoder} with "
         f"model.latent={model.latent} has another; take another encoder or a larger model.latent": (
             model.conditional and (model.encoder.endswith("_map") or model.latent < 2)
+        ),
+        f"discover.choose={discover.choose} and discover.min_recognition={discover.min_recognition:g} read the score "
+        "recognition, which needs discover.cross_prediction.rounds of at least 1; it is 0": (
+            (discover.choose == "recognition" or discover.min_recognition > 0) and discover.cross_prediction.rounds == 0
         ),
         f"model.projector_hidden={model.projector_hidden} is below model.latent={model.latent}, and projectors of a "
         "conditional model start as linear maps of the whole code; give 0 or at least model.latent": (

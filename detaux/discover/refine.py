@@ -15,12 +15,14 @@ from detaux.discover.cross_prediction.rounds import CrossPrediction, cross_predi
 from detaux.discover.scores import score_clusters
 from detaux.runtime.progress import say, track
 
+CROSS_SCORES = ("cross_agreement", "cross_reproducibility", "cross_undecided", "recognition")
+
 
 def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifest, config: Config) -> bool:
     """Cross-predict the candidates that have no fault, in the order of the choice rule; return whether any changed.
 
-    Their scores get `cross_agreement`, `cross_reproducibility` and `cross_undecided`, which are None for candidates that
-    were not cross-predicted. If the judge prefers the mended labels, these become the candidate's clusters, without
+    Their scores get `cross_agreement`, `cross_reproducibility`, `cross_undecided` and `recognition`, which are None for
+    candidates that were not cross-predicted. If the judge prefers the mended labels, these become the candidate's clusters, without
     outliers, and are scored and examined for faults again. `discover.cross_prediction.rounds=0` does nothing.
     """
     settings = config.discover.cross_prediction
@@ -30,7 +32,7 @@ def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifes
     images_NHWC = shrink_images(split.images, config.data.noise, config.data.denoise, config.run.seed)
     ranking = rank_candidates(pool, config.discover.choose)
     for one in pool:
-        one.scores |= {"cross_agreement": None, "cross_reproducibility": None, "cross_undecided": None}
+        one.scores |= dict.fromkeys(CROSS_SCORES)
     with track("discover: cross-predict", len(ranking)) as advance:
         for place in ranking:
             one = pool[place]
@@ -52,14 +54,12 @@ def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifes
 
 def _take(one: Candidate, cross: CrossPrediction, split: Split, manifest: Manifest, config: Config) -> None:
     """Add the scores of cross-prediction to a candidate, and its labels if the judge prefers them."""
-    one.scores |= {
-        "cross_agreement": cross.agreement,
-        "cross_reproducibility": cross.reproducibility,
-        "cross_undecided": cross.undecided,
-    }
+    recognition = cross.agreement * max(0.0, cross.reproducibility) * (1 - cross.undecided)
+    values = (cross.agreement, cross.reproducibility, cross.undecided, recognition)
+    one.scores |= dict(zip(CROSS_SCORES, values, strict=True))
     if cross.kept:
         before = one.clusters
         one.clusters = Clusters(cross.labels, cross.probability, before.backend, before.seconds, before.cost)
         one.scores["separation"] = None  # it belongs to the old labels, and is computed again if it is missing
         score_clusters(one, split, manifest, config)
-        one.fault = find_fault(one, config.discover)
+    one.fault = find_fault(one, config.discover)

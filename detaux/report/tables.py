@@ -25,6 +25,7 @@ SCORE_TITLES = {
     "cross_agreement": "Cross-predicted agreement",
     "cross_reproducibility": "Cross-predicted reproducibility",
     "cross_undecided": "Undecided share",
+    "recognition": "Recognition",
 }
 
 

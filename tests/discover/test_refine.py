@@ -12,7 +12,7 @@ from detaux.discover.candidates.candidate import Fault
 from detaux.discover.cross_prediction.rounds import CrossPrediction
 
 MANIFEST = Manifest("drawn", "packed", 8, 3, ["dark", "mid", "light"], "red", {"red": 3, "green": 5}, {}, [])
-CROSS = ("cross_agreement", "cross_reproducibility", "cross_undecided")
+CROSS = ("cross_agreement", "cross_reproducibility", "cross_undecided", "recognition")
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_wrong_labels_are_mended_and_scored_again_and_noise_stays(refine_three, 
     assert noise.cross.kept == 0
     assert noise.scores["separation"] == 0.9
     assert mended.scores["cross_agreement"] > 0.9 > 0.6 > noise.scores["cross_agreement"]
-    assert [dead.scores[name] for name in CROSS] == [None] * 3
+    assert [dead.scores[name] for name in CROSS] == [None] * 4
     assert "cross_prediction" not in dead.to_row(2)
 
 
@@ -75,7 +75,7 @@ def test_labels_are_replaced_only_if_the_judge_keeps_a_round(kept, refine_three,
     assert is_changed == (kept > 0)
     for one in found[:2]:
         assert (one.clusters.labels is labels) == (kept > 0)
-        assert [one.scores[name] for name in CROSS] == [0.9, 0.8, 0.1]
+        assert [one.scores[name] for name in CROSS] == pytest.approx([0.9, 0.8, 0.1, 0.9 * 0.8 * 0.9])
 
 
 def test_mended_labels_may_be_found_at_fault(refine_three, monkeypatch):

@@ -56,6 +56,13 @@ class DiscoverConfig:
     max_principal_nmi: float = key(
         1.0, "a candidate with a larger normalised mutual information with the principal label is not chosen", 0.0, 1.0
     )
+    min_recognition: float = key(
+        0.0,
+        "a candidate that cross-prediction recognises worse (score recognition) is not chosen; 0.7 refuses noise and cuts "
+        "of a continuum",
+        0.0,
+        1.0,
+    )
     max_seconds: float = key(
         3600.0,
         "seconds; a clustering that would take longer clusters a subsample and predicts the rest; 0: no limit",
