@@ -52,7 +52,7 @@ def shrink_images(images_NHWC: Tensor, noise: float, denoise: bool, seed: int) -
     if noise == 0 and side <= MOST_SIDE:
         return images_NHWC
     draw, size = (
-        draw_picture_noise(*images_NHWC.shape[1:3], len(images_NHWC), seed),
+        draw_picture_noise(images_NHWC.shape, seed),
         fit_batch(BATCH, images_NHWC.shape),
     )
     parts = []
