@@ -48,7 +48,7 @@ def embed_split(
 def _embed_part(
     model: Disentangler, images: Tensor, device: torch.device, noise: float, seed: int, denoise: bool
 ) -> tuple[Tensor, Tensor]:
-    draw_noise = draw_picture_noise(*images.shape[1:3], len(images), seed)
+    draw_noise = draw_picture_noise(images.shape, seed)
     part, size = take_part(len(images)), fit_batch(BATCH, images.shape)
     subspaces, latents = [], []
     with track("discover: embed", part.stop - part.start) as advance:

@@ -22,8 +22,8 @@ def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifes
     """Cross-predict the candidates that have no fault, in the order of the choice rule; return whether any changed.
 
     Their scores get `cross_agreement`, `cross_reproducibility`, `cross_undecided` and `recognition`, which are None for
-    candidates that were not cross-predicted. If the judge prefers the mended labels, these become the candidate's clusters, without
-    outliers, and are scored and examined for faults again. `discover.cross_prediction.rounds=0` does nothing.
+    candidates that were not cross-predicted. If the judge prefers the mended labels, these become the candidate's
+    clusters, without outliers, and are scored and examined for faults again. `discover.cross_prediction.rounds=0` does nothing.
     """
     settings = config.discover.cross_prediction
     if settings.rounds == 0:

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detaux.backbones.padding import PadTo, round_up
 from detaux.data.draws import draw_picture_noise
 from detaux.data.prepare import fit_batch, prepare_images
 
 MOST_SIDE = 64  # pixels; larger pictures are averaged down to it
-GRID = 8  # patches along a side
-WIDTHS = (32, 64)  # channels of the two maps
+MAP_SIDE = 4  # largest side of the last map
+WIDTHS = (16, 32, 64, 64)  # channels of the maps; four halvings bring MOST_SIDE to MAP_SIDE
 DROPOUT = 0.3
 BATCH = 512  # images at most
 
@@ -23,23 +22,16 @@ BATCH = 512  # images at most
 def build_network(side: int, channels: int, classes: int) -> nn.Module:
     """Build a network from images [N, C, S, S] in [0, 1] to logits [N, k].
 
-    It sees patches on a GRID x GRID grid, halves their map once and flattens it, so that it knows places; a global mean
-    would forget them. Its work hardly depends on the side.
+    Convolutions halve the map until its side is at most MAP_SIDE. The last map is flattened, so that the network knows
+    places; a global mean would forget them.
     """
-    patch = round_up(side, GRID) // GRID
-    first, second = WIDTHS
-    return nn.Sequential(
-        PadTo(patch * GRID),
-        nn.Conv2d(channels, first, patch, patch),
-        nn.BatchNorm2d(first),
-        nn.ReLU(),
-        nn.Conv2d(first, second, 4, 2, 1),
-        nn.BatchNorm2d(second),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Dropout(DROPOUT),
-        nn.Linear(second * (GRID // 2) ** 2, classes),
-    )
+    layers: list[nn.Module] = []
+    width, widths = channels, iter(WIDTHS)
+    while side > MAP_SIDE:
+        before, width = width, next(widths)
+        layers += [nn.Conv2d(before, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU()]
+        side = (side + 1) // 2
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(DROPOUT), nn.Linear(width * side * side, classes))
 
 
 def shrink_images(images_NHWC: Tensor, noise: float, denoise: bool, seed: int) -> Tensor:
@@ -52,7 +44,7 @@ def shrink_images(images_NHWC: Tensor, noise: float, denoise: bool, seed: int) -
     if noise == 0 and side <= MOST_SIDE:
         return images_NHWC
     draw, size = (
-        draw_picture_noise(*images_NHWC.shape[1:3], len(images_NHWC), seed),
+        draw_picture_noise(images_NHWC.shape, seed),
         fit_batch(BATCH, images_NHWC.shape),
     )
     parts = []

@@ -9,7 +9,7 @@ from detaux.discover.cross_prediction.network import MOST_SIDE, build_network, s
 def test_pictures_are_those_that_the_encoder_embeds():
     images = torch.randint(0, 256, (20, 12, 12, 3), dtype=torch.uint8)
     assert shrink_images(images, 0.0, False, 0) is images
-    noise = draw_picture_noise(12, 12, 20, 7)(range(20))
+    noise = draw_picture_noise(images.shape, 7)(range(20))
     expected = remove_noise(salt_images(to_float(images), 0.2, noise)).permute(0, 2, 3, 1)
     assert (shrink_images(images, 0.2, True, 7).float() / 255 - expected).abs().max() <= 0.5 / 255 + 1e-6
 
