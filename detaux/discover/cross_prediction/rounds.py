@@ -30,12 +30,12 @@ class CrossPrediction:
     probability      float32 [N], that of the label, averaged over two networks that did not see the image
     agreement        share of the confident images of a cluster that keep their label, averaged over clusters
     reproducibility  adjusted Rand index, over all images, of the labels by two divisions and networks trained apart
-    undecided        share of the images whose mean probability is below SURE
+    undecided        share of the images whose mean probability is below SURE; these three are scores of the first round
     kept             the round whose labels these are; 0: the judge prefers the labels from which round 1 began. Then
-                     `labels` and `probability` are these, with -1 for outliers, and the scores are those of round 1.
+                     `labels` and `probability` are these, with -1 for outliers.
     rounds           rounds taken
     seconds          time of all rounds
-    networks         the four networks of the round that is scored, and `numbers`, the label of each of their outputs
+    networks         the four networks of the round that is kept, or of the first, and `numbers`, the label of each of their outputs
     """
 
     labels: np.ndarray
@@ -154,7 +154,8 @@ def cross_predict(
     else:
         found, numbers, sure = labels, names, probability
     networks = (*scored.first.networks, *scored.second.networks)
-    scores = (scored.agreement, scored.reproducibility, scored.undecided)
+    # later rounds make cuts of a continuum more reproducible too, so candidates are compared by the first round
+    scores = (rounds[0].agreement, rounds[0].reproducibility, rounds[0].undecided)
     return CrossPrediction(found, sure, *scores, kept, len(rounds), time.monotonic() - begun, networks, numbers)
 
 
