@@ -89,6 +89,15 @@ def write_split_set(folder, train, validation=None, test=None):
     write_manifest(folder, manifest)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _grow_small_forests():
+    """Trainings in this process score known factors by forests of few trees, which takes a third of a small training
+    otherwise. The numbers of whole forests are those of the golden cases, in processes of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("detaux.disentangle.factor_scores.TREES", 3)
+        yield
+
+
 @pytest.fixture(scope="session")
 def make_model():
     return lambda: ChannelModel().eval()
