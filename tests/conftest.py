@@ -1,8 +1,10 @@
 """Settings of the whole suite: one thread, so that timings and sums do not depend on the machine; seeded properties; real
 processes for ranks; and coloured images with a hidden factor, as a shard set with a model that tells the colours apart."""
 
+import gc
 import os
 
+gc.disable()  # until all tests are imported: torch makes a million objects, which every collection would visit
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and numpy load: threads would wait for one another
 
 import json
@@ -34,6 +36,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("suite")
+
+
+def pytest_collection_finish(session):
+    """Leave out of every later collection what the imports made and the whole suite keeps."""
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)  # tests make many objects that live long, such as drawn examples
+    gc.enable()
+
+
+def pytest_unconfigure(config):
+    gc.freeze()  # the interpreter's last collection would visit every object once more
 
 
 class ChannelModel(torch.nn.Module):
