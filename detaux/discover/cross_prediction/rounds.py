@@ -35,7 +35,8 @@ class CrossPrediction:
                      `labels` and `probability` are these, with -1 for outliers.
     rounds           rounds taken
     seconds          time of all rounds
-    networks         the four networks of the round that is kept, or of the first, and `numbers`, the label of each of their outputs
+    networks         the four networks of the round that is kept, or of the first
+    numbers          the label of each of their outputs
     """
 
     labels: np.ndarray
