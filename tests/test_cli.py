@@ -34,7 +34,7 @@ WRONG = {
     "run {tmp}/good.yaml discover.clusterer=dbscan": "hdbscan|kmeans",
     "run {tmp}/good.yaml pairs.walk=1.5": "pairs.walk",
     "run {tmp}/good.yaml disentangle.main.lr=nan": "disentangle.main.lr",
-    "run {tmp}/good.yaml disentangle.main.steps=0": "disentangle.main.steps",
+    "run {tmp}/good.yaml disentangle.main.steps=-1": "disentangle.main.steps",
     "run {tmp}/good.yaml data.test_fraction=0": "data.test_fraction",
     "run {tmp}/good.yaml multitask.weights=[0.1,-1]": "multitask.weights=-1",
     "run {tmp}/good.yaml multitask.weights=[.nan]": "multitask.weights",
