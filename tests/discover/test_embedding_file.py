@@ -226,6 +226,7 @@ def test_keys_that_clustering_reads_are_all_taken(folder):
         "source",
         "merge",
         "merge_threshold",
+        "mixtures",
         "choose",
         "include_baselines",
         "tasks",

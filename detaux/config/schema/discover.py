@@ -42,6 +42,9 @@ class DiscoverConfig:
     bandwidth_quantile: float = key(0.1, "meanshift: quantile of pair distances used as bandwidth", 0.0, 1.0)
     merge: bool = key(True, "join free subspaces whose clusters depend on each other before choosing")
     merge_threshold: float = key(0.012, "subspaces join above this mutual information over smaller entropy", 0.0, 1.0)
+    mixtures: bool = key(
+        False, "also propose two parts of each free subspace that is a line, by a mixture of two normal distributions"
+    )
     choose: str = key(
         "separation",
         f"rule that picks the auxiliary task; separation = {CHOICE_RULES['separation'].meaning}",

@@ -51,7 +51,8 @@ class Candidate:
         if not self.subspaces:
             return self.name.replace("_", " ")
         of = f" of restart {self.restart + 1}" if self.restart else ""
-        return f"subspace{'s' if len(self.subspaces) > 1 else ''} {' + '.join(map(str, self.subspaces))}{of}"
+        kind = f"{self.name.replace('_', ' ')} of " if self.name else ""
+        return f"{kind}subspace{'s' if len(self.subspaces) > 1 else ''} {' + '.join(map(str, self.subspaces))}{of}"
 
     def to_row(self, index: int | None) -> dict[str, Any]:
         """Return the entry in discovery.json."""
