@@ -267,7 +267,7 @@ def test_accuracy_of_other_labels_of_a_variant_is_left_out(hashed_run, edit_json
             {"kind": "candidate", "subspaces": [3], "name": "mixture", "restart": 1},
             "mixture of subspace 3 of restart 2",
         ),
-        ({"kind": "candidate", "subspaces": [], "name": "encoder"}, "encoder"),
+        ({"kind": "candidate", "subspaces": [], "name": "encoder", "index": 0}, "encoder"),
         ({"kind": "baseline", "subspaces": [], "name": "kmeans_latents"}, "baseline: kmeans latents"),
         ({"kind": "principal", "subspaces": [0]}, "principal subspace 0"),
     ],
