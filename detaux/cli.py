@@ -121,10 +121,11 @@ def _run_pipeline(parsed: argparse.Namespace) -> int:
 
 
 def _run_shards(parsed: argparse.Namespace) -> int:
-    from detaux.pipeline import make_shards
     from detaux.runtime.progress import say
 
     if parsed.action == "build":
+        from detaux.pipeline import make_shards
+
         is_file = parsed.source.endswith((".yaml", ".yml"))
         overrides = [] if is_file else [f"data.source={parsed.source}"]
         config = load_config(parsed.source if is_file else None, overrides + parsed.overrides, is_safe=parsed.safe)

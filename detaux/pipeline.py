@@ -42,7 +42,14 @@ from detaux.tracking.mirrors import check_mirrors
 
 # hidden files that may be deleted with their folder: the lock of our own commands, and a view of the Finder of macOS
 WORTHLESS = (".lock", ".DS_Store")
-FOLDER_SOURCES = ("folder", "cifar10", "svhn", "cars", "faces")  # any new file in data.path changes what they read
+FOLDER_SOURCES = (
+    "folder",
+    "glyphs",
+    "cifar10",
+    "svhn",
+    "cars",
+    "faces",
+)  # any new file in data.path changes what they read
 SHOWN_FILES = 20  # most quarantined files printed by name; the manifest names all
 
 
@@ -322,7 +329,11 @@ def make_shards(config: Config, folder: Path, following: str) -> None:
     manifest = read_manifest(folder)
     say(f"shards: {manifest.describe_classes()}")
     left_out = [f"{entry['file']}: {entry['reason']}" for entry in manifest.quarantined]
-    reasons = {"webdataset": "no tar has such a name", "cars": "no annotation names it"}
+    reasons = {
+        "webdataset": "no tar has such a name",
+        "cars": "no annotation names it",
+        "glyphs": "no font has such a name",
+    }
     reason = reasons.get(manifest.dataset, "no picture has such a name")
     for verb, files in (
         ("left out", left_out),

@@ -1,8 +1,10 @@
 """Build a shard set from a dataset: tars and manifest.json, complete or not at all."""
 
+import itertools
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,8 @@ from detaux.runtime.files import atomic_path
 from detaux.runtime.progress import say, track
 from detaux.runtime.record import hash_inputs, write_record
 from shards.datasets import open_source
+from shards.paint import FACTOR, Paint, plan_paint
+from shards.planted import choose_kept, describe_planted
 from shards.principal import Principal, choose_principal
 from shards.records import Source
 from shards.split import describe_mixing, split_samples
@@ -50,22 +54,24 @@ def build_shards(config: Config, folder: Path) -> Manifest:
     names = split_samples(source, principal, data)
     if mixing := describe_mixing(source, principal, names, data.split):
         say(f"shards: {mixing}")
+    kept = choose_kept(source, principal, names, data)
+    if not kept.all():
+        say(
+            f"shards: {kept.sum():,} of {source.count:,} images are kept, {(names == 'test').sum():,} of them for the test"
+        )
+    principal, names = replace(principal, labels=principal.labels[kept]), names[kept]
+    paint = plan_paint(principal, names, data)
     labels = hide_labels(principal.labels, names, data.labelled_fraction, data.split_seed)
-    columns = [
-        column
-        for column, (name, size) in enumerate(source.factors.items())
-        if size > 1
-        and (len(source.factors) > 1 or isinstance(data.principal, dict))
-        and (source.factor_values[:, column] >= 0).all()  # a factor is known only if every image has a value
-    ]
+    factors, values = _list_known(source, kept, paint, isinstance(data.principal, dict))
     keys = make_keys(source)
+    originals = dict(itertools.compress(zip(keys, source.keys or keys, strict=True), kept))
     with atomic_path(folder) as partial:
         partial.mkdir(parents=True)
-        images = _store_images(source, data.side, partial / IMAGES_FILE)
-        everything = Samples(images, labels, keys, source.factor_values[:, columns] if columns else None)
+        images = _store_images(source, kept, paint, data.side, partial / IMAGES_FILE)
+        everything = Samples(images, labels, list(originals), values)
         draw = np.random.default_rng(data.split_seed)
         shards: list[Shard] = []
-        with track("shards", source.count) as advance:
+        with track("shards", len(originals)) as advance:
             for split in SPLITS:
                 members = draw.permutation(np.flatnonzero(names == split))
                 for number, start in enumerate(range(0, len(members), data.shard_samples)):
@@ -74,24 +80,50 @@ def build_shards(config: Config, folder: Path) -> Manifest:
                     shards.append(write_shard(path, split, data.layout, everything, data.block_samples, part))
                     advance(len(part))
         (partial / IMAGES_FILE).unlink()
-        manifest = _describe(config, source, principal, columns, shards, keys)
+        manifest = _describe(config, source, principal, factors, shards, originals)
         write_manifest(partial, manifest)
         write_record(partial, "shards", config, hashes, [MANIFEST_NAME, *(shard.name for shard in shards)], started)
     return manifest
 
 
-def _store_images(source: Source, side: int, path: Path) -> np.ndarray:
-    """Store all images in one file, uint8 [count, side, side, 3], so that a set larger than memory can be shuffled."""
-    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(source.count, side, side, 3))
-    filled = 0
+def _list_known(
+    source: Source, kept: np.ndarray, paint: Paint | None, is_mapped: bool
+) -> tuple[dict[str, int], np.ndarray | None]:
+    """Return the known factors with their sizes, and their values int64 [kept, F], or None if no factor is known.
+
+    A factor is known only if every image has a value. One that is itself the principal label, unless it is mapped to
+    classes, counts only beside others.
+    """
+    factors, values = dict(source.factors), source.factor_values[kept]
+    if paint is not None:
+        factors[FACTOR] = paint.size
+        values = np.concatenate([values, paint.values[:, None]], axis=1)
+    columns = [
+        column
+        for column, size in enumerate(factors.values())
+        if size > 1 and (len(factors) > 1 or is_mapped) and (values[:, column] >= 0).all()
+    ]
+    known = {name: size for column, (name, size) in enumerate(factors.items()) if column in columns}
+    return known, values[:, columns] if columns else None
+
+
+def _store_images(source: Source, kept: np.ndarray, paint: Paint | None, side: int, path: Path) -> np.ndarray:
+    """Store the kept images in one file, so that a set larger than memory can be shuffled.
+
+    Return it as uint8 [n, side, side, 3]. `kept` is bool [count], and `paint` has a colour for each kept image.
+    """
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(int(kept.sum()), side, side, 3))
+    seen = filled = 0
     with track(f"read {source.name}", source.count) as advance:
         for records in source.read():
-            images[filled : filled + len(records.images)] = records.images
-            filled += len(records.images)
+            chosen = records.images[kept[seen : seen + len(records.images)]]
+            images[filled : filled + len(chosen)] = paint.apply(chosen, filled, source.name) if paint else chosen
+            seen += len(records.images)
+            filled += len(chosen)
             advance(len(records.images))
-    if filled != source.count:
+    if seen != source.count:
         raise UserError(
-            f"{source.name} gave {filled} images, but {source.count} were found before: a file was changed meanwhile; start "
+            f"{source.name} gave {seen} images, but {source.count} were found before: a file was changed meanwhile; start "
             "the command again."
         )
     return images
@@ -129,9 +161,14 @@ def make_keys(source: Source) -> list[str]:
 
 
 def _describe(
-    config: Config, source: Source, principal: Principal, columns: list[int], shards: list[Shard], keys: list[str]
+    config: Config,
+    source: Source,
+    principal: Principal,
+    factors: dict[str, int],
+    shards: list[Shard],
+    originals: dict[str, str],
 ) -> Manifest:
-    factors = list(source.factors.items())
+    """Describe a set. `originals` has the name of each kept sample in the data set by its key."""
     data = config.data
     return Manifest(
         dataset=source.name,
@@ -140,17 +177,18 @@ def _describe(
         channels=3,
         classes=principal.classes,
         principal=principal.name,
-        factors={factors[column][0]: factors[column][1] for column in columns},
+        factors=factors,
         split={
             "rule": data.split,
             "test_fraction": data.test_fraction,
             "validation_fraction": data.validation_fraction,
             "seed": data.split_seed,
             "labelled_fraction": data.labelled_fraction,
+            **describe_planted(data),
         },
         shards=shards,
         quarantined=source.quarantined,
         passed_over=source.passed_over,
         class_counts=np.bincount(principal.labels[principal.labels >= 0], minlength=len(principal.classes)).tolist(),
-        names={key: name for key, name in zip(keys, source.keys or keys, strict=True) if key != name},
+        names={key: name for key, name in originals.items() if key != name},
     )

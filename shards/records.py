@@ -64,9 +64,14 @@ def resize(images: np.ndarray, side: int) -> np.ndarray:
     return np.stack(resized)
 
 
+def count_block(side: int) -> int:
+    """Count the images of `side` pixels that make a block."""
+    return min(BLOCK_IMAGES, max(1, BLOCK_BYTES // (3 * side * side)))
+
+
 def read_resized(images: np.ndarray, side: int) -> Iterator[Records]:
     """Resize images uint8 [n, S, S, 3] or grey [n, S, S] in blocks, so that memory does not grow with n or `side`."""
-    step = min(BLOCK_IMAGES, max(1, BLOCK_BYTES // (3 * side * side)))
+    step = count_block(side)
     for start in range(0, len(images), step):
         block = images[start : start + step]
         yield Records(resize(block if block.ndim == 4 else to_rgb(block), side))

@@ -1,8 +1,10 @@
 """Settings of the whole suite: one thread, so that timings and sums do not depend on the machine; seeded properties; real
 processes for ranks; and coloured images with a hidden factor, as a shard set with a model that tells the colours apart."""
 
+import gc
 import os
 
+gc.disable()  # until all tests are imported: torch makes a million objects, which every collection would visit
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and numpy load: threads would wait for one another
 
 import json
@@ -34,6 +36,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("suite")
+
+
+def pytest_collection_finish(session):
+    """Leave out of every later collection what the imports made and the whole suite keeps."""
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)  # tests make many objects that live long, such as drawn examples
+    gc.enable()
+
+
+def pytest_unconfigure(config):
+    gc.freeze()  # the interpreter's last collection would visit every object once more
 
 
 class ChannelModel(torch.nn.Module):
@@ -87,6 +100,15 @@ def write_split_set(folder, train, validation=None, test=None):
     known = {} if train.factors is None else {"red": 3, "green": 5}
     manifest = Manifest("drawn", "packed", SIDE, 3, ["dark", "mid", "light"], "red", known, {}, shards)
     write_manifest(folder, manifest)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _grow_small_forests():
+    """Trainings in this process score known factors by forests of few trees, which takes a third of a small training
+    otherwise. The numbers of whole forests are those of the golden cases, in processes of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("detaux.disentangle.factor_scores.TREES", 3)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ HEAVY = (
     *("torch", "torch._dynamo", "torch.distributed", "torch.nn.parallel", "safetensors.torch", "webdataset"),
     *("torch._dynamo.repro.after_dynamo", "torch._inductor.compile_fx"),  # DeepSpeed imports them
     *("sklearn.cluster", "sklearn.decomposition", "sklearn.ensemble", "sklearn.metrics", "scipy.stats", "hdbscan"),
+    *("torchvision", "timm"),
     *("pandas", "pyarrow.parquet", "matplotlib.figure", "PIL.Image", "omegaconf", "rich.table", "jinja2"),
 )
 JEMALLOC = "jemalloc_bg_thd"  # pyarrow's, which starts again in a fork

@@ -34,7 +34,7 @@ WRONG = {
     "run {tmp}/good.yaml discover.clusterer=dbscan": "hdbscan|kmeans",
     "run {tmp}/good.yaml pairs.walk=1.5": "pairs.walk",
     "run {tmp}/good.yaml disentangle.main.lr=nan": "disentangle.main.lr",
-    "run {tmp}/good.yaml disentangle.main.steps=0": "disentangle.main.steps",
+    "run {tmp}/good.yaml disentangle.main.steps=-1": "disentangle.main.steps",
     "run {tmp}/good.yaml data.test_fraction=0": "data.test_fraction",
     "run {tmp}/good.yaml multitask.weights=[0.1,-1]": "multitask.weights=-1",
     "run {tmp}/good.yaml multitask.weights=[.nan]": "multitask.weights",
@@ -155,6 +155,29 @@ print([name for name in {heavy} if name in sys.modules])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_commands_that_only_print_import_no_torch(folder, write_splits, make_split):
+    """`detaux watch` and `detaux report` have tests of their own, beside their runs."""
+    write_splits(folder / "sound", *(make_split(8) for _ in range(3)))
+    good = folder / "good.yaml"
+    printing = ["--version", f"shards info {folder / 'sound'}", f"launch --dry-run slurm {good}"]
+    printing += [f"{name} --help" for name in ("run", "shards build", "report", "cluster")]
+    wrong = [f"{stage} {good} data.sied=32" for stage in ("run", "discover", "sweep")]
+    wrong += [
+        f"sweep {good} sweep.space={{absent.key:[1]}}",
+        f"shards info {folder / 'cut'}",
+        f"report {folder / 'none'}",
+    ]
+    code = f"""
+import sys
+from detaux.cli import run_command
+assert [run_command(command.split()) for command in {printing}] == [0] * {len(printing)}
+assert [run_command(command.split()) for command in {wrong}] == [2] * {len(wrong)}
+assert "torch" not in sys.modules
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_version_is_the_package_version(capsys):

@@ -62,5 +62,13 @@ TABLE = (
         "how well other restarts found the same clusters; ties go to the larger separation",
         (("separation", "higher"),),
     ),
+    ChoiceRule(
+        "recognition",
+        "recognition",
+        "higher",
+        "how well networks recognise the clusters in images that they did not see (discover.cross_prediction): agreement x "
+        "reproducibility x (1 - undecided share)",
+        (("separation", "higher"),),
+    ),
 )
 CHOICE_RULES: dict[str, ChoiceRule] = {rule.name: rule for rule in TABLE}

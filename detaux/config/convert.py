@@ -18,6 +18,8 @@ def convert(value: Any, hint: Any, *, is_text: bool) -> Any:
         return take_values(value, _read_any)
     if isinstance(value, list) and typing.get_origin(hint) is list:
         return [_convert_scalar(one, typing.get_args(hint)[0]) for one in value]
+    if isinstance(value, dict) and typing.get_origin(hint) is dict:
+        return {take_text(name): _convert_scalar(one, typing.get_args(hint)[1]) for name, one in value.items()}
     return _convert_scalar(value, hint)
 
 

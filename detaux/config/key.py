@@ -37,6 +37,6 @@ def key(
         "neutral": neutral,
         "names_file": names_file,
     }
-    if isinstance(default, list):
+    if isinstance(default, list | dict):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)

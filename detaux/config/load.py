@@ -64,6 +64,8 @@ def describe_type(hint: Any) -> str:
         return " or ".join(describe_type(part) for part in typing.get_args(hint))
     if origin is list:
         return f"list of {describe_type(typing.get_args(hint)[0])}"
+    if origin is dict:
+        return f"mapping to {describe_type(typing.get_args(hint)[1])}"
     names: dict[Any, str] = {str: "text", type(None): "null", Any: "any", bool: "true|false"}
     return names.get(hint, getattr(hint, "__name__", str(hint)))
 
@@ -119,6 +121,9 @@ def _refuse_key(dotted: str, origin: str) -> NoReturn:
         raise UserError(f"{origin}: {dotted} is called {RENAMED[dotted]} now ({fields[RENAMED[dotted]]}).")
     if any(name.startswith(f"{dotted}.") for name in fields):
         raise UserError(f"{origin}: {dotted} is a section and takes keys, for example {dotted}.KEY=VALUE.")
+    above, _, last = dotted.rpartition(".")
+    if typing.get_origin(_list_fields().get(above, (None, None))[1]) is dict:
+        raise UserError(f"{origin}: {above} takes a whole mapping ({fields[above]}); give {above}={{{last}: VALUE}}.")
     tails = {name.rsplit(".", 1)[-1]: name for name in reversed(fields)}
     near_tail = difflib.get_close_matches(dotted.rsplit(".", 1)[-1], tails, n=1, cutoff=0.75)
     nearest = difflib.get_close_matches(dotted, fields, n=1, cutoff=0.75) or [tails[tail] for tail in near_tail]
@@ -304,8 +309,10 @@ def _describe_key(dotted: str) -> str:
 
 def _check_range(layer: Layer, value: Any) -> None:
     origin, dotted, _ = layer
-    entry, _ = _list_fields()[dotted]
+    entry, hint = _list_fields()[dotted]
     low, high, choices = (entry.metadata.get(name) for name in ("low", "high", "choices"))
+    if typing.get_origin(hint) is dict:
+        value = list(value.values())
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, list | dict) and entry.name not in MAPPINGS:
             raise UserError(f"{origin}: {dotted}={value!r} is not allowed; expected {_describe_key(dotted)}.")

@@ -14,15 +14,14 @@ def check_together(config: Config) -> None:
     """
     if config.data.shards:
         find_folder(config.data.shards)
-    main, multitask = config.disentangle.main, config.multitask
+    multitask = config.multitask
     rule = next((name for name in multitask.methods if "+" in name), "")
     files = {
         ("multitask.pretrained", multitask.pretrained): multitask.backbone,
         ("multitask.mti.pretrained", multitask.mti.pretrained): multitask.mti.backbone,
     }
     faults = {
-        f"disentangle.main.batch_size={main.batch_size} is not a multiple of pairs.reuse={config.pairs.reuse}; every chain "
-        "of pairs has pairs.reuse links": main.batch_size % config.pairs.reuse,
+        **_find_faults_of_search(config),
         f"multitask.backbone={multitask.backbone} needs data.side of at least {VGG_MIN_SIDE}; it is {config.data.side}": (
             multitask.backbone.startswith("vgg") and not config.data.shards and config.data.side < VGG_MIN_SIDE
         ),
@@ -61,3 +60,24 @@ def check_together(config: Config) -> None:
     for sentence, is_fault in faults.items():
         if is_fault:
             raise UserError(f"{sentence}.")
+
+
+def _find_faults_of_search(config: Config) -> dict[str, bool]:
+    """Return sentences about the keys of disentangling and discovery, each with whether it is true."""
+    main, model, discover = config.disentangle.main, config.model, config.discover
+    return {
+        f"model.conditional needs a code that is one vector of at least 2 numbers, and model.encoder={model.encoder} with "
+        f"model.latent={model.latent} has another; take another encoder or a larger model.latent": (
+            model.conditional and (model.encoder.endswith("_map") or model.latent < 2)
+        ),
+        f"discover.choose={discover.choose} and discover.min_recognition={discover.min_recognition:g} read the score "
+        "recognition, which needs discover.cross_prediction.rounds of at least 1; it is 0": (
+            (discover.choose == "recognition" or discover.min_recognition > 0) and discover.cross_prediction.rounds == 0
+        ),
+        f"model.projector_hidden={model.projector_hidden} is below model.latent={model.latent}, and projectors of a "
+        "conditional model start as linear maps of the whole code; give 0 or at least model.latent": (
+            model.conditional and 0 < model.projector_hidden < model.latent
+        ),
+        f"disentangle.main.batch_size={main.batch_size} is not a multiple of pairs.reuse={config.pairs.reuse}; every chain "
+        "of pairs has pairs.reuse links": main.batch_size % config.pairs.reuse > 0,
+    }

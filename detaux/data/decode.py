@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
-from webdataset.tariterators import group_by_keys, tar_file_iterator
 
 from detaux.data.file_images import FileImages, StoredFile
 from detaux.data.schema import IMAGE_SUFFIXES, MAX_IMAGE_PIXELS
@@ -56,11 +55,15 @@ class MemberPlace:
 
 def iterate_groups(stream: BinaryIO) -> Iterator[dict[str, Any]]:
     """Group the members of a tar as webdataset does: members in a row with one key form a group."""
+    from webdataset.tariterators import tar_file_iterator  # here, since it imports torch
+
     return group_members((member["fname"], member["data"]) for member in tar_file_iterator(stream))
 
 
 def group_members(members: Iterable[tuple[str, bytes | memoryview | MemberPlace]]) -> Iterator[dict[str, Any]]:
     """Group members given as (name, data). Members called __*__ are left out, as webdataset does."""
+    from webdataset.tariterators import group_by_keys
+
     return group_by_keys(
         {"fname": name, "data": data, "__url__": ""} for name, data in members if not META_NAME.match(name)
     )

@@ -46,3 +46,18 @@ def keep_block(draw: Callable[[range, torch.Generator], Tensor]) -> Callable[[ra
         return kept[block]
 
     return draw_once
+
+
+def draw_picture_noise(shape: torch.Size, seed: int) -> Callable[[range], Tensor]:
+    """Return a function from rows to the numbers [rows, H, W] that salt these pictures out of those of `shape` [N, H, W, C].
+
+    They depend on the seed and on the place of a picture, so that it has the same noise whenever it is read.
+    """
+
+    total, height, width, _ = shape
+
+    @keep_block
+    def draw_block(block: range, generator: torch.Generator) -> Tensor:
+        return torch.rand(height, width, len(block), generator=generator)
+
+    return lambda rows: draw_columns(draw_block, total, rows, seed).permute(2, 0, 1)

@@ -3,16 +3,20 @@
 R rows of a table, n images asked for, m images of a batch, H W C image.
 """
 
+from __future__ import annotations
+
 import io
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from detaux.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OPEN_FILES = 64  # files kept open at a time; systems allow a process 256 and more
 
@@ -26,7 +30,7 @@ class StoredFile(NamedTuple):
     modified: int
 
     @classmethod
-    def describe(cls, path: Path, state: os.stat_result) -> "StoredFile":
+    def describe(cls, path: Path, state: os.stat_result) -> StoredFile:
         return cls(path, (state.st_dev, state.st_ino), state.st_size, state.st_mtime_ns)
 
 
@@ -71,7 +75,7 @@ class FileImages:
         self._offsets = np.full(rows, -1)
 
     @classmethod
-    def locate(cls, file: StoredFile, offset: int, shape: tuple[int, ...]) -> "FileImages":
+    def locate(cls, file: StoredFile, offset: int, shape: tuple[int, ...]) -> FileImages:
         """Place images that follow each other in a file from byte `offset` on; shape is (R, H, W, C)."""
         images = cls(shape[0], shape[1:])
         images._files = [file]
@@ -81,7 +85,7 @@ class FileImages:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def put(self, row: int, part: "FileImages") -> None:
+    def put(self, row: int, part: FileImages) -> None:
         """Copy the places of `part` to the rows from `row` on."""
         rows = slice(row, row + len(part))
         self._files += [file for file in part._files if file not in self._files]

@@ -57,6 +57,11 @@ class SampleStream:
         return self._reader.samples
 
     @property
+    def classes(self) -> int:
+        """Return the number of principal classes."""
+        return len(self._reader.manifest.classes)
+
+    @property
     def bad(self) -> int:
         return self._reader.bad
 

@@ -20,6 +20,7 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
     The report counts faults by their codes and shows each code as words.
     """
     spread, share = candidate.scores.get("spread"), candidate.scores.get("oracle_share")
+    recognition = candidate.scores.get("recognition")
     nmi, noise, clusters = candidate.principal.get("nmi"), candidate.clusters.outlier_fraction, candidate.clusters.count
     if spread is not None and spread < config.min_variance_fraction:
         limit = f"discover.min_variance_fraction={config.min_variance_fraction:g}"
@@ -34,6 +35,9 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
     if share is not None and share < config.min_oracle_fraction:
         limit = f"discover.min_oracle_fraction={config.min_oracle_fraction:g}"
         return Fault("hardly_used_by_the_oracle", f"oracle share {share:.3f}, less than {limit}")
+    if recognition is not None and recognition < config.min_recognition:
+        limit = f"discover.min_recognition={config.min_recognition:g}"
+        return Fault("hardly_recognised", f"recognition {recognition:.3f}, less than {limit}")
     if nmi is not None and nmi > config.max_principal_nmi:
         limit = f"discover.max_principal_nmi={config.max_principal_nmi:g}"
         return Fault(

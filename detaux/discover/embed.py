@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from detaux.data.draws import draw_columns, keep_block
+from detaux.data.draws import draw_picture_noise
 from detaux.data.prepare import fit_batch, prepare_images
 from detaux.disentangle.model import Disentangler
 from detaux.errors import UserError
@@ -48,15 +48,7 @@ def embed_split(
 def _embed_part(
     model: Disentangler, images: Tensor, device: torch.device, noise: float, seed: int, denoise: bool
 ) -> tuple[Tensor, Tensor]:
-    side = images.shape[1:3]
-
-    @keep_block
-    def draw_block(block: range, generator: torch.Generator) -> Tensor:
-        return torch.rand(*side, len(block), generator=generator)
-
-    def draw_noise(rows: range) -> Tensor:
-        return draw_columns(draw_block, len(images), rows, seed).permute(2, 0, 1)
-
+    draw_noise = draw_picture_noise(images.shape, seed)
     part, size = take_part(len(images)), fit_batch(BATCH, images.shape)
     subspaces, latents = [], []
     with track("discover: embed", part.stop - part.start) as advance:

@@ -1,4 +1,4 @@
-"""Search for auxiliary tasks: cluster the embeddings by disentanglers, score the candidates and choose.
+"""Search for auxiliary tasks: cluster the embeddings by disentanglers, score and mend the candidates, and choose.
 
 The discover stage and the objective of a sweep both use this search.
 """
@@ -16,6 +16,7 @@ from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.registry import propose_baselines, propose_candidates
 from detaux.discover.choose import choose_tasks, find_fault
 from detaux.discover.embed import Embeddings, embed_split
+from detaux.discover.refine import refine_candidates
 from detaux.discover.scores import score_agreement, score_candidates, score_clusters
 from detaux.disentangle.model import Disentangler
 from detaux.runtime.progress import track
@@ -72,4 +73,6 @@ def search(
             one.fault = find_fault(one, config.discover)
             advance(note=f"{one.title}: {one.clusters.count} clusters")
     pool = candidates + baselines if config.discover.include_baselines else candidates
+    if refine_candidates(pool, split, manifest, config):
+        score_agreement(candidates)
     return Findings(candidates, baselines, pool, choose_tasks(pool, config.discover))

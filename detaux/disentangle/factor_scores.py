@@ -21,6 +21,7 @@ MOST_SAMPLES = 4000
 BATCH = 512  # most images in a batch
 COMPONENTS = 2  # principal components that represent a subspace in DCI
 BINS = 20  # cells that divide a subspace for MIG
+TREES = 40  # of each random forest in DCI
 
 
 def score_factors(model: Disentangler, split: Split, manifest: Manifest) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def compute_dci(subspaces_NKD: np.ndarray, factors_NF: np.ndarray) -> dict[str, 
     importance_KF = np.zeros((subspaces, factors_NF.shape[1]))
     accuracies = []
     for column, factor_N in enumerate(factors_NF.T):
-        forest = RandomForestClassifier(40, max_depth=10, random_state=0).fit(codes[:half], factor_N[:half])
+        forest = RandomForestClassifier(TREES, max_depth=10, random_state=0).fit(codes[:half], factor_N[:half])
         importance_KF[:, column] = forest.feature_importances_.reshape(subspaces, kept).sum(1)
         accuracies.append(float(forest.score(codes[half:], factor_N[half:])))
     weight_K = importance_KF.sum(1) / max(importance_KF.sum(), 1e-12)

@@ -10,6 +10,7 @@ from detaux.artefacts import CHECKPOINT_NAME, CONFIG_NAME, MODEL_FILE
 from detaux.backbones.autoencoders import ARCHITECTURES, initialize
 from detaux.config import load_config
 from detaux.config.schema import ModelConfig
+from detaux.disentangle.label_part import LabelPart
 from detaux.disentangle.projectors import StackedProjectors
 from detaux.errors import UserError
 from detaux.runtime.files import atomic_path
@@ -20,18 +21,19 @@ class Disentangler(nn.Module):
     """Map x -> f -> z -> (s_1..s_K) -> sum -> g -> x (paper, Eq. 1).
 
     N images [N, 3, S, S] in [0, 1]; latents [N, D]; subspaces [N, K, D]. The first subspace (`alpha`) carries the
-    principal task (Eq. 3).
+    principal task (Eq. 3). A conditional model has a `label_part` for its `classes`.
     """
 
     alpha = 0
 
-    def __init__(self, config: ModelConfig, side: int) -> None:
+    def __init__(self, config: ModelConfig, side: int, classes: int = 0) -> None:
         super().__init__()
         self.encoder, self.decoder = ARCHITECTURES[config.encoder](side, config.latent)
         initialize(self.encoder)
         initialize(self.decoder)
         self.projectors = StackedProjectors(config.subspaces, config.latent, config.projector_hidden or config.latent)
         self.num_subspaces = config.subspaces
+        self.label_part = LabelPart(classes, config.latent) if config.conditional else None
 
     def encode(self, images_NCHW: Tensor) -> Tensor:
         return self.encoder(images_NCHW)
@@ -70,7 +72,8 @@ def load_disentangler(folder: Path, device: torch.device, file: Path = MODEL_FIL
     weights = read_safetensors(path, way_on)
     try:
         side = int(weights.pop("side"))
-        model = Disentangler(config.model, side)
+        classes = len(weights["label_part.codes_CL"]) if config.model.conditional else 0
+        model = Disentangler(config.model, side, classes)
         model.load_state_dict(weights)
     except (KeyError, RuntimeError, ValueError):
         raise UserError(f"{path} does not fit this version of Detaux and this config: {way_on}.") from None

@@ -20,6 +20,7 @@ from detaux.disentangle.model import Disentangler
 from detaux.losses.backends import BACKENDS
 from detaux.losses.consistency import consistency_loss, mix_subspaces
 from detaux.losses.distance import distance_loss
+from detaux.losses.divergence import divergence_loss
 from detaux.losses.neighbour_contrast import neighbour_contrast_loss
 from detaux.losses.oracle import compute_oracle
 from detaux.losses.pair_measures import PairMeasures
@@ -57,6 +58,36 @@ def compute_reconstruction(
     part = reconstruction_loss(images, reconstructions, losses.reconstruction.form)
     total = losses.weights.reconstruction * part
     return total, {"reconstruction": part}
+
+
+def compute_conditional_reconstruction(
+    model: Disentangler,
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    *,
+    losses: LossesConfig,
+    autocast: torch.dtype | None = None,
+) -> tuple[Tensor, Parts]:
+    """Return the warm-up's loss of a conditional code, and its parts: Eq. (5) and what the code tells (divergence).
+
+    images [N, 3, S, S]; labels [N], -1 if unknown; noise [N, F], standard normal. The error of the label's part counts
+    as much as a nat.
+    """
+    part = model.label_part
+    assert part is not None
+    with _run_networks(images, autocast):
+        latents = model.encode(images)
+        codes, means, label_error = part.condition(latents.to(images.dtype), labels, noise)
+        reconstructions = model.decode(codes)
+    parts = {
+        "reconstruction": reconstruction_loss(images, reconstructions, losses.reconstruction.form),
+        "divergence": divergence_loss(means, part.log_variance),
+        "label": label_error,
+    }
+    weights, values = losses.weights, images[0].numel() if losses.reconstruction.form == "mean" else 1
+    nats = parts["divergence"] + parts["label"]
+    return weights.reconstruction * (parts["reconstruction"] + weights.divergence / values * nats), parts
 
 
 def compute_objective(

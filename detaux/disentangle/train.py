@@ -101,7 +101,7 @@ def train_disentangler(
     shares = config.disentangle.micro_batches * world_size()
     run_first(lambda: check_batches(config, stream.samples, shares))
     torch.manual_seed(config.run.seed)
-    fresh = Disentangler(config.model, manifest.side).state_dict()
+    fresh = Disentangler(config.model, manifest.side, len(manifest.classes)).state_dict()
     checkpoints, begin = folder / CHECKPOINT_NAME, 0
     start, weights, training = _find_start(config, checkpoints, inputs_hash) or (0, fresh, {})
     with MetricsLog(folder, start) if is_first() else nullcontext() as metrics:
@@ -109,8 +109,11 @@ def train_disentangler(
             metrics.start_mirrors(open_mirrors(config, "disentangle", folder, inputs_hash, list_lines(config)))
         for kind in PHASES:
             end = begin + kind.read_schedule(config).steps
-            if kind.begins_from_autoencoder and start <= begin and is_first():
-                save_disentangler(weights, manifest.side, folder / AUTOENCODER_FILE)
+            if kind.begins_from_autoencoder and start <= begin:
+                if is_first():
+                    save_disentangler(weights, manifest.side, folder / AUTOENCODER_FILE)
+                if config.model.conditional:
+                    weights = _start_independent(weights, config, shards, manifest, device)
             if start < end:
                 trainer = Trainer(config, manifest.side, kind(config, stream, device))
                 trainer.observe = observe if kind.is_observed else None
@@ -150,6 +153,24 @@ def _find_start(
         checkpoints.mkdir(parents=True, exist_ok=True)
         dump_config(config, checkpoints / CONFIG_NAME)
     return found
+
+
+def _start_independent(
+    weights: dict[str, Tensor], config: Config, shards: Path, manifest: Manifest, device: torch.device
+) -> dict[str, Tensor]:
+    """Return the weights with projectors that give the independent parts of the code. The first rank computes them."""
+    model = Disentangler(config.model, manifest.side, len(manifest.classes)).to(device)
+    model.load_state_dict(weights)
+
+    def start() -> None:
+        from detaux.disentangle.independent_start import (
+            start_independent,  # scikit-learn takes as long to import as torch
+        )
+
+        start_independent(model.eval(), load_split(shards, "train", config.data, device), config)
+
+    run_first(start)
+    return compute_on_first(lambda: {name: value.cpu() for name, value in model.state_dict().items()})
 
 
 def _score(config: Config, shards: Path, folder: Path, manifest: Manifest, device: torch.device) -> dict[str, Any]:

@@ -43,7 +43,10 @@ class Trainer:
     def __init__(self, config: Config, side: int, phase: Phase) -> None:
         self.config, self.phase = config, phase
         self.observe: Observe | None = None
-        self.model = Disentangler(config.model, side).to(phase.device).to(memory_format=torch.channels_last)
+        self.model = Disentangler(config.model, side, phase.stream.classes)
+        self.model.to(phase.device).to(memory_format=torch.channels_last)
+        for module in phase.list_idle(self.model):
+            module.requires_grad_(False)
         self.optimizer = build_optimizer(self.model, config.disentangle)
         self.engine = build_engine(config.engine, phase.device)
         compute = phase.loss

@@ -163,7 +163,8 @@ def name_candidate(candidate: Candidate) -> str:
     if not subspaces:
         return str(candidate.get("name", f"candidate {candidate['index']}")).replace("_", " ")
     of = f" of restart {candidate['restart'] + 1}" if candidate.get("restart") else ""
-    return f"subspace{'s' if len(subspaces) > 1 else ''} {' + '.join(map(str, subspaces))}{of}"
+    kind = f"{candidate['name'].replace('_', ' ')} of " if candidate.get("name") else ""
+    return f"{kind}subspace{'s' if len(subspaces) > 1 else ''} {' + '.join(map(str, subspaces))}{of}"
 
 
 def _read_json(path: Path, missing: Any, names: Sequence[str] = ()) -> Any:

@@ -22,6 +22,10 @@ SCORE_TITLES = {
     "stability": "Stability",
     "validity": "Validity",
     "agreement": "Agreement",
+    "cross_agreement": "Cross-predicted agreement",
+    "cross_reproducibility": "Cross-predicted reproducibility",
+    "cross_undecided": "Undecided share",
+    "recognition": "Recognition",
 }
 
 

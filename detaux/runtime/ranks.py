@@ -2,20 +2,26 @@
 
 torchrun, the DeepSpeed launcher, Ray Train and launch/slurm.sbatch set RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and
 MASTER_PORT. Without them the process is the only rank, and no function here touches a network.
+
+Only functions import torch here, because commands that print must start fast.
 """
 
+from __future__ import annotations
+
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
-
-import torch
-from torch import distributed
+from typing import TYPE_CHECKING, Any
 
 from detaux.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import distributed
 
 STORE_TIMEOUT = timedelta(seconds=20)
 # While DDP holds its group, the threads of gloo keep running, and release a tensor a moment after its result is there.
@@ -36,16 +42,19 @@ _thread = _Thread()
 
 
 def rank() -> int:
-    return distributed.get_rank() if is_joined() else 0
+    return sys.modules["torch"].distributed.get_rank() if is_joined() else 0
 
 
 def world_size() -> int:
-    return distributed.get_world_size() if is_joined() else 1
+    return sys.modules["torch"].distributed.get_world_size() if is_joined() else 1
 
 
 def is_joined() -> bool:
-    """Return whether this process works together with other ranks at the moment."""
-    return not _thread.is_alone and distributed.is_initialized()
+    """Return whether this process works together with other ranks at the moment.
+
+    A process that has not imported torch has joined nobody.
+    """
+    return not _thread.is_alone and "torch" in sys.modules and sys.modules["torch"].distributed.is_initialized()
 
 
 def is_first() -> bool:
@@ -92,6 +101,8 @@ def join_ranks(device: torch.device, *, needs_group: bool = False) -> Iterator[N
     A single process forms a group only if its engine `needs_group`. If a launcher has already joined the ranks, its
     group is used.
     """
+    from torch import distributed
+
     size = read_place()[2]
     if distributed.is_initialized() or (size == 1 and not needs_group):
         yield
@@ -111,6 +122,8 @@ def connect_store() -> distributed.PrefixStore:
 
     torchrun keeps one store over its restarts, so the keys of each attempt get their own prefix.
     """
+    from torch import distributed
+
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = distributed.TCPStore(host, port, is_master=False, timeout=STORE_TIMEOUT, wait_for_workers=False)
     return distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)

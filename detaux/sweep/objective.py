@@ -164,6 +164,8 @@ class Judge:
     def __init__(self, config: Config, shards: Path) -> None:
         if not chooses_by_stability(config):  # costly, and no objective has it at a rung
             config = replace(config, discover=replace(config.discover, stability_samples=0))
+        off = replace(config.discover.cross_prediction, rounds=0)  # too slow for a rung
+        config = replace(config, discover=replace(config.discover, cross_prediction=off))
         self.config = config
         self.manifest = read_manifest(shards)
         self.split = load_split(shards, "train", config.data, select_device(config.run))

@@ -35,6 +35,8 @@ PANELS = {
             "loss/regularization",
             "loss/principal_contrast",
             "loss/neighbour_contrast",
+            "loss/divergence",
+            "loss/label",
         ),
     ),
     "betas": Panel("losses and betas", ("beta/1", "beta/2", "beta/3")),
@@ -55,11 +57,13 @@ PANELS = {
     "memory": Panel("speed and memory", ("memory_bytes",)),
     "learning rate": Panel("learning rate", ("lr",)),
 }
-WEIGHTS = {  # log key of a term that is computed only if its weight is not 0 -> the config key of that weight
+WEIGHTS = {  # log key of a term that is computed only if a config key is above 0 or true -> that key
     "loss/consistency": "losses.weights.consistency",
     "loss/regularization": "losses.weights.regularization",
     "loss/principal_contrast": "pairs.principal_contrast",
     "loss/neighbour_contrast": "pairs.neighbour_contrast",
+    "loss/divergence": "model.conditional",
+    "loss/label": "model.conditional",
 }
 
 

@@ -196,6 +196,34 @@ def test_names_in_a_mapping_of_classes_stay_as_they_were_typed(tmp_path):
     assert load_config(file).data.principal == wanted
 
 
+def test_mapping_of_numbers_is_read_in_yaml_and_override_and_replaced_as_a_whole(tmp_path):
+    for config in (
+        load_config(write(tmp_path, "data:\n  correlate:\n    wall_hue: 9e-1\n    007: 1\n")),
+        load_config(None, ["data.correlate={a: 0.5}", "data.correlate={wall_hue: 9e-1, 007: 1}"]),
+    ):
+        assert config.data.correlate == {"wall_hue": 0.9, "007": 1.0}
+        dump_config(config, tmp_path / "again.yaml")
+        assert load_config(tmp_path / "again.yaml") == config
+    assert load_config(None, ["data.correlate={}"], base=config) == Config()
+    assert "data.correlate={}" in format_help(["data"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.correlate.wall_hue=0.9", "takes a whole mapping .*; give data.correlate={wall_hue: VALUE}"),
+        ("data.correlate={a: 1.5}", "data.correlate=1.5 is out of range; expected mapping to float from 0 to 1"),
+        *(
+            (f"data.correlate={value}", "is not allowed; expected mapping to float from 0 to 1")
+            for value in ("3", "[0.5]", "null", "{a: x}", "{a: true}", "{a: [1]}", "{a: {b: 1}}", "{a: null}")
+        ),
+    ],
+)
+def test_mapping_of_numbers_refuses_anything_else(override, message):
+    with pytest.raises(UserError, match=f"data.correlate.*{message}"):
+        load_config(None, [override])
+
+
 @pytest.mark.parametrize("text", ["p${x}", "a\\${b", "\\\\${c}", "${run.dir}", "back\\slash", "$x {y}"])
 def test_frozen_config_keeps_text_that_looks_like_an_interpolation(tmp_path, text):
     config = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, path=text))

@@ -31,6 +31,29 @@ def test_controls_that_lack_a_method_or_a_factor_are_refused(keys, fault):
     check_together(load_config(None, ["multitask.controls=[]", "multitask.control_methods=[]"]))
 
 
+@pytest.mark.parametrize("key", ["discover.choose=recognition", "discover.min_recognition=0.7"])
+def test_recognition_needs_cross_prediction(key):
+    with pytest.raises(
+        UserError, match=r"score recognition, which needs discover\.cross_prediction\.rounds of at least 1"
+    ):
+        check_together(load_config(None, [key]))
+    check_together(load_config(None, [key, "discover.cross_prediction.rounds=1"]))
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        ("model.encoder=resnet18_map", "needs a code that is one vector"),
+        ("model.latent=1", "needs a code that is one vector"),
+        ("model.projector_hidden=8", "is below model.latent=16"),
+    ],
+)
+def test_conditional_model_needs_a_vector_code_and_wide_projectors(key, fault):
+    with pytest.raises(UserError, match=fault):
+        check_together(load_config(None, ["model.conditional=true", key]))
+    check_together(load_config(None, [key]))
+
+
 def test_loss_of_positions_without_maps_is_refused():
     keys = ["multitask.mti.loss=pixel", "multitask.mti.head=pooled"]
     with pytest.raises(UserError, match=r"multitask\.mti\.loss=pixel needs the maps of multitask\.mti\.head=aggregate"):

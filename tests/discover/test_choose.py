@@ -22,6 +22,7 @@ def make_field(make_candidate):
             "validity": 0.7,
             "stability": 0.8,
             "agreement": 0.6,
+            "recognition": 0.4,
         },
         {
             "separation": 0.5,
@@ -32,6 +33,7 @@ def make_field(make_candidate):
             "validity": 0.9,
             "stability": 0.7,
             "agreement": 0.9,
+            "recognition": 0.9,
         },
         {
             "separation": 0.7,
@@ -42,6 +44,7 @@ def make_field(make_candidate):
             "validity": 0.8,
             "stability": 0.6,
             "agreement": 0.9,
+            "recognition": 0.8,
         },
     ]
     return [make_candidate(TWO, subspaces=(index,), **scores) for index, scores in enumerate(rows, start=1)]
@@ -56,6 +59,7 @@ WINNERS = {
     "silhouette": 2,
     "validity": 1,
     "stability": 0,
+    "recognition": 1,
     "agreement": 2,  # of two equals the one that separates better
 }
 
@@ -93,6 +97,9 @@ def test_candidate_without_the_score_comes_last(make_candidate):
         ([0, 1, -1, -1] * 25, {}, 0.0, "with_too_many_outliers", "max_outlier_fraction"),
         (TWO, {"spread": 1e-6}, 0.0, "dead", "min_variance_fraction"),
         (TWO, {"oracle_share": 0.01}, 0.0, "hardly_used_by_the_oracle", "min_oracle_fraction"),
+        (TWO, {"recognition": 0.69}, 0.0, "hardly_recognised", "min_recognition"),
+        (TWO, {"recognition": 0.7}, 0.0, None, None),
+        (TWO, {"recognition": None}, 0.0, None, None),
         (TWO, {}, 0.9, "too_dependent_on_the_principal_label", "max_principal_nmi"),
         (TWO, {"spread": 0.2, "oracle_share": 0.2}, 0.0, None, None),
         (TWO, {"spread": None, "oracle_share": None}, None, None, None),
@@ -101,7 +108,7 @@ def test_candidate_without_the_score_comes_last(make_candidate):
 def test_guard_names_its_fault(labels, scores, nmi, code, text, make_candidate):
     candidate = make_candidate(labels, **scores)
     candidate.principal = {"nmi": nmi}
-    found = find_fault(candidate, DiscoverConfig(max_principal_nmi=0.5))
+    found = find_fault(candidate, DiscoverConfig(max_principal_nmi=0.5, min_recognition=0.7))
     assert found is None if code is None else (found.code == code and text in found.text)
 
 

@@ -226,13 +226,21 @@ def test_keys_that_clustering_reads_are_all_taken(folder):
         "source",
         "merge",
         "merge_threshold",
+        "mixtures",
         "choose",
         "include_baselines",
         "tasks",
         "stability_samples",
     }
-    after_clustering |= {"max_outlier_fraction", "min_oracle_fraction", "min_variance_fraction", "max_principal_nmi"}
+    after_clustering |= {
+        "max_outlier_fraction",
+        "min_oracle_fraction",
+        "min_variance_fraction",
+        "max_principal_nmi",
+        "min_recognition",
+    }
     discover = {dotted for dotted, _, _ in iterate_fields() if dotted.startswith("discover.")}
+    discover = {dotted for dotted in discover if not dotted.startswith("discover.cross_prediction.")}  # needs images
     assert discover - set(CLUSTER_KEYS) == {f"discover.{name}" for name in after_clustering}
     few = 60 + np.concatenate([np.eye(4), -np.eye(4), [[0.5] * 4]])
     np.save(folder / "few.npy", np.concatenate([np.load(folder / "blobs.npy"), few]))

@@ -1,7 +1,5 @@
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -81,7 +79,7 @@ def test_process_that_is_ended_from_outside_is_one_sentence(make_blobs):
         cluster_in_helper(points, *ask, start_limit())
 
 
-def test_process_ends_with_a_parent_that_is_killed(make_blobs, tmp_path):
+def test_process_ends_with_a_parent_that_is_killed(fork_server):
     code = """
 import os, signal, torch
 from detaux.config.schema import DiscoverConfig
@@ -92,13 +90,15 @@ helper.cluster_in_helper(points, 50, "kmeans", DiscoverConfig(clusters=3), 0, Li
 print(helper._kept.helper.process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert result.returncode == -signal.SIGKILL, result.stderr
+    parent = fork_server.start(["-c", code])
+    output, _ = parent.communicate(timeout=120)
+    assert parent.returncode == -signal.SIGKILL, output
+    pid = output.strip()
     deadline = time.monotonic() + 10
-    while os.path.exists(f"/proc/{result.stdout.strip()}/cmdline") and time.monotonic() < deadline:
-        with open(f"/proc/{result.stdout.strip()}/cmdline", "rb") as stream:
+    while os.path.exists(f"/proc/{pid}/cmdline") and time.monotonic() < deadline:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
             if not stream.read():  # a zombie that nobody has waited for
                 break
         time.sleep(0.05)
     else:
-        assert not os.path.exists(f"/proc/{result.stdout.strip()}")
+        assert not os.path.exists(f"/proc/{pid}")

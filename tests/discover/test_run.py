@@ -9,7 +9,7 @@ from sklearn.metrics import v_measure_score
 
 from detaux.config import Config, dump_config
 from detaux.config.choice_rules import CHOICE_RULES
-from detaux.config.schema import DiscoverConfig, ModelConfig, PairsConfig
+from detaux.config.schema import CrossPredictionConfig, DiscoverConfig, ModelConfig, PairsConfig
 from detaux.discover import run
 from detaux.disentangle.restarts import list_models, list_restarts
 from detaux.errors import NothingFoundError
@@ -166,6 +166,21 @@ def test_rule_may_pick_a_baseline_where_asked(stage):
     found = json.loads((folder / "discovery.json").read_text())
     chosen = next(one for one in found["baselines"] if one["index"] == found["chosen"])
     assert read_labels(folder)["aux_0"].to_numpy().max() + 1 >= chosen["clusters"]
+
+
+def test_labels_are_those_of_cross_prediction_where_it_keeps_a_round(stage, make_split):
+    split = make_split(hidden=2)
+    folder = stage(split, cross_prediction=CrossPredictionConfig(rounds=1, steps=60, batch_size=32))
+    found = json.loads((folder / "discovery.json").read_text())
+    chosen = found["candidates"][found["chosen"]]
+    assert chosen["cross_prediction"]["kept_round"] == 1
+    assert chosen["scores"]["cross_agreement"] > 0.9
+    columns = read_labels(folder)
+    assert columns["aux_0"].to_numpy().max() == 1  # no outlier is left
+    assert v_measure_score(split.factors[:, 1], columns["aux_0"].to_numpy()) > 0.95
+    assert 0.2 < columns["probability_0"].to_numpy().min() < 1  # a mean of two networks
+    dead = found["candidates"][2]
+    assert dead["scores"]["cross_agreement"] is None
 
 
 def test_several_tasks_become_several_columns(stage):

@@ -5,6 +5,7 @@
 Run with the environment of a launcher it is one rank of several. A case is {"name", "keys", "zero", "local", "tile",
 "from", "until"}: config keys, a ZeRO stage, a statistic ("normalizer", "usage", one of the contrasts or "mixes") that is wrongly
 left to each rank, values of a tile, the checkpoint folder to go on from, and [folder, step] to stop and leave a checkpoint at.
+The phase is the warm-up if the case has "warmup", else the main one.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from safetensors.torch import save_file
 from detaux.config import load_config
 from detaux.data.stream import SampleStream
 from detaux.disentangle.model import Disentangler
+from detaux.disentangle.phases import WarmupPhase
 from detaux.disentangle.phases import main as main_phase
 from detaux.disentangle.trainer import Trainer
 from detaux.losses import neighbour_contrast, oracle, principal_contrast, regularization, tiles
@@ -63,13 +65,13 @@ def left_local(statistic):
         setattr(module, name, function)
 
 
-def take_steps(config, shards, origin, until):
+def take_steps(config, shards, origin, until, kind):
     """The parts of each step and the first moment of each parameter's gradient after it."""
     stream = SampleStream(shards, "train", config.data, seed=0, device=torch.device("cpu"), needs_factors=True)
-    phase = main_phase.MainPhase(config, stream, torch.device("cpu"))
+    phase = kind(config, stream, torch.device("cpu"))
     trainer = Trainer(config, config.data.side, phase)
     torch.manual_seed(0)
-    begin, weights, training = 0, Disentangler(config.model, config.data.side).state_dict(), {}
+    begin, weights, training = 0, Disentangler(config.model, config.data.side, stream.classes).state_dict(), {}
     if origin:
         begin, weights, training = load_checkpoint(Path(origin), HASH)
     trainer.load(weights, training)
@@ -102,7 +104,8 @@ def main():
                 keys += ["engine.name=deepspeed", f"engine.deepspeed={path}"]
             tiles.TILE = case.get("tile", whole)
             with left_local(case.get("local")):
-                found = take_steps(load_config(None, keys), shards, case.get("from"), case.get("until"))
+                kind = WarmupPhase if case.get("warmup") else main_phase.MainPhase
+                found = take_steps(load_config(None, keys), shards, case.get("from"), case.get("until"), kind)
             for name, values in found.items():
                 if name.startswith("part/"):
                     values = torch.stack(gather_objects(values)).mean(0)  # as the log does

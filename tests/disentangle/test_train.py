@@ -139,6 +139,57 @@ def test_killed_run_ends_with_the_weights_of_an_uninterrupted_one(run, start, tm
     assert_same_weights(run / "disentangle", tmp_path / "disentangle")
 
 
+CONDITIONAL = ("model.conditional=true", "data.labelled_fraction=0.7", "disentangle.keep_checkpoints=99")
+
+
+def test_conditional_run_stopped_before_its_projectors_start_ends_with_the_same_weights(run, tmp_path):
+    config = load_config(None, [*KEYS, *CONDITIONAL])
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    run_disentangle(config, run / "train", whole)
+    shutil.copytree(whole, stopped)
+    (stopped / "record.json").unlink()
+    for path in (stopped / "checkpoint").glob("step-*"):
+        if int(path.name[5:]) > config.disentangle.warmup.steps:
+            shutil.rmtree(path)
+    run_disentangle(config, run / "train", stopped)
+    assert_same_weights(whole, stopped)
+
+
+def test_two_ranks_start_the_projectors_of_a_conditional_run_as_one_does(run, tmp_path, start_ranks, start):
+    keys = (*CONDITIONAL, "disentangle.main.steps=20", "disentangle.main.lr=1e-5")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    ranks = [*start_two(start_ranks, run, tmp_path / "two", *keys), start(run, tmp_path / "one", *keys)]
+    for process in ranks:
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+    one, two = (read_curve(tmp_path / name / "disentangle") for name in ("one", "two"))
+    assert any("loss/divergence" in line for line in one)
+    for line, expected in zip(two, one, strict=True):
+        for name, value in expected.items():
+            assert line[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+
+
+def test_free_subspaces_of_a_conditional_run_start_without_the_label_and_add_up_to_the_code(run, splits, tmp_path):
+    config = load_config(
+        None, [*KEYS, "model.conditional=true", "disentangle.warmup.steps=300", "disentangle.main.steps=0"]
+    )
+    run_disentangle(config, run / "train", tmp_path)
+    model, split = load_disentangler(tmp_path, CPU), splits["train"]
+    with torch.no_grad():
+        codes = model.encode(to_float(split.images))
+        subspaces = model.project(codes)
+        plain, whole = (model.decode(code) for code in (codes, subspaces.sum(1)))
+    assert (plain - whole).square().mean() < 1e-4  # only dimensions without use are left out
+    labels = split.labels.numpy()
+    scores = [
+        NearestCentroid().fit(points, labels).score(points, labels)
+        for points in (subspaces[:, 0].numpy(), subspaces[:, 1:].sum(1).numpy())
+    ]
+    assert scores[0] > 0.95
+    assert scores[1] < 0.6  # of three classes
+
+
 def test_terminated_run_checkpoints_and_exits_with_the_signal(run, start, tmp_path):
     process = start(run, tmp_path, "disentangle.main.steps=2000000")
     wait_for_steps(tmp_path, 45, process)

@@ -145,3 +145,12 @@ def compute_neighbour_contrast(vectors, chains, is_near):
                     total += 1 / (1 + math.dist(vectors[here], vectors[other]) ** 2)
             terms.append(math.log(total * (1 + math.dist(vectors[here], vectors[there]) ** 2)))
     return sum(terms) / max(1, len(terms))
+
+
+def compute_divergence(means, log_variance):
+    """Kullback-Leibler divergence of each image's normal numbers from N(0, 1), averaged over images."""
+    total = 0.0
+    for row in means:
+        for mean, logarithm in zip(row, log_variance, strict=True):
+            total += (mean**2 + math.exp(logarithm) - logarithm - 1) / 2
+    return total / len(means)

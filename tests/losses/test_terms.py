@@ -41,7 +41,7 @@ def test_terms_are_the_weights_of_the_config_and_the_contrasts():
 def test_readme_scales_the_terms_by_the_betas_of_eq_2():
     scaled = {name: row[1] for name, row in ROWS.items()}
     assert scaled == {
-        "reconstruction": "1",
+        **dict.fromkeys(("reconstruction", "divergence"), "1"),
         **dict.fromkeys(("distance", "sparsity", "principal_contrast", "neighbour_contrast"), "β1"),
         "consistency": "β2",
         "regularization": "β3",

@@ -55,7 +55,7 @@ class NormalizedCnn(SmallCnn):
 
 def build_data(trial):
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (96, 16, 16, 3), generator=generator).to(torch.uint8)
+    images = torch.randint(0, 256, (96, 8, 8, 3), generator=generator).to(torch.uint8)
     principal = torch.where(torch.arange(96) < 47, torch.arange(96) % 2, -1)
     auxiliary = torch.arange(96) % 3 if trial.labels == "discovered" else None
     classes = {"none": [2], "discovered": [2, 3], "rotation": [2, 4]}[trial.labels]

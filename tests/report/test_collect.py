@@ -9,7 +9,7 @@ import pytest
 
 from detaux.data.remote import locate_set
 from detaux.errors import UserError
-from detaux.report.collect import CHOSEN_NAMES, GALLERY_NAMES, load_run
+from detaux.report.collect import CHOSEN_NAMES, GALLERY_NAMES, load_run, name_candidate
 from detaux.report.sentences import describe_effect, describe_factor, describe_stale_discovery
 from detaux.report.tables import build_comparison, build_settings
 from detaux.report.tiles import build_tiles
@@ -257,3 +257,20 @@ def test_accuracy_of_other_labels_of_a_variant_is_left_out(hashed_run, edit_json
     assert load_run(hashed_run, "demo").stale == []
     path.write_bytes(b"other labels")
     assert load_run(hashed_run, "demo").stale == ["multitask"]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "name"),
+    [
+        ({"kind": "candidate", "subspaces": [3, 7]}, "subspaces 3 + 7"),
+        (
+            {"kind": "candidate", "subspaces": [3], "name": "mixture", "restart": 1},
+            "mixture of subspace 3 of restart 2",
+        ),
+        ({"kind": "candidate", "subspaces": [], "name": "encoder", "index": 0}, "encoder"),
+        ({"kind": "baseline", "subspaces": [], "name": "kmeans_latents"}, "baseline: kmeans latents"),
+        ({"kind": "principal", "subspaces": [0]}, "principal subspace 0"),
+    ],
+)
+def test_clustering_is_named_by_its_kind_and_subspaces(candidate, name):
+    assert name_candidate(candidate) == name

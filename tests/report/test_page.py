@@ -7,6 +7,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = ("found_page", "nothing_page", "comparison_page", "sweep_page")
 PHONE, DESK = 360, 1280
+TEXT = "h1, h2, h3, h4, p, li, a, span, strong, sup, code, pre, td, th, dt, dd, figcaption, summary, .badge, svg text"
 # WCAG relative luminance and contrast of the text of an element against the first opaque background behind it.
 CONTRAST = """selector => {
   const channel = value => { const c = value / 255; return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
@@ -25,22 +26,42 @@ CONTRAST = """selector => {
 }"""
 
 
-@pytest.fixture
+def open_tab(browser, page, width, scheme):
+    """A tab with a built page; what it logs and asks for is collected on the tab."""
+    tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    tab.messages, tab.requests = [], []
+    tab.on("console", lambda message: tab.messages.append(message.text))
+    tab.on("pageerror", lambda error: tab.messages.append(str(error)))
+    tab.on("request", lambda sent: tab.requests.append(sent.url))
+    tab.goto(page.as_uri())
+    return tab
+
+
+@pytest.fixture(scope="module")
 def visit(browser, request):
-    """Open a built page; what it logs and asks for is collected on the returned tab."""
+    """visit(fixture, width, scheme): the tab of a page, which all tests share that only look at it."""
+    tabs = {}
+
+    def find_tab(fixture, width=DESK, scheme="light"):
+        if (fixture, width, scheme) not in tabs:
+            tabs[fixture, width, scheme] = open_tab(browser, request.getfixturevalue(fixture), width, scheme)
+        return tabs[fixture, width, scheme]
+
+    yield find_tab
+    for tab in tabs.values():
+        tab.close()
+
+
+@pytest.fixture
+def use(browser, found_page):
+    """use(width): a tab of the found page for a test that changes it."""
     tabs = []
 
-    def open_page(fixture: str, width: int = DESK, scheme: str = "light"):
-        tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        tabs.append(tab)
-        tab.messages, tab.requests = [], []
-        tab.on("console", lambda message: tab.messages.append(message.text))
-        tab.on("pageerror", lambda error: tab.messages.append(str(error)))
-        tab.on("request", lambda sent: tab.requests.append(sent.url))
-        tab.goto(request.getfixturevalue(fixture).as_uri())
-        return tab
+    def open_own(width=DESK):
+        tabs.append(open_tab(browser, found_page, width, "light"))
+        return tabs[-1]
 
-    yield open_page
+    yield open_own
     for tab in tabs:
         tab.close()
 
@@ -81,42 +102,43 @@ def test_page_is_silent_and_asks_for_nothing(visit, page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_phone_page_never_scrolls_sideways(visit, page):
-    tab = visit(page, PHONE)
+    tab = visit(page, PHONE, "dark")
     assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE
 
 
-def test_phone_table_scrolls_by_keyboard(visit):
-    tab = visit("found_page", PHONE)
+def test_phone_table_scrolls_by_keyboard(use):
+    tab = use(PHONE)
     region = tab.locator(".scroll:has(table[data-name=methods])")
     region.focus()
     tab.keyboard.press("ArrowRight")
     tab.wait_for_function("node => node.scrollLeft > 0", arg=region.element_handle())
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_text_stands_out_from_its_background(visit, scheme):
-    tab = visit("found_page", scheme=scheme)
-    ratios = tab.evaluate(CONTRAST, "h1, h2, h3, p, td, th, dt, dd, figcaption, summary, .badge, svg text")
-    assert len(ratios) > 100
+@pytest.mark.parametrize(("width", "scheme"), [(PHONE, "dark"), (DESK, "light")])  # colours do not depend on the width
+@pytest.mark.parametrize("page", PAGES)
+def test_page_text_stands_out_from_its_background(visit, page, width, scheme):
+    tab = visit(page, width, scheme)
+    ratios = tab.evaluate(CONTRAST, TEXT)
+    assert len(ratios) > (50 if page == "sweep_page" else 100)
     assert min(ratios) >= 4.5
 
 
 def test_dark_page_is_dark(visit):
     background = "getComputedStyle(document.body).backgroundColor"
-    dark, light = (visit("found_page", scheme=scheme).evaluate(background) for scheme in ("dark", "light"))
+    dark, light = (visit("found_page", *look).evaluate(background) for look in ((PHONE, "dark"), (DESK, "light")))
     brightness = [sum(map(int, color[4:-1].split(","))) for color in (dark, light)]
     assert brightness[0] < 150 < 600 < brightness[1]
 
 
 @pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize(("width", "scheme"), [(PHONE, "dark"), (DESK, "light")])  # colours do not depend on the width
-def test_page_passes_axe(visit, page, scheme, width):
-    results = Axe().run(visit(page, width, scheme))
+def test_page_passes_axe(visit, page):
+    """On a phone, where tables scroll. A desk has the same elements; their colours by day have a test of their own."""
+    results = Axe().run(visit(page, PHONE, "dark"))
     assert results.violations_count == 0, results.generate_report()
 
 
-def test_config_unfolds(visit):
-    tab = visit("found_page")
+def test_config_unfolds(use):
+    tab = use()
     tab.locator("summary", has_text="Exact config").first.click()
     assert tab.locator("pre").first.is_visible()
     assert "partner: mined" in tab.locator("pre").first.inner_text()

@@ -18,6 +18,7 @@ KEYS = (
     "pairs.neighbour_contrast=0.5",
     "model.subspaces=3",
     "model.latent=6",
+    "model.conditional=true",
     "run.threads=1",
     "run.device=cpu",
     "disentangle.warmup.steps=4",
@@ -36,7 +37,8 @@ def shards(tmp_path):
 
 
 def test_panels_chart_every_term_of_the_objective():
-    terms = [field.name for field in dataclasses.fields(WeightsConfig)] + ["principal_contrast", "neighbour_contrast"]
+    terms = [field.name for field in dataclasses.fields(WeightsConfig)]
+    terms += ["principal_contrast", "neighbour_contrast", "label"]
     assert set(PANELS["losses"].keys) == {"loss/total"} | {f"loss/{name}" for name in terms}
     assert set(WEIGHTS) <= set(PANELS["losses"].keys)
 

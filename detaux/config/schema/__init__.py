@@ -1,13 +1,14 @@
 """Declare every key that a user can set, as frozen dataclasses, with one file for each section of the YAML.
 
 A field's metadata holds the line that ``detaux STAGE --help`` prints and, for numbers, the allowed closed range. The
-range of a list applies to each element. `neutral` marks a key that changes where or how fast a run works, and never its
-numbers. Nothing here imports torch, or anything of detaux outside detaux/config/.
+range of a list or a mapping applies to each element. `neutral` marks a key that changes where or how fast a run works,
+and never its numbers. Nothing here imports torch, or anything of detaux outside detaux/config/.
 """
 
 from dataclasses import dataclass, field
 
-from detaux.config.schema.data import DataConfig
+from detaux.config.schema.cross_prediction import CrossPredictionConfig
+from detaux.config.schema.data import DataConfig, GlyphsConfig, PaintConfig
 from detaux.config.schema.discover import DiscoverConfig
 from detaux.config.schema.disentangle import DisentangleConfig, PhaseConfig
 from detaux.config.schema.engine import EngineConfig
@@ -52,12 +53,14 @@ __all__ = [
     "CAGradConfig",
     "Config",
     "ConsistencyConfig",
+    "CrossPredictionConfig",
     "DWAConfig",
     "DataConfig",
     "DiscoverConfig",
     "DisentangleConfig",
     "DistanceConfig",
     "EngineConfig",
+    "GlyphsConfig",
     "GradNormConfig",
     "LossesConfig",
     "MaxlConfig",
@@ -67,6 +70,7 @@ __all__ = [
     "NashMTLConfig",
     "NddrConfig",
     "OracleConfig",
+    "PaintConfig",
     "PairsConfig",
     "PhaseConfig",
     "ReconstructionConfig",

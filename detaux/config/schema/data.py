@@ -1,15 +1,40 @@
 """Declare the keys of the data: what the shards are made of, and how they are read."""
 
-from dataclasses import dataclass
+import string
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from detaux.config.key import key
 
 
 @dataclass(frozen=True)
+class GlyphsConfig:
+    letters: str = key(string.ascii_uppercase, "glyphs: letters that are drawn, in the order of their classes")
+    copies: int = key(18, "glyphs: pictures of each letter in each font", 1, 10**6)
+    jitter: float = key(
+        1.0, "glyphs: how much size, place and brightness vary from copy to copy; 0 draws all copies alike", 0.0, 3.0
+    )
+
+
+@dataclass(frozen=True)
+class PaintConfig:
+    what: Literal["off", "hue", "background", "corner"] = key(
+        "off",
+        "what gets a colour for each class: the bright object, the dark background of grey pictures, or a square in a corner; "
+        "the colour is the known factor `paint`",
+    )
+    fraction: float = key(
+        0.95,
+        "share of the training and validation images of a class that have its colour; others have another one",
+        0.0,
+        1.0,
+    )
+
+
+@dataclass(frozen=True)
 class DataConfig:
     source: Literal[
-        "shapes3d", "fashion_mnist", "digits", "cifar10", "svhn", "cars", "faces", "folder", "webdataset"
+        "shapes3d", "glyphs", "fashion_mnist", "digits", "cifar10", "svhn", "cars", "faces", "folder", "webdataset"
     ] = key("shapes3d", "builder that makes the shards")
     path: str | None = key(None, "file or folder that the builder reads; null if it needs none")
     shards: str | None = key(
@@ -32,6 +57,7 @@ class DataConfig:
     grid: list[int] = key(
         [10, 10, 10, 8, 4, 15], "shapes3d: number of floor, wall and object hues, scales, shapes, orientations"
     )
+    glyphs: GlyphsConfig = field(default_factory=GlyphsConfig)
     layout: Literal["packed", "standard"] = key("packed", "a block of samples per tar member, or one sample per member")
     block_samples: int = key(256, "samples in a block, the unit of reading", 1, 65536)
     shard_samples: int = key(8192, "samples in a tar", 1, 10**7)
@@ -43,6 +69,20 @@ class DataConfig:
     test_fraction: float = key(0.25, "share of samples held out for the reported split", 0.001, 0.9)
     validation_fraction: float = key(0.1, "share of the remaining samples used for every choice", 0.001, 0.9)
     split_seed: int = key(0, "seed of the split; kept apart from run.seed so that seeds share one split", 0, 2**31 - 1)
+    grid_fraction: float = key(
+        1.0,
+        "share of the training and validation images of each class that are kept, drawn by data.split_seed",
+        0.0001,
+        1.0,
+    )
+    correlate: dict[str, float] = key(
+        {},
+        "mapping from a factor to the share of training and validation images in which it follows the principal label: its "
+        "value is the label's number, modulo its number of values. Other images are left out until the share is reached",
+        0.0,
+        1.0,
+    )
+    paint: PaintConfig = field(default_factory=PaintConfig)
     noise: float = key(0.0, "share of pixels turned black or white (salt and pepper) on the device", 0.0, 1.0)
     denoise: bool = key(
         True,

@@ -1,10 +1,11 @@
 """Declare the keys of discovery: what is clustered and how, and which candidate is chosen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.key import key
+from detaux.config.schema.cross_prediction import CrossPredictionConfig
 
 Clusterer = Literal["hdbscan", "kmeans", "kmeans++", "meanshift"]
 
@@ -41,6 +42,9 @@ class DiscoverConfig:
     bandwidth_quantile: float = key(0.1, "meanshift: quantile of pair distances used as bandwidth", 0.0, 1.0)
     merge: bool = key(True, "join free subspaces whose clusters depend on each other before choosing")
     merge_threshold: float = key(0.012, "subspaces join above this mutual information over smaller entropy", 0.0, 1.0)
+    mixtures: bool = key(
+        False, "also propose two parts of each free subspace that is a line, by a mixture of two normal distributions"
+    )
     choose: str = key(
         "separation",
         f"rule that picks the auxiliary task; separation = {CHOICE_RULES['separation'].meaning}",
@@ -55,6 +59,13 @@ class DiscoverConfig:
     max_principal_nmi: float = key(
         1.0, "a candidate with a larger normalised mutual information with the principal label is not chosen", 0.0, 1.0
     )
+    min_recognition: float = key(
+        0.0,
+        "a candidate that cross-prediction recognises worse (score recognition) is not chosen; 0.7 refuses noise and cuts "
+        "of a continuum",
+        0.0,
+        1.0,
+    )
     max_seconds: float = key(
         3600.0,
         "seconds; a clustering that would take longer clusters a subsample and predicts the rest; 0: no limit",
@@ -65,3 +76,4 @@ class DiscoverConfig:
     )
     tasks: int = key(1, "auxiliary tasks written to labels.parquet, best first; multitask trains on the first", 1, 64)
     stability_samples: int = key(5, "bootstrap reclusterings behind the stability score; 0 skips it", 0, 100)
+    cross_prediction: CrossPredictionConfig = field(default_factory=CrossPredictionConfig)

@@ -8,7 +8,7 @@ from detaux.config.key import key
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    steps: int = key(2500, "optimiser steps", 1)
+    steps: int = key(2500, "optimiser steps; 0 leaves the phase out", 0)
     batch_size: int = key(32, "images a step (warm-up) or pairs a step (main phase)", 1)
     lr: float = key(2e-3, "peak learning rate", 0.0)
     ramp_steps: int = key(50, "steps of linear learning-rate ramp at the start", 0)

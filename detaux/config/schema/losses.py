@@ -13,6 +13,12 @@ class WeightsConfig:
     sparsity: float = key(1.0, "weight of Eq. (8)", 0.0)
     consistency: float = key(1.0, "weight of Eq. (9)", 0.0)
     regularization: float = key(1.0, "weight of Eq. (10)", 0.0)
+    divergence: float = key(
+        0.02,
+        "model.conditional: squared error, summed over an image, that one nat of the code costs (Kingma and Welling: twice "
+        "the variance of a pixel)",
+        0.0,
+    )
 
 
 @dataclass(frozen=True)

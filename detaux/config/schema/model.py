@@ -13,6 +13,11 @@ class ModelConfig:
     )
     latent: int = key(16, "size D of the latent code; resnet18_map: channels at each position of its map", 1, 65536)
     subspaces: int = key(10, "number K of subspaces; the first carries the principal task", 2, 256)
+    conditional: bool = key(
+        False,
+        "the warm-up gives the decoder the principal label, so that the code holds what the label does not say; the free "
+        "subspaces then start as the independent parts of that code",
+    )
     restarts: int = key(
         1, "disentanglers trained from different seeds; discovery chooses among the candidates of all", 1, 64
     )

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from detaux.discover.cluster import Clusters
+from detaux.discover.cross_prediction.rounds import CrossPrediction
 from detaux.discover.separation import compute_separation, compute_silhouette
 from detaux.discover.validity import compute_validity
 
@@ -28,7 +29,8 @@ class Candidate:
 
     `subspaces` is empty if the points come from no subspace. `restart` is the number of the disentangler, counted from
     0. `recluster` clusters some rows in the same way; if it is None, the config says how. A score that does not apply
-    is None. `fault` says why the candidate may not be chosen, and is None if it may.
+    is None. `fault` says why the candidate may not be chosen, and is None if it may. `cross` is what cross-prediction made
+    of the clusters, and labels further images; it is None if it did not run.
     """
 
     points_ND: Tensor
@@ -41,6 +43,7 @@ class Candidate:
     principal: Scores = field(default_factory=dict)
     factors: dict[str, Scores] = field(default_factory=dict)
     fault: Fault | None = None
+    cross: CrossPrediction | None = None
 
     @property
     def title(self) -> str:
@@ -48,11 +51,13 @@ class Candidate:
         if not self.subspaces:
             return self.name.replace("_", " ")
         of = f" of restart {self.restart + 1}" if self.restart else ""
-        return f"subspace{'s' if len(self.subspaces) > 1 else ''} {' + '.join(map(str, self.subspaces))}{of}"
+        kind = f"{self.name.replace('_', ' ')} of " if self.name else ""
+        return f"{kind}subspace{'s' if len(self.subspaces) > 1 else ''} {' + '.join(map(str, self.subspaces))}{of}"
 
     def to_row(self, index: int | None) -> dict[str, Any]:
         """Return the entry in discovery.json."""
         name = {"name": self.name} if self.name else {}
+        cross = {"cross_prediction": self.cross.to_row()} if self.cross else {}
         return {
             "index": index,
             **name,
@@ -61,6 +66,7 @@ class Candidate:
             "clusters": self.clusters.count,
             "noise_share": round(self.clusters.outlier_fraction, 6),
             "cost": self.clusters.cost and self.clusters.cost.to_row(),
+            **cross,
             "eligible": self.fault is None,
             "fault": self.fault and self.fault._asdict(),
             "scores": _round(self.scores),

@@ -13,6 +13,7 @@ from detaux.discover.candidates.encoder import propose_encoder
 from detaux.discover.candidates.kmeans_latents import propose_kmeans_latents
 from detaux.discover.candidates.latents import propose_latents
 from detaux.discover.candidates.latents_within_class import propose_latents_within_class
+from detaux.discover.candidates.mixture import propose_mixtures
 from detaux.discover.candidates.subspace import propose_subspaces
 
 Propose = Callable[[EmbeddedSplit, Config], list[Candidate]]
@@ -25,8 +26,10 @@ BASELINES: dict[str, Propose] = {
 
 
 def propose_candidates(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
-    """Make the candidates that `discover.source` asks for, from one disentangler."""
+    """Make the candidates that `discover.source` and `discover.mixtures` ask for, from one disentangler."""
     found = SOURCES[config.discover.source](embedded, config)
+    if config.discover.mixtures:
+        found += propose_mixtures(embedded, config)
     for one in found:
         one.restart = embedded.restart
     return found

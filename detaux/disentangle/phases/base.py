@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detaux.config import Config
 from detaux.config.schema import PhaseConfig
@@ -14,10 +14,11 @@ from detaux.data.prepare import prepare_images
 from detaux.data.stream import SampleStream
 from detaux.disentangle.edges import GraphReader
 from detaux.disentangle.mixes import Mixes
+from detaux.disentangle.model import Disentangler
 from detaux.runtime.engines import Compute, Parts
 from detaux.runtime.ranks import world_size
 
-NOISE_STREAM, MIX_STREAM = 2, 3  # separate the random draws for different uses
+NOISE_STREAM, MIX_STREAM, CODE_STREAM = 2, 3, 4  # separate the random draws for different uses
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,10 @@ class Phase(ABC):
     @abstractmethod
     def loss(self) -> Compute:
         """Return the loss function."""
+
+    def list_idle(self, model: Disentangler) -> list[nn.Module]:
+        """List the modules whose weights the loss does not read."""
+        return []
 
     @abstractmethod
     def draw_batch(self, step: int, part: int) -> MicroBatch:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import nn
 
 from detaux.config import Config
 from detaux.config.schema import PhaseConfig
@@ -11,6 +12,7 @@ from detaux.data.plan import split_batch
 from detaux.data.stream import SampleStream
 from detaux.disentangle.edges import GraphReader
 from detaux.disentangle.mixes import draw_mixes
+from detaux.disentangle.model import Disentangler
 from detaux.disentangle.objective import compute_objective
 from detaux.disentangle.phases.base import MIX_STREAM, MicroBatch, Phase
 from detaux.losses.backends import choose_backend
@@ -43,6 +45,9 @@ class MainPhase(Phase):
     @property
     def loss(self) -> Compute:
         return compute_objective
+
+    def list_idle(self, model: Disentangler) -> list[nn.Module]:
+        return [] if model.label_part is None else [model.label_part]
 
     def draw_batch(self, step: int, part: int) -> MicroBatch:
         config, chains = self.config, self.pairs.chains

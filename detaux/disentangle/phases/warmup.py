@@ -3,12 +3,16 @@
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from detaux.config import Config
 from detaux.config.schema import PhaseConfig
+from detaux.data.draws import draw_columns
 from detaux.data.plan import split_batch
-from detaux.disentangle.objective import compute_reconstruction
-from detaux.disentangle.phases.base import MicroBatch, Phase
+from detaux.disentangle.label_part import count_label_dims
+from detaux.disentangle.model import Disentangler
+from detaux.disentangle.objective import compute_conditional_reconstruction, compute_reconstruction
+from detaux.disentangle.phases.base import CODE_STREAM, MicroBatch, Phase
 from detaux.runtime.engines import Compute
 
 NO_BETAS = (0.0, 0.0, 0.0)
@@ -27,13 +31,26 @@ class WarmupPhase(Phase):
 
     @property
     def loss(self) -> Compute:
-        return compute_reconstruction
+        return compute_conditional_reconstruction if self.config.model.conditional else compute_reconstruction
+
+    def list_idle(self, model: Disentangler) -> list[nn.Module]:
+        return [] if model.label_part is None else [model.projectors]
 
     def draw_batch(self, step: int, part: int) -> MicroBatch:
         size = min(self.schedule.batch_size, self.stream.samples)
         wanted = split_batch(size, part, self.parts, "images")
         window = self.stream.window(step * size + wanted.start, len(wanted))
-        return MicroBatch((self.prepare(window.images(torch.arange(len(wanted))), step, wanted, size),), {})
+        images = self.prepare(window.images(torch.arange(len(wanted))), step, wanted, size)
+        if not self.config.model.conditional:
+            return MicroBatch((images,), {})
+
+        def draw_block(block: range, generator: torch.Generator) -> Tensor:
+            return torch.randn(free, len(block), generator=generator)
+
+        latent = self.config.model.latent
+        free = latent - count_label_dims(self.stream.classes, latent)
+        noise = draw_columns(draw_block, size, wanted, self.config.run.seed, CODE_STREAM, step).T
+        return MicroBatch((images, window.labels.to(self.device), noise.to(self.device)), {})
 
     def list_settings(self, step: int) -> dict[str, Any]:
         return {"losses": self.config.losses, "autocast": self.autocast}

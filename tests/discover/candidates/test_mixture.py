@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+
+from detaux.config import Config
+from detaux.config.schema import DiscoverConfig
+from detaux.discover.candidates.embedded_split import EmbeddedSplit
+from detaux.discover.candidates.mixture import project_on_line, propose_mixtures
+from detaux.discover.candidates.registry import propose_candidates
+from detaux.discover.embed import Embeddings
+
+COUNT = 1000
+
+
+@pytest.fixture
+def embedded():
+    """Subspace 1 is a line with two values that touch, 2 is a line without parts, 3 is a plane with two values."""
+    random = np.random.default_rng(0)
+    value = random.random(COUNT) < 0.4
+    touching = np.where(value, 1.0, -1.0) + random.normal(0, 0.6, COUNT)
+    direction = random.normal(size=(3, 3))
+    subspaces = np.zeros((COUNT, 4, 3))
+    subspaces[:, 1] = touching[:, None] * direction[0]
+    subspaces[:, 2] = random.normal(size=(COUNT, 1)) * direction[1]
+    subspaces[:, 3, :2] = value[:, None] + random.normal(0, 0.1, (COUNT, 2))
+    subspaces_NKD = torch.from_numpy(subspaces.astype(np.float32))
+    return value, EmbeddedSplit(Embeddings(subspaces_NKD, subspaces_NKD.sum(1)), 0, np.zeros(COUNT, int), restart=1)
+
+
+def test_line_with_two_values_that_touch_is_split_between_them(embedded):
+    value, split = embedded
+    (one,) = propose_mixtures(split, Config())
+    assert one.subspaces == (1,)
+    assert one.title == "mixture of subspace 1"
+    found = one.clusters.labels == 1  # the smaller part
+    assert (found == value).mean() > 0.93
+    wrong = found != value
+    assert one.clusters.probability[wrong].mean() < one.clusters.probability[~wrong].mean()
+    again = one.recluster(np.arange(0, COUNT, 2), 5)
+    assert (again.labels == one.clusters.labels[::2]).mean() > 0.97
+
+
+def test_mixtures_are_proposed_only_if_asked_for(embedded):
+    _, split = embedded
+    names = {
+        asked: [one.name for one in propose_candidates(split, Config(discover=DiscoverConfig(mixtures=asked)))]
+        for asked in (False, True)
+    }
+    assert names[True] == [*names[False], "mixture"]
+    mixture = propose_candidates(split, Config(discover=DiscoverConfig(mixtures=True)))[-1]
+    assert mixture.restart == 1
+    assert mixture.title == "mixture of subspace 1 of restart 2"
+
+
+def test_points_that_coincide_or_fill_a_plane_are_no_line():
+    assert project_on_line(torch.ones(10, 3)) is None
+    assert project_on_line(torch.randn(100, 3, generator=torch.Generator().manual_seed(0))) is None

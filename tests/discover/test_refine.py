@@ -1,0 +1,117 @@
+"""Candidates on coloured images, whose hidden factor is their green."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import v_measure_score
+
+from detaux.config import Config
+from detaux.config.schema import CrossPredictionConfig, DataConfig, DiscoverConfig
+from detaux.data.schema import Manifest
+from detaux.discover import refine
+from detaux.discover.candidates.candidate import Fault
+from detaux.discover.cross_prediction.rounds import CrossPrediction
+
+MANIFEST = Manifest("drawn", "packed", 8, 3, ["dark", "mid", "light"], "red", {"red": 3, "green": 5}, {}, [])
+CROSS = ("cross_agreement", "cross_reproducibility", "cross_undecided", "recognition")
+
+
+@pytest.fixture
+def refine_three(make_split, make_candidate):
+    """Refine candidates whose separation is .2, .9 and .5, and of which the last has a fault.
+
+    They are: the factor with wrong labels, noise, and the factor itself.
+    """
+    split, random = make_split(hidden=2), np.random.default_rng(9)
+    green = split.factors[:, 1].numpy()
+    wrong = np.where(random.random(len(green)) < 0.1, 1 - green, green)
+
+    def run(noise=0.0, **keys):
+        labels = (wrong, random.integers(3, size=len(green)), green)
+        found = [make_candidate(one, separation=value) for one, value in zip(labels, (0.2, 0.9, 0.5), strict=True)]
+        found[2].fault = Fault("dead", "dead")
+        settings = CrossPredictionConfig(**{"rounds": 1, "steps": 60, "batch_size": 32, **keys})
+        discover = DiscoverConfig(cross_prediction=settings, stability_samples=0)
+        config = Config(data=DataConfig(noise=noise, denoise=False), discover=discover)
+        return found, refine.refine_candidates(found, split, MANIFEST, config)
+
+    return run
+
+
+def answer_with(labels, kept, calls):
+    """A stand-in for cross_predict that gives these labels and notes what it was asked."""
+
+    def answer(images, start, *_):
+        calls.append((images, start))
+        return CrossPrediction(labels, np.ones(len(labels), np.float32), 0.9, 0.8, 0.1, kept, 2, 1.0, (), np.arange(5))
+
+    return answer
+
+
+def test_wrong_labels_are_mended_and_scored_again_and_noise_stays(refine_three, make_split):
+    found, is_changed = refine_three()
+    mended, noise, dead = found
+    green = make_split(hidden=2).factors[:, 1].numpy()
+    assert is_changed
+    assert v_measure_score(green, mended.clusters.labels) > 0.9 > mended.scores["cross_undecided"]
+    assert mended.factors["green"]["v_measure"] == pytest.approx(v_measure_score(green, mended.clusters.labels))
+    assert mended.scores["separation"] not in (0.2, None)
+    assert mended.to_row(0)["cross_prediction"] == {
+        "kept_round": 1,
+        "rounds": 1,
+        "seconds": round(mended.cross.seconds, 3),
+    }
+    assert noise.cross.kept == 0
+    assert noise.scores["separation"] == 0.9
+    assert mended.scores["cross_agreement"] > 0.8 > 0.65 > noise.scores["cross_agreement"]
+    assert [dead.scores[name] for name in CROSS] == [None] * 4
+    assert "cross_prediction" not in dead.to_row(2)
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_labels_are_replaced_only_if_the_judge_keeps_a_round(kept, refine_three, monkeypatch):
+    labels = np.arange(400) % 5
+    monkeypatch.setattr(refine, "cross_predict", answer_with(labels, kept, []))
+    found, is_changed = refine_three()
+    assert is_changed == (kept > 0)
+    for one in found[:2]:
+        assert (one.clusters.labels is labels) == (kept > 0)
+        assert [one.scores[name] for name in CROSS] == pytest.approx([0.9, 0.8, 0.1, 0.9 * 0.8 * 0.9])
+
+
+def test_mended_labels_may_be_found_at_fault(refine_three, monkeypatch):
+    monkeypatch.setattr(refine, "cross_predict", answer_with(np.zeros(400, int), 1, []))
+    found, _ = refine_three()
+    assert [one.fault.code for one in found] == ["with_one_cluster", "with_one_cluster", "dead"]
+
+
+def test_candidates_come_in_the_order_of_the_rule_and_see_the_noise(refine_three, monkeypatch, make_split):
+    calls = []
+    monkeypatch.setattr(refine, "cross_predict", answer_with(np.arange(400) % 5, 0, calls))
+    found, _ = refine_three(noise=0.5)
+    assert [start is one.clusters.labels for (_, start), one in zip(calls, (found[1], found[0]), strict=True)] == [
+        True
+    ] * 2
+    is_salted = (calls[0][0] == 0).all(-1) | (calls[0][0] == 255).all(-1)
+    assert abs(is_salted.float().mean() - 0.5) < 0.05
+
+
+def test_no_round_is_off_and_leaves_no_trace(refine_three, monkeypatch):
+    monkeypatch.setattr(refine, "cross_predict", None)
+    found, is_changed = refine_three(rounds=0)
+    assert not is_changed
+    assert all(not set(CROSS) & set(one.scores) for one in found)
+
+
+def test_the_time_bound_leaves_candidates_without_scores(refine_three, capsys):
+    found, is_changed = refine_three(max_seconds=1e-6)
+    assert not is_changed
+    assert all(one.cross is None and one.scores["cross_agreement"] is None for one in found)
+    assert "max_seconds=1e-06: 0 of 2 candidates were judged" in capsys.readouterr().out
+
+
+def test_zero_seconds_mean_no_bound(refine_three, monkeypatch):
+    bounds = []
+    answer = answer_with(np.arange(400) % 5, 0, [])
+    monkeypatch.setattr(refine, "cross_predict", lambda *given: (bounds.append(given[-1]), answer(*given))[1])
+    refine_three(max_seconds=0.0)
+    assert bounds == [float("inf")] * 2
