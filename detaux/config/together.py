@@ -70,6 +70,12 @@ def _find_faults_of_search(config: Config) -> dict[str, bool]:
         f"model.latent={model.latent} has another; take another encoder or a larger model.latent": (
             model.conditional and (model.encoder.endswith("_map") or model.latent < 2)
         ),
+        "disentangle.warmup.steps=0 leaves the code untrained, which is to become the start of a conditional model; raise it": (
+            model.conditional and config.disentangle.warmup.steps == 0
+        ),
+        "disentangle.warmup.steps=0 and disentangle.main.steps=0 leave nothing to train; raise one": (
+            config.disentangle.warmup.steps == main.steps == 0
+        ),
         f"discover.choose={discover.choose} and discover.min_recognition={discover.min_recognition:g} read the score "
         "recognition, which needs discover.cross_prediction.rounds of at least 1; it is 0": (
             (discover.choose == "recognition" or discover.min_recognition > 0) and discover.cross_prediction.rounds == 0

@@ -16,7 +16,7 @@ from detaux.stages import LABELS
 DISCOVERED, ENTANGLED = "discovered", "entangled"  # names of labels in metrics.json
 MARK = "@"  # between the labels and the variant in a name; safe in file names and in no other name of labels
 SEED, CLUSTERER = "run.seed", "discover.clusterer"
-WITHOUT_BASELINES = {"discover.include_baselines": False}
+WITHOUT_BASELINES = {"discover.include_baselines": False, "discover.mixtures": False}  # only the named clusterer's
 SEEDED = f"{DISCOVERED}{MARK}seed"  # begins the name of the labels of another seed of discovery
 POOLED = f"{SEEDED}s"  # names the lines that pool all seeds of discovery
 
@@ -53,8 +53,8 @@ def list_variants(config: MultitaskConfig) -> list[Variant]:
     """Return the variants that `multitask` asks for: seeds, then clusterers, then the control `entangled`.
 
     A seed repeats the run's own search, so it may choose what the search may. The row of a clusterer is named after it,
-    so the plain baselines, which others cluster, may not be chosen for it. The control clusters the latents of the
-    autoencoder that only reconstructs (METHODS: no disentanglement); the baselines are clusterings of the same latents.
+    so the plain baselines, which others cluster, may not be chosen for it. The control clusters the latents at
+    the end of the warm-up, without disentanglement; the baselines are clusterings of the same latents.
     """
     found = [
         Variant(f"{prefix}{value}", f"{DISCOVERED}{MARK}{prefix}{value}", {dotted: value, **others})

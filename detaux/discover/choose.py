@@ -82,8 +82,11 @@ def _differs(first_N: np.ndarray, second_N: np.ndarray) -> bool:
     return adjusted_mutual_info_score(first_N, second_N) <= SAME_TASK_AMI
 
 
-def describe_nothing(candidates: Sequence[Candidate], config: DiscoverConfig) -> str:
-    """Explain why nothing was found: list each candidate with its scores, and what to try."""
+def describe_nothing(candidates: Sequence[Candidate], config: DiscoverConfig, longer: str) -> str:
+    """Explain why nothing was found: list each candidate with its scores, and what to try.
+
+    `longer` is the key whose value makes the disentangler train longer.
+    """
     lines = [f"no hidden task was found: none of {len(candidates)} candidates may be chosen."]
     for candidate in candidates:
         reason = candidate.fault.text if candidate.fault else "eligible"
@@ -91,7 +94,9 @@ def describe_nothing(candidates: Sequence[Candidate], config: DiscoverConfig) ->
         lines.append(f"  {candidate.title}: {reason} ({candidate.clusters.count} clusters, {scores})")
     is_small = config.min_cluster_fraction * len(candidates[0].clusters.labels) < config.min_cluster_size
     smallest = "discover.min_cluster_size, or take more images" if is_small else "discover.min_cluster_fraction"
-    advice = ["train longer (disentangle.main.steps)", f"lower {smallest}"]
+    advice = [f"train longer ({longer})", f"lower {smallest}"]
+    if any(candidate.fault and candidate.fault.code == "hardly_recognised" for candidate in candidates):
+        advice.append("raise discover.cross_prediction.steps or lower discover.min_recognition")
     if any(candidate.clusters.outlier_fraction > config.max_outlier_fraction for candidate in candidates):
         advice.append("raise discover.max_outlier_fraction")
     if not config.include_baselines:

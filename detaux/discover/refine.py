@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from detaux.config import Config
 from detaux.data.schema import Manifest
 from detaux.data.split import Split
-from detaux.discover.candidates.candidate import Candidate
+from detaux.discover.candidates.candidate import Candidate, Fault
 from detaux.discover.choose import find_fault, rank_candidates
 from detaux.discover.cluster import Clusters
 from detaux.discover.cross_prediction.network import shrink_images
@@ -43,6 +43,9 @@ def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifes
             if one.cross:
                 _take(one, one.cross, split, manifest, config)
             advance(note=f"{one.title}: {one.clusters.count} clusters")
+    for one in (pool[place] for place in ranking):
+        if one.cross is None and config.discover.min_recognition > 0:
+            one.fault = Fault("not_recognised", "cross-prediction had no time, or too few images of each cluster")
     if time.monotonic() > deadline:
         done = sum(one.cross is not None for one in pool)
         say(

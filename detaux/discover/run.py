@@ -75,9 +75,10 @@ def _prepare(config: Config, device: torch.device, folder: Path) -> None:
 
 def _embed_restarts(config: Config, split: Split, disentangle: Path, device: torch.device) -> list[Restart]:
     """Embed the split by the autoencoder and by each disentangler; every rank takes part."""
-    # the paper's entangled space (section 5.3) comes from an autoencoder that no label and no pair has shaped
+    # the paper's entangled space (section 5.3) comes from an autoencoder that no label and no pair has shaped; of a
+    # conditional code it is what the label does not say
     autoencoder = run_each(lambda: load_disentangler(disentangle, device, AUTOENCODER_FILE))
-    latents_ND = embed_images(autoencoder, split, config).latents_ND
+    latents_ND = autoencoder.select_free(embed_images(autoencoder, split, config).latents_ND)
     labels_N, restarts = split.labels.cpu().numpy(), []
     count = config.model.restarts if config.discover.source == "subspace" else 1
     for number, place in enumerate(list_restarts(disentangle, count)):
@@ -115,7 +116,7 @@ def _find_tasks(
     seconds = {"seconds": round(time.time() - started, 3), "samples": len(split.keys)}
     write_json(folder / DISCOVERY_NAME, discovery | seconds)
     if chosen is None:
-        raise NothingFoundError(describe_nothing(findings.pool, config.discover))
+        raise NothingFoundError(describe_nothing(findings.pool, config.discover, config.disentangle.longer))
     columns = _list_columns(findings, split, manifest)
     write_labels(folder / LABELS_NAME, columns, is_upper_bound=facts["uses_ground_truth"])
     write_record(folder, "discover", config, hashes, list(OUTPUTS), started, {"chosen": chosen.title})
@@ -159,9 +160,8 @@ def _describe_principal(restart: Restart, split: Split, manifest: Manifest, conf
 def _write_gallery(path: Path, findings: Findings, shown: Restart, split: Split, manifest: Manifest, seed: int) -> None:
     """Write the pictures of one disentangler's candidates, or of its single subspaces if it has no candidate."""
     embedded = shown.embedded
-    groups = [one.subspaces for one in findings.candidates if one.subspaces and one.restart == embedded.restart] or [
-        (index,) for index in embedded.list_free()
-    ]
+    found = [one.subspaces for one in findings.candidates if one.subspaces and one.restart == embedded.restart]
+    groups = list(dict.fromkeys(found)) or [(index,) for index in embedded.list_free()]
     plain = findings.baselines[0]
     gallery = build_gallery(
         shown.model, split, embedded.embeddings, groups, findings.chosen, plain, manifest.names, seed
@@ -189,8 +189,14 @@ def _count_classes(chosen: Candidate, split: Split, manifest: Manifest) -> dict[
 
 
 def describe_pairs(disentangle: Path) -> dict[str, Any]:
-    """Describe how the disentangler's pairs were made, and the last measured share that differs in one known factor."""
-    rule = read_stage_config(disentangle)["pairs"]["partner"]
+    """Describe how the disentangler's pairs were made, and the last measured share that differs in one known factor.
+
+    The rule is `none` if no phase trained on pairs.
+    """
+    config = read_stage_config(disentangle)
+    if config["disentangle"]["main"]["steps"] == 0:
+        return {"rule": "none", "uses_ground_truth": False, "changes_many_factors": False, "one_factor_share": None}
+    rule = config["pairs"]["partner"]
     shares = [line[ONE_FACTOR_SHARE] for line in read_metrics(disentangle) if line.get(ONE_FACTOR_SHARE) is not None]
     return {
         "rule": rule,

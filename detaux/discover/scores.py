@@ -16,7 +16,7 @@ from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.data.schema import Manifest
 from detaux.data.split import Split
-from detaux.discover.candidates.candidate import Candidate, Recluster, Scores, score_separation
+from detaux.discover.candidates.candidate import MIXTURE, Candidate, Recluster, Scores, score_separation
 from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.dependence import compare_labels, compare_with_factor
 from detaux.discover.embed import Embeddings
@@ -157,16 +157,19 @@ def score_candidates(
 ) -> None:
     """Compute the scores that compare candidates with each other and with the principal subspace.
 
-    `pairs` come from draw_judging_pairs.
+    `pairs` come from draw_judging_pairs. A mixture has the points of another candidate, so the oracle does not choose
+    between them, and a mixture has none of the scores that need pairs.
     """
     losses, seed = config.losses, config.run.seed
     if (split.labels < 0).any():
         pairs = drop_principal_pairs(embeddings, *pairs, alpha, losses.oracle.normalizer, seed)
-    points = [one.points_ND for one in candidates]
+    parts = [one for one in candidates if one.name != MIXTURE]
+    points = [one.points_ND for one in parts]
     paired = score_pairs(points, *pairs, margin=losses.distance.margin, normalizer=losses.oracle.normalizer, seed=seed)
     total = sum_variances(embeddings.subspaces_NKD)
-    for one, scores in zip(candidates, paired, strict=True):
+    for one, scores in zip(parts, paired, strict=True):
         one.scores |= scores
+    for one in candidates:
         if one.subspaces:
             one.scores["dot"] = compute_dot(embeddings.subspaces_NKD, one.subspaces, alpha)
             one.scores["spread"] = compute_spread(one.points_ND, total)

@@ -10,6 +10,8 @@ def check_batches(config: Config, samples: int, parts: int) -> None:
     size = min(warmup.batch_size, samples)
     name = "disentangle.warmup.batch_size" if size == warmup.batch_size else "the number of training images"
     split_batch(size, 0, parts, f"{name}={size}")
+    if main.steps == 0:
+        return
     split_batch(
         main.batch_size // reuse, 0, parts, f"disentangle.main.batch_size={main.batch_size} with pairs.reuse={reuse}"
     )

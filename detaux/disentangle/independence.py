@@ -27,11 +27,12 @@ LEAST_VALUE = 1e-6  # of a map; smaller singular values are rounding
 class IndependentParts:
     """Hold linear maps [G, F, F] of a code, each onto one independent part of it, and the code's mean [F].
 
-    Part g of a code z is (z - mean) maps_GFF[g]. The maps add up to the identity on the dimensions in use.
+    Part g of a code z is (z - mean) maps_GFF[g]. The maps add up to the identity on the `used` dimensions.
     """
 
     maps_GFF: np.ndarray
     mean_F: np.ndarray
+    used: int
 
 
 def find_independent_parts(codes_NF: np.ndarray, most: int, seed: int) -> IndependentParts:
@@ -49,7 +50,7 @@ def find_independent_parts(codes_NF: np.ndarray, most: int, seed: int) -> Indepe
     for number, group in enumerate(groups):
         maps[number][np.ix_(active, active)] = (mixing[:, group] @ unmixing[group]).T
     spread = [((codes_NF - mean_F) @ one).var(0).sum() for one in maps]
-    return IndependentParts(maps[np.argsort(spread)[::-1]] if len(maps) else maps, mean_F)
+    return IndependentParts(maps[np.argsort(spread)[::-1]] if len(maps) else maps, mean_F, len(active))
 
 
 def _separate(codes_NF: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from detaux.data.prepare import fit_batch, prepare_images
 from detaux.data.split import Split
 from detaux.disentangle.independence import find_independent_parts, start_projectors
 from detaux.disentangle.model import Disentangler
+from detaux.runtime.progress import say
 
 MOST_IMAGES = 16384  # that independence is measured on
 BATCH = 512  # most images in a batch
@@ -16,7 +17,6 @@ BATCH = 512  # most images in a batch
 @torch.no_grad()
 def start_independent(model: Disentangler, split: Split, config: Config) -> None:
     """Replace the projectors of a model, whose encoder stays as it is. It depends on that encoder, the images and run.seed."""
-    assert model.label_part is not None
     generator = torch.Generator().manual_seed(config.run.seed)
     rows = torch.randperm(len(split.keys), generator=generator)[:MOST_IMAGES]
     device, data = next(model.parameters()).device, config.data
@@ -31,6 +31,11 @@ def start_independent(model: Disentangler, split: Split, config: Config) -> None
         ).float()
 
     codes_ND = torch.cat([encode(part) for part in rows.split(fit_batch(BATCH, split.images.shape))])
-    free_NF = model.label_part.split(codes_ND)[1].cpu().numpy()
+    free_NF = model.select_free(codes_ND).cpu().numpy()
     parts = find_independent_parts(free_NF, most=model.num_subspaces - 1, seed=config.run.seed)
+    say(
+        f"disentangle: the code has {len(parts.maps_GFF)} independent parts in {parts.used} of {free_NF.shape[1]} dimensions."
+    )
+    if parts.used == 0:
+        say("disentangle: no dimension is in use; lower losses.weights.divergence or train longer.")
     start_projectors(model.projectors, parts, codes_ND)

@@ -41,6 +41,10 @@ class Disentangler(nn.Module):
     def project(self, latents_ND: Tensor) -> Tensor:
         return self.projectors(latents_ND)
 
+    def select_free(self, latents_ND: Tensor) -> Tensor:
+        """Return the code without the label's part, [N, F]; the whole code if the model is not conditional."""
+        return latents_ND if self.label_part is None else self.label_part.split(latents_ND)[1].contiguous()
+
     def decode(self, latents_ND: Tensor) -> Tensor:
         return self.decoder(latents_ND)
 

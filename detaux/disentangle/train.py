@@ -54,7 +54,7 @@ def run_disentangle(config: Config, shards: Path, folder: Path, observe: Observe
     Trainer describes.
     """
     started = time.time()
-    is_upper_bound = PARTNER_RULES[config.pairs.partner].uses_ground_truth
+    is_upper_bound = config.disentangle.main.steps > 0 and PARTNER_RULES[config.pairs.partner].uses_ground_truth
     if is_upper_bound:
         say(
             f"disentangle: pairs.partner={config.pairs.partner} uses ground truth; every number of this run is an upper bound"

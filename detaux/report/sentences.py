@@ -336,6 +336,12 @@ def advise(run: Run) -> list[str]:
         advice.append("The pairs differ in many factors at once: set pairs.partner=mined.")
     if any(one["clusters"] > 1 for one in run.discovery.get("baselines", [])):
         advice.append("A plain baseline did find clusters (see the table): set discover.include_baselines=true.")
-    advice.append("Train longer (disentangle.main.steps) or with another number of subspaces (model.subspaces).")
+    if any((one.get("fault") or {}).get("code") == "hardly_recognised" for one in candidates):
+        advice.append(
+            "Networks did not recognise some candidates in images that they had not seen: raise "
+            "discover.cross_prediction.steps, or lower discover.min_recognition."
+        )
+    phase = "main" if (run.get_setting("disentangle", "main") or {}).get("steps", 1) else "warmup"
+    advice.append(f"Train longer (disentangle.{phase}.steps) or with another number of subspaces (model.subspaces).")
     advice.append("Try another seed (run.seed): the subspaces that form differ from seed to seed.")
     return advice

@@ -109,6 +109,9 @@ def _check_sweep(config: Config, space: Sequence[Dimension]) -> None:
     faults = {
         f"model.restarts={config.model.restarts} and sweep.scheduler=asha do not go together, since rungs are steps of one "
         "training; set model.restarts=1 or sweep.scheduler=none": is_asha and config.model.restarts > 1,
+        "disentangle.main.steps=0 leaves no step at which sweep.scheduler=asha could stop a trial; set sweep.scheduler=none": (
+            is_asha and steps == 0
+        ),
         f"sweep.first_rung={sweep.first_rung} is not below disentangle.main.steps={steps}, so that sweep.scheduler=asha would "
         "stop nothing; lower it or set sweep.scheduler=none": is_asha and sweep.first_rung >= steps,
         f"sweep.gpus={sweep.gpus:g} is not allowed; expected a whole number, or a fraction below 1": (

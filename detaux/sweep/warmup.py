@@ -30,7 +30,9 @@ def strip_config(config: Config) -> Config:
     """Return the config with defaults for all keys that only the main phase reads."""
     losses = LossesConfig(
         reconstruction=config.losses.reconstruction,
-        weights=WeightsConfig(reconstruction=config.losses.weights.reconstruction),
+        weights=WeightsConfig(
+            reconstruction=config.losses.weights.reconstruction, divergence=config.losses.weights.divergence
+        ),
     )
     disentangle = replace(config.disentangle, main=PhaseConfig())
     return replace(config, pairs=PairsConfig(), losses=losses, disentangle=disentangle)
@@ -39,13 +41,14 @@ def strip_config(config: Config) -> Config:
 class SharedWarmup:
     """Hold the warm-up of a trial's job. The first trial that needs it trains it and leaves it in `folder` for all.
 
-    A job shares no warm-up if it has several restarts or if sweep.share_warmups=false.
+    A job shares no warm-up if it has several restarts, no main phase, or if sweep.share_warmups=false.
     """
 
     def __init__(self, folder: Path, job: Job) -> None:
         self.job, self.held = job, ExitStack()
         self.path: Path | None = None
-        if job.config.model.restarts > 1 or not job.config.sweep.share_warmups:
+        has_main = job.config.disentangle.main.steps > 0
+        if job.config.model.restarts > 1 or not has_main or not job.config.sweep.share_warmups:
             return
         config = seed_restart(job.config, 0)  # the checkpoints of the training have this config's hash
         hashes = hash_inputs({"manifest": job.shards / MANIFEST_NAME})

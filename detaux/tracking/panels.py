@@ -65,11 +65,25 @@ WEIGHTS = {  # log key of a term that is computed only if a config key is above 
     "loss/divergence": "model.conditional",
     "loss/label": "model.conditional",
 }
+MAIN_ONLY = {  # logged only by the phase that trains on pairs
+    ORACLE_SHARE,
+    "pairs/different_share",
+    "loss/distance",
+    "loss/sparsity",
+    "loss/consistency",
+    "loss/regularization",
+    "loss/principal_contrast",
+    "loss/neighbour_contrast",
+}
 
 
 def list_panels(config: Config) -> dict[str, Panel]:
-    """Return the panels with only the keys that this config logs; the elements of a list have a key each."""
-    return {title: replace(panel, keys=_list_keys(panel, config)) for title, panel in PANELS.items()}
+    """Return the panels with only the keys that this config logs; the elements of a list have a key each.
+
+    A panel of which no key is logged is left out.
+    """
+    found = {title: replace(panel, keys=_list_keys(panel, config)) for title, panel in PANELS.items()}
+    return {title: panel for title, panel in found.items() if panel.keys}
 
 
 def list_lines(config: Config) -> list[str]:
@@ -78,6 +92,8 @@ def list_lines(config: Config) -> list[str]:
 
 
 def _list_keys(panel: Panel, config: Config) -> tuple[str, ...]:
+    if config.disentangle.main.steps == 0:
+        panel = replace(panel, keys=tuple(key for key in panel.keys if key not in MAIN_ONLY))
     if panel.keys == (ORACLE_SHARE,):
         return tuple(f"{ORACLE_SHARE}/{index}" for index in range(config.model.subspaces))
     return tuple(key for key in panel.keys if key not in WEIGHTS or get_value(config, WEIGHTS[key]) > 0)

@@ -54,6 +54,19 @@ def test_conditional_model_needs_a_vector_code_and_wide_projectors(key, fault):
     check_together(load_config(None, [key]))
 
 
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        (["model.conditional=true", "disentangle.warmup.steps=0"], "leaves the code untrained"),
+        (["disentangle.warmup.steps=0", "disentangle.main.steps=0"], "leave nothing to train"),
+    ],
+)
+def test_run_that_trains_nothing_is_refused(keys, fault):
+    with pytest.raises(UserError, match=fault):
+        check_together(load_config(None, keys))
+    check_together(load_config(None, keys[1:]))
+
+
 def test_loss_of_positions_without_maps_is_refused():
     keys = ["multitask.mti.loss=pixel", "multitask.mti.head=pooled"]
     with pytest.raises(UserError, match=r"multitask\.mti\.loss=pixel needs the maps of multitask\.mti\.head=aggregate"):

@@ -30,9 +30,13 @@ def test_variants_are_the_asked_ones_in_their_order():
         (
             "kmeans++",
             "discovered@kmeans++",
-            {"discover.clusterer": "kmeans++", "discover.include_baselines": False},
+            {"discover.clusterer": "kmeans++", "discover.include_baselines": False, "discover.mixtures": False},
         ),
-        ("entangled", "entangled", {"discover.source": "encoder", "discover.include_baselines": False}),
+        (
+            "entangled",
+            "entangled",
+            {"discover.source": "encoder", "discover.include_baselines": False, "discover.mixtures": False},
+        ),
     ]
 
 
@@ -72,7 +76,7 @@ def test_settings_without_comparisons_have_no_variant_and_no_control():
         (["run.seed=3"], "the discovery seed3 (run.seed=3), which is the run's own"),
         (
             ["discover.clusterer=kmeans++"],
-            "(discover.clusterer=kmeans++, discover.include_baselines=False), which is the run's own",
+            "(discover.clusterer=kmeans++, discover.include_baselines=False, discover.mixtures=False), which is the run's own",
         ),
         (["multitask.discovery_seeds=[1, 1]"], "asks twice for the discovery seed1 (run.seed=1)"),
         (["discover.source=encoder"], "the discovery entangled (discover.source=encoder"),

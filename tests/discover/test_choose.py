@@ -128,8 +128,10 @@ def test_nothing_eligible_chooses_nothing_and_says_what_to_try(make_candidate):
     for candidate in field:
         candidate.fault = ONE_CLUSTER
     assert choose_tasks(field, DiscoverConfig()) == []
-    text = describe_nothing(field, DiscoverConfig())
+    text = describe_nothing(field, DiscoverConfig(), "disentangle.warmup.steps")
     assert "subspace 1: one cluster" in text
     assert "separation 1" in text
     assert "lower discover.min_cluster_size" in text
-    assert "lower discover.min_cluster_fraction" in describe_nothing(field, DiscoverConfig(min_cluster_size=2))
+    assert "lower discover.min_cluster_fraction" in describe_nothing(
+        field, DiscoverConfig(min_cluster_size=2), "disentangle.main.steps"
+    )

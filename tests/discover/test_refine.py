@@ -25,12 +25,12 @@ def refine_three(make_split, make_candidate):
     green = split.factors[:, 1].numpy()
     wrong = np.where(random.random(len(green)) < 0.1, 1 - green, green)
 
-    def run(noise=0.0, **keys):
+    def run(noise=0.0, min_recognition=0.0, **keys):
         labels = (wrong, random.integers(3, size=len(green)), green)
         found = [make_candidate(one, separation=value) for one, value in zip(labels, (0.2, 0.9, 0.5), strict=True)]
         found[2].fault = Fault("dead", "dead")
         settings = CrossPredictionConfig(**{"rounds": 1, "steps": 60, "batch_size": 32, **keys})
-        discover = DiscoverConfig(cross_prediction=settings, stability_samples=0)
+        discover = DiscoverConfig(cross_prediction=settings, min_recognition=min_recognition, stability_samples=0)
         config = Config(data=DataConfig(noise=noise, denoise=False), discover=discover)
         return found, refine.refine_candidates(found, split, MANIFEST, config)
 
@@ -42,7 +42,7 @@ def answer_with(labels, kept, calls):
 
     def answer(images, start, *_):
         calls.append((images, start))
-        return CrossPrediction(labels, np.ones(len(labels), np.float32), 0.9, 0.8, 0.1, kept, 2, 1.0, (), np.arange(5))
+        return CrossPrediction(labels, np.ones(len(labels), np.float32), 0.9, 0.8, 0.1, kept, 2, 1.0)
 
     return answer
 
@@ -115,3 +115,16 @@ def test_zero_seconds_mean_no_bound(refine_three, monkeypatch):
     monkeypatch.setattr(refine, "cross_predict", lambda *given: (bounds.append(given[-1]), answer(*given))[1])
     refine_three(max_seconds=0.0)
     assert bounds == [float("inf")] * 2
+
+
+@pytest.mark.parametrize(("least", "code"), [(0.0, None), (0.7, "not_recognised")])
+def test_candidate_that_was_not_judged_is_refused_if_recognition_is_asked_for(least, code, refine_three, monkeypatch):
+    monkeypatch.setattr(refine, "cross_predict", lambda *_: None)
+    found, _ = refine_three(min_recognition=least)
+    assert [one.fault and one.fault.code for one in found] == [code, code, "dead"]
+
+
+def test_candidate_that_networks_recognise_badly_is_refused(refine_three, monkeypatch):
+    monkeypatch.setattr(refine, "cross_predict", answer_with(np.arange(400) % 5, 0, []))
+    found, _ = refine_three(min_recognition=0.7)
+    assert found[0].fault.code == "hardly_recognised"  # 0.9 x 0.8 x 0.9

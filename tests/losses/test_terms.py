@@ -14,11 +14,12 @@ from detaux.losses.regularization import compute_usage
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(detaux.losses.__file__).parent
 HEADINGS = ["Equation", "Inputs", "Output", "Gradient", "Batch statistics", "Departs", "Checked"]
-# term -> its row of the README's table: the equation, the beta that scales it ("1" for none), the test
+# term -> its row of the README's table: the equation, the beta that scales it ("1" for none, "w" for the weight of a
+# conditional warm-up), the test
 ROWS = {
     name: (equation, beta, test)
     for equation, name, beta, test in re.findall(
-        r"^\| ([^|]+) \| [^|]*`(\w+)_loss` \| (β?\d) \| [^|]+ \| `(\w+\.py)` \|$",
+        r"^\| ([^|]+) \| [^|]*`(\w+)_loss` \| (β?\d|w) \| [^|]+ \| `(\w+\.py)` \|$",
         (FOLDER / "README.md").read_text(encoding="utf-8"),
         re.MULTILINE,
     )
@@ -41,7 +42,8 @@ def test_terms_are_the_weights_of_the_config_and_the_contrasts():
 def test_readme_scales_the_terms_by_the_betas_of_eq_2():
     scaled = {name: row[1] for name, row in ROWS.items()}
     assert scaled == {
-        **dict.fromkeys(("reconstruction", "divergence"), "1"),
+        "reconstruction": "1",
+        "divergence": "w",
         **dict.fromkeys(("distance", "sparsity", "principal_contrast", "neighbour_contrast"), "β1"),
         "consistency": "β2",
         "regularization": "β3",

@@ -205,6 +205,10 @@ def test_missing_package_is_told_with_the_line_that_installs_it(tiny, run_sweep,
     ("keys", "sentence"),
     [
         (("model.restarts=2",), "set model.restarts=1 or sweep.scheduler=none"),
+        (
+            ("disentangle.main.steps=0",),
+            "disentangle.main.steps=0 leaves no step at which sweep.scheduler=asha could stop",
+        ),
         (("sweep.first_rung=60",), "sweep.first_rung=60 is not below disentangle.main.steps=60"),
         (("sweep.gpus=1.5",), "expected a whole number, or a fraction below 1"),
         (("sweep.gpus=64",), "sweep.gpus=64 x sweep.ranks=1 is more than"),

@@ -61,6 +61,7 @@ def test_trials_that_are_to_share_nothing_train_their_own(sweep):
         ("discover.min_samples", 4, True),
         ("losses.weights.reconstruction", 3.0, False),
         ("losses.reconstruction.form", "sum", False),
+        ("losses.weights.divergence", 0.3, False),
         ("model.subspaces", 4, False),
         ("disentangle.warmup.lr", 1e-3, False),
         ("disentangle.clip", 2.0, False),
@@ -73,6 +74,11 @@ def test_trials_share_a_warmup_exactly_where_they_differ_in_keys_of_the_main_pha
         SharedWarmup(sweep.root, sweep.make_job(sweep.root / "t", values)) for values in ({}, {dotted: value})
     )
     assert (one.path == other.path) == is_shared
+
+
+def test_trials_without_a_main_phase_share_no_warmup(sweep):
+    """Nothing sees the end of their warm-up, so no trial waits for another."""
+    assert SharedWarmup(sweep.root, sweep.make_job(sweep.root / "t", {"disentangle.main.steps": 0})).path is None
 
 
 def test_stripped_config_trains_the_same_warmup(sweep):

@@ -52,6 +52,13 @@ def test_panels_leave_out_the_terms_of_weight_0():
     assert panels["oracle use"].keys == ("oracle/share/0", "oracle/share/1")
 
 
+def test_panels_of_a_training_without_a_main_phase_leave_out_what_only_that_logs():
+    panels = list_panels(load_config(None, ["model.conditional=true", "disentangle.main.steps=0"]))
+    assert panels["losses"].keys == ("loss/total", "loss/reconstruction", "loss/divergence", "loss/label")
+    assert not {"oracle use", "pairs"} & set(panels)
+    assert "live subspaces" in panels
+
+
 def test_every_key_of_the_panels_is_in_the_history_and_defined_over_steps(
     shards, tmp_path, wandb_offline, read_history
 ):

@@ -13,7 +13,7 @@ Clusterer = Literal["hdbscan", "kmeans", "kmeans++", "meanshift"]
 @dataclass(frozen=True)
 class DiscoverConfig:
     source: Literal["subspace", "encoder"] = key(
-        "subspace", "cluster subspaces, or the plain autoencoder (entangled ablation)"
+        "subspace", "cluster subspaces, or the code at the end of the warm-up (encoder: entangled ablation)"
     )
     clusterer: Clusterer = key("hdbscan", "clustering algorithm")
     backend: Literal["auto", "cuml", "torch", "cpu"] = key(

@@ -42,3 +42,8 @@ class DisentangleConfig:
     log_interval: int = key(100, "steps between two lines of metrics.jsonl", 1, neutral=True)
     checkpoint_interval: int = key(500, "steps between two checkpoints", 1, neutral=True)
     keep_checkpoints: int = key(2, "checkpoints kept", 1, neutral=True)
+
+    @property
+    def longer(self) -> str:
+        """Return the key that makes training longer: the steps of the last phase that has any."""
+        return f"disentangle.{'main' if self.main.steps else 'warmup'}.steps"

@@ -44,7 +44,8 @@ class MultitaskConfig:
     )
     controls: list[str] = key(
         ["random", "within_class"],
-        "control labels, which should not help, trained on for comparison; entangled is discovery in the plain autoencoder; "
+        "control labels, which should not help, trained on for comparison; entangled is discovery in the code at the end of the "
+        "warm-up; "
         "oracle is an upper bound from ground truth",
         choices=("random", "permuted", "within_class", "rotation", "entangled", "constant", "correlated", "oracle"),
     )

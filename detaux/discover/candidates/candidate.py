@@ -12,6 +12,7 @@ from detaux.discover.cross_prediction.rounds import CrossPrediction
 from detaux.discover.separation import compute_separation, compute_silhouette
 from detaux.discover.validity import compute_validity
 
+MIXTURE = "mixture"  # names candidates that share their points with the candidate of the same subspace
 Scores = dict[str, float | None]
 Recluster = Callable[[np.ndarray, int], Clusters]  # (rows, seed) -> clusters of only these rows
 
@@ -30,7 +31,7 @@ class Candidate:
     `subspaces` is empty if the points come from no subspace. `restart` is the number of the disentangler, counted from
     0. `recluster` clusters some rows in the same way; if it is None, the config says how. A score that does not apply
     is None. `fault` says why the candidate may not be chosen, and is None if it may. `cross` is what cross-prediction made
-    of the clusters, and labels further images; it is None if it did not run.
+    of the clusters; it is None if it did not run.
     """
 
     points_ND: Tensor

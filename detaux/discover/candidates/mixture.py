@@ -6,9 +6,10 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from detaux.config import Config
-from detaux.discover.candidates.candidate import Candidate
+from detaux.discover.candidates.candidate import MIXTURE, Candidate
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.cluster import Clusters, renumber
+from detaux.discover.clusterers import choose_sizes
 
 LINE = 0.98  # least share of the variance in the first direction of a line
 STARTS = 2  # of each fit; the best counts
@@ -16,6 +17,8 @@ STARTS = 2  # of each fit; the best counts
 
 def propose_mixtures(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
     """Fit each free subspace that is a line, and keep those that two distributions describe better than one.
+
+    Both parts have at least as many images as the smallest cluster of HDBSCAN.
 
     HDBSCAN needs a gap between clusters. Two values of a factor whose distributions touch have none, but the Bayesian
     information criterion still prefers two parts to one.
@@ -31,12 +34,16 @@ def propose_mixtures(embedded: EmbeddedSplit, config: Config) -> list[Candidate]
             return split_line(line_N[rows], seed)
 
         clusters = split(np.arange(len(line_N)), config.run.seed)
-        found.append(Candidate(points_ND, clusters, (index,), name="mixture", recluster=split))
+        if min(np.bincount(clusters.labels, minlength=2)) < choose_sizes(len(line_N), config.discover)[0]:
+            continue
+        found.append(Candidate(points_ND, clusters, (index,), name=MIXTURE, recluster=split))
     return found
 
 
 def project_on_line(points_ND: Tensor) -> np.ndarray | None:
     """Return the coordinates [N] along the first principal direction, or None if the points [N, D] are not a line."""
+    if len(points_ND) < 2:
+        return None
     centred_ND = (points_ND - points_ND.mean(0)).double()
     _, values, directions = torch.linalg.svd(centred_ND, full_matrices=False)
     total = values.square().sum()

@@ -28,7 +28,7 @@ BASELINES: dict[str, Propose] = {
 def propose_candidates(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
     """Make the candidates that `discover.source` and `discover.mixtures` ask for, from one disentangler."""
     found = SOURCES[config.discover.source](embedded, config)
-    if config.discover.mixtures:
+    if config.discover.mixtures and config.discover.source == "subspace":
         found += propose_mixtures(embedded, config)
     for one in found:
         one.restart = embedded.restart

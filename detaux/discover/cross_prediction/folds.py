@@ -6,7 +6,7 @@ N images, k clusters.
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from detaux.config.schema import CrossPredictionConfig
 from detaux.discover.cross_prediction.training import predict_folds, train_network
@@ -16,13 +16,12 @@ LEAST = 8  # confident images without which a cluster is not learned: four for e
 
 @dataclass(frozen=True)
 class Reading:
-    """Hold what the two networks of one division find: probability_Nk float32, and the networks themselves.
+    """Hold what the two networks of one division find: probability_Nk float32.
 
     `agreement` is that with the labels of the confident images. The network that reads an image has not seen it.
     """
 
     probability_Nk: np.ndarray
-    networks: tuple[nn.Module, ...]
     agreement: float
 
     @property
@@ -81,4 +80,4 @@ def read_folds(
             train_network(images_NHWC, rows, confident[rows], clusters, settings, (*seed, number), deadline)
         )
     probability_Nk = predict_folds(networks, images_NHWC, fold, clusters)
-    return Reading(probability_Nk, tuple(networks), compute_agreement(probability_Nk.argmax(1), confident))
+    return Reading(probability_Nk, compute_agreement(probability_Nk.argmax(1), confident))

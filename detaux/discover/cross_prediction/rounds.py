@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
-from torch import Tensor, nn
+from torch import Tensor
 
 from detaux.config.schema import CrossPredictionConfig
 from detaux.discover.cluster import renumber
 from detaux.discover.cross_prediction.folds import LEAST, Reading, compute_agreement, read_folds, select_confident
-from detaux.discover.cross_prediction.training import predict_mean
 
 LATER_KEEP = 0.8  # least share of each cluster on which later rounds train, since their start is cleaner
 SURE = 0.8  # an image below this mean probability is undecided
@@ -35,8 +34,6 @@ class CrossPrediction:
                      `labels` and `probability` are these, with -1 for outliers.
     rounds           rounds taken
     seconds          time of all rounds
-    networks         the four networks of the round that is kept, or of the first
-    numbers          the label of each of their outputs
     """
 
     labels: np.ndarray
@@ -47,16 +44,6 @@ class CrossPrediction:
     kept: int
     rounds: int
     seconds: float
-    networks: tuple[nn.Module, ...]
-    numbers: np.ndarray
-
-    def predict(self, images_NHWC: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Label further images, uint8 [N, S, S, C] from shrink_images: labels int64 [N], probability float32 [N].
-
-        They are those of the mean over all networks, because none of them saw these images.
-        """
-        probability_Nk = predict_mean(self.networks, images_NHWC)
-        return self.numbers[probability_Nk.argmax(1)], probability_Nk.max(1)
 
     def to_row(self) -> dict[str, float]:
         """Return what discovery.json says beside the scores."""
@@ -147,17 +134,13 @@ def cross_predict(
     if not rounds:
         return None
     kept = _judge(rounds)
-    scored = rounds[max(kept, 1) - 1]
     if kept:
-        found = renumber(scored.labels)
-        numbers = _number_outputs(scored.labels, found, len(names))
-        sure = scored.probability
+        found, sure = renumber(rounds[kept - 1].labels), rounds[kept - 1].probability
     else:
-        found, numbers, sure = labels, names, probability
-    networks = (*scored.first.networks, *scored.second.networks)
+        found, sure = labels, probability
     # later rounds make cuts of a continuum more reproducible too, so candidates are compared by the first round
     scores = (rounds[0].agreement, rounds[0].reproducibility, rounds[0].undecided)
-    return CrossPrediction(found, sure, *scores, kept, len(rounds), time.monotonic() - begun, networks, numbers)
+    return CrossPrediction(found, sure, *scores, kept, len(rounds), time.monotonic() - begun)
 
 
 def _judge(rounds: list[_Round]) -> int:
@@ -184,12 +167,3 @@ def _number_learnable(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     numbers = np.full(labels.max(initial=-1) + 2, -1)  # the last one is for -1
     numbers[names] = np.arange(len(names))
     return names, numbers[labels]
-
-
-def _number_outputs(outputs: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Return the label of each of `count` outputs of a network. An output that no image has comes after the others."""
-    numbers = np.full(count, -1)
-    numbers[outputs] = labels
-    is_unused = numbers < 0
-    numbers[is_unused] = labels.max() + 1 + np.arange(is_unused.sum())
-    return numbers

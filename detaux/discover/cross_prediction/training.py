@@ -81,13 +81,3 @@ def predict_folds(networks: Sequence[nn.Module], images_NHWC: Tensor, fold_N: np
         for some in rows.split(size):
             found[some] = network(prepare_images(images_NHWC[some])).softmax(1)
     return found.cpu().numpy()
-
-
-@torch.no_grad()
-def predict_mean(networks: Sequence[nn.Module], images_NHWC: Tensor) -> np.ndarray:
-    """Return the probability of each cluster, float32 [N, k], averaged over networks that all read every image."""
-    size, parts = fit_batch(BATCH, images_NHWC.shape), []
-    for some_NHWC in images_NHWC.split(size):
-        images_NCHW = prepare_images(some_NHWC)
-        parts.append(torch.stack([network(images_NCHW).softmax(1) for network in networks]).mean(0))
-    return torch.cat(parts).cpu().numpy()

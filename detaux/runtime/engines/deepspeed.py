@@ -111,7 +111,7 @@ class DeepSpeedEngine:
         flat = [self.optimizer.state[part] for part in self._parts if part in self.optimizer.state]
         moments = [key for key in (flat[0] if flat else {}) if key != "step"]
         model, optimizer = dict(self.model.state_dict()), {}
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self._trained.items():
             model[name] = safe_get_full_fp32_param(parameter)
             if flat:
                 whole = {key: safe_get_full_optimizer_state(parameter, key) for key in moments}
@@ -125,7 +125,7 @@ class DeepSpeedEngine:
             return
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
-        parameters = dict(self.model.named_parameters())
+        parameters = self._trained
         for name, parameter in parameters.items():
             safe_set_full_fp32_param(parameter, state.model[name].to(self.device, torch.float32))
         if not state.optimizer:
@@ -145,6 +145,11 @@ class DeepSpeedEngine:
     @property
     def _stage(self) -> int:
         return self.knobs.get("zero_optimization", {}).get("stage", 0)
+
+    @property
+    def _trained(self) -> dict[str, nn.Parameter]:
+        """Return the parameters by name, without the frozen ones, which ZeRO leaves out."""
+        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
     @property
     def _parts(self) -> list[Tensor]:

@@ -52,6 +52,17 @@ def test_mixtures_are_proposed_only_if_asked_for(embedded):
     assert mixture.title == "mixture of subspace 1 of restart 2"
 
 
+@pytest.mark.parametrize("keys", [{"min_cluster_size": 450}, {"min_cluster_fraction": 0.45}])
+def test_part_smaller_than_the_smallest_cluster_makes_no_candidate(embedded, keys):
+    assert propose_mixtures(embedded[1], Config(discover=DiscoverConfig(**keys))) == []
+
+
+def test_plain_autoencoder_has_no_mixtures_of_subspaces(embedded):
+    config = Config(discover=DiscoverConfig(mixtures=True, source="encoder"))
+    assert [one.name for one in propose_candidates(embedded[1], config)] == ["encoder"]
+
+
 def test_points_that_coincide_or_fill_a_plane_are_no_line():
     assert project_on_line(torch.ones(10, 3)) is None
+    assert project_on_line(torch.ones(1, 3)) is None
     assert project_on_line(torch.randn(100, 3, generator=torch.Generator().manual_seed(0))) is None
