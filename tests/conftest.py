@@ -64,6 +64,9 @@ class ChannelModel(torch.nn.Module):
     def project(self, latents_ND):
         return torch.cat([torch.diag_embed(latents_ND), torch.zeros_like(latents_ND)[:, None]], dim=1)
 
+    def select_free(self, latents_ND):
+        return latents_ND
+
     def decode(self, latents_ND):
         return (latents_ND / self.scale)[:, :, None, None].expand(-1, -1, SIDE, SIDE)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import v_measure_score
 
-from detaux.config import Config, dump_config
+from detaux.config import Config, dump_config, load_config
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.schema import CrossPredictionConfig, DiscoverConfig, ModelConfig, PairsConfig
 from detaux.discover import run
@@ -207,6 +207,9 @@ class Blurred(torch.nn.Module):
         subspaces_NKD[:, 1] += self.factor * torch.randn(subspaces_NKD[:, 1].shape, generator=generator)
         return subspaces_NKD
 
+    def select_free(self, latents_ND):
+        return self.model.select_free(latents_ND)
+
     def decode(self, latents_ND):
         return self.model.decode(latents_ND)
 
@@ -227,3 +230,12 @@ def test_agreement_is_how_well_another_restart_found_the_same_clusters(finished,
     assert all(one["scores"]["agreement"] == 1 for one in candidates if one["clusters"] > 1)
     alone = json.loads((finished[0] / "discovery.json").read_text())["candidates"]
     assert all(one["scores"]["agreement"] is None for one in alone)
+
+
+@pytest.mark.parametrize(("steps", "rule"), [(5, "one_factor"), (0, "none")])
+def test_pairs_that_no_phase_trained_on_are_not_reported(steps, rule, tmp_path):
+    keys = ["pairs.partner=one_factor", f"disentangle.main.steps={steps}"]
+    dump_config(load_config(None, keys), tmp_path / "config.yaml")
+    found = run.describe_pairs(tmp_path)
+    assert found["rule"] == rule
+    assert found["uses_ground_truth"] == (steps > 0)

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from detaux.config.schema import ModelConfig
 from detaux.disentangle.label_part import HIGHEST, LabelPart, count_label_dims
+from detaux.disentangle.model import Disentangler
 
 
 @pytest.mark.parametrize(("classes", "latent", "expected"), [(2, 16, 1), (4, 16, 3), (26, 16, 8), (2, 2, 1), (1, 8, 1)])
@@ -56,3 +58,11 @@ def test_only_known_labels_teach_the_guess_and_reconstruction_teaches_the_codes(
     part.codes_CL.grad = None
     error.backward()
     assert part.codes_CL.grad is None  # the codes follow only the reconstruction
+
+
+def test_free_part_of_a_code_is_what_the_label_does_not_say():
+    latents = torch.arange(12.0).reshape(2, 6)
+    conditional = Disentangler(ModelConfig(latent=6, subspaces=2, conditional=True), side=16, classes=3)
+    assert torch.equal(conditional.select_free(latents), latents[:, 2:])
+    plain = Disentangler(ModelConfig(latent=6, subspaces=2), side=16)
+    assert torch.equal(plain.select_free(latents), latents)
