@@ -17,6 +17,8 @@ from detaux.runtime.progress import say, track
 
 CROSS_SCORES = ("cross_agreement", "cross_reproducibility", "cross_undecided", "recognition")
 
+UNJUDGED = "not judged: discover.cross_prediction.max_seconds had passed, or fewer than two clusters have enough images"
+
 
 def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifest, config: Config) -> bool:
     """Cross-predict the candidates that have no fault, in the order of the choice rule; return whether any changed.
@@ -45,7 +47,7 @@ def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifes
             advance(note=f"{one.title}: {one.clusters.count} clusters")
     for one in (pool[place] for place in ranking):
         if one.cross is None and config.discover.min_recognition > 0:
-            one.fault = Fault("not_recognised", "cross-prediction had no time, or too few images of each cluster")
+            one.fault = Fault("not_recognised", UNJUDGED)
     if time.monotonic() > deadline:
         done = sum(one.cross is not None for one in pool)
         say(

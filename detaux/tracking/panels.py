@@ -65,16 +65,9 @@ WEIGHTS = {  # log key of a term that is computed only if a config key is above 
     "loss/divergence": "model.conditional",
     "loss/label": "model.conditional",
 }
-MAIN_ONLY = {  # logged only by the phase that trains on pairs
-    ORACLE_SHARE,
-    "pairs/different_share",
-    "loss/distance",
-    "loss/sparsity",
-    "loss/consistency",
-    "loss/regularization",
-    "loss/principal_contrast",
-    "loss/neighbour_contrast",
-}
+WARMUP_LOSSES = {"loss/total", "loss/reconstruction", "loss/divergence", "loss/label"}
+# logged only by the phase that trains on pairs
+MAIN_ONLY = {ORACLE_SHARE, "pairs/different_share", *PANELS["losses"].keys} - WARMUP_LOSSES
 
 
 def list_panels(config: Config) -> dict[str, Panel]:

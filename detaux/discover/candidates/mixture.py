@@ -27,16 +27,18 @@ def propose_mixtures(embedded: EmbeddedSplit, config: Config) -> list[Candidate]
     for index in embedded.list_free():
         points_ND = embedded.embeddings.subspaces_NKD[:, index].contiguous()
         line_N = project_on_line(points_ND)
-        if line_N is None or not _has_two_parts(line_N, config.run.seed):
+        if line_N is None:
+            continue
+        one, two = (_fit(line_N, parts, config.run.seed) for parts in (1, 2))
+        clusters = _split(two, line_N)
+        is_small = min(np.bincount(clusters.labels, minlength=2)) < choose_sizes(len(line_N), config.discover)[0]
+        if is_small or two.bic(line_N[:, None]) >= one.bic(line_N[:, None]):
             continue
 
-        def split(rows: np.ndarray, seed: int, line_N: np.ndarray = line_N) -> Clusters:
-            return split_line(line_N[rows], seed)
+        def split_again(rows: np.ndarray, seed: int, line_N: np.ndarray = line_N) -> Clusters:
+            return _split(_fit(line_N[rows], 2, seed), line_N[rows])
 
-        clusters = split(np.arange(len(line_N)), config.run.seed)
-        if min(np.bincount(clusters.labels, minlength=2)) < choose_sizes(len(line_N), config.discover)[0]:
-            continue
-        found.append(Candidate(points_ND, clusters, (index,), name=MIXTURE, recluster=split))
+        found.append(Candidate(points_ND, clusters, (index,), name=MIXTURE, recluster=split_again))
     return found
 
 
@@ -52,19 +54,13 @@ def project_on_line(points_ND: Tensor) -> np.ndarray | None:
     return (centred_ND @ directions[0]).cpu().numpy()
 
 
-def split_line(line_N: np.ndarray, seed: int) -> Clusters:
-    """Return the two parts of a mixture fitted to coordinates [N]."""
-    mixture = _fit(line_N, 2, seed)
+def _split(mixture: GaussianMixture, line_N: np.ndarray) -> Clusters:
+    """Return the two parts of a fitted mixture at coordinates [N]."""
     probability_N2 = mixture.predict_proba(line_N[:, None])
     labels = renumber(probability_N2.argmax(1))
     return Clusters(
         labels, probability_N2.max(1).astype(np.float32), "mixture of two normal distributions (scikit-learn)"
     )
-
-
-def _has_two_parts(line_N: np.ndarray, seed: int) -> bool:
-    one, two = (_fit(line_N, parts, seed).bic(line_N[:, None]) for parts in (1, 2))
-    return bool(two < one)
 
 
 def _fit(line_N: np.ndarray, parts: int, seed: int) -> GaussianMixture:
