@@ -18,7 +18,7 @@ from detaux.data.schema import Manifest
 from detaux.data.split import Split
 from detaux.discover.candidates.candidate import MIXTURE, Candidate, Recluster, Scores, score_separation
 from detaux.discover.cluster import Clusters, cluster_points
-from detaux.discover.dependence import compare_labels, compare_with_factor
+from detaux.discover.dependence import compare_labels, compare_with_factor, name_relation
 from detaux.discover.embed import Embeddings
 from detaux.discover.separation import MOST_POINTS
 from detaux.losses.distance import distance_loss
@@ -181,6 +181,7 @@ def score_clusters(one: Candidate, split: Split, manifest: Manifest, config: Con
     recluster = one.recluster or partial(_cluster_rows, one.points_ND, config.discover)
     found = one.clusters.class_labels
     one.principal = compare_labels(found, split.labels.cpu().numpy())
+    one.relation = name_relation(one.principal, config.discover.max_principal_nmi)
     one.scores |= {
         "stability": compute_bootstrap_stability(
             one.clusters, recluster, config.discover.stability_samples, config.run.seed
