@@ -75,7 +75,7 @@ def test_subspaces_of_two_factors_that_follow_the_label_stay_apart(known):
     labels_N = np.where(random.random(2000) < known, label, -1)
 
     def list_subspaces(labels_N):
-        found = propose_subspaces(EmbeddedSplit(embed(circle), 0, labels_N), Config())
+        found = propose_from_model(EmbeddedSplit(embed(circle), 0, labels_N), Config())
         return [one.subspaces for one in found]
 
     assert list_subspaces(labels_N) == [(1,), (2,)]
