@@ -73,6 +73,10 @@ def _find_faults_of_search(config: Config) -> dict[str, bool]:
         "disentangle.warmup.steps=0 leaves the code untrained, which is to become the start of a conditional model; raise it": (
             model.conditional and config.disentangle.warmup.steps == 0
         ),
+        f"disentangle.hard_fraction={config.disentangle.hard_fraction:g} belongs to the warm-up of a conditional model, and "
+        "model.conditional is false; set it to true, or the fraction to 0": (
+            config.disentangle.hard_fraction > 0 and not model.conditional
+        ),
         "disentangle.warmup.steps=0 and disentangle.main.steps=0 leave nothing to train; raise one": (
             config.disentangle.warmup.steps == main.steps == 0
         ),

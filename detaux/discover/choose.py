@@ -8,6 +8,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.candidate import Candidate, Fault, Scores
+from detaux.discover.dependence import compute_ami_within
 
 SAME_TASK_AMI = 0.5  # two labellings with a higher AMI count as one task
 
@@ -21,7 +22,8 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
     """
     spread, share = candidate.scores.get("spread"), candidate.scores.get("oracle_share")
     recognition = candidate.scores.get("recognition")
-    nmi, noise, clusters = candidate.principal.get("nmi"), candidate.clusters.outlier_fraction, candidate.clusters.count
+    noise, clusters = candidate.clusters.outlier_fraction, candidate.clusters.count
+    unexplained = candidate.principal.get("unexplained")
     if spread is not None and spread < config.min_variance_fraction:
         limit = f"discover.min_variance_fraction={config.min_variance_fraction:g}"
         return Fault("dead", f"dead: {spread:.2g} of the variance, less than {limit}")
@@ -38,11 +40,10 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
     if recognition is not None and recognition < config.min_recognition:
         limit = f"discover.min_recognition={config.min_recognition:g}"
         return Fault("hardly_recognised", f"recognition {recognition:.3f}, less than {limit}")
-    if nmi is not None and nmi > config.max_principal_nmi:
-        limit = f"discover.max_principal_nmi={config.max_principal_nmi:g}"
-        return Fault(
-            "too_dependent_on_the_principal_label", f"NMI {nmi:.3f} with the principal label, more than {limit}"
-        )
+    if unexplained is not None and unexplained < config.min_unexplained:
+        limit = f"discover.min_unexplained={config.min_unexplained:g}"
+        text = f"the principal label leaves only {unexplained:.1%} of its entropy unexplained, less than {limit}"
+        return Fault("explained_by_the_principal_label", text)
     return None
 
 
@@ -66,20 +67,27 @@ def rank_candidates(candidates: Sequence[Candidate], rule: str) -> list[int]:
     return [eligible[place] for place in rank_scores(scores, rule)]
 
 
-def choose_tasks(candidates: Sequence[Candidate], config: DiscoverConfig) -> list[int]:
-    """Return the positions of up to `discover.tasks` candidates, best first. None repeats a better one."""
+def choose_tasks(candidates: Sequence[Candidate], principal_N: np.ndarray, config: DiscoverConfig) -> list[int]:
+    """Return the positions of up to `discover.tasks` candidates, best first. None repeats a better one.
+
+    `principal_N` are the principal labels, -1 if unknown.
+    """
     tasks: list[int] = []
     for position in rank_candidates(candidates, config.choose):
         labels = candidates[position].clusters.class_labels
-        if all(_differs(labels, candidates[task].clusters.class_labels) for task in tasks):
+        if all(_differs(labels, candidates[task].clusters.class_labels, principal_N) for task in tasks):
             tasks.append(position)
         if len(tasks) == config.tasks:
             break
     return tasks
 
 
-def _differs(first_N: np.ndarray, second_N: np.ndarray) -> bool:
-    return adjusted_mutual_info_score(first_N, second_N) <= SAME_TASK_AMI
+def _differs(first_N: np.ndarray, second_N: np.ndarray, principal_N: np.ndarray) -> bool:
+    """Return whether two labellings are two tasks: they differ over all points or, if it can be said, within classes."""
+    if adjusted_mutual_info_score(first_N, second_N) <= SAME_TASK_AMI:
+        return True
+    within = compute_ami_within(first_N, second_N, principal_N)
+    return within is not None and within <= SAME_TASK_AMI
 
 
 def describe_nothing(candidates: Sequence[Candidate], config: DiscoverConfig, longer: str) -> str:

@@ -1,7 +1,7 @@
 """Join subspaces that hold the same factor, because their cluster labels depend on each other.
 
 A factor can be split over two subspaces, and each shows only a part of its values. Clusters of their concatenation show
-all values.
+all values. Two factors that both follow the principal label depend on each other too, but not within a class.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,38 +9,58 @@ from itertools import combinations
 from typing import TypeVar
 
 import numpy as np
-from scipy.stats import chi2_contingency
+from scipy.stats import chi2, chi2_contingency
 from scipy.stats.contingency import crosstab
+
+from detaux.discover.dependence import SIGNIFICANCE, compute_entropy
 
 Item = TypeVar("Item")
 
-SIGNIFICANCE = 1e-3  # a dependence with a larger p-value counts as none, however large it looks
 
-
-def compute_dependence(first_N: np.ndarray, second_N: np.ndarray) -> float:
+def compute_dependence(first_N: np.ndarray, second_N: np.ndarray, class_N: np.ndarray | None = None) -> float:
     """Compute the mutual information of two labellings over the smaller entropy, in [0, 1].
 
-    Points that are outliers (-1) in either labelling are left out. With n points and r x c clusters, independent labels
-    have a mutual information of about (r - 1)(c - 1) / (2 n) by chance (Miller 1955), which is subtracted. The result
-    is 0 if Pearson's chi-squared test does not reject independence. In small tables this test keeps its level, while
-    the likelihood-ratio test rejects several times too often.
+    With the principal class of each point, it is the smaller of this value over all points and of the same given the
+    class. A part of a factor depends on another part in both ways. Two factors that follow the label depend on each
+    other only over all points, and two that together decide the label only within the classes.
+
+    Points that are outliers (-1) in either labelling are left out. Points of class -1 are a class like the others.
     """
     is_clustered = (first_N >= 0) & (second_N >= 0)
     if not is_clustered.any():
         return 0.0
-    counts = crosstab(first_N[is_clustered], second_N[is_clustered]).count
-    samples, freedom = counts.sum(), (counts.shape[0] - 1) * (counts.shape[1] - 1)
-    if freedom == 0 or chi2_contingency(counts, correction=False).pvalue > SIGNIFICANCE:
+    first_N, second_N = first_N[is_clustered], second_N[is_clustered]
+    overall = _measure_tables([crosstab(first_N, second_N).count])
+    if class_N is None or overall == 0:
+        return overall
+    class_N = class_N[is_clustered]
+    inside = [class_N == value for value in np.unique(class_N)]
+    return min(overall, _measure_tables([crosstab(first_N[rows], second_N[rows]).count for rows in inside]))
+
+
+def _measure_tables(tables: Sequence[np.ndarray]) -> float:
+    """Compute the information in tables of counts, one for each class, over the smaller entropy given the class.
+
+    With n points, and r x c clusters in a table, independent labels have a mutual information of about the sum of
+    (r - 1)(c - 1) over 2 n by chance (Miller 1955), which is subtracted. The result is 0 if Pearson's chi-squared test
+    does not reject independence. In small tables this test keeps its level, while the likelihood-ratio test rejects
+    several times too often. The statistics of independent tables add up, and so do their degrees of freedom.
+    """
+    samples = sum(int(counts.sum()) for counts in tables)
+    statistic = information = first = second = 0.0
+    freedom = 0
+    for counts in tables:
+        weight, shares = counts.sum() / samples, counts / counts.sum()
+        rows, columns = compute_entropy(shares.sum(1)), compute_entropy(shares.sum(0))
+        first, second = first + weight * rows, second + weight * columns
+        own = (counts.shape[0] - 1) * (counts.shape[1] - 1)
+        if own:
+            freedom += own
+            statistic += chi2_contingency(counts, correction=False).statistic
+            information += weight * (rows + columns - compute_entropy(shares.ravel()))
+    if freedom == 0 or chi2.sf(statistic, freedom) > SIGNIFICANCE:
         return 0.0
-    shares = counts / samples
-    first, second = _compute_entropy(shares.sum(1)), _compute_entropy(shares.sum(0))
-    information = first + second - _compute_entropy(shares.ravel())
     return float(np.clip((information - freedom / (2 * samples)) / min(first, second), 0.0, 1.0))
-
-
-def _compute_entropy(shares: np.ndarray) -> float:
-    positive = shares[shares > 0]
-    return float(-(positive * np.log(positive)).sum())
 
 
 def merge_greedily(

@@ -10,9 +10,9 @@ from detaux.data.split import Split
 from detaux.discover.candidates.candidate import Candidate, Fault
 from detaux.discover.choose import find_fault, rank_candidates
 from detaux.discover.cluster import Clusters
-from detaux.discover.cross_prediction.network import shrink_images
 from detaux.discover.cross_prediction.rounds import CrossPrediction, cross_predict
 from detaux.discover.scores import score_clusters
+from detaux.out_of_fold.network import shrink_images
 from detaux.runtime.progress import say, track
 
 CROSS_SCORES = ("cross_agreement", "cross_reproducibility", "cross_undecided", "recognition")

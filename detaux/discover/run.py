@@ -121,7 +121,8 @@ def _find_tasks(
     columns = _list_columns(findings, split, manifest)
     write_labels(folder / LABELS_NAME, columns, is_upper_bound=facts["uses_ground_truth"])
     write_record(folder, "discover", config, hashes, list(OUTPUTS), started, {"chosen": chosen.title})
-    say(f"discover: {chosen.clusters.count} clusters in {chosen.title}; labels in {folder / LABELS_NAME}")
+    relation = f", {chosen.relation} to the principal label" if chosen.relation else ""
+    say(f"discover: {chosen.clusters.count} clusters in {chosen.title}{relation}; labels in {folder / LABELS_NAME}")
 
 
 def _describe_choice(findings: Findings, shown: Restart, config: Config) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from detaux.data.schema import Manifest
 from detaux.data.split import Split
 from detaux.discover.candidates.candidate import Candidate, Recluster, Scores, score_separation
 from detaux.discover.cluster import Clusters
-from detaux.discover.dependence import compare_labels, compare_with_factor
+from detaux.discover.dependence import compare_labels, compare_with_factor, name_relation
 from detaux.discover.embed import Embeddings
 from detaux.discover.separation import MOST_POINTS
 from detaux.losses.distance import distance_loss
@@ -185,6 +185,7 @@ def score_clusters(one: Candidate, split: Split, manifest: Manifest, config: Con
     score_separation(one, config.run.seed)
     found = one.clusters.class_labels
     one.principal = compare_labels(found, split.labels.cpu().numpy())
+    one.relation = name_relation(one.principal, config.discover.max_principal_nmi)
     one.scores |= {
         "stability": compute_bootstrap_stability(
             one.clusters, one.recluster, config.discover.stability_samples, config.run.seed

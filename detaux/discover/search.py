@@ -76,4 +76,5 @@ def search(
     pool = candidates + baselines if config.discover.include_baselines else candidates
     if refine_candidates(pool, split, manifest, config):
         score_agreement(candidates)
-    return Findings(candidates, baselines, pool, choose_tasks(pool, config.discover))
+    tasks = choose_tasks(pool, split.labels.cpu().numpy(), config.discover)
+    return Findings(candidates, baselines, pool, tasks)

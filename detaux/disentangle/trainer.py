@@ -126,14 +126,11 @@ class Trainer:
     def save(self, checkpoints: Path, inputs_hash: str, begin: int, step: int) -> None:
         """Write a checkpoint after `step` steps of the phase, which starts at global step `begin`."""
         state = self.engine.state()
-        training: dict[str, Any] = {"optimizer": state.optimizer}
-        if self.phase.reader is not None:
-            training["edge_subspaces"] = self.phase.reader.graph.subspaces
+        training = {"optimizer": state.optimizer, **self.phase.list_state()}
         keep = self.config.disentangle.keep_checkpoints
         save_checkpoint(checkpoints, begin + step, state.model, training, inputs_hash, keep)
 
     def load(self, weights: dict[str, Tensor], training: dict[str, Any]) -> None:
         """Load weights. If `training` has the rest of a checkpoint, training continues from that checkpoint."""
         self.engine.load(EngineState(weights, training.get("optimizer", {})))
-        if self.phase.reader is not None and training:
-            self.phase.reader.graph.subspaces = training["edge_subspaces"]
+        self.phase.load_state(training)

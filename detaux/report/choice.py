@@ -43,12 +43,20 @@ def describe_rejected(run: Run) -> str | None:
 
 
 def describe_dependence(run: Run) -> str | None:
-    """Name the candidate that depends most on the principal label, or return None if that was not measured."""
+    """Name the candidate that depends most on the principal label, and count the related ones.
+
+    Return None if that was not measured.
+    """
     known = [one for one in run.clusterings if one["kind"] == "candidate" and one["principal"].get("nmi") is not None]
     if not known:
         return None
     most = max(known, key=lambda one: one["principal"]["nmi"])
-    return f"Largest dependence on the principal label: {name_candidate(most)}, NMI {most['principal']['nmi']:.3f}."
+    text = f"Largest dependence on the principal label: {name_candidate(most)}, NMI {most['principal']['nmi']:.3f}."
+    related = sum(one.get("relation") == "related" for one in known)
+    if not related:
+        return text
+    verb = "is" if related == 1 else "are"
+    return f"{text} {related} of {len(known)} candidates {verb} related to it: a classifier may lean on such a factor."
 
 
 def describe_live(run: Run) -> str | None:
@@ -79,6 +87,7 @@ def build_choice(run: Run) -> Table | None:
             "clusters": one["clusters"],
             "noise_share": one["noise_share"],
             "principal_nmi": one["principal"]["nmi"],
+            "relation": one.get("relation"),
         }
         for one in pair
     ]
@@ -88,6 +97,7 @@ def build_choice(run: Run) -> Table | None:
         number_column("Clusters", "clusters", "d"),
         number_column("Noise %" + (" (rule)" if score == "noise_share" else ""), "noise_share", ".1f", 100),
         number_column(f"NMI with {run.principal_name}", "principal_nmi"),
+        text_column("Relation", "relation"),
     ]
     return Table("choice", "The chosen clustering and the one that the rule ranks next", columns, rows, list(rows[0]))
 

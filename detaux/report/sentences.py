@@ -106,7 +106,8 @@ def describe_relation(run: Run) -> str | None:
         return None
     principal = chosen["principal"]
     nmi, v, p = principal["nmi"], principal["cramers_v"], principal["chi2_p"]
-    values = [f"NMI {nmi:.3f}"] if nmi is not None else []
+    values = [chosen["relation"]] if chosen.get("relation") else []
+    values += [f"NMI {nmi:.3f}"] if nmi is not None else []
     values += [f"Cramér's V {v:.3f}"] if v is not None else []
     text = f"Relation to the principal task ({run.principal_name}): {', '.join(values) or 'not measured'}"
     if p is None:

@@ -108,6 +108,7 @@ def build_relations(run: Run) -> Table:
             "clustering": name_candidate(one),
             "mark": _mark(run, one),
             **(one.get("principal") or {}),
+            "relation": one.get("relation"),
             **{f"v {name}": (one.get("factors") or {}).get(name, {}).get("v_measure") for name in names},
         }
         for one in run.clusterings
@@ -119,9 +120,12 @@ def build_relations(run: Run) -> Table:
         number_column(f"AMI with {run.principal_name}", "ami"),
         Column("Chi-squared p", lambda row: show_p(row.get("chi2_p"))),
         number_column("Cramér's V", "cramers_v"),
+        number_column("Unexplained %", "unexplained", ".1f", 100),
+        text_column("Relation", "relation"),
     ]
     columns += [number_column(f"V-measure, {name.replace('_', ' ')} (scoring only)", f"v {name}") for name in names]
-    fields = ["clustering", "mark", "nmi", "ami", "chi2_p", "cramers_v", *(f"v {name}" for name in names)]
+    measures = ("nmi", "ami", "chi2_p", "cramers_v", "unexplained", "relation")
+    fields = ["clustering", "mark", *measures, *(f"v {name}" for name in names)]
     known = " and to the known factors, which no choice rule uses" if names else ""
     return Table("relations", f"Relation to the principal label{known}", columns, rows, fields)
 

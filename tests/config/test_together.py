@@ -67,6 +67,15 @@ def test_run_that_trains_nothing_is_refused(keys, fault):
     check_together(load_config(None, keys[1:]))
 
 
+def test_hard_images_without_a_conditional_model_are_refused():
+    keys = ["disentangle.hard_fraction=0.5", "model.conditional=true"]
+    with pytest.raises(
+        UserError, match=r"disentangle\.hard_fraction=0\.5 belongs to the warm-up of a conditional model"
+    ):
+        check_together(load_config(None, keys[:1]))
+    check_together(load_config(None, keys))
+
+
 def test_loss_of_positions_without_maps_is_refused():
     keys = ["multitask.mti.loss=pixel", "multitask.mti.head=pooled"]
     with pytest.raises(UserError, match=r"multitask\.mti\.loss=pixel needs the maps of multitask\.mti\.head=aggregate"):

@@ -7,6 +7,7 @@ from detaux.discover.candidates.candidate import Fault
 from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, rank_candidates
 
 TWO = [0, 1] * 50
+UNKNOWN = np.full(100, -1)
 ONE_CLUSTER = Fault("with_one_cluster", "one cluster")
 
 
@@ -66,7 +67,7 @@ WINNERS = {
 
 @pytest.mark.parametrize(("rule", "winner"), WINNERS.items())
 def test_rule_picks_the_best_by_its_score(rule, winner, make_candidate):
-    assert choose_tasks(make_field(make_candidate), DiscoverConfig(choose=rule)) == [winner]
+    assert choose_tasks(make_field(make_candidate), UNKNOWN, DiscoverConfig(choose=rule)) == [winner]
 
 
 def test_every_rule_the_config_allows_is_tested():
@@ -75,13 +76,13 @@ def test_every_rule_the_config_allows_is_tested():
 
 def test_least_noise_prefers_less_noise_to_silhouette(make_candidate):
     field = [make_candidate([*TWO, -1], silhouette=0.9), make_candidate([*TWO, 1], silhouette=0.1)]
-    assert choose_tasks(field, DiscoverConfig(choose="least_noise")) == [1]
+    assert choose_tasks(field, UNKNOWN, DiscoverConfig(choose="least_noise")) == [1]
 
 
 def test_rule_passes_over_a_candidate_with_a_fault(make_candidate):
     field = make_field(make_candidate)
     field[0].fault = ONE_CLUSTER
-    assert choose_tasks(field, DiscoverConfig()) == [2]
+    assert choose_tasks(field, UNKNOWN, DiscoverConfig()) == [2]
 
 
 def test_candidate_without_the_score_comes_last(make_candidate):
@@ -90,25 +91,26 @@ def test_candidate_without_the_score_comes_last(make_candidate):
 
 
 @pytest.mark.parametrize(
-    ("labels", "scores", "nmi", "code", "text"),
+    ("labels", "scores", "unexplained", "code", "text"),
     [
-        ([0] * 100, {}, 0.0, "with_one_cluster", "one cluster"),
-        ([-1] * 100, {}, 0.0, "without_clusters", "no cluster"),
-        ([0, 1, -1, -1] * 25, {}, 0.0, "with_too_many_outliers", "max_outlier_fraction"),
-        (TWO, {"spread": 1e-6}, 0.0, "dead", "min_variance_fraction"),
-        (TWO, {"oracle_share": 0.01}, 0.0, "hardly_used_by_the_oracle", "min_oracle_fraction"),
-        (TWO, {"recognition": 0.69}, 0.0, "hardly_recognised", "min_recognition"),
-        (TWO, {"recognition": 0.7}, 0.0, None, None),
-        (TWO, {"recognition": None}, 0.0, None, None),
-        (TWO, {}, 0.9, "too_dependent_on_the_principal_label", "max_principal_nmi"),
-        (TWO, {"spread": 0.2, "oracle_share": 0.2}, 0.0, None, None),
+        ([0] * 100, {}, 1.0, "with_one_cluster", "one cluster"),
+        ([-1] * 100, {}, 1.0, "without_clusters", "no cluster"),
+        ([0, 1, -1, -1] * 25, {}, 1.0, "with_too_many_outliers", "max_outlier_fraction"),
+        (TWO, {"spread": 1e-6}, 1.0, "dead", "min_variance_fraction"),
+        (TWO, {"oracle_share": 0.01}, 1.0, "hardly_used_by_the_oracle", "min_oracle_fraction"),
+        (TWO, {"recognition": 0.69}, 1.0, "hardly_recognised", "min_recognition"),
+        (TWO, {"recognition": 0.7}, 1.0, None, None),
+        (TWO, {"recognition": None}, 1.0, None, None),
+        (TWO, {}, 0.04, "explained_by_the_principal_label", "min_unexplained"),
+        (TWO, {}, 0.13, None, None),
+        (TWO, {"spread": 0.2, "oracle_share": 0.2}, 1.0, None, None),
         (TWO, {"spread": None, "oracle_share": None}, None, None, None),
     ],
 )
-def test_guard_names_its_fault(labels, scores, nmi, code, text, make_candidate):
+def test_guard_names_its_fault(labels, scores, unexplained, code, text, make_candidate):
     candidate = make_candidate(labels, **scores)
-    candidate.principal = {"nmi": nmi}
-    found = find_fault(candidate, DiscoverConfig(max_principal_nmi=0.5, min_recognition=0.7))
+    candidate.principal = {"nmi": 0.9, "unexplained": unexplained}
+    found = find_fault(candidate, DiscoverConfig(min_unexplained=0.05, min_recognition=0.7))
     assert found is None if code is None else (found.code == code and text in found.text)
 
 
@@ -119,15 +121,24 @@ def test_tasks_leave_out_repeats_of_a_better_one(make_candidate):
         make_candidate(1 - first, separation=0.8),
         make_candidate(other, separation=0.7),
     ]
-    assert choose_tasks(field, DiscoverConfig(tasks=3)) == [0, 2]
-    assert choose_tasks(field, DiscoverConfig(tasks=1)) == [0]
+    assert choose_tasks(field, UNKNOWN, DiscoverConfig(tasks=3)) == [0, 2]
+    assert choose_tasks(field, UNKNOWN, DiscoverConfig(tasks=1)) == [0]
+
+
+def test_two_factors_that_follow_the_label_are_two_tasks(make_candidate):
+    random = np.random.default_rng(0)
+    label = np.arange(1000) % 5
+    one, two = ((label + (random.random(1000) > 0.9) * random.integers(1, 5, 1000)) % 5 for _ in range(2))
+    field = [make_candidate(values, separation=score) for values, score in [(one, 0.9), (4 - one, 0.8), (two, 0.7)]]
+    assert choose_tasks(field, label, DiscoverConfig(tasks=3)) == [0, 2]
+    assert choose_tasks(field, np.full(1000, -1), DiscoverConfig(tasks=3)) == [0]
 
 
 def test_nothing_eligible_chooses_nothing_and_says_what_to_try(make_candidate):
     field = make_field(make_candidate)
     for candidate in field:
         candidate.fault = ONE_CLUSTER
-    assert choose_tasks(field, DiscoverConfig()) == []
+    assert choose_tasks(field, UNKNOWN, DiscoverConfig()) == []
     text = describe_nothing(field, DiscoverConfig(), "disentangle.warmup.steps")
     assert "subspace 1: one cluster" in text
     assert "separation 1" in text

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_mutual_info_score
 
-from detaux.discover.dependence import compare_labels, compare_with_factor, count_together
+from detaux.discover.dependence import (
+    compare_labels,
+    compare_with_factor,
+    compute_ami_within,
+    count_together,
+    name_relation,
+)
 
 
 def draw(samples, classes, seed):
@@ -49,7 +56,13 @@ def test_points_without_a_principal_label_are_left_out():
     ("found", "principal"), [(np.zeros(9, int), np.arange(9) % 3), (np.arange(9) % 3, np.zeros(9, int))]
 )
 def test_one_class_tells_nothing(found, principal):
-    assert compare_labels(found, principal) == {"nmi": 0.0, "ami": 0.0, "chi2_p": 1.0, "cramers_v": 0.0}
+    assert compare_labels(found, principal) == {
+        "nmi": 0.0,
+        "ami": 0.0,
+        "chi2_p": 1.0,
+        "cramers_v": 0.0,
+        "unexplained": 1.0,
+    }
 
 
 def test_no_principal_label_gives_no_measure():
@@ -70,3 +83,76 @@ def test_finer_clusters_are_homogeneous_and_incomplete():
 def test_counts_of_a_table_leave_out_points_without_a_class():
     counts = count_together(np.array([0, 0, -1, 1, 0]), np.array([2, 2, 1, 0, 0]), 2, 3)
     assert counts.tolist() == [[1, 0, 2], [1, 0, 0]]
+
+
+def follow(labels, share, classes, seed):
+    """A factor of as many values that equals the labels in a share of the points, and elsewhere is any other value."""
+    random = np.random.default_rng(seed)
+    return (labels + (random.random(len(labels)) >= share) * random.integers(1, classes, len(labels))) % classes
+
+
+def test_unexplained_share_is_that_of_the_entropy_given_the_label():
+    labels = draw(20000, 10, 0)
+    # H(factor | label) = -.95 ln .95 - .05 ln (.05 / 9), H(factor) = ln 10
+    expected = -(0.95 * np.log(0.95) + 0.05 * np.log(0.05 / 9)) / np.log(10)
+    found = compare_labels(follow(labels, 0.95, 10, 1), labels)["unexplained"]
+    assert found == pytest.approx(expected, abs=0.01)
+    assert found > 0.1
+
+
+def test_the_label_and_its_joined_classes_leave_nothing_unexplained():
+    labels = draw(500, 6, 0)
+    assert compare_labels((labels + 1) % 6, labels)["unexplained"] == pytest.approx(0.0, abs=1e-9)
+    assert compare_labels(labels // 3, labels)["unexplained"] == pytest.approx(0.0, abs=1e-9)
+    assert compare_labels(labels, labels // 3)["unexplained"] > 0.5
+
+
+def test_few_labels_do_not_explain_an_independent_factor():
+    few = np.where(np.arange(2000) < 30, draw(2000, 10, 0), -1)
+    measures = compare_labels(draw(2000, 10, 1), few)
+    assert measures["nmi"] > 0.4
+    assert measures["unexplained"] > 0.7
+    assert name_relation(measures, 0.1) == "unrelated"
+    single = np.where(np.arange(2000) < 5, np.arange(2000), -1)
+    assert compare_labels(np.arange(2000), single)["unexplained"] == 1.0
+
+
+@pytest.mark.parametrize(("share", "relation"), [(0.1, "unrelated"), (0.7, "related"), (0.95, "related")])
+def test_factor_that_follows_the_label_is_called_related(share, relation):
+    labels = draw(1000, 10, 0)
+    measures = compare_labels(follow(labels, share, 10, 1), labels)
+    assert name_relation(measures, 0.1) == relation
+    assert name_relation(measures, 1.0) == "unrelated"
+    assert measures["unexplained"] > 0.1
+
+
+def test_relation_without_labels_has_no_name():
+    assert name_relation(compare_labels(np.arange(5), np.full(5, -1)), 0.1) is None
+
+
+def test_information_within_one_class_equals_that_of_scikit_learn():
+    first, second = draw(300, 4, 0), draw(300, 3, 1)
+    second = np.where(draw(300, 2, 2), first % 3, second)
+    within = compute_ami_within(first, second, np.zeros(300, int))
+    assert within == pytest.approx(adjusted_mutual_info_score(first, second), abs=1e-9)
+
+
+def test_factors_that_follow_one_label_are_independent_within_its_classes():
+    labels = draw(2000, 10, 0)
+    one, two = (follow(labels, 0.95, 10, seed) for seed in (1, 2))
+    assert adjusted_mutual_info_score(one, two) > 0.7
+    assert abs(compute_ami_within(one, two, labels)) < 0.1
+    assert compute_ami_within(one, (one + 1) % 10, labels) == pytest.approx(1.0)
+
+
+def test_information_within_classes_leaves_out_points_without_one():
+    labels, first = draw(600, 3, 0), draw(600, 4, 1)
+    other = np.where(labels == 0, draw(600, 4, 2), first)
+    assert compute_ami_within(first, other, np.where(labels == 0, -1, labels)) == pytest.approx(1.0)
+    assert compute_ami_within(first, other, labels) < 0.8
+
+
+def test_labellings_that_are_constant_in_each_class_cannot_be_compared_within():
+    labels = draw(100, 4, 0)
+    assert compute_ami_within(labels, labels // 2, labels) is None
+    assert compute_ami_within(labels, labels, np.full(100, -1)) is None

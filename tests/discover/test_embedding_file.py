@@ -236,6 +236,7 @@ def test_keys_that_clustering_reads_are_all_taken(folder):
         "min_oracle_fraction",
         "min_variance_fraction",
         "max_principal_nmi",
+        "min_unexplained",
         "min_recognition",
     }
     discover = {dotted for dotted, _, _ in iterate_fields() if dotted.startswith("discover.")}

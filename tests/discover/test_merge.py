@@ -122,3 +122,56 @@ def test_a_higher_threshold_merges_less():
     second = np.where(random.random(4000) < 0.5, first, random.integers(4, size=4000))
     assert merge([first, second]) == [(0, 1)]
     assert merge([first, second], 0.9) == [(0,), (1,)]
+
+
+def follow(labels, share, seed):
+    """A factor of six values that equals the labels in a share of the points, and elsewhere is any other value."""
+    random = np.random.default_rng(seed)
+    return (labels + (random.random(len(labels)) >= share) * random.integers(1, 6, len(labels))) % 6
+
+
+@pytest.mark.parametrize("share", [0.7, 0.95])
+@pytest.mark.parametrize("samples", [600, 4000])
+def test_factors_that_follow_the_label_do_not_depend_within_it(samples, share):
+    label = draw_labels(samples, 6, 0)
+    one, two = follow(label, share, 1), follow(label, share, 2)
+    assert compute_dependence(one, two) > 10 * THRESHOLD
+    assert compute_dependence(one, two, label) <= THRESHOLD
+
+
+@pytest.mark.parametrize("share", [0.7, 0.95])
+def test_parts_of_one_factor_that_follows_the_label_depend_within_it(share):
+    label = draw_labels(4000, 6, 0)
+    factor = follow(label, share, 1)
+    assert compute_dependence(factor // 2, (factor > 0).astype(int), label) > THRESHOLD
+
+
+def test_factors_that_together_decide_the_label_do_not_depend():
+    one, two = draw_labels(4000, 2, 0), draw_labels(4000, 2, 1)
+    assert compute_dependence(one, two, one ^ two) == 0.0
+
+
+def test_dependence_given_the_class_matches_hand_computed_value():
+    # counts [[700, 100], [100, 100]] in class 0 and [[100, 100], [100, 700]] in class 1
+    first = np.repeat([0, 0, 1, 1] * 2, [700, 100, 100, 100, 100, 100, 100, 700])
+    second = np.repeat([0, 1, 0, 1] * 2, [700, 100, 100, 100, 100, 100, 100, 700])
+    information = 0.7 * np.log(0.7 / 0.64) + 0.2 * np.log(0.1 / 0.16) + 0.1 * np.log(0.1 / 0.04)
+    entropy = -0.8 * np.log(0.8) - 0.2 * np.log(0.2)
+    expected = (information - 2 / (2 * 2000)) / entropy
+    assert compute_dependence(first, second, np.repeat([0, 1], 1000)) == pytest.approx(expected, rel=1e-9)
+    assert compute_dependence(first, second) > 2 * expected
+
+
+def test_images_without_a_label_are_a_class_like_the_others():
+    label = draw_labels(3000, 6, 0)
+    one, two = follow(label, 0.9, 1), follow(label, 0.9, 2)
+    hidden = np.where(np.arange(3000) < 1500, label, -1)
+    assert THRESHOLD < compute_dependence(one, two, hidden) < compute_dependence(one, two)
+    assert compute_dependence(one, two, np.full(3000, -1)) == compute_dependence(one, two)
+
+
+def test_dependence_is_the_smaller_of_both():
+    label = draw_labels(2000, 4, 0)
+    noisy = np.where(np.random.default_rng(5).random(2000) < 0.3, draw_labels(2000, 4, 3), label)
+    weak = np.where(np.random.default_rng(6).random(2000) < 0.2, noisy, draw_labels(2000, 4, 4))
+    assert 0 < compute_dependence(noisy, weak, label) < compute_dependence(noisy, weak)

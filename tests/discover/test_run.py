@@ -71,6 +71,8 @@ def test_discover_finds_the_hidden_factor(finished, make_split):
     assert chosen["clusters"] == 5
     assert chosen["factors"]["green"]["v_measure"] > 0.99
     assert chosen["principal"]["nmi"] < 0.05
+    assert chosen["relation"] == "unrelated"
+    assert found["principal_subspace"]["relation"] == "related"
     assert found["tasks"] == [found["chosen"]]
     assert found["ranking"][0] == found["chosen"]
     assert (found["live_subspaces"], found["free_subspaces"]) == (2, 3)  # the third is dead
@@ -124,6 +126,26 @@ def test_labels_hold_every_training_key_once(finished, make_split):
 
 def test_discover_repeats_itself(finished, stage):
     assert read_labels(stage()).equals(read_labels(finished[0]))
+
+
+def test_factor_that_follows_the_label_is_chosen_and_called_related(stage, make_split, capsys):
+    split = make_split()
+    red, green = split.factors.T
+    follows = torch.rand(len(green), generator=torch.Generator().manual_seed(0)) < 0.8
+    related = dataclasses.replace(split, labels=torch.where(follows, green % 3, red))
+
+    def read_chosen(folder):
+        found = json.loads((folder / "discovery.json").read_text())
+        return found["candidates"][found["chosen"]]
+
+    chosen = read_chosen(stage(related, stability_samples=0))
+    assert (chosen["subspaces"], chosen["relation"]) == ([1], "related")
+    assert chosen["principal"]["nmi"] > 0.2
+    assert "5 clusters in subspace 1, related to the principal label" in capsys.readouterr().out
+    assert read_chosen(stage(related, stability_samples=0, max_principal_nmi=0.9))["relation"] == "unrelated"
+    refused = json.loads((stage(related, stability_samples=0, min_unexplained=0.9) / "discovery.json").read_text())
+    assert refused["candidates"][0]["fault"]["code"] == "explained_by_the_principal_label"
+    assert refused["chosen"] != 0
 
 
 def test_factors_do_not_change_the_choice(finished, stage, make_split):

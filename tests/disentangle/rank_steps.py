@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from detaux.config import load_config
 from detaux.data.stream import SampleStream
+from detaux.disentangle import hard_images
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.phases import WarmupPhase
 from detaux.disentangle.phases import main as main_phase
@@ -94,6 +95,7 @@ def main():
     torch.set_num_threads(1)
     # millions of ReLUs a case: some lie so near their kink that rounding decides which gradient they have
     torch.nn.ReLU = torch.nn.SiLU
+    hard_images.STEPS = 2  # so that images are hard for the network, which learns these classes within a few steps
     results, whole = {}, tiles.TILE
     with join_ranks(torch.device("cpu"), needs_group=True), tempfile.TemporaryDirectory() as folder:
         for case in cases:

@@ -30,6 +30,7 @@ KEYS = [
     "losses.schedule.beta2.shape=constant",
     "losses.schedule.beta3.shape=constant",
 ]
+HARD = "conditional, hard images"
 NORMALIZERS = ("mean_norm", "mean_distance", "rms_distance")
 STATISTICS = ("normalizer", "usage", "contrast", "neighbour contrast", "mixes")
 # name -> config keys of the settings that are compared
@@ -59,6 +60,7 @@ WARMUPS = {
         "model.conditional=true",
         "disentangle.micro_batches=3",
     ],
+    HARD: ["disentangle.warmup.batch_size=12", "model.conditional=true", "disentangle.hard_fraction=0.4"],
 }
 EVERY_TERM = "nearest"  # the setting that has all statistics
 TILE = 3000  # values: a few rows of each quadratic statistic
@@ -134,6 +136,11 @@ def check(differences, tolerance=TOLERANCE):
 @pytest.mark.parametrize("name", [*SETTINGS, *WARMUPS])
 def test_two_ranks_of_ddp_take_the_steps_of_one_process(steps, name):
     check(compare(steps, name, name))
+
+
+def test_hard_images_change_the_steps_that_the_ranks_take(steps):
+    differences = compare(steps, "conditional", HARD)
+    assert max(difference for name, difference in differences.items() if name.startswith("moment/")) > EXPOSED
 
 
 @pytest.mark.parametrize(("name", "stage"), SHARDED + SHARDED_WARMUPS)

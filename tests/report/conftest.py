@@ -62,7 +62,8 @@ def make_candidate(
         "eligible": True,
         "fault": None,
         "scores": scores,
-        "principal": {"nmi": 0.0042, "ami": 0.0013, "chi2_p": 0.413, "cramers_v": 0.036},
+        "principal": {"nmi": 0.0042, "ami": 0.0013, "chi2_p": 0.413, "cramers_v": 0.036, "unexplained": 1.0},
+        "relation": "unrelated",
         "factors": factors,
     }
     return {**candidate, **changes}
@@ -110,7 +111,8 @@ def make_discovery() -> dict[str, Any]:
             [0],
             4,
             1.2,
-            principal={"nmi": 0.991, "ami": 0.99, "chi2_p": 0.0, "cramers_v": 0.995},
+            principal={"nmi": 0.991, "ami": 0.99, "chi2_p": 0.0, "cramers_v": 0.995, "unexplained": 0.01},
+            relation="related",
             eligible=False,
             fault={"code": "principal", "text": "carries the principal task"},
         ),

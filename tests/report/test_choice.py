@@ -5,6 +5,7 @@ import pytest
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.report.choice import build_choice, build_factors, describe_choice, describe_live, describe_rejected
 from detaux.report.collect import load_run
+from detaux.report.tables import build_relations
 
 
 def change(run_folder, edit_json, **values):
@@ -18,6 +19,18 @@ def test_choice_is_told_in_one_paragraph(run_folder):
         "(1 with too many outliers, 1 with one cluster). Largest dependence on the principal label: subspaces 2 + 4, NMI 0.004. "
         "4 of 5 free subspaces are live."
     )
+
+
+def test_related_candidates_are_counted_and_named(run_folder, edit_json):
+    path = run_folder / "discover" / "discovery.json"
+    edit_json(path, lambda discovery: discovery["candidates"][0].update(relation="related"))
+    run = load_run(run_folder, "demo")
+    text = "1 of 4 candidates is related to it: a classifier may lean on such a factor."
+    assert text in describe_choice(run)
+    assert {row["clustering"]: row["relation"] for row in build_relations(run).rows}["subspaces 2 + 4"] == "related"
+    assert [row["relation"] for row in build_choice(run).rows] == ["related", "unrelated"]
+    edit_json(path, lambda discovery: discovery["candidates"][0].pop("relation"))  # a run of an older release
+    assert text not in describe_choice(load_run(run_folder, "demo"))
 
 
 def test_choice_table_holds_the_chosen_one_and_the_next(run_folder):

@@ -57,7 +57,18 @@ class DiscoverConfig:
     )
     min_variance_fraction: float = key(1e-3, "a candidate with a smaller fraction of the variance is dead", 0.0, 1.0)
     max_principal_nmi: float = key(
-        1.0, "a candidate with a larger normalised mutual information with the principal label is not chosen", 0.0, 1.0
+        0.1,
+        "a candidate with a larger normalised mutual information with the principal label, if it is not chance, is called "
+        "related; it may be chosen like any other",
+        0.0,
+        1.0,
+    )
+    min_unexplained: float = key(
+        0.1,
+        "a candidate is not chosen if the principal label leaves a smaller share of its entropy open: it is the label "
+        "itself or joins its classes; a factor that follows one of 10 classes in 95 % of the images has 0.13, in 98 % 0.06",
+        0.0,
+        1.0,
     )
     min_recognition: float = key(
         0.0,

@@ -26,6 +26,13 @@ class DisentangleConfig:
         metadata={"meaning": "reconstruction only"},
     )
     main: PhaseConfig = field(default_factory=PhaseConfig, metadata={"meaning": "all terms"})
+    hard_fraction: float = key(
+        0.0,
+        "share of each batch of a conditional model's warm-up drawn from hard images, which a small network misclassifies "
+        "if it was trained on the other images; 0.5 is for a factor that follows the label in nearly all images",
+        0.0,
+        1.0,
+    )
     optimizer: Literal["adamw", "adam"] = key("adamw", "optimiser (paper: adamw; official code: adam)")
     weight_decay: float = key(0.01, "weight decay", 0.0)
     micro_batches: int = key(

@@ -11,6 +11,7 @@ from torch import Tensor
 from detaux.config import Config
 from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.cross_prediction.rounds import CrossPrediction
+from detaux.discover.dependence import Relation
 from detaux.discover.separation import compute_separation, compute_silhouette
 from detaux.discover.validity import compute_validity
 
@@ -31,9 +32,10 @@ class Candidate:
 
     `subspaces` is empty if the points come from no subspace. `source` is the kind, one of `discover.sources`, and empty
     for a baseline. `restart` is the number of the disentangler, counted from 0, or None if there is none. `recluster`
-    clusters some rows in the same way; it is None if that has no meaning. A score that does not apply is None. `fault`
-    says why the candidate may not be chosen, and is None if it may. `cross` is what cross-prediction made of the
-    clusters; it is None if it did not run.
+    clusters some rows in the same way; it is None if that has no meaning. A score that does not apply is None.
+    `principal` compares the clusters with the principal label, and `relation` names the result; it is None if no label
+    is known. `fault` says why the candidate may not be chosen, and is None if it may. `cross` is what cross-prediction
+    made of the clusters; it is None if it did not run.
     """
 
     points_ND: Tensor
@@ -45,6 +47,7 @@ class Candidate:
     recluster: Recluster | None = None
     scores: Scores = field(default_factory=dict)
     principal: Scores = field(default_factory=dict)
+    relation: Relation | None = None
     factors: dict[str, Scores] = field(default_factory=dict)
     fault: Fault | None = None
     cross: CrossPrediction | None = None
@@ -76,6 +79,7 @@ class Candidate:
             "fault": self.fault and self.fault._asdict(),
             "scores": _round(self.scores),
             "principal": self.principal,
+            "relation": self.relation,
             "factors": {factor: _round(measures) for factor, measures in self.factors.items()},
         }
 

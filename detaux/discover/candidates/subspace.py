@@ -7,6 +7,7 @@ import torch
 from detaux.config import Config
 from detaux.discover.candidates.candidate import Candidate, cluster_candidate, score_separation
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
+from detaux.discover.cluster import complete_labels
 from detaux.discover.embed import Embeddings
 from detaux.discover.merge import compute_dependence, merge_greedily
 from detaux.runtime.progress import track
@@ -24,11 +25,17 @@ def cluster_subspaces(embeddings: Embeddings, indices: Sequence[int], config: Co
 
 
 def propose_subspaces(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
-    """Cluster the free subspaces, and join the dependent ones (`discover.merge`)."""
+    """Cluster the free subspaces, and join the dependent ones (`discover.merge`).
+
+    Dependence is judged within the principal classes too. An image without a label joins the class of the nearest
+    labelled image in the principal subspace; without any label, all images are one class.
+    """
     discover = config.discover
     single = cluster_subspaces(embedded.embeddings, embedded.list_free(), config)
     if not discover.merge:
         return single
+
+    class_N = complete_labels(embedded.embeddings.subspaces_NKD[:, embedded.alpha], embedded.labels_N)
 
     def join(first: Candidate, second: Candidate) -> Candidate:
         points_ND = torch.cat([first.points_ND, second.points_ND], 1)
@@ -36,7 +43,7 @@ def propose_subspaces(embedded: EmbeddedSplit, config: Config) -> list[Candidate
         return cluster_candidate(points_ND, config, subspaces=subspaces)
 
     def depend(first: Candidate, second: Candidate) -> float:
-        return compute_dependence(first.clusters.labels, second.clusters.labels)
+        return compute_dependence(first.clusters.labels, second.clusters.labels, class_N)
 
     def separate(one: Candidate) -> float:
         return score_separation(one, config.run.seed)

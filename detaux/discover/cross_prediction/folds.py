@@ -1,4 +1,4 @@
-"""Divide images into folds, take the confident ones of each cluster, and label each fold from the other.
+"""Take the confident images of each cluster, and label each fold of the images from those of the other.
 
 N images, k clusters.
 """
@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from detaux.config.schema import CrossPredictionConfig
-from detaux.discover.cross_prediction.training import predict_folds, train_network
+from detaux.out_of_fold.folds import predict_out_of_fold
 
 LEAST = 8  # confident images without which a cluster is not learned: four for each fold
 
@@ -46,15 +46,6 @@ def select_confident(labels: np.ndarray, probability: np.ndarray, keep: float) -
     return kept
 
 
-def draw_folds(confident: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Divide images into two folds, [N] of 0 and 1, at random but so that the confident ones of a cluster are halved."""
-    fold = np.empty(len(confident), np.int64)
-    for value in np.unique(confident):
-        members = random.permutation(np.flatnonzero(confident == value))
-        fold[members] = (np.arange(len(members)) + random.integers(2)) % 2
-    return fold
-
-
 def compute_agreement(found: np.ndarray, confident: np.ndarray) -> float:
     """Compute the share of the confident images of a cluster that `found` labels alike, averaged over clusters.
 
@@ -71,13 +62,13 @@ def read_folds(
 
     `confident` has at least two clusters, numbered without gaps. Raises TimeoutError after `deadline`.
     """
-    clusters = int(confident.max()) + 1
-    fold = draw_folds(confident, np.random.default_rng(seed))
-    networks = []
-    for number in range(2):
-        rows = np.flatnonzero((fold != number) & (confident >= 0))
-        networks.append(
-            train_network(images_NHWC, rows, confident[rows], clusters, settings, (*seed, number), deadline)
-        )
-    probability_Nk = predict_folds(networks, images_NHWC, fold, clusters)
+    probability_Nk = predict_out_of_fold(
+        images_NHWC,
+        confident,
+        int(confident.max()) + 1,
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        seed=seed,
+        deadline=deadline,
+    )
     return Reading(probability_Nk, compute_agreement(probability_Nk.argmax(1), confident))

@@ -56,6 +56,17 @@ class Phase(ABC):
     def read_schedule(config: Config) -> PhaseConfig:
         """Return the phase's own settings: steps, batch size, learning rate."""
 
+    @abstractmethod
+    def load_state(self, training: dict[str, Any]) -> None:
+        """Take over what list_state gave to a checkpoint, or prepare the first step if `training` is {}.
+
+        Every rank calls this before the first step.
+        """
+
+    @abstractmethod
+    def list_state(self) -> dict[str, Tensor]:
+        """Return the tensors, beside weights and optimiser, that later steps depend on."""
+
     @property
     @abstractmethod
     def loss(self) -> Compute:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detaux.config import Config
 from detaux.config.schema import PhaseConfig
@@ -41,6 +41,13 @@ class MainPhase(Phase):
     @staticmethod
     def read_schedule(config: Config) -> PhaseConfig:
         return config.disentangle.main
+
+    def load_state(self, training: dict[str, Any]) -> None:
+        if self.reader is not None and training:
+            self.reader.graph.subspaces = training["edge_subspaces"]
+
+    def list_state(self) -> dict[str, Tensor]:
+        return {} if self.reader is None else {"edge_subspaces": self.reader.graph.subspaces}
 
     @property
     def loss(self) -> Compute:

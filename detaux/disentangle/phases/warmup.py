@@ -9,10 +9,12 @@ from detaux.config import Config
 from detaux.config.schema import PhaseConfig
 from detaux.data.draws import draw_columns
 from detaux.data.plan import split_batch
+from detaux.disentangle.hard_images import HardImages, find_hard_images
 from detaux.disentangle.label_part import count_label_dims
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.objective import compute_conditional_reconstruction, compute_reconstruction
 from detaux.disentangle.phases.base import CODE_STREAM, MicroBatch, Phase
+from detaux.runtime.agreement import run_first
 from detaux.runtime.engines import Compute
 
 NO_BETAS = (0.0, 0.0, 0.0)
@@ -24,10 +26,26 @@ class WarmupPhase(Phase):
     name = "warmup"
     is_observed = False
     images_per_sample = 1
+    hard: HardImages | None = None  # from which a part of each batch is drawn; None if disentangle.hard_fraction is 0
 
     @staticmethod
     def read_schedule(config: Config) -> PhaseConfig:
         return config.disentangle.warmup
+
+    def load_state(self, training: dict[str, Any]) -> None:
+        """Find the hard images, on the first rank, unless a checkpoint names them."""
+        config, stream = self.config, self.stream
+        if config.disentangle.hard_fraction == 0:
+            return
+        window = stream.window(0, stream.samples)
+        places_H = training.get("hard_images")
+        if places_H is None:
+            found = run_first(lambda: find_hard_images(window, stream.classes, config))
+            places_H = torch.tensor(found, dtype=torch.int64)
+        self.hard = HardImages(window, places_H, config.disentangle.hard_fraction, config.run.seed)
+
+    def list_state(self) -> dict[str, Tensor]:
+        return {} if self.hard is None else {"hard_images": self.hard.places_H}
 
     @property
     def loss(self) -> Compute:
@@ -40,7 +58,10 @@ class WarmupPhase(Phase):
         size = min(self.schedule.batch_size, self.stream.samples)
         wanted = split_batch(size, part, self.parts, "images")
         window = self.stream.window(step * size + wanted.start, len(wanted))
-        images = self.prepare(window.images(torch.arange(len(wanted))), step, wanted, size)
+        stored, labels = window.images(torch.arange(len(wanted))), window.labels
+        if self.hard is not None:
+            stored, labels = self.hard.replace(stored, labels, step, wanted, size)
+        images = self.prepare(stored, step, wanted, size)
         if not self.config.model.conditional:
             return MicroBatch((images,), {})
 
@@ -50,7 +71,7 @@ class WarmupPhase(Phase):
         latent = self.config.model.latent
         free = latent - count_label_dims(self.stream.classes, latent)
         noise = draw_columns(draw_block, size, wanted, self.config.run.seed, CODE_STREAM, step).T
-        return MicroBatch((images, window.labels.to(self.device), noise.to(self.device)), {})
+        return MicroBatch((images, labels.to(self.device), noise.to(self.device)), {})
 
     def list_settings(self, step: int) -> dict[str, Any]:
         return {"losses": self.config.losses, "autocast": self.autocast}

@@ -62,3 +62,21 @@ def test_merge_that_blurs_the_clusters_of_a_member_is_undone():
     found = build(embed(subspaces_NKD))
     assert [one.subspaces for one in found] == [(1,), (2,)]
     assert found[0].clusters.count == 4
+
+
+@pytest.mark.parametrize("known", [1.0, 0.1])
+def test_subspaces_of_two_factors_that_follow_the_label_stay_apart(known):
+    """Subspace 0 has the label, so that an image without one finds its class there."""
+    random = np.random.default_rng(0)
+    label = random.integers(4, size=2000)
+    one, two = ((label + (random.random(2000) > 0.8) * random.integers(1, 4, 2000)) % 4 for _ in range(2))
+    angle = np.stack([label, one, two], axis=1) * np.pi / 2
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=2) + 0.02 * random.normal(size=(2000, 3, 2))
+    labels_N = np.where(random.random(2000) < known, label, -1)
+
+    def list_subspaces(labels_N):
+        found = propose_from_model(EmbeddedSplit(embed(circle), 0, labels_N), Config())
+        return [one.subspaces for one in found]
+
+    assert list_subspaces(labels_N) == [(1,), (2,)]
+    assert list_subspaces(np.full(2000, -1)) == [(1, 2)]

@@ -1,6 +1,6 @@
 import numpy as np
 
-from detaux.discover.cross_prediction.folds import draw_folds, select_confident
+from detaux.discover.cross_prediction.folds import select_confident
 
 
 def test_confident_images_are_the_best_half_of_each_cluster():
@@ -11,12 +11,3 @@ def test_confident_images_are_the_best_half_of_each_cluster():
     assert kept[20:30].tolist() == [1] * 10  # all of them tie
     assert kept[30:].tolist() == [-1] * 12  # too few, and outliers
     assert (select_confident(labels, probability, 0.1)[:20] == 0).sum() == 8  # at least eight
-
-
-def test_folds_halve_each_cluster():
-    confident = np.repeat([0, 1, -1], [9, 40, 31])
-    fold = draw_folds(confident, np.random.default_rng(0))
-    for value in (0, 1, -1):
-        sizes = np.bincount(fold[confident == value], minlength=2)
-        assert abs(sizes[0] - sizes[1]) <= 1
-    assert not np.array_equal(fold, draw_folds(confident, np.random.default_rng(1)))

@@ -1,7 +1,7 @@
 import numpy as np
 
 from detaux.data.draws import seed_generator
-from detaux.discover.cross_prediction.training import draw_balanced
+from detaux.out_of_fold.training import draw_balanced
 
 
 def test_a_step_draws_each_cluster_equally_often():

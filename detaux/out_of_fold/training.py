@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR
 
-from detaux.config.schema import CrossPredictionConfig
 from detaux.data.draws import seed_generator
+from detaux.data.image_rows import Images
 from detaux.data.prepare import fit_batch, prepare_images
-from detaux.discover.cross_prediction.network import BATCH, build_network
+from detaux.out_of_fold.network import BATCH, build_network
 
 PEAK_LR, WEIGHT_DECAY, SMOOTHING = 4e-3, 0.05, 0.1
 
@@ -35,11 +35,12 @@ def draw_balanced(labels_N: np.ndarray, steps: int, batch: int, generator: torch
 
 
 def train_network(
-    images_NHWC: Tensor,
+    images_NHWC: Images,
     rows: np.ndarray,
     labels: np.ndarray,
     clusters: int,
-    settings: CrossPredictionConfig,
+    steps: int,
+    batch_size: int,
     seed: tuple[int, ...],
     deadline: float,
 ) -> nn.Module:
@@ -48,9 +49,9 @@ def train_network(
     It is a pure function of its arguments on a CPU, and leaves torch's global random state as it was. It copies nothing
     from the device. Raises TimeoutError if `time.monotonic()` passes `deadline`.
     """
-    device, steps = images_NHWC.device, settings.steps
+    device = images_NHWC.device
     generator = seed_generator(*seed)
-    drawn_TB = draw_balanced(labels, steps, settings.batch_size, generator)
+    drawn_TB = draw_balanced(labels, steps, batch_size, generator)
     rows_TB, labels_TB = (torch.from_numpy(one)[drawn_TB].to(device) for one in (rows, labels))
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):  # for the initial weights and dropout
@@ -72,7 +73,7 @@ def train_network(
 
 
 @torch.no_grad()
-def predict_folds(networks: Sequence[nn.Module], images_NHWC: Tensor, fold_N: np.ndarray, clusters: int) -> np.ndarray:
+def predict_folds(networks: Sequence[nn.Module], images_NHWC: Images, fold_N: np.ndarray, clusters: int) -> np.ndarray:
     """Return the probability of each cluster, float32 [N, k]: image n is read by networks[fold_N[n]]."""
     found = torch.zeros(len(images_NHWC), clusters, device=images_NHWC.device)
     size = fit_batch(BATCH, images_NHWC.shape)

@@ -3,7 +3,7 @@ import torch
 
 from detaux.data.augment import remove_noise, salt_images, to_float
 from detaux.data.draws import draw_picture_noise
-from detaux.discover.cross_prediction.network import MOST_SIDE, build_network, shrink_images
+from detaux.out_of_fold.network import MOST_SIDE, build_network, shrink_images
 
 
 def test_pictures_are_those_that_the_encoder_embeds():

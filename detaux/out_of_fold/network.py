@@ -4,12 +4,14 @@ N images, C channels, S side in pixels, k classes.
 """
 
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from detaux.data.draws import draw_picture_noise
+from detaux.data.image_rows import Images
 from detaux.data.prepare import fit_batch, prepare_images
 
 MOST_SIDE = 64  # pixels; larger pictures are averaged down to it
@@ -17,6 +19,8 @@ MAP_SIDE = 4  # largest side of the last map
 WIDTHS = (16, 32, 64, 64)  # channels of the maps; four halvings bring MOST_SIDE to MAP_SIDE
 DROPOUT = 0.3
 BATCH = 512  # images at most
+
+ImagesT = TypeVar("ImagesT", bound=Images)
 
 
 def build_network(side: int, channels: int, classes: int) -> nn.Module:
@@ -34,7 +38,7 @@ def build_network(side: int, channels: int, classes: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(DROPOUT), nn.Linear(width * side * side, classes))
 
 
-def shrink_images(images_NHWC: Tensor, noise: float, denoise: bool, seed: int) -> Tensor:
+def shrink_images(images_NHWC: ImagesT, noise: float, denoise: bool, seed: int) -> ImagesT | Tensor:
     """Return pictures uint8 [N, S, S, C] with S of at most MOST_SIDE, in the form in which the encoder embeds them.
 
     `noise` and `denoise` are those of the config. The noise of a picture depends on the seed and on its place. Pictures
@@ -51,7 +55,7 @@ def shrink_images(images_NHWC: Tensor, noise: float, denoise: bool, seed: int) -
     for begin in range(0, len(images_NHWC), size):
         rows = range(begin, min(begin + size, len(images_NHWC)))
         images_NCHW = prepare_images(
-            images_NHWC[rows.start : rows.stop], noise=noise, draw=partial(draw, rows), denoise=denoise
+            images_NHWC[torch.arange(rows.start, rows.stop)], noise=noise, draw=partial(draw, rows), denoise=denoise
         )
         if side > MOST_SIDE:
             images_NCHW = functional.adaptive_avg_pool2d(images_NCHW, MOST_SIDE)
