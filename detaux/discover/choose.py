@@ -37,7 +37,8 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
         return Fault("hardly_used_by_the_oracle", f"oracle share {share:.3f}, less than {limit}")
     if recognition is not None and recognition < config.min_recognition:
         limit = f"discover.min_recognition={config.min_recognition:g}"
-        return Fault("hardly_recognised", f"recognition {recognition:.3f}, less than {limit}")
+        most = "at most " if candidate.cross and candidate.cross.rounds == 0 else ""
+        return Fault("hardly_recognised", f"recognition {most}{recognition:.3f}, less than {limit}")
     if nmi is not None and nmi > config.max_principal_nmi:
         limit = f"discover.max_principal_nmi={config.max_principal_nmi:g}"
         return Fault(

@@ -112,7 +112,7 @@ def test_the_time_bound_leaves_candidates_without_scores(refine_three, capsys):
 def test_zero_seconds_mean_no_bound(refine_three, monkeypatch):
     bounds = []
     answer = answer_with(np.arange(400) % 5, 0, [])
-    monkeypatch.setattr(refine, "cross_predict", lambda *given: (bounds.append(given[-1]), answer(*given))[1])
+    monkeypatch.setattr(refine, "cross_predict", lambda *given: (bounds.append(given[5]), answer(*given))[1])
     refine_three(max_seconds=0.0)
     assert bounds == [float("inf")] * 2
 

@@ -6,7 +6,7 @@ N images, k clusters.
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from detaux.config.schema import CrossPredictionConfig
 from detaux.discover.cross_prediction.training import predict_folds, train_network
@@ -16,18 +16,24 @@ LEAST = 8  # confident images without which a cluster is not learned: four for e
 
 @dataclass(frozen=True)
 class Reading:
-    """Hold what the two networks of one division find: probability_Nk float32.
+    """Hold what the two networks of one division find, probability_Nk float32, and the networks.
 
     `agreement` is that with the labels of the confident images. The network that reads an image has not seen it.
     """
 
     probability_Nk: np.ndarray
     agreement: float
+    networks: tuple[nn.Module, ...] = ()
 
     @property
     def labels(self) -> np.ndarray:
         """Return the most probable cluster of each image."""
         return self.probability_Nk.argmax(1)
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Return the probability of that cluster."""
+        return self.probability_Nk.max(1)
 
 
 def select_confident(labels: np.ndarray, probability: np.ndarray, keep: float) -> np.ndarray:
@@ -80,4 +86,4 @@ def read_folds(
             train_network(images_NHWC, rows, confident[rows], clusters, settings, (*seed, number), deadline)
         )
     probability_Nk = predict_folds(networks, images_NHWC, fold, clusters)
-    return Reading(probability_Nk, compute_agreement(probability_Nk.argmax(1), confident))
+    return Reading(probability_Nk, compute_agreement(probability_Nk.argmax(1), confident), tuple(networks))
