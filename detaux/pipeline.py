@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -241,8 +241,8 @@ def run_stage(name: str, job: Job) -> None:
         return
     if job.variant:
         say(f"{name}: variant {job.variant.title} of the run's discovery begins, in {folder}.")
-    if stage.editable:
-        run_first(lambda: [keep_edit(folder, name) for name in stage.editable])
+    for editable in stage.editable:
+        run_first(partial(keep_edit, folder, editable))
     if stage.is_shared:
         run_each(lambda: _fetch_tars(name, job))
         call_runner(stage, job, folder)
