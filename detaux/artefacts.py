@@ -17,6 +17,8 @@ AUTOENCODER_FILE = Path(CHECKPOINT_NAME) / "autoencoder.safetensors"  # the same
 SCORES_NAME = "scores.json"
 
 LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME = "labels.parquet", "discovery.json", "gallery.npz"
+# labels of the splits on which nothing trains, by split; only cross-prediction gives them
+HELD_OUT_LABELS = {"validation": "labels-validation.parquet", "test": "labels-test.parquet"}
 
 ACCURACIES_NAME, CURVES_NAME = "metrics.json", "curves.jsonl"
 ROWS_NAME, STATES_NAME = "rows.jsonl", "states"  # kept for multi-task trials until all are finished

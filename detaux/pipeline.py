@@ -4,11 +4,11 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 
-from detaux.artefacts import CONFIG_NAME, DISCOVERY_NAME, MANIFEST_NAME, REPORT_NAME
+from detaux.artefacts import CONFIG_NAME, DISCOVERY_NAME, HELD_OUT_LABELS, MANIFEST_NAME, REPORT_NAME
 from detaux.config import Config, reads
 from detaux.config.load import change_config, get_value, iterate_fields
 from detaux.config.location import expand_path, find_folder
@@ -161,7 +161,9 @@ def _fetch_manifest(job: Job) -> Job:
 
 def _fetch_tars(stage: str, job: Job) -> None:
     """Fetch the tars that a stage reads into the cache of this machine if `data.shards` is a URL."""
-    splits = STAGES[stage].splits
+    splits, key = STAGES[stage].splits, STAGES[stage].held_out_key
+    if key and get_value(job.config, key):
+        splits += tuple(HELD_OUT_LABELS)
     if job.fetched is not None and splits:
         from detaux.data.remote import fetch_tars
 
@@ -239,8 +241,8 @@ def run_stage(name: str, job: Job) -> None:
         return
     if job.variant:
         say(f"{name}: variant {job.variant.title} of the run's discovery begins, in {folder}.")
-    if editable := stage.editable:
-        run_first(lambda: keep_edit(folder, editable))
+    for editable in stage.editable:
+        run_first(partial(keep_edit, folder, editable))
     if stage.is_shared:
         run_each(lambda: _fetch_tars(name, job))
         call_runner(stage, job, folder)
@@ -284,8 +286,8 @@ def is_kept(stage: str, job: Job) -> bool:
         _check_own_shards(job)
     if inputs and is_done(folder, compute_inputs_hash(stage, job.config, hash_inputs(inputs)), editable):
         say(f"{stage}: unchanged, {folder} is kept.")
-        if editable and is_edited(folder, editable):
-            say(f"{stage}: {folder / editable} was edited; the stages after it use it as it is.")
+        for edited in (folder / name for name in editable if is_edited(folder, name)):
+            say(f"{stage}: {edited} was edited; the stages after it use it as it is.")
         return True
     return False
 

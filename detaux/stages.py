@@ -15,6 +15,7 @@ from detaux.artefacts import (
     CURVES_NAME,
     DISCOVERY_NAME,
     GALLERY_NAME,
+    HELD_OUT_LABELS,
     LABELS_NAME,
     MANIFEST_NAME,
     METRICS_NAME,
@@ -65,9 +66,9 @@ class Stage(Command):
 
     `runner` is MODULE:FUNCTION. It is called with the config, the folder of each input's maker, and the stage's own
     folder. If `is_observed`, it also gets `observe`, which sees training step by step. `leaves` are the names in the
-    stage's folder, and a person may change the file `editable`. `artefacts` are the files that W&B gets, by name. The
-    tars of `splits` are fetched before the stage runs. All ranks run the stage if `is_shared`, else only the first.
-    `command` runs only this stage.
+    stage's folder, and a person may change the files `editable`. `artefacts` are the files that W&B gets, by name. The
+    tars of `splits` are fetched before the stage runs, and those of the splits on which nothing trains if the key
+    `held_out_key` is not 0. All ranks run the stage if `is_shared`, else only the first. `command` runs only this stage.
     """
 
     runner: str
@@ -75,9 +76,10 @@ class Stage(Command):
     leaves: tuple[str, ...]
     artefacts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     splits: tuple[str, ...] = ()
+    held_out_key: str = ""
     is_shared: bool = True
     is_observed: bool = False
-    editable: str | None = None
+    editable: tuple[str, ...] = ()
     command: str = "detaux {stage} {arguments}"
 
     @property
@@ -135,10 +137,11 @@ TABLE = (  # in the order they run
         ),
         runner="detaux.discover.run:run_discover",
         inputs=(MANIFEST, MODEL),
-        leaves=(LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME, CONFIG_NAME, RECORD_NAME),
+        leaves=(LABELS_NAME, *HELD_OUT_LABELS.values(), DISCOVERY_NAME, GALLERY_NAME, CONFIG_NAME, RECORD_NAME),
         artefacts={LABELS.name: (LABELS.file,)},
         splits=("train",),
-        editable=LABELS_NAME,
+        held_out_key="discover.cross_prediction.rounds",
+        editable=(LABELS_NAME, *HELD_OUT_LABELS.values()),
     ),
     Stage(
         name="multitask",
@@ -149,7 +152,7 @@ TABLE = (  # in the order they run
         inputs=(MANIFEST, LABELS),
         leaves=(ROWS_NAME, STATES_NAME, ACCURACIES_NAME, CURVES_NAME, CHECKPOINT_NAME, CONFIG_NAME, RECORD_NAME),
         artefacts={"classifier": (ACCURACIES_NAME, str(MODEL_FILE))},
-        splits=("train", "validation", "test"),
+        splits=("train", *HELD_OUT_LABELS),
     ),
     Stage(
         name="report",

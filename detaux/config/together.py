@@ -80,9 +80,11 @@ def _find_faults_of_search(config: Config) -> dict[str, bool]:
         "disentangle.warmup.steps=0 and disentangle.main.steps=0 leave nothing to train; raise one": (
             config.disentangle.warmup.steps == main.steps == 0
         ),
-        f"discover.choose={discover.choose} and discover.min_recognition={discover.min_recognition:g} read the score "
-        "recognition, which needs discover.cross_prediction.rounds of at least 1; it is 0": (
-            (discover.choose == "recognition" or discover.min_recognition > 0) and discover.cross_prediction.rounds == 0
+        f"discover.choose={discover.choose}, discover.min_recognition={discover.min_recognition:g} and "
+        f"discover.min_attraction={discover.min_attraction:g} read scores of cross-prediction, which need "
+        "discover.cross_prediction.rounds of at least 1; it is 0": (
+            (discover.choose == "recognition" or max(discover.min_recognition, discover.min_attraction) > 0)
+            and discover.cross_prediction.rounds == 0
         ),
         f"model.projector_hidden={model.projector_hidden} is below model.latent={model.latent}, and projectors of a "
         "conditional model start as linear maps of the whole code; give 0 or at least model.latent": (

@@ -39,7 +39,14 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
         return Fault("hardly_used_by_the_oracle", f"oracle share {share:.3f}, less than {limit}")
     if recognition is not None and recognition < config.min_recognition:
         limit = f"discover.min_recognition={config.min_recognition:g}"
-        return Fault("hardly_recognised", f"recognition {recognition:.3f}, less than {limit}")
+        most = "at most " if candidate.cross and candidate.cross.rounds == 0 else ""
+        return Fault("hardly_recognised", f"recognition {most}{recognition:.3f}, less than {limit}")
+    attraction = candidate.scores.get("attraction")
+    if attraction is not None and attraction < config.min_attraction:
+        limit = f"discover.min_attraction={config.min_attraction:g}"
+        return Fault(
+            "cut_from_a_continuum", f"attraction {attraction:.3f}, less than {limit}: the border could be elsewhere"
+        )
     if unexplained is not None and unexplained < config.min_unexplained:
         limit = f"discover.min_unexplained={config.min_unexplained:g}"
         text = f"the principal label leaves only {unexplained:.1%} of its entropy unexplained, less than {limit}"

@@ -3,19 +3,25 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
 
 from detaux.config import Config
+from detaux.config.choice_rules import CHOICE_RULES
 from detaux.data.schema import Manifest
 from detaux.data.split import Split
 from detaux.discover.candidates.candidate import Candidate, Fault
 from detaux.discover.choose import find_fault, rank_candidates
 from detaux.discover.cluster import Clusters
-from detaux.discover.cross_prediction.rounds import CrossPrediction, cross_predict
+from detaux.discover.cross_prediction.attraction import measure_attraction
+from detaux.discover.cross_prediction.rounds import CrossPrediction, Opening, cross_predict, open_rounds
 from detaux.discover.scores import score_clusters
 from detaux.out_of_fold.network import shrink_images
 from detaux.runtime.progress import say, track
 
-CROSS_SCORES = ("cross_agreement", "cross_reproducibility", "cross_undecided", "recognition")
+SCORE = "recognition"
+CROSS_SCORES = ("cross_agreement", "cross_reproducibility", "cross_undecided", SCORE, "attraction")
 
 UNJUDGED = "not judged: discover.cross_prediction.max_seconds had passed, or fewer than two clusters have enough images"
 
@@ -24,31 +30,42 @@ def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifes
     """Cross-predict the candidates that have no fault, in the order of the choice rule; return whether any changed.
 
     Their scores get `cross_agreement`, `cross_reproducibility`, `cross_undecided` and `recognition`, which are None for
-    candidates that were not cross-predicted. If the judge prefers the mended labels, these become the candidate's
+    candidates that were not cross-predicted, and `attraction` if `discover.min_attraction` asks for it. If the judge prefers the mended labels, these become the candidate's
     clusters, without outliers, and are scored and examined for faults again. `discover.cross_prediction.rounds=0` does nothing.
     """
     settings = config.discover.cross_prediction
     if settings.rounds == 0:
         return False
-    deadline = time.monotonic() + (settings.max_seconds or math.inf)
+    begun, most = time.monotonic(), settings.max_seconds or math.inf
     images_NHWC = shrink_images(split.images, config.data.noise, config.data.denoise, config.run.seed)
     ranking = rank_candidates(pool, config.discover.choose)
     for one in pool:
         one.scores |= dict.fromkeys(CROSS_SCORES)
+    openings: dict[int, Opening] = {}
+    if SCORE in dict(CHOICE_RULES[config.discover.choose].scores):
+        openings = _open_all(pool, ranking, images_NHWC, config, begun + most / 2)
+        ranking.sort(key=lambda place: -openings[place].promise if place in openings else math.inf)
     with track("discover: cross-predict", len(ranking)) as advance:
         for place in ranking:
-            one = pool[place]
-            clusters = one.clusters
+            one, clusters = pool[place], pool[place].clusters
             one.cross = cross_predict(
-                images_NHWC, clusters.labels, clusters.probability, settings, config.run.seed, deadline
+                images_NHWC,
+                clusters.labels,
+                clusters.probability,
+                settings,
+                config.run.seed,
+                begun + most,
+                config.discover.min_recognition,
+                openings.pop(place, None),
             )
             if one.cross:
                 _take(one, one.cross, split, manifest, config)
+                _attract(one, clusters, images_NHWC, config, begun + most)
             advance(note=f"{one.title}: {one.clusters.count} clusters")
     for one in (pool[place] for place in ranking):
-        if one.cross is None and config.discover.min_recognition > 0:
+        if one.cross is None and max(config.discover.min_recognition, config.discover.min_attraction) > 0:
             one.fault = Fault("not_recognised", UNJUDGED)
-    if time.monotonic() > deadline:
+    if time.monotonic() > begun + most:
         done = sum(one.cross is not None for one in pool)
         say(
             f"discover: cross-prediction ended after discover.cross_prediction.max_seconds={settings.max_seconds:g}: "
@@ -57,10 +74,29 @@ def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifes
     return any(one.cross is not None and one.cross.kept > 0 for one in pool)
 
 
+def _open_all(
+    pool: Sequence[Candidate], ranking: Sequence[int], images_NHWC: Tensor, config: Config, deadline: float
+) -> dict[int, Opening]:
+    """Read the first division of each candidate until `deadline`; return what was found by positions in the pool.
+
+    A rule that compares recognition does not know the best candidate before. What the first division promises orders
+    the candidates, so that a time bound does not leave the best one unjudged.
+    """
+    found, settings, seed = dict[int, Opening](), config.discover.cross_prediction, config.run.seed
+    with track("discover: cross-predict, first division", len(ranking)) as advance:
+        for place in ranking:
+            one = pool[place]
+            labels, probability = one.clusters.labels, one.clusters.probability
+            opening = open_rounds(images_NHWC, labels, probability, settings, seed, deadline)
+            if opening is not None:
+                found[place] = opening
+            advance(note=f"{one.title}: {one.clusters.count} clusters")
+    return found
+
+
 def _take(one: Candidate, cross: CrossPrediction, split: Split, manifest: Manifest, config: Config) -> None:
     """Add the scores of cross-prediction to a candidate, and its labels if the judge prefers them."""
-    recognition = cross.agreement * max(0.0, cross.reproducibility) * (1 - cross.undecided)
-    values = (cross.agreement, cross.reproducibility, cross.undecided, recognition)
+    values = (cross.agreement, cross.reproducibility, cross.undecided, cross.recognition, None)
     one.scores |= dict(zip(CROSS_SCORES, values, strict=True))
     if cross.kept:
         before = one.clusters
@@ -68,3 +104,21 @@ def _take(one: Candidate, cross: CrossPrediction, split: Split, manifest: Manife
         one.scores["separation"] = None  # it belongs to the old labels, and is computed again if it is missing
         score_clusters(one, split, manifest, config)
     one.fault = find_fault(one, config.discover)
+    if one.fault:  # networks are kept only as long as the candidate may be chosen
+        one.cross = replace(cross, recogniser=None)
+
+
+def _attract(one: Candidate, start: Clusters, images_NHWC: Tensor, config: Config, deadline: float) -> None:
+    """Score how well the clusters from which a candidate began attract their borders, if it may still be chosen."""
+    if one.fault or config.discover.min_attraction == 0:
+        return
+    settings = config.discover.cross_prediction
+    try:
+        found = measure_attraction(images_NHWC, one.points_ND, start.labels, settings, config.run.seed, deadline)
+    except TimeoutError:
+        one.fault = Fault("not_recognised", UNJUDGED)
+    else:
+        one.scores["attraction"] = found
+        one.fault = find_fault(one, config.discover)
+    if one.fault and one.cross:
+        one.cross = replace(one.cross, recogniser=None)

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from detaux.artefacts import AUTOENCODER_FILE, DISCOVERY_NAME, GALLERY_NAME, LABELS_NAME, RECORD_NAME
+from detaux.artefacts import (
+    AUTOENCODER_FILE,
+    DISCOVERY_NAME,
+    GALLERY_NAME,
+    HELD_OUT_LABELS,
+    LABELS_NAME,
+    RECORD_NAME,
+)
 from detaux.config import Config
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.data.labels_file import write_labels
@@ -26,6 +33,7 @@ from detaux.discover.choose import describe_nothing, rank_candidates
 from detaux.discover.dependence import count_together
 from detaux.discover.embed import Embeddings
 from detaux.discover.gallery import build_gallery
+from detaux.discover.held_out import check_held_out, list_key_columns, write_held_out
 from detaux.discover.judging_pairs import draw_judging_pairs
 from detaux.discover.scores import count_live, score_clusters
 from detaux.discover.search import Findings, embed_images, search
@@ -56,21 +64,27 @@ class Restart:
 def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) -> None:
     """Search the training split of `shards`, and write labels.parquet, discovery.json and gallery.npz to `folder`.
 
-    Every rank embeds its part of the split, and the first rank does the rest. If no candidate may be chosen,
-    discovery.json and gallery.npz are written and NothingFoundError is raised.
+    After the choice, the networks of cross-prediction label the other splits, in files of their own. Every rank embeds
+    its part of the training split, and the first rank does the rest. If no candidate may be chosen, discovery.json and
+    gallery.npz are written and NothingFoundError is raised.
     """
     started, device = time.time(), select_device(config.run)
-    run_first(lambda: _prepare(config, device, folder))
+    run_first(lambda: _prepare(config, device, shards, folder))
     split = load_split(shards, "train", config.data, device)
     restarts = _embed_restarts(config, split, disentangle, device)
     run_first(lambda: _find_tasks(config, shards, disentangle, folder, started, split, restarts))
 
 
-def _prepare(config: Config, device: torch.device, folder: Path) -> None:
+def _prepare(config: Config, device: torch.device, shards: Path, folder: Path) -> None:
     backend = select_backend(config.discover.backend, config.discover.clusterer, device)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (RECORD_NAME, *OUTPUTS):  # an older run's labels must not pass for this one's
+    for name in (
+        RECORD_NAME,
+        *OUTPUTS,
+        *HELD_OUT_LABELS.values(),
+    ):  # an older run's labels must not pass for this one's
         (folder / name).unlink(missing_ok=True)
+    check_held_out(shards, config)
     say(f"discover: {config.discover.clusterer} runs on backend {backend.name}: {backend.reason}.")
 
 
@@ -118,9 +132,11 @@ def _find_tasks(
     write_json(folder / DISCOVERY_NAME, discovery | seconds)
     if chosen is None:
         raise NothingFoundError(describe_nothing(findings.pool, config.discover, config.disentangle.longer))
-    columns = _list_columns(findings, split, manifest)
-    write_labels(folder / LABELS_NAME, columns, is_upper_bound=facts["uses_ground_truth"])
-    write_record(folder, "discover", config, hashes, list(OUTPUTS), started, {"chosen": chosen.title})
+    columns, is_upper_bound = _list_columns(findings, split, manifest), facts["uses_ground_truth"]
+    write_labels(folder / LABELS_NAME, columns, is_upper_bound=is_upper_bound)
+    tasks, device = [findings.pool[task] for task in findings.tasks], split.images.device
+    more = write_held_out(tasks, shards, folder, config, device, is_upper_bound=is_upper_bound)
+    write_record(folder, "discover", config, hashes, [*OUTPUTS, *more], started, {"chosen": chosen.title})
     relation = f", {chosen.relation} to the principal label" if chosen.relation else ""
     say(f"discover: {chosen.clusters.count} clusters in {chosen.title}{relation}; labels in {folder / LABELS_NAME}")
 
@@ -174,9 +190,7 @@ def _write_gallery(path: Path, findings: Findings, shown: Restart, split: Split,
 
 def _list_columns(findings: Findings, split: Split, manifest: Manifest) -> dict[str, Any]:
     """Return the columns of labels.parquet."""
-    columns: dict[str, Any] = {"key": split.keys}
-    if manifest.names:  # for people who edit the file
-        columns["name"] = [manifest.names.get(key, key) for key in split.keys]
+    columns = list_key_columns(split, manifest)
     for number, clusters in enumerate(findings.pool[task].clusters for task in findings.tasks):
         columns |= {f"aux_{number}": clusters.class_labels, f"probability_{number}": clusters.probability}
     return columns

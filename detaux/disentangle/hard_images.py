@@ -33,7 +33,7 @@ def find_hard_images(window: Window, classes: int, config: Config) -> list[int]:
     hard = np.empty(0, np.int64)
     if len(np.unique(labels_N[known])) > 1:
         images_NHWC = shrink_images(window.all_images, data.noise, data.denoise, seed)
-        found_Nk = predict_out_of_fold(
+        found_Nk, _ = predict_out_of_fold(
             images_NHWC, labels_N, classes, steps=STEPS, batch_size=BATCH, seed=(seed, STREAM)
         )
         found_N = found_Nk.argmax(1)

@@ -6,6 +6,7 @@ N images, S side in pixels, C channels, k classes.
 import math
 
 import numpy as np
+from torch import nn
 
 from detaux.data.image_rows import Images
 from detaux.out_of_fold.training import predict_folds, train_network
@@ -29,17 +30,19 @@ def predict_out_of_fold(
     batch_size: int,
     seed: tuple[int, ...],
     deadline: float = math.inf,
-) -> np.ndarray:
+) -> tuple[np.ndarray, tuple[nn.Module, nn.Module]]:
     """Return the probability of each class, float32 [N, k], by the network that was not trained on the image's fold.
+
+    The two networks are returned too.
 
     Images uint8 [N, S, S, C] come from shrink_images. Those with label -1 are labelled, but train no network. Both folds
     need an image with a label. Raises TimeoutError after `deadline`.
     """
     fold_N = draw_folds(labels_N, np.random.default_rng(seed))
-    networks = []
-    for number in range(2):
+
+    def train(number: int) -> nn.Module:
         rows = np.flatnonzero((fold_N != number) & (labels_N >= 0))
-        networks.append(
-            train_network(images_NHWC, rows, labels_N[rows], classes, steps, batch_size, (*seed, number), deadline)
-        )
-    return predict_folds(networks, images_NHWC, fold_N, classes)
+        return train_network(images_NHWC, rows, labels_N[rows], classes, steps, batch_size, (*seed, number), deadline)
+
+    networks = train(0), train(1)
+    return predict_folds(networks, images_NHWC, fold_N, classes), networks

@@ -58,7 +58,7 @@ def train_network(
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
         network = build_network(images_NHWC.shape[1], images_NHWC.shape[3], clusters).to(device)
         network = network.to(memory_format=torch.channels_last)
-        optimizer = torch.optim.AdamW(network.parameters(), PEAK_LR, weight_decay=WEIGHT_DECAY)
+        optimizer = torch.optim.AdamW(network.parameters(), PEAK_LR, weight_decay=WEIGHT_DECAY, fused=True)
         schedule = OneCycleLR(optimizer, PEAK_LR, total_steps=max(steps, 2))
         for step in range(steps):
             if time.monotonic() > deadline:

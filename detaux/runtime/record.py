@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,14 @@ def _hash_content(dotted: str, value: str | None) -> str | None:
     return hash_file(path) if path is not None and path.is_file() else value
 
 
-def is_done(folder: Path, inputs_hash: str, editable: str | None = None) -> bool:
+def is_done(folder: Path, inputs_hash: str, editable: Sequence[str] = ()) -> bool:
     """Return whether the stage of `folder` finished with exactly these inputs, and its outputs are unchanged since.
 
-    The file `editable` may have changed, but it must exist.
+    The files `editable` may have changed, but they must exist.
     """
     outputs = read_record(folder).get("outputs", {})
     return read_record(folder).get("inputs_hash") == inputs_hash and all(
-        (folder / name).is_file() and (name == editable or hash_file(folder / name) == digest)
+        (folder / name).is_file() and (name in editable or hash_file(folder / name) == digest)
         for name, digest in outputs.items()
     )
 

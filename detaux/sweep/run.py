@@ -82,7 +82,7 @@ def run_sweep(config: Config, space: Sequence[Dimension], arguments: str) -> Non
         _check_folder(config, root)
         shards = _make_shards(job)
         hashes = hash_inputs({"manifest": Path(shards) / MANIFEST_NAME})
-        if is_done(root, compute_inputs_hash(SWEEP.name, _strip_config(config), hashes), BEST_NAME):
+        if is_done(root, compute_inputs_hash(SWEEP.name, _strip_config(config), hashes), (BEST_NAME,)):
             say(f"sweep: unchanged, {root} is kept.")
         else:
             _check_inputs(root / INPUTS_NAME, shards, hashes)

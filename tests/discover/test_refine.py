@@ -9,6 +9,7 @@ from detaux.config.schema import CrossPredictionConfig, DataConfig, DiscoverConf
 from detaux.data.schema import Manifest
 from detaux.discover import refine
 from detaux.discover.candidates.candidate import Fault
+from detaux.discover.cross_prediction import rounds
 from detaux.discover.cross_prediction.rounds import CrossPrediction
 
 MANIFEST = Manifest("drawn", "packed", 8, 3, ["dark", "mid", "light"], "red", {"red": 3, "green": 5}, {}, [])
@@ -25,12 +26,14 @@ def refine_three(make_split, make_candidate):
     green = split.factors[:, 1].numpy()
     wrong = np.where(random.random(len(green)) < 0.1, 1 - green, green)
 
-    def run(noise=0.0, min_recognition=0.0, **keys):
+    def run(noise=0.0, min_recognition=0.0, choose="separation", **keys):
         labels = (wrong, random.integers(3, size=len(green)), green)
         found = [make_candidate(one, separation=value) for one, value in zip(labels, (0.2, 0.9, 0.5), strict=True)]
         found[2].fault = Fault("dead", "dead")
         settings = CrossPredictionConfig(**{"rounds": 1, "steps": 60, "batch_size": 32, **keys})
-        discover = DiscoverConfig(cross_prediction=settings, min_recognition=min_recognition, stability_samples=0)
+        discover = DiscoverConfig(
+            cross_prediction=settings, min_recognition=min_recognition, stability_samples=0, choose=choose
+        )
         config = Config(data=DataConfig(noise=noise, denoise=False), discover=discover)
         return found, refine.refine_candidates(found, split, MANIFEST, config)
 
@@ -112,7 +115,7 @@ def test_the_time_bound_leaves_candidates_without_scores(refine_three, capsys):
 def test_zero_seconds_mean_no_bound(refine_three, monkeypatch):
     bounds = []
     answer = answer_with(np.arange(400) % 5, 0, [])
-    monkeypatch.setattr(refine, "cross_predict", lambda *given: (bounds.append(given[-1]), answer(*given))[1])
+    monkeypatch.setattr(refine, "cross_predict", lambda *given: (bounds.append(given[5]), answer(*given))[1])
     refine_three(max_seconds=0.0)
     assert bounds == [float("inf")] * 2
 
@@ -128,3 +131,57 @@ def test_candidate_that_networks_recognise_badly_is_refused(refine_three, monkey
     monkeypatch.setattr(refine, "cross_predict", answer_with(np.arange(400) % 5, 0, []))
     found, _ = refine_three(min_recognition=0.7)
     assert found[0].fault.code == "hardly_recognised"  # 0.9 x 0.8 x 0.9
+
+
+def test_networks_are_kept_only_of_candidates_that_may_be_chosen(refine_three):
+    found, _ = refine_three(min_recognition=0.3)
+    assert len(found[0].cross.recogniser.networks) == 4
+    assert found[1].fault.code == "hardly_recognised"
+    assert found[1].cross.recogniser is None
+
+
+def test_hopeless_candidate_costs_one_division_and_names_its_bound(refine_three, monkeypatch):
+    read, trained = rounds.read_folds, []
+    monkeypatch.setattr(rounds, "read_folds", lambda *given: (trained.append(given[3]), read(*given))[1])
+    found, _ = refine_three(min_recognition=0.7)
+    assert len(trained) == 3  # one for the noise, two for the factor
+    noise = found[1]
+    assert noise.fault.code == "hardly_recognised"
+    assert noise.fault.text.startswith(f"recognition at most {noise.scores['recognition']:.3f}, less than")
+    assert noise.scores["cross_reproducibility"] is None
+    assert noise.to_row(1)["cross_prediction"]["rounds"] == 0
+
+
+def note_order(monkeypatch):
+    """The labels of candidates in the order in which they are opened, and in which they are judged."""
+    opened, judged = [], []
+    begin, finish = refine.open_rounds, refine.cross_predict
+    monkeypatch.setattr(refine, "open_rounds", lambda *given: (opened.append(given[1]), begin(*given))[1])
+    monkeypatch.setattr(refine, "cross_predict", lambda *given: (judged.append(given[1]), finish(*given))[1])
+    return opened, judged
+
+
+def test_best_candidate_of_the_rule_is_judged_first_and_the_order_changes_no_result(refine_three, monkeypatch):
+    """The noise has the larger separation; only the first division shows that networks do not recognise it."""
+    opened, judged = note_order(monkeypatch)
+    by_separation, by_recognition = (refine_three(choose=choose)[0] for choose in ("separation", "recognition"))
+    factor, noise = (one.cross for one in by_recognition[:2])
+    assert factor.recognition > noise.recognition
+    assert judged[0] is by_separation[1].cross.labels  # no round of the noise is kept
+    assert judged[3] is noise.labels
+    assert len(opened) == 2
+    assert opened[0] is noise.labels
+    assert (factor.probability == by_separation[0].cross.probability).all()
+    assert factor.recognition == by_separation[0].cross.recognition
+
+
+def test_first_divisions_take_at_most_half_of_the_time(refine_three, monkeypatch):
+    """Candidates that are not opened by then are judged after the others, in the order of the rule."""
+    bounds = []
+    answer = answer_with(np.arange(400) % 5, 0, calls := [])
+    monkeypatch.setattr(refine.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(refine, "open_rounds", lambda *given: bounds.append(given[5]))
+    monkeypatch.setattr(refine, "cross_predict", lambda *given: (bounds.append(given[5]), answer(*given))[1])
+    found, _ = refine_three(choose="recognition", max_seconds=50)
+    assert bounds == [125, 125, 150, 150]
+    assert calls[0][1] is found[1].clusters.labels

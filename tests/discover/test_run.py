@@ -12,17 +12,21 @@ from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.schema import CrossPredictionConfig, DiscoverConfig, ModelConfig, PairsConfig
 from detaux.discover import run
 from detaux.disentangle.restarts import list_models, list_restarts
-from detaux.errors import NothingFoundError
+from detaux.errors import NothingFoundError, UserError
 from detaux.runtime.record import compute_inputs_hash, hash_inputs, is_done
+
+QUICK = CrossPredictionConfig(rounds=1, steps=60, batch_size=32)
+HELD_OUT = ("labels-validation.parquet", "labels-test.parquet")
 
 
 def open_stage(root, monkeypatch, model, split, write_splits):
-    """stage(split, ...): the folder that the stage leaves, below `root`. The tars of the other splits are not there."""
+    """stage(split, ...): the folder that the stage leaves, below `root`. `others` are the validation and the test split; the
+    tars of those that are not given are not there."""
 
-    def stage(split=split, partner="mined", models=(model,), **keys):
+    def stage(split=split, partner="mined", models=(model,), others=(), **keys):
         shards, disentangle, folder = root / "shards", root / "disentangle", root / "discover"
         (disentangle / "checkpoint").mkdir(parents=True, exist_ok=True)
-        write_splits(shards, split)
+        write_splits(shards, split, *others)
         config = Config(
             pairs=PairsConfig(partner=partner),
             model=ModelConfig(restarts=len(models)),
@@ -190,9 +194,15 @@ def test_rule_may_pick_a_baseline_where_asked(stage):
     assert read_labels(folder)["aux_0"].to_numpy().max() + 1 >= chosen["clusters"]
 
 
-def test_labels_are_those_of_cross_prediction_where_it_keeps_a_round(stage, make_split):
+@pytest.fixture
+def others(make_split):
+    """A validation and a test split of the images with two hidden values."""
+    return make_split(30, hidden=2, seed=1), make_split(50, hidden=2, seed=2)
+
+
+def test_labels_are_those_of_cross_prediction_where_it_keeps_a_round(stage, make_split, others):
     split = make_split(hidden=2)
-    folder = stage(split, cross_prediction=CrossPredictionConfig(rounds=1, steps=60, batch_size=32))
+    folder = stage(split, others=others, stability_samples=0, cross_prediction=QUICK)
     found = json.loads((folder / "discovery.json").read_text())
     chosen = found["candidates"][found["chosen"]]
     assert chosen["cross_prediction"]["kept_round"] == 1
@@ -203,6 +213,48 @@ def test_labels_are_those_of_cross_prediction_where_it_keeps_a_round(stage, make
     assert 0.2 < columns["probability_0"].to_numpy().min() < 1  # a mean of two networks
     dead = found["candidates"][2]
     assert dead["scores"]["cross_agreement"] is None
+
+
+def test_labels_of_other_splits_agree_with_the_planted_factor_and_with_the_training_labels(stage, make_split, others):
+    split = make_split(hidden=2)
+    folder = stage(split, others=others, stability_samples=0, cross_prediction=QUICK)
+    value_of = dict(zip(read_labels(folder)["aux_0"].to_pylist(), split.factors[:, 1].tolist(), strict=True))
+    for name, one in zip(("validation", "test"), others, strict=True):
+        table = pyarrow.parquet.read_table(folder / f"labels-{name}.parquet")
+        assert table.column_names == ["key", "aux_0", "probability_0"]
+        assert table["key"].to_pylist() == one.keys
+        values = [value_of[label] for label in table["aux_0"].to_pylist()]
+        assert np.mean(np.array(values) == one.factors[:, 1].numpy()) > 0.95
+    assert is_done(folder, stage.inputs_hash)
+    assert {"labels.parquet", *HELD_OUT} < set(json.loads((folder / "record.json").read_text())["outputs"])
+
+
+def test_test_images_change_no_training_label_and_a_second_run_gives_the_same_bytes(stage, make_split, others):
+    split, names = make_split(hidden=2), ("labels.parquet", *HELD_OUT)
+
+    def run_again(test):
+        folder = stage(split, others=(others[0], test), stability_samples=0, cross_prediction=QUICK)
+        return [(folder / name).read_bytes() for name in names]
+
+    first, second = run_again(others[1]), run_again(others[1])
+    assert first == second
+    other = run_again(make_split(20, hidden=2, seed=3))
+    assert other[:2] == first[:2]
+    assert other[2] != first[2]
+
+
+def test_without_cross_prediction_there_are_no_labels_of_other_splits(stage, make_split, others):
+    folder = stage(make_split(hidden=2), others=others)
+    for name in HELD_OUT:
+        (folder / name).write_bytes(b"of an older run")
+    stage(make_split(hidden=2))  # the tars of the other splits are not there
+    assert not any((folder / name).exists() for name in HELD_OUT)
+
+
+def test_split_that_cannot_be_read_ends_the_stage_before_the_search(stage, make_split, monkeypatch):
+    monkeypatch.setattr(run, "search", None)
+    with pytest.raises(UserError, match=r"of 8 samples in the validation split .* cannot be read"):
+        stage(make_split(hidden=2), cross_prediction=QUICK)
 
 
 def test_several_tasks_become_several_columns(stage):

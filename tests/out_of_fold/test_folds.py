@@ -23,8 +23,8 @@ def test_networks_label_images_that_they_did_not_see():
     )
     labels = np.where(np.arange(400) < 20, 1 - true, true)
     labels[20:100] = -1
-    found = predict_out_of_fold(images, labels, 2, steps=40, batch_size=32, seed=(0,))
+    found, _ = predict_out_of_fold(images, labels, 2, steps=40, batch_size=32, seed=(0,))
     assert found.shape == (400, 2)
     assert (found.argmax(1) == true).mean() > 0.99
     rows = ImageRows.select(images, torch.arange(400))  # images that are read when they are taken
-    assert np.array_equal(found, predict_out_of_fold(rows, labels, 2, steps=40, batch_size=32, seed=(0,)))
+    assert np.array_equal(found, predict_out_of_fold(rows, labels, 2, steps=40, batch_size=32, seed=(0,))[0])

@@ -72,8 +72,15 @@ class DiscoverConfig:
     )
     min_recognition: float = key(
         0.0,
-        "a candidate that cross-prediction recognises worse (score recognition) is not chosen; 0.7 refuses noise and cuts "
-        "of a continuum",
+        "a candidate that cross-prediction recognises worse (score recognition) is not chosen; 0.7 refuses noise and most "
+        "cuts of a continuum",
+        0.0,
+        1.0,
+    )
+    min_attraction: float = key(
+        0.0,
+        "a candidate is not chosen if networks that learn its clusters with displaced borders agree less (score attraction): "
+        "it is a cut of a continuum; 0.45 refuses cuts; 0: not measured",
         0.0,
         1.0,
     )

@@ -11,10 +11,11 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from detaux.config.schema import CrossPredictionConfig
-from detaux.discover.cross_prediction.folds import read_folds, select_confident
+from detaux.discover.cross_prediction.folds import LEAST, number_learnable, read_folds, select_confident
 
 DIVISION = 2  # cross_predict draws with 0 and 1
 GIVEN = 0.5  # share of a cluster that goes to its neighbours
+LEAST_GIVER = 2 * LEAST  # images of a cluster; it must stay learnable when it has given
 
 
 def move_borders(points_ND: Tensor, labels_N: np.ndarray, parity: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,16 +48,18 @@ def measure_attraction(
     settings: CrossPredictionConfig,
     seed: int,
     deadline: float = math.inf,
-) -> float:
+) -> float | None:
     """Measure how well networks agree that learn the clusters with borders moved one way and the other.
 
     Images uint8 [N, S, S, C] come from shrink_images, points are what was clustered, and labels are the clusters, -1 for
-    outliers, each with at least 16 images. The result is the adjusted Rand index of all images' labels by networks that
-    did not see them. Between the values of a factor is nothing that the border could divide: wherever it is put, networks
-    find the same values. A cut through a continuum stays near the place where it was put. Raises TimeoutError after
-    `deadline`.
+    outliers. The result is the adjusted Rand index of all images' labels by networks that did not see them. Between the
+    values of a factor is nothing that the border could divide: wherever it is put, networks find the same values. A cut
+    through a continuum stays near the place where it was put. The result is None if fewer than two clusters have enough
+    images. Raises TimeoutError after `deadline`.
     """
-    found = []
+    found, (count, labels_N) = [], number_learnable(labels_N, LEAST_GIVER)
+    if count < 2:
+        return None
     for parity in (0, 1):
         moved_N, inside_N = move_borders(points_ND, labels_N, parity)
         confident_N = select_confident(moved_N, inside_N, settings.keep)

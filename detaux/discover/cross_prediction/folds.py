@@ -6,7 +6,7 @@ N images, k clusters.
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from detaux.config.schema import CrossPredictionConfig
 from detaux.out_of_fold.folds import predict_out_of_fold
@@ -16,18 +16,33 @@ LEAST = 8  # confident images without which a cluster is not learned: four for e
 
 @dataclass(frozen=True)
 class Reading:
-    """Hold what the two networks of one division find: probability_Nk float32.
+    """Hold what the two networks of one division find, probability_Nk float32, and the networks.
 
     `agreement` is that with the labels of the confident images. The network that reads an image has not seen it.
     """
 
     probability_Nk: np.ndarray
     agreement: float
+    networks: tuple[nn.Module, ...] = ()
 
     @property
     def labels(self) -> np.ndarray:
         """Return the most probable cluster of each image."""
         return self.probability_Nk.argmax(1)
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Return the probability of that cluster."""
+        return self.probability_Nk.max(1)
+
+
+def number_learnable(labels: np.ndarray, least: int) -> tuple[int, np.ndarray]:
+    """Return how many clusters have `least` images, and labels [N] that count only these; -1 for the others."""
+    values, counts = np.unique(labels[labels >= 0], return_counts=True)
+    names = values[counts >= least]
+    numbers = np.full(labels.max(initial=-1) + 2, -1)  # the last one is for -1
+    numbers[names] = np.arange(len(names))
+    return len(names), numbers[labels]
 
 
 def select_confident(labels: np.ndarray, probability: np.ndarray, keep: float) -> np.ndarray:
@@ -62,7 +77,7 @@ def read_folds(
 
     `confident` has at least two clusters, numbered without gaps. Raises TimeoutError after `deadline`.
     """
-    probability_Nk = predict_out_of_fold(
+    probability_Nk, networks = predict_out_of_fold(
         images_NHWC,
         confident,
         int(confident.max()) + 1,
@@ -71,4 +86,4 @@ def read_folds(
         seed=seed,
         deadline=deadline,
     )
-    return Reading(probability_Nk, compute_agreement(probability_Nk.argmax(1), confident))
+    return Reading(probability_Nk, compute_agreement(probability_Nk.argmax(1), confident), networks)

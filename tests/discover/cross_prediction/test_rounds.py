@@ -151,6 +151,104 @@ def test_the_time_bound_ends_a_round_and_keeps_those_before(pictures, monkeypatc
     assert found.rounds == 1
 
 
+def count_networks(monkeypatch):
+    """A list that grows by one with each division that is read."""
+    read_folds, seen = rounds.read_folds, []
+    monkeypatch.setattr(rounds, "read_folds", lambda *given: (seen.append(given[3]), read_folds(*given))[1])
+    return seen
+
+
+def test_clusters_of_noise_are_refused_by_the_first_division(pictures, monkeypatch):
+    random, seen = np.random.default_rng(2), count_networks(monkeypatch)
+    labels, confidence = random.integers(3, size=COUNT), random.random(COUNT)
+    found = cross_predict(pictures[0], labels, confidence, TWICE, 0, least=0.7)
+    assert seen == [(0, 1, 0)]
+    assert (found.kept, found.rounds, found.reproducibility, found.recogniser) == (0, 0, None, None)
+    assert found.labels is labels
+    assert found.recognition < 0.7
+    whole = cross_predict(pictures[0], labels, confidence, QUICK, 0)
+    assert whole.recognition <= found.recognition
+    assert seen[1:] == [(0, 1, 0), (0, 1, 1)]
+
+
+def test_candidate_that_may_pass_is_judged_as_without_the_filter(pictures, monkeypatch):
+    images, value, _ = pictures
+    labels, confidence = spoil(value)
+    opening = rounds.open_rounds(images, labels, confidence, QUICK, 0)
+    whole = cross_predict(images, labels, confidence, QUICK, 0)
+    seen = count_networks(monkeypatch)
+    found = cross_predict(images, labels, confidence, QUICK, 0, least=0.3, opening=opening)
+    assert seen == [(0, 1, 1)]  # the first division is not read again
+    assert (found.probability == whole.probability).all()
+    assert found.recognition == whole.recognition > 0.3
+    assert found.recognition == pytest.approx(found.agreement * found.reproducibility * (1 - found.undecided))
+
+
+def test_bound_of_the_first_division_is_never_below_the_recognition():
+    """By readings of any two divisions, of which some agree fully."""
+    random, found = np.random.default_rng(0), []
+    for sharpness in np.geomspace(0.2, 30, 40):
+        readings = []
+        for shift in (0, random.choice([0.0, 0.3, 3.0])):
+            logits = sharpness * (np.eye(3)[np.arange(60) % 3] + shift * random.normal(size=(60, 3)))
+            probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+            readings.append(rounds.Reading(probability.astype(np.float32), random.uniform(0.5, 1)))
+        start = np.arange(60) % 3
+        whole = rounds._Round(start, start, *readings)
+        opening = rounds.Opening(start, start, readings[0], 0.0)
+        found.append((opening.bound, whole.recognition))
+        assert opening.promise <= opening.bound
+    assert all(bound >= recognition for bound, recognition in found)
+    assert any(recognition > 0.9 * bound > 0 for bound, recognition in found)
+
+
+def test_no_second_round_follows_if_the_first_refuses(monkeypatch):
+    truth = np.repeat([0, 1], 20)
+    apart = truth.copy()
+    apart[:8] = 1
+    script = [make_reading(truth), make_reading(apart)] * 2
+    monkeypatch.setattr(rounds, "read_folds", lambda *_: script.pop())
+    start = np.where(np.arange(40) % 8 == 7, 1 - truth, truth)
+    images, settings = torch.zeros(40, 8, 8, 3, dtype=torch.uint8), CrossPredictionConfig(rounds=2)
+    found = cross_predict(images, start, np.ones(40), settings, 0, least=0.7)
+    assert (found.rounds, len(script)) == (1, 2)
+    assert found.undecided == pytest.approx(8 / 40)
+    assert found.recognition == pytest.approx(adjusted_rand_score(truth, apart) * 32 / 40)
+
+
+def test_agreement_is_that_of_the_division_that_agrees_less(monkeypatch):
+    truth = np.repeat([0, 1], 20)
+    script = [make_reading(truth, agreement=0.95), make_reading(truth, agreement=0.85)]
+    monkeypatch.setattr(rounds, "read_folds", lambda *_: script.pop())
+    images = torch.zeros(40, 8, 8, 3, dtype=torch.uint8)
+    assert cross_predict(images, truth, np.ones(40), CrossPredictionConfig(rounds=1), 0).agreement == 0.85
+
+
+def test_recogniser_gives_new_images_the_labels_of_the_training_images(mended, pictures):
+    """A round is kept here, and its labels are numbered anew."""
+    images, value, _ = pictures
+    found = mended[1]
+    assert len(found.recogniser.networks) == 4
+    labels, probability = found.recogniser.recognise(images.flip(0))
+    assert (labels[::-1] == found.labels).mean() > 0.95
+    assert v_measure_score(value, labels[::-1]) > 0.95
+    assert (labels.dtype, probability.dtype) == (np.int64, np.float32)
+
+
+def test_recogniser_numbers_kept_clusters_as_they_are(pictures, monkeypatch):
+    """No round is kept, and cluster 1 is too small to be learned."""
+    images, value, _ = pictures
+    labels = np.where(value == 1, -1, value)
+    labels[np.flatnonzero(value == 1)[:5]] = 1
+    monkeypatch.setattr(rounds, "_judge", lambda _: 0)
+    found = cross_predict(images, labels, np.ones(COUNT), QUICK, 0)
+    assert found.labels is labels
+    known = labels != -1
+    assert found.recogniser.labels_k.tolist() == [0, 2, 3]
+    seen = found.recogniser.recognise(images)[0]
+    assert (seen == labels)[known & (labels != 1)].mean() > 0.95
+
+
 def make_reading(labels, sure=0.9, agreement=1.0, clusters=2):
     probability = np.full((len(labels), clusters), (1 - sure) / (clusters - 1), np.float32)
     probability[np.arange(len(labels)), labels] = sure
