@@ -31,10 +31,12 @@ def test_controls_that_lack_a_method_or_a_factor_are_refused(keys, fault):
     check_together(load_config(None, ["multitask.controls=[]", "multitask.control_methods=[]"]))
 
 
-@pytest.mark.parametrize("key", ["discover.choose=recognition", "discover.min_recognition=0.7"])
+@pytest.mark.parametrize(
+    "key", ["discover.choose=recognition", "discover.min_recognition=0.7", "discover.min_attraction=0.4"]
+)
 def test_recognition_needs_cross_prediction(key):
     with pytest.raises(
-        UserError, match=r"score recognition, which needs discover\.cross_prediction\.rounds of at least 1"
+        UserError, match=r"scores of cross-prediction, which need discover\.cross_prediction\.rounds of at least 1"
     ):
         check_together(load_config(None, [key]))
     check_together(load_config(None, [key, "discover.cross_prediction.rounds=1"]))

@@ -238,6 +238,7 @@ def test_keys_that_clustering_reads_are_all_taken(folder):
         "max_principal_nmi",
         "min_unexplained",
         "min_recognition",
+        "min_attraction",
     }
     discover = {dotted for dotted, _, _ in iterate_fields() if dotted.startswith("discover.")}
     discover = {dotted for dotted in discover if not dotted.startswith("discover.cross_prediction.")}  # needs images

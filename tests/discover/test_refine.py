@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import v_measure_score
 
 from detaux.config import Config
@@ -13,7 +14,7 @@ from detaux.discover.cross_prediction import rounds
 from detaux.discover.cross_prediction.rounds import CrossPrediction
 
 MANIFEST = Manifest("drawn", "packed", 8, 3, ["dark", "mid", "light"], "red", {"red": 3, "green": 5}, {}, [])
-CROSS = ("cross_agreement", "cross_reproducibility", "cross_undecided", "recognition")
+CROSS = ("cross_agreement", "cross_reproducibility", "cross_undecided", "recognition", "attraction")
 
 
 @pytest.fixture
@@ -26,13 +27,18 @@ def refine_three(make_split, make_candidate):
     green = split.factors[:, 1].numpy()
     wrong = np.where(random.random(len(green)) < 0.1, 1 - green, green)
 
-    def run(noise=0.0, min_recognition=0.0, choose="separation", **keys):
+    def run(noise=0.0, min_recognition=0.0, choose="separation", min_attraction=0.0, **keys):
         labels = (wrong, random.integers(3, size=len(green)), green)
         found = [make_candidate(one, separation=value) for one, value in zip(labels, (0.2, 0.9, 0.5), strict=True)]
+        found[0].points_ND[:, 0] += 6 * torch.from_numpy(wrong)  # its points are those that its clusters came from
         found[2].fault = Fault("dead", "dead")
         settings = CrossPredictionConfig(**{"rounds": 1, "steps": 60, "batch_size": 32, **keys})
         discover = DiscoverConfig(
-            cross_prediction=settings, min_recognition=min_recognition, stability_samples=0, choose=choose
+            cross_prediction=settings,
+            min_recognition=min_recognition,
+            min_attraction=min_attraction,
+            stability_samples=0,
+            choose=choose,
         )
         config = Config(data=DataConfig(noise=noise, denoise=False), discover=discover)
         return found, refine.refine_candidates(found, split, MANIFEST, config)
@@ -66,7 +72,7 @@ def test_wrong_labels_are_mended_and_scored_again_and_noise_stays(refine_three, 
     assert noise.cross.kept == 0
     assert noise.scores["separation"] == 0.9
     assert mended.scores["cross_agreement"] > 0.8 > 0.65 > noise.scores["cross_agreement"]
-    assert [dead.scores[name] for name in CROSS] == [None] * 4
+    assert [dead.scores[name] for name in CROSS] == [None] * len(CROSS)
     assert "cross_prediction" not in dead.to_row(2)
 
 
@@ -78,7 +84,7 @@ def test_labels_are_replaced_only_if_the_judge_keeps_a_round(kept, refine_three,
     assert is_changed == (kept > 0)
     for one in found[:2]:
         assert (one.clusters.labels is labels) == (kept > 0)
-        assert [one.scores[name] for name in CROSS] == pytest.approx([0.9, 0.8, 0.1, 0.9 * 0.8 * 0.9])
+        assert [one.scores[name] for name in CROSS[:4]] == pytest.approx([0.9, 0.8, 0.1, 0.9 * 0.8 * 0.9])
 
 
 def test_mended_labels_may_be_found_at_fault(refine_three, monkeypatch):
@@ -185,3 +191,30 @@ def test_first_divisions_take_at_most_half_of_the_time(refine_three, monkeypatch
     found, _ = refine_three(choose="recognition", max_seconds=50)
     assert bounds == [125, 125, 150, 150]
     assert calls[0][1] is found[1].clusters.labels
+
+
+def test_attraction_refuses_clusters_whose_borders_stay_where_they_were_put(refine_three):
+    mended, noise, dead = refine_three(min_attraction=0.45)[0]
+    assert mended.scores["attraction"] > 0.8
+    assert mended.fault is None
+    assert noise.scores["attraction"] < 0.1
+    assert noise.fault.code == "cut_from_a_continuum"
+    assert "discover.min_attraction=0.45" in noise.fault.text
+    assert dead.fault.code == "dead"
+
+
+def test_attraction_is_not_measured_unless_asked_for_or_of_a_candidate_with_a_fault(refine_three, monkeypatch):
+    monkeypatch.setattr(refine, "measure_attraction", None)
+    assert refine_three()[0][0].scores["attraction"] is None
+    found, _ = refine_three(min_attraction=0.45, min_recognition=1.0)
+    assert [one.fault.code for one in found] == ["hardly_recognised", "hardly_recognised", "dead"]
+
+
+def test_candidate_for_whose_attraction_no_time_is_left_is_not_chosen(refine_three, monkeypatch):
+    def end(*_):
+        raise TimeoutError
+
+    monkeypatch.setattr(refine, "measure_attraction", end)
+    found, _ = refine_three(min_attraction=0.45)
+    assert [one.fault.code for one in found] == ["not_recognised", "not_recognised", "dead"]
+    assert found[0].cross.recogniser is None

@@ -66,6 +66,11 @@ def test_giver_chooses_the_nearest_cluster_that_takes():
     np.testing.assert_array_equal(move_borders(points, labels, 0)[0], [0, 1, 0, 3, 1, 2, 3])
 
 
+def test_clusters_too_small_to_give_have_no_attraction():
+    labels = np.where(np.arange(COUNT) < 15, 1, 0)
+    assert attract(np.zeros(COUNT), labels) is None
+
+
 def test_deadline_ends_it():
     with pytest.raises(TimeoutError):
         measure_attraction(

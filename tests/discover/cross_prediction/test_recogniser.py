@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from detaux.out_of_fold.network import build_network
 from detaux.discover.cross_prediction.recogniser import Recogniser, match_labels
+from detaux.out_of_fold.network import build_network
 
 
 def test_each_class_gets_the_label_of_its_images():
