@@ -1,0 +1,71 @@
+"""Find the factors of a set of images from the graph of its relative neighbours.
+
+P images, F numbers that describe an image, E edges, r directions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detaux.data.relation import relate_labels
+from detaux.discover.factor_graph.changes import name_changes
+from detaux.discover.factor_graph.edges import find_edges
+from detaux.discover.factor_graph.grouping import count_meetings, count_squares, group_changes, relate_changes
+from detaux.discover.factor_graph.squares import find_corners
+from detaux.discover.factor_graph.values import find_directions, find_kept, find_values
+
+LEAST_SHARE = 0.02  # share of all edges that change a factor
+LEAST_INSIDE = 0.5  # share of the images that have a value
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Hold the values int64 [P] of a factor, -1 for images without one, and the directions [F, r] that it changes."""
+
+    values_P: np.ndarray
+    directions_Fr: Tensor
+
+
+def find_factors(points_PF: Tensor, labels_P: np.ndarray, smallest: int) -> list[Factor]:
+    """Return the factors of images described by points [P, F], the one that most edges change first.
+
+    The principal one is left out, by the labels [P]; -1 is unknown. A value has at least `smallest` images. A factor
+    has at least two values, and at least the share LEAST_INSIDE of the images has one.
+    """
+    if len(points_PF) < 2:
+        return []
+    edges_E2 = find_edges(points_PF)
+    ends = torch.from_numpy(edges_E2).to(points_PF.device)
+    steps_EF = points_PF[ends[:, 0]] - points_PF[ends[:, 1]]
+    corners = find_corners(edges_E2, len(points_PF))
+    change_E = name_changes(corners, steps_EF)
+    if change_E.max(initial=-1) < 0:
+        return []
+    is_principal_C = find_principal(labels_P, edges_E2, change_E)
+    groups = group_changes(
+        count_meetings(edges_E2, change_E, len(points_PF)),
+        count_squares(corners, change_E),
+        relate_changes(steps_EF, change_E),
+        is_principal_C,
+    )
+    owners = [np.isin(change_E, group) for group in groups if not any(is_principal_C[one] for one in group)]
+    found = []
+    for is_own_E in sorted(owners, key=np.sum, reverse=True):
+        if is_own_E.mean() < LEAST_SHARE:
+            break
+        directions_Fr = find_directions(steps_EF[torch.from_numpy(is_own_E).to(steps_EF.device)])
+        is_kept_E = find_kept(steps_EF, is_own_E, directions_Fr)
+        values_P = find_values(edges_E2, is_kept_E, len(points_PF), smallest)
+        if values_P.max() > 0 and (values_P >= 0).mean() >= LEAST_INSIDE:
+            found.append(Factor(values_P, directions_Fr))
+    return found
+
+
+def find_principal(labels_P: np.ndarray, edges_E2: np.ndarray, change_E: np.ndarray) -> list[bool | None]:
+    """Return whether most edges of each change also change the principal label; None if no labels [P] say it."""
+    is_different_E, is_known_E = relate_labels(labels_P[edges_E2[:, 0]], labels_P[edges_E2[:, 1]])
+    changes = change_E.max(initial=-1) + 1
+    known, different = (np.bincount(change_E[(change_E >= 0) & wanted], minlength=changes) for wanted in (is_known_E, is_different_E))
+    return [None if n == 0 else bool(d > n / 2) for n, d in zip(known, different, strict=True)]
