@@ -16,7 +16,7 @@ from torch import Tensor
 from detaux.data.neighbours import ROWS
 from detaux.discover.factor_graph.squares import Corners
 
-LEAST_VOTES = 1.6  # four corners of a square vote, each by the cosine of its opposite edges
+LEAST_VOTES = 3.2  # four corners of a square vote, each by the cosine of its opposite edges
 ALIKE = 0.9  # least cosine of steps that are alike
 LENGTHS = 1.3  # largest ratio of their lengths
 NEAREST_STEPS = 6  # steps most like a step that may be alike
@@ -52,7 +52,7 @@ def join_opposite(corners: Corners, steps_EF: Tensor) -> csr_matrix:
 
 
 def join_alike(steps_EF: Tensor) -> csr_matrix:
-    """Join edges [E, E] that are each among the NEAREST_STEPS most like the other, up to the sign."""
+    """Join each edge [E, E] to those of the NEAREST_STEPS most like it, up to the sign, that are alike."""
     lengths_E = steps_EF.norm(dim=1)
     ways_EF = steps_EF / lengths_E[:, None]
     pairs = [torch.empty(2, 0, dtype=torch.int64, device=steps_EF.device)]
@@ -66,4 +66,4 @@ def join_alike(steps_EF: Tensor) -> csr_matrix:
     first, second = torch.cat(pairs, 1).cpu().numpy()
     shape = (len(steps_EF), len(steps_EF))
     one_way = csr_matrix((np.ones(len(first), bool), (first, second)), shape=shape)
-    return one_way.multiply(one_way.T).astype(bool)
+    return one_way + one_way.T

@@ -14,10 +14,17 @@ from detaux.discover.factor_graph.changes import name_changes
 from detaux.discover.factor_graph.edges import find_edges
 from detaux.discover.factor_graph.grouping import count_meetings, count_squares, group_changes, relate_changes
 from detaux.discover.factor_graph.squares import find_corners
-from detaux.discover.factor_graph.values import find_directions, find_kept, find_values
+from detaux.discover.factor_graph.values import (
+    combine_values,
+    find_directions,
+    find_kept,
+    find_values,
+    measure_crossing,
+)
 
 LEAST_SHARE = 0.02  # share of all edges that change a factor
 LEAST_INSIDE = 0.5  # share of the images that have a value
+LEAST_CROSSING = 0.9  # share of a factor's own edges that join different values
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,9 @@ class Factor:
 def find_factors(points_PF: Tensor, labels_P: np.ndarray, smallest: int) -> list[Factor]:
     """Return the factors of images described by points [P, F], the one that most edges change first.
 
-    The principal one is left out, by the labels [P]; -1 is unknown. A value has at least `smallest` images. A factor
-    has at least two values, and at least the share LEAST_INSIDE of the images has one.
+    The principal one is left out, by the labels [P]; -1 is unknown. A value has at least `smallest` images. At
+    least the share LEAST_INSIDE of the images has one, and at least the share LEAST_CROSSING of a factor's own edges
+    joins images of different values.
     """
     if len(points_PF) < 2:
         return []
@@ -58,14 +66,31 @@ def find_factors(points_PF: Tensor, labels_P: np.ndarray, smallest: int) -> list
         directions_Fr = find_directions(steps_EF[torch.from_numpy(is_own_E).to(steps_EF.device)])
         is_kept_E = find_kept(steps_EF, is_own_E, directions_Fr)
         values_P = find_values(edges_E2, is_kept_E, len(points_PF), smallest)
-        if values_P.max() > 0 and (values_P >= 0).mean() >= LEAST_INSIDE:
+        if (values_P >= 0).mean() >= LEAST_INSIDE and measure_crossing(values_P, edges_E2[is_own_E]) >= LEAST_CROSSING:
             found.append(Factor(values_P, directions_Fr))
-    return found
+    return join_parts(found)
+
+
+def join_parts(factors: list[Factor]) -> list[Factor]:
+    """Join the factors that are parts of one. The joined factor has the place of the first."""
+    whole: list[Factor] = []
+    for one in factors:
+        for place, other in enumerate(whole):
+            values_P = combine_values(other.values_P, one.values_P)
+            if values_P is not None:
+                both = torch.cat([other.directions_Fr, one.directions_Fr], 1)
+                whole[place] = Factor(values_P, torch.linalg.svd(both, full_matrices=False)[0])
+                break
+        else:
+            whole.append(one)
+    return whole if len(whole) == len(factors) else join_parts(whole)
 
 
 def find_principal(labels_P: np.ndarray, edges_E2: np.ndarray, change_E: np.ndarray) -> list[bool | None]:
     """Return whether most edges of each change also change the principal label; None if no labels [P] say it."""
     is_different_E, is_known_E = relate_labels(labels_P[edges_E2[:, 0]], labels_P[edges_E2[:, 1]])
     changes = change_E.max(initial=-1) + 1
-    known, different = (np.bincount(change_E[(change_E >= 0) & wanted], minlength=changes) for wanted in (is_known_E, is_different_E))
+    known, different = (
+        np.bincount(change_E[(change_E >= 0) & wanted], minlength=changes) for wanted in (is_known_E, is_different_E)
+    )
     return [None if n == 0 else bool(d > n / 2) for n, d in zip(known, different, strict=True)]

@@ -49,28 +49,33 @@ def find_corners(edges_E2: np.ndarray, count: int) -> Corners:
 
 def _find_in_tile(graph: csr_matrix, rows: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return the columns of Corners for the squares whose b is in `rows` and is smaller than c."""
-    first, middle = _expand(graph, rows)
-    place, last = _expand(graph, middle)
-    first, middle = np.repeat(rows[first], 1), middle  # b of each edge b-a
-    b, a = first[place], middle[place]
-    keep = (b < last) & (_look_up(graph, b, last) == 0)
-    b, a, c = b[keep], a[keep], last[keep]
+    place, middle = _expand(graph, rows)
+    path, c = _expand(graph, middle)
+    b, a = rows[place[path]], middle[path]
+    keep = (b < c) & (_look_up(graph, b, c) == 0)
+    b, a, c = b[keep], a[keep], c[keep]
     order = np.lexsort((c, b))
     b, a, c = b[order], a[order], c[order]
-    starts = np.flatnonzero(np.append(True, (b[1:] != b[:-1]) | (c[1:] != c[:-1]))) if len(b) else np.empty(0, int)
-    sizes = np.diff(np.append(starts, len(b)))
-    fits = (sizes > 1) & (sizes <= MOST_BETWEEN)
-    starts, sizes = starts[fits], sizes[fits]
-    squared = sizes**2
-    group = np.repeat(np.arange(len(sizes)), squared)
-    number = np.arange(squared.sum()) - np.repeat(np.cumsum(squared) - squared, squared)
-    one, other = starts[group] + number // sizes[group], starts[group] + number % sizes[group]
-    keep = (one != other) & (_look_up(graph, a[one], a[other]) == 0)
+    one, other = _pair_within(b * graph.shape[0] + c)
+    keep = _look_up(graph, a[one], a[other]) == 0
     one, other = one[keep], other[keep]
     a, b, c, d = a[one], b[one], c[one], a[other]
-    is_only = np.bincount(one, minlength=1)[one] == 1 if len(one) else np.empty(0, bool)
+    is_only = np.bincount(one, minlength=1)[one] == 1
     edges = (_look_up(graph, *ends) - 1 for ends in ((a, b), (c, d), (a, c), (b, d)))
     return (*edges, is_only)
+
+
+def _pair_within(names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of all ordered pairs of two elements with one name, for sorted names [n].
+
+    Names that more than MOST_BETWEEN elements have are left out.
+    """
+    starts, sizes = np.unique(names, return_index=True, return_counts=True)[1:]
+    starts, sizes = starts[sizes <= MOST_BETWEEN], sizes[sizes <= MOST_BETWEEN]
+    group = np.repeat(np.arange(len(sizes)), sizes**2)
+    number = np.arange(len(group)) - np.repeat(np.cumsum(sizes**2) - sizes**2, sizes**2)
+    one, other = starts[group] + number // sizes[group], starts[group] + number % sizes[group]
+    return one[one != other], other[one != other]
 
 
 def _expand(graph: csr_matrix, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from detaux.discover.cluster import renumber
 
 EXPLAINED = 0.9  # share of the squared steps of a factor in its directions
+PRESENT = 0.1  # least images of a combination of two values, as a share of what independent factors would have
 UNCHANGED = 0.1  # an edge with a smaller square in these directions, as a share of the factor's steps, keeps the value
 
 
@@ -42,3 +43,34 @@ def find_values(edges_E2: np.ndarray, is_kept_E: np.ndarray, count: int, smalles
     part_P = connected_components(graph, directed=False)[1]
     is_large = np.bincount(part_P, minlength=1) >= smallest
     return renumber(np.where(is_large[part_P], part_P, -1))
+
+
+def measure_crossing(values_P: np.ndarray, edges_n2: np.ndarray) -> float:
+    """Return the share of edges [n, 2] that join images of different values [P], among those whose ends both have one.
+
+    If the values are those of a factor, all edges that change this factor do. If there is no such edge, the share is 0.
+    """
+    first, second = values_P[edges_n2].T
+    is_known = (first >= 0) & (second >= 0)
+    return float((first != second)[is_known].mean()) if is_known.any() else 0.0
+
+
+def combine_values(first_P: np.ndarray, second_P: np.ndarray) -> np.ndarray | None:
+    """Return the values [P] of the factor of which both are parts, or None if they are two factors.
+
+    If only some changes of a factor were found together, its values are divided there and joined elsewhere. Two such
+    divisions of one factor have at most a + b - 1 combinations, as a chain of values that is cut at different places.
+    Independent factors have all a x b. A combination counts if it has the share PRESENT of the images that it would then
+    have.
+    """
+    is_known = (first_P >= 0) & (second_P >= 0)
+    sizes = first_P.max() + 1, second_P.max() + 1
+    counts = np.bincount(first_P[is_known] * sizes[1] + second_P[is_known], minlength=sizes[0] * sizes[1]).reshape(
+        sizes
+    )
+    expected = np.outer(counts.sum(1), counts.sum(0)) / max(1, counts.sum())
+    is_present = counts > PRESENT * expected
+    if is_present.sum() > sizes[0] + sizes[1] - 1:
+        return None
+    is_known[is_known] = is_present[first_P[is_known], second_P[is_known]]
+    return renumber(np.where(is_known, first_P * sizes[1] + second_P, -1))
