@@ -90,7 +90,7 @@ def find_principal(labels_P: np.ndarray, edges_E2: np.ndarray, change_E: np.ndar
     """Return whether most edges of each change also change the principal label; None if no labels [P] say it."""
     is_different_E, is_known_E = relate_labels(labels_P[edges_E2[:, 0]], labels_P[edges_E2[:, 1]])
     changes = change_E.max(initial=-1) + 1
-    known, different = (
-        np.bincount(change_E[(change_E >= 0) & wanted], minlength=changes) for wanted in (is_known_E, is_different_E)
-    )
-    return [None if n == 0 else bool(d > n / 2) for n, d in zip(known, different, strict=True)]
+    named_E = change_E >= 0
+    known_C = np.bincount(change_E[named_E & is_known_E], minlength=changes)
+    different_C = np.bincount(change_E[named_E & is_different_E], minlength=changes)
+    return [None if n == 0 else bool(d > n / 2) for n, d in zip(known_C, different_C, strict=True)]
