@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 
+from detaux.discover.factor_graph import factors as rules
 from detaux.discover.factor_graph.factors import find_factors, find_principal
 
 
@@ -57,6 +58,16 @@ def test_order_of_the_images_does_not_matter(make_grid):
     mixed = find_factors(describe(images[order]), factors[order, 2], smallest=10)
     for one, other in zip(plain, mixed, strict=True):
         assert v_measure_score(one.values_P[order], other.values_P) == 1
+
+
+@pytest.mark.parametrize("limit", ["LEAST_SHARE", "LEAST_INSIDE", "LEAST_CROSSING"])
+def test_factor_that_reaches_a_limit_counts_and_one_below_it_does_not(make_grid, monkeypatch, limit):
+    images, factors = make_grid()
+    reached = 0.2 if limit == "LEAST_SHARE" else 1.0  # all images have a value, and all edges of a factor change it
+    monkeypatch.setattr(rules, limit, reached)
+    assert match(find_factors(describe(images), factors[:, 2], smallest=10), factors) == [0, 1]
+    monkeypatch.setattr(rules, limit, 1.01)
+    assert find_factors(describe(images), factors[:, 2], smallest=10) == []
 
 
 def test_noise_has_no_factor():

@@ -24,6 +24,8 @@ def test_edge_is_kept_if_it_hardly_moves_in_the_directions():
     steps = torch.tensor([[2.0, 0], [0, 9], [0.5, 1], [1, 9]])  # squares in the first direction, of 4: 1, 0, 1/16, 1/4
     kept = find_kept(steps, np.array([True, False, False, False]), torch.tensor([[1.0], [0]]))
     assert kept.tolist() == [False, True, True, False]
+    own = np.array([True, True, True, False])  # an edge of the factor changes it, whatever its step
+    assert find_kept(steps[:, [1, 0]], own, torch.tensor([[1.0], [0]])).tolist() == [False, False, False, False]
 
 
 def test_values_are_the_connected_parts_by_kept_edges():
