@@ -102,6 +102,12 @@ def describe_nothing(candidates: Sequence[Candidate], config: DiscoverConfig, lo
 
     `longer` is the key whose value makes the disentangler train longer.
     """
+    if not candidates:  # some kinds propose nothing if they see no factor
+        more = sorted({"subspace", *config.sources})
+        return (
+            f"no hidden task was found: discover.sources=[{','.join(config.sources)}] proposed no candidate.\n"
+            f"Try: set discover.sources=[{','.join(more)}], set discover.include_baselines=true."
+        )
     lines = [f"no hidden task was found: none of {len(candidates)} candidates may be chosen."]
     for candidate in candidates:
         reason = candidate.fault.text if candidate.fault else "eligible"

@@ -146,3 +146,9 @@ def test_nothing_eligible_chooses_nothing_and_says_what_to_try(make_candidate):
     assert "lower discover.min_cluster_fraction" in describe_nothing(
         field, DiscoverConfig(min_cluster_size=2), "disentangle.main.steps"
     )
+
+
+def test_nothing_proposed_says_which_sources_to_add():
+    text = describe_nothing([], DiscoverConfig(sources=["graph"]), "disentangle.warmup.steps")
+    assert "discover.sources=[graph] proposed no candidate" in text
+    assert "set discover.sources=[graph,subspace]" in text

@@ -15,8 +15,9 @@ class DiscoverConfig:
     sources: list[str] = key(
         ["subspace"],
         "what candidates come from. subspace: clusters of each free subspace; mixture: two parts of each free subspace that "
-        "is a line; encoder: clusters of the code at the end of the warm-up (entangled ablation)",
-        choices=("subspace", "mixture", "encoder"),
+        "is a line; encoder: clusters of the code at the end of the warm-up (entangled ablation); graph: factors of the graph "
+        "that joins each image to its relative neighbours, which needs no training",
+        choices=("subspace", "mixture", "encoder", "graph"),
     )
     clusterer: Clusterer = key("hdbscan", "clustering algorithm")
     backend: Literal["auto", "cuml", "torch", "cpu"] = key(

@@ -13,6 +13,7 @@ from detaux.data.split import Split
 from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.encoder import propose_encoder
+from detaux.discover.candidates.graph import propose_graph
 from detaux.discover.candidates.kmeans_latents import propose_kmeans_latents
 from detaux.discover.candidates.latents import propose_latents
 from detaux.discover.candidates.latents_within_class import propose_latents_within_class
@@ -26,7 +27,7 @@ FROM_MODEL: dict[str, Propose] = {
     "mixture": propose_mixtures,
     "encoder": propose_encoder,
 }
-FROM_IMAGES: dict[str, Callable[[Split, Manifest, Config], list[Candidate]]] = {}
+FROM_IMAGES: dict[str, Callable[[Split, Manifest, Config], list[Candidate]]] = {"graph": propose_graph}
 BASELINES: dict[str, Propose] = {
     "latents": propose_latents,
     "latents_within_class": propose_latents_within_class,
