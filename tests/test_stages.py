@@ -4,7 +4,9 @@ import inspect
 
 import pytest
 
+from detaux import pipeline
 from detaux.artefacts import RECORD_NAME
+from detaux.config import load_config
 from detaux.stages import RUN, STAGES, SWEEP
 
 STAGE_ROWS = [pytest.param(stage, id=name) for name, stage in STAGES.items()]
@@ -35,3 +37,20 @@ def test_names_of_a_stage_are_among_those_it_leaves(stage):
 def test_run_has_the_sections_of_every_stage_and_a_sweep_its_own_too():
     assert set(RUN.sections) == {section for stage in STAGES.values() for section in stage.sections}
     assert set(SWEEP.sections) == {*RUN.sections, "sweep"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "rounds", "expected"),
+    [
+        ("disentangle", 1, ["train"]),
+        ("discover", 0, ["train"]),
+        ("discover", 1, ["train", "validation", "test"]),
+        ("multitask", 0, ["train", "validation", "test"]),
+    ],
+)
+def test_stage_fetches_the_splits_that_it_reads(stage, rounds, expected, tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr("detaux.data.remote.fetch_tars", lambda data, folder, splits: fetched.extend(splits))
+    config = load_config(None, [f"discover.cross_prediction.rounds={rounds}"])
+    pipeline._fetch_tars(stage, pipeline.Job(config, "", fetched=tmp_path))
+    assert fetched == expected

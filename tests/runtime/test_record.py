@@ -120,6 +120,17 @@ def test_stage_is_done_after_its_record_and_only_with_the_same_inputs(tmp_path, 
     assert not is_done(folder, compute_inputs_hash("discover", load_config(None, ["run.seed=1"]), hash_inputs(inputs)))
 
 
+def test_files_that_a_person_may_edit_may_change_but_not_be_lost(tmp_path):
+    folder = tmp_path / "discover"
+    finish(folder)
+    inputs_hash = json.loads((folder / RECORD_NAME).read_text())["inputs_hash"]
+    (folder / "labels.parquet").write_bytes(b"edited")
+    assert is_done(folder, inputs_hash, ("others.parquet", "labels.parquet"))
+    assert not is_done(folder, inputs_hash, ("others.parquet",))
+    (folder / "labels.parquet").unlink()
+    assert not is_done(folder, inputs_hash, ("labels.parquet",))
+
+
 @pytest.mark.parametrize("damage", ["changed", "removed", "record cut", "record of another form"])
 def test_stage_is_not_done_once_its_files_are_damaged(tmp_path, damage):
     folder = tmp_path / "discover"
