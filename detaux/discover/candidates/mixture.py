@@ -1,17 +1,15 @@
 """Propose two halves of each free subspace that is a line: a mixture of two normal distributions (`discover.mixtures`)."""
 
 import numpy as np
-import torch
 from sklearn.mixture import GaussianMixture
-from torch import Tensor
 
 from detaux.config import Config
 from detaux.discover.candidates.candidate import MIXTURE, Candidate
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.cluster import Clusters, renumber
 from detaux.discover.clusterers import choose_sizes
+from detaux.discover.shape import project_on_line
 
-LINE = 0.98  # least share of the variance in the first direction of a line
 STARTS = 2  # of each fit; the best counts
 
 
@@ -40,18 +38,6 @@ def propose_mixtures(embedded: EmbeddedSplit, config: Config) -> list[Candidate]
 
         found.append(Candidate(points_ND, clusters, (index,), name=MIXTURE, recluster=split_again))
     return found
-
-
-def project_on_line(points_ND: Tensor) -> np.ndarray | None:
-    """Return the coordinates [N] along the first principal direction, or None if the points [N, D] are not a line."""
-    if len(points_ND) < 2:
-        return None
-    centred_ND = (points_ND - points_ND.mean(0)).double()
-    _, values, directions = torch.linalg.svd(centred_ND, full_matrices=False)
-    total = values.square().sum()
-    if total == 0 or values[0].square() < LINE * total:
-        return None
-    return (centred_ND @ directions[0]).cpu().numpy()
 
 
 def _split(mixture: GaussianMixture, line_N: np.ndarray) -> Clusters:

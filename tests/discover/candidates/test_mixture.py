@@ -5,7 +5,7 @@ import torch
 from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
-from detaux.discover.candidates.mixture import project_on_line, propose_mixtures
+from detaux.discover.candidates.mixture import propose_mixtures
 from detaux.discover.candidates.registry import propose_candidates
 from detaux.discover.embed import Embeddings
 
@@ -60,9 +60,3 @@ def test_part_smaller_than_the_smallest_cluster_makes_no_candidate(embedded, key
 def test_plain_autoencoder_has_no_mixtures_of_subspaces(embedded):
     config = Config(discover=DiscoverConfig(mixtures=True, source="encoder"))
     assert [one.name for one in propose_candidates(embedded[1], config)] == ["encoder"]
-
-
-def test_points_that_coincide_or_fill_a_plane_are_no_line():
-    assert project_on_line(torch.ones(10, 3)) is None
-    assert project_on_line(torch.ones(1, 3)) is None
-    assert project_on_line(torch.randn(100, 3, generator=torch.Generator().manual_seed(0))) is None
