@@ -68,14 +68,23 @@ def rank_candidates(candidates: Sequence[Candidate], rule: str) -> list[int]:
 
 def choose_tasks(candidates: Sequence[Candidate], config: DiscoverConfig) -> list[int]:
     """Return the positions of up to `discover.tasks` candidates, best first. None repeats a better one."""
-    tasks: list[int] = []
-    for position in rank_candidates(candidates, config.choose):
+    return list(group_passing(candidates, config.choose, config.tasks))
+
+
+def group_passing(candidates: Sequence[Candidate], rule: str, most: int) -> dict[int, list[int]]:
+    """Return up to `most` positions of candidates without a fault, best first, of which none repeats a better one.
+
+    Each has the positions of those that repeat it, which rank lower.
+    """
+    groups: dict[int, list[int]] = {}
+    for position in rank_candidates(candidates, rule):
         labels = candidates[position].clusters.class_labels
-        if all(_differs(labels, candidates[task].clusters.class_labels) for task in tasks):
-            tasks.append(position)
-        if len(tasks) == config.tasks:
-            break
-    return tasks
+        same = next((task for task in groups if not _differs(labels, candidates[task].clusters.class_labels)), None)
+        if same is not None:
+            groups[same].append(position)
+        elif len(groups) < most:
+            groups[position] = []
+    return groups
 
 
 def _differs(first_N: np.ndarray, second_N: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 from detaux.discover.cluster import Clusters
 from detaux.discover.cross_prediction.rounds import CrossPrediction
 from detaux.discover.separation import compute_separation, compute_silhouette
+from detaux.discover.shape import Shape
 from detaux.discover.validity import compute_validity
 
 MIXTURE = "mixture"  # names candidates that share their points with the candidate of the same subspace
@@ -31,7 +32,7 @@ class Candidate:
     `subspaces` is empty if the points come from no subspace. `restart` is the number of the disentangler, counted from
     0. `recluster` clusters some rows in the same way; if it is None, the config says how. A score that does not apply
     is None. `fault` says why the candidate may not be chosen, and is None if it may. `cross` is what cross-prediction made
-    of the clusters; it is None if it did not run.
+    of the clusters; it is None if it did not run. `shape` says what the points look like, whatever their clusters.
     """
 
     points_ND: Tensor
@@ -45,6 +46,7 @@ class Candidate:
     factors: dict[str, Scores] = field(default_factory=dict)
     fault: Fault | None = None
     cross: CrossPrediction | None = None
+    shape: Shape | None = None
 
     @property
     def title(self) -> str:
@@ -67,6 +69,7 @@ class Candidate:
             "clusters": self.clusters.count,
             "noise_share": round(self.clusters.outlier_fraction, 6),
             "cost": self.clusters.cost and self.clusters.cost.to_row(),
+            "shape": self.shape and self.shape.to_row(),
             **cross,
             "eligible": self.fault is None,
             "fault": self.fault and self.fault._asdict(),
