@@ -4,7 +4,7 @@ For each cluster: its surest images, and other images that get the code of its s
 the order of their place. Numbers of pictures and their sides are bounded, so the file is too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,14 @@ SUREST = 6  # images of a cluster
 CHANGED = 4  # images that get the code of each cluster
 PLACES = 16  # images along a line or around a ring
 MOST_SIDE = 64  # pixels
+MOST_CONTINUA = 6  # lines and rings that do not pass
 UNCHANGED = -1  # label of the row of images as they are
 
 Source = tuple[Disentangler, Tensor]  # the model of a candidate, and the subspaces [N, K, D] of all images by it
 
 
 def build_passing_gallery(
-    passing: dict[int, tuple[Candidate, Source]], split: Split, seed: int, continua: dict[int, Candidate]
+    passing: dict[int, tuple[Candidate, Source]], continua: dict[int, Candidate], split: Split, seed: int
 ) -> dict[str, Any]:
     """Return arrays for gallery.npz. `passing` and `continua` have the candidates by their index in discovery.json.
 
@@ -57,14 +58,33 @@ def build_passing_gallery(
             recombined += [(_shrink(row), label, index) for row, label in zip(pictures, labels, strict=True)]
     for index, one in continua.items():
         assert one.shape is not None
-        rows_P = pick_places(one.shape, PLACES)
-        places = one.shape.coordinate_N[rows_P]
+        rows_P, places = pick_places(one.shape, PLACES)
         ordered += [(*found, index) for found in zip(_take(split.images, rows_P), places, strict=True)]
     return {
         **_stack(surest, "passing_examples", "passing_labels", "passing_of"),
         **_stack(recombined, "recombined", "recombined_labels", "recombined_of"),
         **_stack(ordered, "ordered", "ordered_at", "ordered_of"),
     }
+
+
+def list_continua(pool: Sequence[Candidate], passing: Iterable[int]) -> list[int]:
+    """Return the positions of lines and rings: those that pass, then up to MOST_CONTINUA others that hold variance.
+
+    Others whose points have the same shape object are left out, since they are the same line or ring.
+    """
+    found = [index for index in passing if _is_continuum(pool[index])]
+    shown = {id(pool[index].shape) for index in found}
+    others = []
+    for index, one in enumerate(pool):
+        is_dead = one.fault is not None and one.fault.code == "dead"
+        if _is_continuum(one) and not is_dead and id(one.shape) not in shown:
+            shown.add(id(one.shape))
+            others.append(index)
+    return found + others[:MOST_CONTINUA]
+
+
+def _is_continuum(one: Candidate) -> bool:
+    return one.shape is not None and one.shape.kind in ("line", "ring")
 
 
 def pick_surest(clusters: Clusters, count: int) -> list[np.ndarray]:
@@ -76,8 +96,8 @@ def pick_surest(clusters: Clusters, count: int) -> list[np.ndarray]:
     return found
 
 
-def pick_places(shape: Shape, count: int) -> np.ndarray:
-    """Return the rows of up to `count` images in the order of their place on a line or ring.
+def pick_places(shape: Shape, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of up to `count` images in the order of their place on a line or ring, and these places.
 
     On a line they have equally many images between them, and on a ring they are equally far apart.
     """
@@ -85,11 +105,13 @@ def pick_places(shape: Shape, count: int) -> np.ndarray:
     assert place_N is not None
     if shape.kind == "line":
         order = np.argsort(place_N, kind="stable")
-        return order[np.unique(np.linspace(0, len(order) - 1, count).round().astype(int))]
+        rows_P = order[np.unique(np.linspace(0, len(order) - 1, count).round().astype(int))]
+        return rows_P, place_N[rows_P]
     wanted_P = 360 * np.arange(count) / count
     apart_PN = np.abs((place_N - wanted_P[:, None] + 180) % 360 - 180)
     nearest = np.unique(apart_PN.argmin(1))
-    return nearest[np.argsort(place_N[nearest], kind="stable")]
+    rows_P = nearest[np.argsort(place_N[nearest], kind="stable")]
+    return rows_P, place_N[rows_P]
 
 
 @torch.no_grad()

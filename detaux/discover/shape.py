@@ -15,6 +15,7 @@ few outliers would bridge gaps.
 N points, D size of a point, M points of the graph, K neighbours.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from detaux.discover.clusterers.distances import find_nearest, measure
 from detaux.discover.subsample import draw_rows
+from detaux.runtime.progress import track
 
 LINE = 0.98  # least share of the variance in the first direction of a straight line
 EXPLAINED = 0.9  # least share of the variance that the place along a bent line, or the angle of a ring, explains
@@ -70,6 +72,19 @@ class Shape:
         numbers = {"explained": self.explained, "hole": self.hole, "gap": self.gap}
         rounded = {name: None if value is None else round(value, 6) for name, value in numbers.items()}
         return {"kind": self.kind, "parts": self.parts, **rounded}
+
+
+def find_shapes(points: Sequence[Tensor], seed: int) -> list[Shape | None]:
+    """Judge the shape of each of the point sets. Equal sets are judged once and share the object."""
+    found: list[tuple[Tensor, Shape | None]] = []
+    with track("discover: shapes", len(points)) as advance:
+        for one in points:
+            same = next(
+                (shape for other, shape in found if one.device == other.device and torch.equal(one, other)), None
+            )
+            found.append((one, same or find_shape(one, seed)))
+            advance()
+    return [shape for _, shape in found]
 
 
 def find_shape(points_ND: Tensor, seed: int) -> Shape | None:
