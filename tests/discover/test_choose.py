@@ -4,7 +4,7 @@ import pytest
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.candidate import Fault
-from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, rank_candidates
+from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, group_passing, rank_candidates
 
 TWO = [0, 1] * 50
 ONE_CLUSTER = Fault("with_one_cluster", "one cluster")
@@ -121,6 +121,8 @@ def test_tasks_leave_out_repeats_of_a_better_one(make_candidate):
     ]
     assert choose_tasks(field, DiscoverConfig(tasks=3)) == [0, 2]
     assert choose_tasks(field, DiscoverConfig(tasks=1)) == [0]
+    assert group_passing(field, "separation", 3) == {0: [1], 2: []}
+    assert group_passing(field, "separation", 1) == {0: [1]}
 
 
 def test_nothing_eligible_chooses_nothing_and_says_what_to_try(make_candidate):

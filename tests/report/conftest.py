@@ -68,6 +68,19 @@ def make_candidate(
     return {**candidate, **changes}
 
 
+def make_shape(
+    kind: str, parts: int, explained: float | None = None, hole: float | None = None, gap: float | None = None
+) -> dict[str, Any]:
+    return {"kind": kind, "parts": parts, "explained": explained, "hole": hole, "gap": gap}
+
+
+def count_classes(clusters: int) -> dict[str, Any]:
+    """Four classes in so many clusters, the last of them the outliers: 10 a row plus a column."""
+    names = [*map(str, range(clusters - 1)), "noise"]
+    counts = [[10 * row + column for column in range(clusters)] for row in range(4)]
+    return {"classes": ["small", "medium", "large", "huge"], "clusters": names, "counts": counts}
+
+
 ONE_CLUSTER = {"code": "with_one_cluster", "text": "one cluster"}
 
 
@@ -86,14 +99,18 @@ def make_discovery() -> dict[str, Any]:
             "meaning": "silhouette x ln(clusters) x (1 - outlier fraction) x ((1 + validity) / 2)^2",
         },
         "tasks": [0],
-        "ranking": [0, 1],
+        "ranking": [0, 1, 5],
+        "passing": [
+            {"index": 0, "repeats": [5], "classes_by_cluster": count_classes(CLUSTERS + 1)},
+            {"index": 1, "repeats": [], "classes_by_cluster": count_classes(5)},
+        ],
         "free_subspaces": SUBSPACES - 1,
         "live_subspaces": SUBSPACES - 2,
         "candidates": [
-            make_candidate(0, [2, 4], CLUSTERS, 1.31),
-            make_candidate(1, [1], 5, 0.92),
+            make_candidate(0, [2, 4], CLUSTERS, 1.31, source="subspace", shape=make_shape("clusters", CLUSTERS)),
+            make_candidate(1, [1], 5, 0.92, source="subspace", shape=make_shape("ring", 1, 0.962, 0.0, 3.4)),
             make_candidate(2, [3], 2, 0.21, **none_eligible),
-            make_candidate(3, [5], 1, 0.0, eligible=False, fault=ONE_CLUSTER),
+            make_candidate(3, [5], 1, 0.0, eligible=False, fault=ONE_CLUSTER, shape=make_shape("line", 1, 0.981)),
         ],
         "baselines": [
             make_candidate(4, [], 7, 0.55, name="latents"),
@@ -217,6 +234,25 @@ def make_gallery() -> dict[str, np.ndarray]:
         "pca_subspace_labels": points,
         "pca_encoder": random.normal(size=(len(points), 3)).astype(np.float32),
         "pca_encoder_labels": random.integers(0, 8, len(points)),
+        **make_passing_gallery(),
+    }
+
+
+def make_passing_gallery() -> dict[str, np.ndarray]:
+    """Two candidates that pass: three images of each cluster, and two with the code of each; a ring and a line."""
+    owners = np.repeat([0, 1], [CLUSTERS, 5])
+    labels = np.array([*range(CLUSTERS), *range(5)])
+    rows = [(owner, label) for owner, count in ((0, CLUSTERS), (1, 5)) for label in range(-1, count)]
+    return {
+        "passing_examples": np.stack([draw_scene(label % 5, number, 8) for label in labels for number in range(3)]),
+        "passing_labels": np.repeat(labels, 3),
+        "passing_of": np.repeat(owners, 3),
+        "recombined": np.stack([[draw_scene(label % 5, number, 8) for number in range(2)] for _, label in rows]),
+        "recombined_labels": np.array([label for _, label in rows]),
+        "recombined_of": np.array([owner for owner, _ in rows]),
+        "ordered": np.stack([draw_scene(number % 5, 0, 8) for _ in (1, 3) for number in range(8)]),
+        "ordered_at": np.concatenate([45.0 * np.arange(8), np.linspace(0, 1, 8)]).astype(np.float32),
+        "ordered_of": np.repeat([1, 3], 8),
     }
 
 
@@ -302,7 +338,7 @@ def nothing_page(written_run, tmp_path_factory) -> Path:
     folder = shutil.copytree(written_run, tmp_path_factory.mktemp("nothing") / "demo")
 
     def empty(discovery: dict[str, Any]) -> None:
-        discovery.update(chosen=-1, tasks=[])
+        discovery.update(chosen=-1, tasks=[], passing=[])
         for candidate in discovery["candidates"]:
             candidate.update(eligible=False, fault=ONE_CLUSTER, clusters=1)
 
