@@ -11,6 +11,8 @@ from detaux.discover.candidates.candidate import Candidate, Fault, Scores
 
 SAME_TASK_AMI = 0.5  # two labellings with a higher AMI count as one task
 
+CUT = "cut_through_a_continuum"  # code of a fault
+
 SIGNS = {"lower": 1, "higher": -1}  # sign that sorts the better score first
 
 
@@ -32,6 +34,8 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
     if noise > config.max_outlier_fraction:
         limit = f"discover.max_outlier_fraction={config.max_outlier_fraction:g}"
         return Fault("with_too_many_outliers", f"{noise:.1%} outliers, more than {limit}")
+    if not config.cut_continua and _is_cut(candidate, config):
+        return Fault(CUT, "parts of a line or ring, which only discover.cut_continua=true allows")
     if share is not None and share < config.min_oracle_fraction:
         limit = f"discover.min_oracle_fraction={config.min_oracle_fraction:g}"
         return Fault("hardly_used_by_the_oracle", f"oracle share {share:.3f}, less than {limit}")
@@ -44,6 +48,12 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
             "too_dependent_on_the_principal_label", f"NMI {nmi:.3f} with the principal label, more than {limit}"
         )
     return None
+
+
+def _is_cut(candidate: Candidate, config: DiscoverConfig) -> bool:
+    """Return whether the clusters are parts of a line or ring for which nobody asked."""
+    is_asked = candidate.cuts_on_purpose or config.clusterer.startswith("kmeans")
+    return candidate.is_continuum and not is_asked
 
 
 def rank_scores(scores: Sequence[Scores], rule: str) -> list[int]:
@@ -106,6 +116,8 @@ def describe_nothing(candidates: Sequence[Candidate], config: DiscoverConfig, lo
     advice = [f"train longer ({longer})", f"lower {smallest}"]
     if any(candidate.fault and candidate.fault.code == "hardly_recognised" for candidate in candidates):
         advice.append("raise discover.cross_prediction.steps or lower discover.min_recognition")
+    if any(candidate.fault and candidate.fault.code == CUT for candidate in candidates):
+        advice.append("set discover.cut_continua=true")
     if any(candidate.clusters.outlier_fraction > config.max_outlier_fraction for candidate in candidates):
         advice.append("raise discover.max_outlier_fraction")
     if not config.include_baselines:

@@ -72,19 +72,15 @@ def list_continua(pool: Sequence[Candidate], passing: Iterable[int]) -> list[int
 
     Others whose points have the same shape object are left out, since they are the same line or ring.
     """
-    found = [index for index in passing if _is_continuum(pool[index])]
+    found = [index for index in passing if pool[index].is_continuum]
     shown = {id(pool[index].shape) for index in found}
     others = []
     for index, one in enumerate(pool):
         is_dead = one.fault is not None and one.fault.code == "dead"
-        if _is_continuum(one) and not is_dead and id(one.shape) not in shown:
+        if one.is_continuum and not is_dead and id(one.shape) not in shown:
             shown.add(id(one.shape))
             others.append(index)
     return found + others[:MOST_CONTINUA]
-
-
-def _is_continuum(one: Candidate) -> bool:
-    return one.shape is not None and one.shape.kind in ("line", "ring")
 
 
 def pick_surest(clusters: Clusters, count: int) -> list[np.ndarray]:

@@ -30,7 +30,6 @@ from detaux.discover.judging_pairs import draw_judging_pairs
 from detaux.discover.passing_gallery import build_passing_gallery, list_continua
 from detaux.discover.scores import count_live, score_clusters
 from detaux.discover.search import Findings, embed_images, search
-from detaux.discover.shape import find_shapes
 from detaux.disentangle.model import Disentangler, load_disentangler
 from detaux.disentangle.restarts import list_models, list_restarts
 from detaux.errors import NothingFoundError
@@ -104,7 +103,6 @@ def _find_tasks(
     hashes = hash_inputs({MANIFEST.name: shards / MANIFEST.file, **list_models(disentangle, config)})
     manifest, pairs = read_manifest(shards), draw_judging_pairs(split, config)
     findings = search([one.embedded for one in restarts], pairs, split, manifest, config)
-    _find_shapes(findings, config.run.seed)
     passing = group_passing(findings.pool, config.discover.choose, max(MOST_PASSING, config.discover.tasks))
     chosen = findings.chosen
     shown = restarts[(chosen.restart or 0) if chosen else 0]  # the source of the pictures and of the principal subspace
@@ -168,13 +166,6 @@ def _describe_principal(restart: Restart, split: Split, manifest: Manifest, conf
     score_clusters(principal, split, manifest, config)
     principal.restart, principal.fault = restart.embedded.restart, Fault("principal", "carries the principal task")
     return principal
-
-
-def _find_shapes(findings: Findings, seed: int) -> None:
-    """Judge the shape of every candidate's points."""
-    candidates = findings.candidates + findings.baselines
-    for one, shape in zip(candidates, find_shapes([one.points_ND for one in candidates], seed), strict=True):
-        one.shape = shape
 
 
 def _build_gallery(findings: Findings, shown: Restart, split: Split, manifest: Manifest, seed: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.candidate import Fault
 from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, group_passing, rank_candidates
+from detaux.discover.shape import Shape
 
 TWO = [0, 1] * 50
 ONE_CLUSTER = Fault("with_one_cluster", "one cluster")
@@ -110,6 +111,29 @@ def test_guard_names_its_fault(labels, scores, nmi, code, text, make_candidate):
     candidate.principal = {"nmi": nmi}
     found = find_fault(candidate, DiscoverConfig(max_principal_nmi=0.5, min_recognition=0.7))
     assert found is None if code is None else (found.code == code and text in found.text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "on_purpose", "is_refused"),
+    [
+        ("line", {"cut_continua": False}, False, True),
+        ("ring", {"cut_continua": False}, False, True),
+        ("line", {}, False, False),
+        ("line", {"cut_continua": False}, True, False),
+        ("line", {"cut_continua": False, "clusterer": "kmeans"}, False, False),
+        ("clusters", {"cut_continua": False}, False, False),
+        ("cloud", {"cut_continua": False}, False, False),
+        (None, {"cut_continua": False}, False, False),
+    ],
+)
+def test_parts_of_a_line_or_ring_are_refused_unless_asked_for(kind, keys, on_purpose, is_refused, make_candidate):
+    candidate = make_candidate(TWO)
+    candidate.shape, candidate.cuts_on_purpose = kind and Shape(kind, 1), on_purpose
+    found = find_fault(candidate, DiscoverConfig(**keys))
+    assert (found is not None and found.code == "cut_through_a_continuum") == is_refused
+    candidate.fault = found
+    advice = describe_nothing([candidate], DiscoverConfig(**keys), "disentangle.warmup.steps")
+    assert ("set discover.cut_continua=true" in advice) == is_refused
 
 
 def test_tasks_leave_out_repeats_of_a_better_one(make_candidate):

@@ -124,6 +124,12 @@ def test_discovery_describes_what_passes_and_judges_every_shape(finished):
     assert (np.sign(np.diff(blue)) == np.sign(blue[-1] - blue[0])).all()
 
 
+def test_parts_of_a_line_are_not_chosen_if_continua_are_not_cut(stage):
+    found = json.loads((stage(cut_continua=False) / "discovery.json").read_text())
+    assert [one["index"] for one in found["passing"]] == [0]
+    assert found["candidates"][1]["fault"]["code"] == "cut_through_a_continuum"
+
+
 def test_labels_hold_every_training_key_once(finished, make_split):
     split = make_split()
     table = read_labels(finished[0])

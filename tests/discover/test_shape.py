@@ -119,6 +119,23 @@ def test_noise_is_a_cloud(draw, dims):
     assert shape.hole > 0.05
 
 
+def test_ring_with_two_fifths_of_its_points_inside_is_no_ring():
+    """Evenly spread over the disc, a quarter of these lie within half the radius: .1 of all."""
+    random = np.random.default_rng(0)
+    radius = np.where(np.arange(COUNT) % 5 < 2, np.sqrt(random.uniform(size=COUNT)), 1.0)
+    shape = find_shape(turn(radius[:, None] * lay_round(draw_angles()), noise=0.03), 0)
+    assert shape.explained > 0.9
+    assert (shape.kind, shape.coordinate_N) == ("cloud", None)
+
+
+def test_few_points_around_a_gap_are_no_ring():
+    """A hundred points reach over 40 degrees, so the graph is closed, and only the gap speaks against a ring."""
+    angles = np.linspace(0, 320, 100)
+    shape = find_shape(turn(lay_round(angles), noise=0.01), 0)
+    assert shape.gap > 30
+    assert shape.kind != "ring"
+
+
 def test_thick_ring_is_no_ring():
     """A tube about a circle, as long as its radius is wide: the angle explains too little."""
     points = np.hstack([lay_round(draw_angles()), np.random.default_rng(0).uniform(0, 2.5, (COUNT, 1))])

@@ -35,6 +35,7 @@ class Candidate:
     clusters some rows in the same way; it is None if that has no meaning. A score that does not apply is None. `fault`
     says why the candidate may not be chosen, and is None if it may. `cross` is what cross-prediction made of the
     clusters; it is None if it did not run. `shape` says what the points look like, whatever their clusters.
+    `cuts_on_purpose` says that the clusters are parts of a line, which somebody asked for.
     """
 
     points_ND: Tensor
@@ -50,6 +51,7 @@ class Candidate:
     fault: Fault | None = None
     cross: CrossPrediction | None = None
     shape: Shape | None = None
+    cuts_on_purpose: bool = False
 
     @property
     def title(self) -> str:
@@ -59,6 +61,11 @@ class Candidate:
         of = f" of restart {self.restart + 1}" if self.restart else ""
         kind = f"{self.name.replace('_', ' ')} of " if self.name else ""
         return f"{kind}subspace{'s' if len(self.subspaces) > 1 else ''} {' + '.join(map(str, self.subspaces))}{of}"
+
+    @property
+    def is_continuum(self) -> bool:
+        """Return whether the points form a line or a ring."""
+        return self.shape is not None and self.shape.kind in ("line", "ring")
 
     def to_row(self, index: int | None) -> dict[str, Any]:
         """Return the entry in discovery.json."""

@@ -27,16 +27,17 @@ def propose_mixtures(embedded: EmbeddedSplit, config: Config) -> list[Candidate]
         line_N = project_on_line(points_ND)
         if line_N is None:
             continue
-        one, two = (_fit(line_N, parts, config.run.seed) for parts in (1, 2))
-        clusters = _split(two, line_N)
+        whole, halves = (_fit(line_N, parts, config.run.seed) for parts in (1, 2))
+        clusters = _split(halves, line_N)
         is_small = min(np.bincount(clusters.labels, minlength=2)) < choose_sizes(len(line_N), config.discover)[0]
-        if is_small or two.bic(line_N[:, None]) >= one.bic(line_N[:, None]):
+        if is_small or halves.bic(line_N[:, None]) >= whole.bic(line_N[:, None]):
             continue
 
         def split_again(rows: np.ndarray, seed: int, line_N: np.ndarray = line_N) -> Clusters:
             return _split(_fit(line_N[rows], 2, seed), line_N[rows])
 
-        found.append(Candidate(points_ND, clusters, (index,), name="mixture", recluster=split_again))
+        one = Candidate(points_ND, clusters, (index,), name="mixture", recluster=split_again, cuts_on_purpose=True)
+        found.append(one)
     return found
 
 

@@ -32,6 +32,7 @@ def test_line_with_two_values_that_touch_is_split_between_them(embedded):
     (one,) = propose_mixtures(split, Config())
     assert one.subspaces == (1,)
     assert one.title == "mixture of subspace 1"
+    assert one.cuts_on_purpose
     found = one.clusters.labels == 1  # the smaller part
     assert (found == value).mean() > 0.93
     wrong = found != value
