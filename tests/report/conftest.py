@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 import yaml
 from paper_runs import change_json
+from passing_runs import CLUSTERS, SIDE, count_classes, draw_scene, make_passing_gallery, make_shape
 from playwright.sync_api import sync_playwright
 
 from detaux.config import Config, dump_config
@@ -21,18 +22,9 @@ from detaux.report import figures
 from detaux.report.build import build_report
 from detaux.runtime.files import write_json
 
-SUBSPACES, CLUSTERS, SIDE, SAMPLES = 6, 4, 32, 2700
+SUBSPACES, SAMPLES = 6, 2700
 FACTORS = ("floor_hue", "wall_hue", "shape")
 VERSIONS = {"python": "3.12.1", "detaux": "0.1.0", "torch": "2.14.1", "numpy": "2.4.6"}
-
-
-def draw_scene(floor: int, wall: int, size: int) -> np.ndarray:
-    """uint8 [SIDE, SIDE, 3]: a wall, a floor and a square on it."""
-    hues = np.array([[200, 60, 50], [60, 140, 70], [60, 90, 190], [200, 160, 50], [140, 70, 160]], np.uint8)
-    scene = np.empty((SIDE, SIDE, 3), np.uint8)
-    scene[:20], scene[20:] = hues[wall] // 2 + 100, hues[floor]
-    scene[26 - size : 26, 16 - size // 2 : 16 + size // 2] = (240, 240, 235)
-    return scene
 
 
 def make_candidate(
@@ -66,19 +58,6 @@ def make_candidate(
         "factors": factors,
     }
     return {**candidate, **changes}
-
-
-def make_shape(
-    kind: str, parts: int, explained: float | None = None, hole: float | None = None, gap: float | None = None
-) -> dict[str, Any]:
-    return {"kind": kind, "parts": parts, "explained": explained, "hole": hole, "gap": gap}
-
-
-def count_classes(clusters: int) -> dict[str, Any]:
-    """Four classes in so many clusters, the last of them the outliers: 10 a row plus a column."""
-    names = [*map(str, range(clusters - 1)), "noise"]
-    counts = [[10 * row + column for column in range(clusters)] for row in range(4)]
-    return {"classes": ["small", "medium", "large", "huge"], "clusters": names, "counts": counts}
 
 
 ONE_CLUSTER = {"code": "with_one_cluster", "text": "one cluster"}
@@ -235,24 +214,6 @@ def make_gallery() -> dict[str, np.ndarray]:
         "pca_encoder": random.normal(size=(len(points), 3)).astype(np.float32),
         "pca_encoder_labels": random.integers(0, 8, len(points)),
         **make_passing_gallery(),
-    }
-
-
-def make_passing_gallery() -> dict[str, np.ndarray]:
-    """Two candidates that pass: three images of each cluster, and two with the code of each; a ring and a line."""
-    owners = np.repeat([0, 1], [CLUSTERS, 5])
-    labels = np.array([*range(CLUSTERS), *range(5)])
-    rows = [(owner, label) for owner, count in ((0, CLUSTERS), (1, 5)) for label in range(-1, count)]
-    return {
-        "passing_examples": np.stack([draw_scene(label % 5, number, 8) for label in labels for number in range(3)]),
-        "passing_labels": np.repeat(labels, 3),
-        "passing_of": np.repeat(owners, 3),
-        "recombined": np.stack([[draw_scene(label % 5, number, 8) for number in range(2)] for _, label in rows]),
-        "recombined_labels": np.array([label for _, label in rows]),
-        "recombined_of": np.array([owner for owner, _ in rows]),
-        "ordered": np.stack([draw_scene(number % 5, 0, 8) for _ in (1, 3) for number in range(8)]),
-        "ordered_at": np.concatenate([45.0 * np.arange(8), np.linspace(0, 1, 8)]).astype(np.float32),
-        "ordered_of": np.repeat([1, 3], 8),
     }
 
 
