@@ -12,6 +12,8 @@ from detaux.discover.dependence import compute_ami_within
 
 SAME_TASK_AMI = 0.5  # two labellings with a higher AMI count as one task
 
+CUT = "cut_through_a_continuum"  # code of a fault
+
 SIGNS = {"lower": 1, "higher": -1}  # sign that sorts the better score first
 
 
@@ -34,6 +36,8 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
     if noise > config.max_outlier_fraction:
         limit = f"discover.max_outlier_fraction={config.max_outlier_fraction:g}"
         return Fault("with_too_many_outliers", f"{noise:.1%} outliers, more than {limit}")
+    if not config.cut_continua and _is_cut(candidate, config):
+        return Fault(CUT, "parts of a line or ring, which only discover.cut_continua=true allows")
     if share is not None and share < config.min_oracle_fraction:
         limit = f"discover.min_oracle_fraction={config.min_oracle_fraction:g}"
         return Fault("hardly_used_by_the_oracle", f"oracle share {share:.3f}, less than {limit}")
@@ -45,13 +49,19 @@ def find_fault(candidate: Candidate, config: DiscoverConfig) -> Fault | None:
     if attraction is not None and attraction < config.min_attraction:
         limit = f"discover.min_attraction={config.min_attraction:g}"
         return Fault(
-            "cut_from_a_continuum", f"attraction {attraction:.3f}, less than {limit}: the border could be elsewhere"
+            "with_arbitrary_borders", f"attraction {attraction:.3f}, less than {limit}: the border could be elsewhere"
         )
     if unexplained is not None and unexplained < config.min_unexplained:
         limit = f"discover.min_unexplained={config.min_unexplained:g}"
         text = f"the principal label leaves only {unexplained:.1%} of its entropy unexplained, less than {limit}"
         return Fault("explained_by_the_principal_label", text)
     return None
+
+
+def _is_cut(candidate: Candidate, config: DiscoverConfig) -> bool:
+    """Return whether the clusters are parts of a line or ring for which nobody asked."""
+    is_asked = candidate.cuts_on_purpose or config.clusterer.startswith("kmeans")
+    return candidate.is_continuum and not is_asked
 
 
 def rank_scores(scores: Sequence[Scores], rule: str) -> list[int]:
@@ -79,14 +89,28 @@ def choose_tasks(candidates: Sequence[Candidate], principal_N: np.ndarray, confi
 
     `principal_N` are the principal labels, -1 if unknown.
     """
-    tasks: list[int] = []
-    for position in rank_candidates(candidates, config.choose):
+    return list(group_passing(candidates, principal_N, config.choose, config.tasks))
+
+
+def group_passing(
+    candidates: Sequence[Candidate], principal_N: np.ndarray, rule: str, most: int
+) -> dict[int, list[int]]:
+    """Return up to `most` positions of candidates without a fault, best first, of which none repeats a better one.
+
+    Each has the positions of those that repeat it, which rank lower. `principal_N` are as in choose_tasks.
+    """
+    groups: dict[int, list[int]] = {}
+    for position in rank_candidates(candidates, rule):
         labels = candidates[position].clusters.class_labels
-        if all(_differs(labels, candidates[task].clusters.class_labels, principal_N) for task in tasks):
-            tasks.append(position)
-        if len(tasks) == config.tasks:
-            break
-    return tasks
+        repeated = (
+            task for task in groups if not _differs(labels, candidates[task].clusters.class_labels, principal_N)
+        )
+        same = next(repeated, None)
+        if same is not None:
+            groups[same].append(position)
+        elif len(groups) < most:
+            groups[position] = []
+    return groups
 
 
 def _differs(first_N: np.ndarray, second_N: np.ndarray, principal_N: np.ndarray) -> bool:
@@ -118,6 +142,10 @@ def describe_nothing(candidates: Sequence[Candidate], config: DiscoverConfig, lo
     advice = [f"train longer ({longer})", f"lower {smallest}"]
     if any(candidate.fault and candidate.fault.code == "hardly_recognised" for candidate in candidates):
         advice.append("raise discover.cross_prediction.steps or lower discover.min_recognition")
+    if any(candidate.fault and candidate.fault.code == "with_arbitrary_borders" for candidate in candidates):
+        advice.append("lower discover.min_attraction")
+    if any(candidate.fault and candidate.fault.code == CUT for candidate in candidates):
+        advice.append("set discover.cut_continua=true")
     if any(candidate.clusters.outlier_fraction > config.max_outlier_fraction for candidate in candidates):
         advice.append("raise discover.max_outlier_fraction")
     if not config.include_baselines:

@@ -1,7 +1,7 @@
 """Run the discover stage: embed the training split, cluster, merge, score, choose and write auxiliary labels."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,12 +29,13 @@ from detaux.discover.candidates.candidate import Candidate, Fault
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.registry import FROM_SUBSPACES
 from detaux.discover.candidates.subspace import cluster_subspaces
-from detaux.discover.choose import describe_nothing, rank_candidates
+from detaux.discover.choose import describe_nothing, group_passing, rank_candidates
 from detaux.discover.dependence import count_together
 from detaux.discover.embed import Embeddings
 from detaux.discover.gallery import build_gallery
 from detaux.discover.held_out import check_held_out, list_key_columns, write_held_out
 from detaux.discover.judging_pairs import draw_judging_pairs
+from detaux.discover.passing_gallery import build_passing_gallery, list_continua
 from detaux.discover.scores import count_live, score_clusters
 from detaux.discover.search import Findings, embed_images, search
 from detaux.disentangle.model import Disentangler, load_disentangler
@@ -50,6 +51,7 @@ from detaux.stages import MANIFEST
 
 OUTPUTS = (LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME)
 ONE_FACTOR_SHARE = "pairs/one_factor_share"
+MOST_PASSING = 6  # candidates that pass and are described, or discover.tasks if these are more
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,9 @@ def _find_tasks(
     hashes = hash_inputs({MANIFEST.name: shards / MANIFEST.file, **list_models(disentangle, config)})
     manifest, pairs = read_manifest(shards), draw_judging_pairs(split, config)
     findings = search([one.embedded for one in restarts], pairs, split, manifest, config)
+    passing = group_passing(
+        findings.pool, split.labels.cpu().numpy(), config.discover.choose, max(MOST_PASSING, config.discover.tasks)
+    )
     chosen = findings.chosen
     shown = restarts[(chosen.restart or 0) if chosen else 0]  # the source of the pictures and of the principal subspace
     facts = describe_pairs(disentangle)
@@ -125,9 +130,16 @@ def _find_tasks(
         "pairs": facts,
         "principal_subspace": _describe_principal(shown, split, manifest, config).to_row(None),
         "classes_by_cluster": chosen and _count_classes(chosen, split, manifest),
+        "passing": [
+            {"index": one, "repeats": same, "classes_by_cluster": _count_classes(findings.pool[one], split, manifest)}
+            for one, same in passing.items()
+        ],
         **_describe_clustering(findings, split, config),
     }
-    _write_gallery(folder / GALLERY_NAME, findings, shown, split, manifest, config.run.seed)
+    gallery = _build_gallery(findings, shown, split, manifest, config.run.seed)
+    gallery |= _build_passing_gallery(findings, passing, restarts, split, config.run.seed)
+    with atomic_path(folder / GALLERY_NAME) as beside, beside.open("wb") as stream:
+        np.savez_compressed(stream, **gallery)
     seconds = {"seconds": round(time.time() - started, 3), "samples": len(split.keys)}
     write_json(folder / DISCOVERY_NAME, discovery | seconds)
     if chosen is None:
@@ -175,17 +187,26 @@ def _describe_principal(restart: Restart, split: Split, manifest: Manifest, conf
     return principal
 
 
-def _write_gallery(path: Path, findings: Findings, shown: Restart, split: Split, manifest: Manifest, seed: int) -> None:
-    """Write the pictures of one disentangler's candidates, or of its single subspaces if it has no candidate."""
+def _build_gallery(findings: Findings, shown: Restart, split: Split, manifest: Manifest, seed: int) -> dict[str, Any]:
+    """Make the pictures of one disentangler's candidates, or of its single subspaces if it has no candidate."""
     embedded = shown.embedded
     found = [one.subspaces for one in findings.candidates if one.subspaces and one.restart == embedded.restart]
     groups = list(dict.fromkeys(found)) or [(index,) for index in embedded.list_free()]
     plain = findings.baselines[0]
-    gallery = build_gallery(
-        shown.model, split, embedded.embeddings, groups, findings.chosen, plain, manifest.names, seed
-    )
-    with atomic_path(path) as beside, beside.open("wb") as stream:
-        np.savez_compressed(stream, **gallery)
+    return build_gallery(shown.model, split, embedded.embeddings, groups, findings.chosen, plain, manifest.names, seed)
+
+
+def _build_passing_gallery(
+    findings: Findings, passing: Iterable[int], restarts: Sequence[Restart], split: Split, seed: int
+) -> dict[str, Any]:
+    """Make the pictures of each candidate that passes by its own disentangler, and those of lines and rings."""
+    shown = {}
+    for index in passing:
+        one = findings.pool[index]
+        restart = restarts[one.restart or 0]
+        shown[index] = (one, (restart.model, restart.embedded.embeddings.subspaces_NKD))
+    continua = list_continua(findings.pool, shown)
+    return build_passing_gallery(shown, {index: findings.pool[index] for index in continua}, split, seed)
 
 
 def _list_columns(findings: Findings, split: Split, manifest: Manifest) -> dict[str, Any]:

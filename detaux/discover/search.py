@@ -18,6 +18,7 @@ from detaux.discover.choose import choose_tasks, find_fault
 from detaux.discover.embed import Embeddings, embed_split
 from detaux.discover.refine import refine_candidates
 from detaux.discover.scores import score_agreement, score_candidates, score_clusters
+from detaux.discover.shape import find_shapes
 from detaux.disentangle.model import Disentangler
 from detaux.runtime.progress import track
 
@@ -68,8 +69,11 @@ def search(
     score_agreement(candidates)
     candidates += propose_from_images(split, manifest, config)
     baselines = propose_baselines(restarts[0], config) if with_baselines else []
-    with track("discover: score", len(candidates) + len(baselines)) as advance:
-        for one in [*candidates, *baselines]:
+    every = candidates + baselines
+    for one, shape in zip(every, find_shapes([one.points_ND for one in every], config.run.seed), strict=True):
+        one.shape = shape
+    with track("discover: score", len(every)) as advance:
+        for one in every:
             score_clusters(one, split, manifest, config)
             one.fault = find_fault(one, config.discover)
             advance(note=f"{one.title}: {one.clusters.count} clusters")

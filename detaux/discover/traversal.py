@@ -44,12 +44,12 @@ def traverse(model: Disentangler, images_2HWC: Tensor, ends_2KD: Tensor, groups:
         codes_SKD = first_KD.repeat(STEPS, 1, 1)
         members = list(group)
         codes_SKD[:, members] += shares * (second_KD - first_KD)[members]
-        rebuilt = _to_bytes(torch.cat([reconstructions[:1], model.decode(codes_SKD.sum(1)), reconstructions[1:]]))
+        rebuilt = to_bytes(torch.cat([reconstructions[:1], model.decode(codes_SKD.sum(1)), reconstructions[1:]]))
         originals = images_2HWC.cpu().numpy()
         rows.append(np.concatenate([originals[:1], rebuilt, originals[1:]]))
     return np.stack(rows)
 
 
-def _to_bytes(images_NCHW: Tensor) -> np.ndarray:
+def to_bytes(images_NCHW: Tensor) -> np.ndarray:
     """Convert float [N, C, H, W] in [0, 1] to uint8 [N, H, W, C]."""
     return (images_NCHW.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

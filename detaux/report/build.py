@@ -17,6 +17,7 @@ from detaux.report.figures import draw_charts, list_charts
 from detaux.report.files import LIST_MARK, write_files
 from detaux.report.images import build_clusters, build_traversal, list_pictures
 from detaux.report.paper_tables import build_published
+from detaux.report.passing import build_continua, build_passing
 from detaux.report.sentences import (
     advise,
     describe_edited_variants,
@@ -89,7 +90,8 @@ def _build_section(run: Run, config: ReportConfig) -> tuple[dict[str, Any], dict
     built = {name: build(run) for name, build in TABLES.items()}
     tables = {name: mark_bound(run, table) for name, table in built.items() if table is not None}
     files = list_charts(charts, run.key) | list_pictures(run, cards)
-    for table in tables.values():
+    passing = build_passing(run)
+    for table in [*tables.values(), *(one.classes for one in passing)]:
         files |= list_table(table, run.key)
     section = {
         "run": run,
@@ -104,6 +106,8 @@ def _build_section(run: Run, config: ReportConfig) -> tuple[dict[str, Any], dict
         "costs": describe_costs(run),
         "advice": advise(run) if run.chosen is None else [],
         "cards": cards,
+        "passing": passing,
+        "continua": build_continua(run),
         "traversal": build_traversal(run),
         "charts": charts,
         "tables": {**tables, "stages": build_stages(run), "settings": build_settings(run)},

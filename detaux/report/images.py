@@ -50,9 +50,28 @@ def compose(pictures: np.ndarray, columns: int, side: int, alt: str) -> Picture:
     canvas = Image.new("RGBA", (columns * cell - GAP, rows * cell - GAP), (0, 0, 0, 0))
     for place, picture in enumerate(pictures):
         canvas.paste(_to_rgba(picture, side), (place % columns * cell, place // columns * cell))
+    return _encode(canvas, alt)
+
+
+def _encode(canvas: Image.Image, alt: str) -> Picture:
     stream = io.BytesIO()
     canvas.save(stream, "PNG", optimize=True)
     return Picture(stream.getvalue(), canvas.width, canvas.height, alt)
+
+
+def compose_ring(pictures: np.ndarray, degrees: np.ndarray, side: int, alt: str) -> Picture:
+    """Arrange pictures, uint8 [N, H, W, C], around a circle at their angles, counted from the right against the clock.
+
+    If the angles are equally far apart, no two pictures overlap.
+    """
+    cell = side + GAP
+    radius = cell / (2 * np.sin(np.pi / max(3, len(pictures)))) * np.sqrt(2)
+    size = round(2 * radius) + side
+    canvas = Image.new("RGBA", (size, size), (0, 0, 0, 0))
+    for picture, angle in zip(pictures, np.radians(degrees), strict=True):
+        place = round(radius * (1 + float(np.cos(angle)))), round(radius * (1 - float(np.sin(angle))))
+        canvas.paste(_to_rgba(picture, side), place)
+    return _encode(canvas, alt)
 
 
 @dataclass(frozen=True)

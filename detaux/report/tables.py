@@ -39,7 +39,8 @@ def show_p(p: float | None) -> str:
     return NONE if p is None else format_p(p).removeprefix("p ").removeprefix("= ")
 
 
-def _mark(run: Run, candidate: Candidate) -> str:
+def mark_task(run: Run, candidate: Candidate) -> str:
+    """Return "chosen" for the first task, "task 2" and so on for others that were written, and "" for the rest."""
     if candidate["is_chosen"]:
         return "chosen"
     tasks = run.discovery.get("tasks", [])
@@ -75,7 +76,7 @@ def build_candidates(run: Run) -> Table:
         rows.append(
             {
                 "clustering": name_candidate(one),
-                "mark": _mark(run, one),
+                "mark": mark_task(run, one),
                 "kind": one["kind"],
                 "clusters": one.get("clusters"),
                 "noise_share": one.get("noise_share"),
@@ -106,7 +107,7 @@ def build_relations(run: Run) -> Table:
     rows = [
         {
             "clustering": name_candidate(one),
-            "mark": _mark(run, one),
+            "mark": mark_task(run, one),
             **(one.get("principal") or {}),
             "relation": one.get("relation"),
             **{f"v {name}": (one.get("factors") or {}).get(name, {}).get("v_measure") for name in names},

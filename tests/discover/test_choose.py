@@ -4,7 +4,8 @@ import pytest
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.candidate import Fault
-from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, rank_candidates
+from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, group_passing, rank_candidates
+from detaux.discover.shape import Shape
 
 TWO = [0, 1] * 50
 UNKNOWN = np.full(100, -1)
@@ -114,6 +115,29 @@ def test_guard_names_its_fault(labels, scores, unexplained, code, text, make_can
     assert found is None if code is None else (found.code == code and text in found.text)
 
 
+@pytest.mark.parametrize(
+    ("kind", "keys", "on_purpose", "is_refused"),
+    [
+        ("line", {"cut_continua": False}, False, True),
+        ("ring", {"cut_continua": False}, False, True),
+        ("line", {}, False, False),
+        ("line", {"cut_continua": False}, True, False),
+        ("line", {"cut_continua": False, "clusterer": "kmeans"}, False, False),
+        ("clusters", {"cut_continua": False}, False, False),
+        ("cloud", {"cut_continua": False}, False, False),
+        (None, {"cut_continua": False}, False, False),
+    ],
+)
+def test_parts_of_a_line_or_ring_are_refused_unless_asked_for(kind, keys, on_purpose, is_refused, make_candidate):
+    candidate = make_candidate(TWO)
+    candidate.shape, candidate.cuts_on_purpose = kind and Shape(kind, 1), on_purpose
+    found = find_fault(candidate, DiscoverConfig(**keys))
+    assert (found is not None and found.code == "cut_through_a_continuum") == is_refused
+    candidate.fault = found
+    advice = describe_nothing([candidate], DiscoverConfig(**keys), "disentangle.warmup.steps")
+    assert ("set discover.cut_continua=true" in advice) == is_refused
+
+
 def test_tasks_leave_out_repeats_of_a_better_one(make_candidate):
     first, other = np.arange(100) % 2, np.arange(100) // 50
     field = [
@@ -123,6 +147,8 @@ def test_tasks_leave_out_repeats_of_a_better_one(make_candidate):
     ]
     assert choose_tasks(field, UNKNOWN, DiscoverConfig(tasks=3)) == [0, 2]
     assert choose_tasks(field, UNKNOWN, DiscoverConfig(tasks=1)) == [0]
+    assert group_passing(field, UNKNOWN, "separation", 3) == {0: [1], 2: []}
+    assert group_passing(field, UNKNOWN, "separation", 1) == {0: [1]}
 
 
 def test_two_factors_that_follow_the_label_are_two_tasks(make_candidate):

@@ -198,7 +198,7 @@ def test_attraction_refuses_clusters_whose_borders_stay_where_they_were_put(refi
     assert mended.scores["attraction"] > 0.8
     assert mended.fault is None
     assert noise.scores["attraction"] < 0.1
-    assert noise.fault.code == "cut_from_a_continuum"
+    assert noise.fault.code == "with_arbitrary_borders"
     assert "discover.min_attraction=0.45" in noise.fault.text
     assert dead.fault.code == "dead"
 

@@ -116,6 +116,26 @@ def test_discovery_scores_every_candidate_and_baseline(finished):
     assert found["principal_subspace"]["principal"]["nmi"] > 0.99
 
 
+def test_discovery_describes_what_passes_and_judges_every_shape(finished):
+    """Green has five separate values, and blue is anything: a line, which HDBSCAN cuts. The dead subspace has no shape."""
+    found = json.loads((finished[0] / "discovery.json").read_text())
+    assert [one["index"] for one in found["passing"]] == [0, 1]
+    assert found["passing"][0]["classes_by_cluster"] == found["classes_by_cluster"]
+    shapes = [one["shape"] and (one["shape"]["kind"], one["shape"]["parts"]) for one in found["candidates"]]
+    assert shapes == [("clusters", 5), ("line", 1), None]
+    with np.load(finished[0] / "gallery.npz") as gallery:
+        assert set(gallery["passing_of"]) == set(gallery["recombined_of"]) == {0, 1}
+        assert set(gallery["ordered_of"]) == {1}
+        blue = gallery["ordered"].astype(float).mean((1, 2))[:, 2]
+    assert (np.sign(np.diff(blue)) == np.sign(blue[-1] - blue[0])).all()
+
+
+def test_parts_of_a_line_are_not_chosen_if_continua_are_not_cut(stage):
+    found = json.loads((stage(cut_continua=False) / "discovery.json").read_text())
+    assert [one["index"] for one in found["passing"]] == [0]
+    assert found["candidates"][1]["fault"]["code"] == "cut_through_a_continuum"
+
+
 def test_labels_hold_every_training_key_once(finished, make_split):
     split = make_split()
     table = read_labels(finished[0])

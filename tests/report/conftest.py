@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 import yaml
 from paper_runs import change_json
+from passing_runs import CLUSTERS, SIDE, count_classes, draw_scene, make_passing_gallery, make_shape
 from playwright.sync_api import sync_playwright
 
 from detaux.config import Config, dump_config
@@ -21,18 +22,9 @@ from detaux.report import figures
 from detaux.report.build import build_report
 from detaux.runtime.files import write_json
 
-SUBSPACES, CLUSTERS, SIDE, SAMPLES = 6, 4, 32, 2700
+SUBSPACES, SAMPLES = 6, 2700
 FACTORS = ("floor_hue", "wall_hue", "shape")
 VERSIONS = {"python": "3.12.1", "detaux": "0.1.0", "torch": "2.14.1", "numpy": "2.4.6"}
-
-
-def draw_scene(floor: int, wall: int, size: int) -> np.ndarray:
-    """uint8 [SIDE, SIDE, 3]: a wall, a floor and a square on it."""
-    hues = np.array([[200, 60, 50], [60, 140, 70], [60, 90, 190], [200, 160, 50], [140, 70, 160]], np.uint8)
-    scene = np.empty((SIDE, SIDE, 3), np.uint8)
-    scene[:20], scene[20:] = hues[wall] // 2 + 100, hues[floor]
-    scene[26 - size : 26, 16 - size // 2 : 16 + size // 2] = (240, 240, 235)
-    return scene
 
 
 def make_candidate(
@@ -87,14 +79,18 @@ def make_discovery() -> dict[str, Any]:
             "meaning": "silhouette x ln(clusters) x (1 - outlier fraction) x ((1 + validity) / 2)^2",
         },
         "tasks": [0],
-        "ranking": [0, 1],
+        "ranking": [0, 1, 5],
+        "passing": [
+            {"index": 0, "repeats": [5], "classes_by_cluster": count_classes(CLUSTERS + 1)},
+            {"index": 1, "repeats": [], "classes_by_cluster": count_classes(5)},
+        ],
         "free_subspaces": SUBSPACES - 1,
         "live_subspaces": SUBSPACES - 2,
         "candidates": [
-            make_candidate(0, [2, 4], CLUSTERS, 1.31),
-            make_candidate(1, [1], 5, 0.92),
+            make_candidate(0, [2, 4], CLUSTERS, 1.31, source="subspace", shape=make_shape("clusters", CLUSTERS)),
+            make_candidate(1, [1], 5, 0.92, source="subspace", shape=make_shape("ring", 1, 0.962, 0.0, 3.4)),
             make_candidate(2, [3], 2, 0.21, **none_eligible),
-            make_candidate(3, [5], 1, 0.0, eligible=False, fault=ONE_CLUSTER),
+            make_candidate(3, [5], 1, 0.0, eligible=False, fault=ONE_CLUSTER, shape=make_shape("line", 1, 0.981)),
         ],
         "baselines": [
             make_candidate(4, [], 7, 0.55, name="latents"),
@@ -219,6 +215,7 @@ def make_gallery() -> dict[str, np.ndarray]:
         "pca_subspace_labels": points,
         "pca_encoder": random.normal(size=(len(points), 3)).astype(np.float32),
         "pca_encoder_labels": random.integers(0, 8, len(points)),
+        **make_passing_gallery(),
     }
 
 
@@ -304,7 +301,7 @@ def nothing_page(written_run, tmp_path_factory) -> Path:
     folder = shutil.copytree(written_run, tmp_path_factory.mktemp("nothing") / "demo")
 
     def empty(discovery: dict[str, Any]) -> None:
-        discovery.update(chosen=-1, tasks=[])
+        discovery.update(chosen=-1, tasks=[], passing=[])
         for candidate in discovery["candidates"]:
             candidate.update(eligible=False, fault=ONE_CLUSTER, clusters=1)
 

@@ -335,7 +335,7 @@ def test_grey_pictures_are_shown(run_folder):
         gallery[name] = gallery[name][..., :1]
     np.savez(path, **gallery)
     page = build_report([run_folder], run_folder / "report", ReportConfig())
-    assert len(re.findall(r"<img ", page.read_text(encoding="utf-8"))) == 30
+    assert len(re.findall(r"<img ", page.read_text(encoding="utf-8"))) == 52
 
 
 def test_same_run_gives_the_same_page_wherever_it_lies(found_page, run_folder):

@@ -69,7 +69,8 @@ def use(browser, found_page):
 def test_page_shows_every_picture(visit):
     tab = visit("found_page")
     sizes = tab.eval_on_selector_all("img", "nodes => nodes.map(node => [node.naturalWidth, node.clientWidth])")
-    assert len(sizes) == 5 + 5 * 5  # a card a cluster and the noise; five pictures a traversal row
+    # a card a cluster and the noise; five pictures a traversal row; two candidates that pass, a ring, and a line
+    assert len(sizes) == 5 + 5 * 5 + (4 + 5) + (5 + 6) + 1 + 1
     assert all(natural > 0 and shown > 0 for natural, shown in sizes)
 
 

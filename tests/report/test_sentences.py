@@ -51,6 +51,15 @@ def test_mined_pairs_are_advised_if_pairs_differ_in_many_factors(run_folder, edi
     assert any("set pairs.partner=mined" in advice for advice in advise(load_run(run_folder, "demo"))) == changes_many
 
 
+@pytest.mark.parametrize("code", ["cut_through_a_continuum", "with_one_cluster"])
+def test_cutting_of_continua_is_advised_if_a_candidate_failed_by_it(run_folder, edit_json, code):
+    fault = {"code": code, "text": "some text"}
+    path = run_folder / "discover" / "discovery.json"
+    edit_json(path, lambda discovery: discovery["candidates"][3].update(fault=fault))
+    advised = any("set discover.cut_continua=true" in advice for advice in advise(load_run(run_folder, "demo")))
+    assert advised == (code == "cut_through_a_continuum")
+
+
 def set_control(labels, gain):
     """An edit of metrics.json: the control at the choice's weight has these labels and this test gain."""
     kind = "upper_bound" if labels == "oracle" else "control"

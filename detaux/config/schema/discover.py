@@ -85,6 +85,11 @@ class DiscoverConfig:
         0.0,
         1.0,
     )
+    cut_continua: bool = key(
+        True,
+        "also choose clusters of a candidate whose points form a line or ring without separate values; false: only if "
+        "asked, by a kmeans clusterer or by mixture in discover.sources",
+    )
     max_seconds: float = key(
         3600.0,
         "seconds; a clustering that would take longer clusters a subsample and predicts the rest; 0: no limit",

@@ -13,6 +13,7 @@ from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.cross_prediction.rounds import CrossPrediction
 from detaux.discover.dependence import Relation
 from detaux.discover.separation import compute_separation, compute_silhouette
+from detaux.discover.shape import Shape
 from detaux.discover.validity import compute_validity
 
 Scores = dict[str, float | None]
@@ -35,7 +36,8 @@ class Candidate:
     clusters some rows in the same way; it is None if that has no meaning. A score that does not apply is None.
     `principal` compares the clusters with the principal label, and `relation` names the result; it is None if no label
     is known. `fault` says why the candidate may not be chosen, and is None if it may. `cross` is what cross-prediction
-    made of the clusters; it is None if it did not run.
+    made of the clusters; it is None if it did not run. `shape` says what the points look like, whatever their clusters.
+    `cuts_on_purpose` says that the clusters are parts of a line, which somebody asked for.
     """
 
     points_ND: Tensor
@@ -51,6 +53,8 @@ class Candidate:
     factors: dict[str, Scores] = field(default_factory=dict)
     fault: Fault | None = None
     cross: CrossPrediction | None = None
+    shape: Shape | None = None
+    cuts_on_purpose: bool = False
 
     @property
     def title(self) -> str:
@@ -60,6 +64,11 @@ class Candidate:
         of = f" of restart {self.restart + 1}" if self.restart else ""
         kind = f"{self.name.replace('_', ' ')} of " if self.name else ""
         return f"{kind}subspace{'s' if len(self.subspaces) > 1 else ''} {' + '.join(map(str, self.subspaces))}{of}"
+
+    @property
+    def is_continuum(self) -> bool:
+        """Return whether the points form a line or a ring."""
+        return self.shape is not None and self.shape.kind in ("line", "ring")
 
     def to_row(self, index: int | None) -> dict[str, Any]:
         """Return the entry in discovery.json."""
@@ -74,6 +83,7 @@ class Candidate:
             "clusters": self.clusters.count,
             "noise_share": round(self.clusters.outlier_fraction, 6),
             "cost": self.clusters.cost and self.clusters.cost.to_row(),
+            "shape": self.shape and self.shape.to_row(),
             **cross,
             "eligible": self.fault is None,
             "fault": self.fault and self.fault._asdict(),

@@ -1,17 +1,15 @@
 """Propose two halves of each free subspace that is a line: a mixture of two normal distributions (source `mixture`)."""
 
 import numpy as np
-import torch
 from sklearn.mixture import GaussianMixture
-from torch import Tensor
 
 from detaux.config import Config
 from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.cluster import Clusters, renumber
 from detaux.discover.clusterers import choose_sizes
+from detaux.discover.shape import project_on_line
 
-LINE = 0.98  # least share of the variance in the first direction of a line
 STARTS = 2  # of each fit; the best counts
 
 
@@ -29,29 +27,18 @@ def propose_mixtures(embedded: EmbeddedSplit, config: Config) -> list[Candidate]
         line_N = project_on_line(points_ND)
         if line_N is None:
             continue
-        one, two = (_fit(line_N, parts, config.run.seed) for parts in (1, 2))
-        clusters = _split(two, line_N)
+        whole, halves = (_fit(line_N, parts, config.run.seed) for parts in (1, 2))
+        clusters = _split(halves, line_N)
         is_small = min(np.bincount(clusters.labels, minlength=2)) < choose_sizes(len(line_N), config.discover)[0]
-        if is_small or two.bic(line_N[:, None]) >= one.bic(line_N[:, None]):
+        if is_small or halves.bic(line_N[:, None]) >= whole.bic(line_N[:, None]):
             continue
 
         def split_again(rows: np.ndarray, seed: int, line_N: np.ndarray = line_N) -> Clusters:
             return _split(_fit(line_N[rows], 2, seed), line_N[rows])
 
-        found.append(Candidate(points_ND, clusters, (index,), name="mixture", recluster=split_again))
+        one = Candidate(points_ND, clusters, (index,), name="mixture", recluster=split_again, cuts_on_purpose=True)
+        found.append(one)
     return found
-
-
-def project_on_line(points_ND: Tensor) -> np.ndarray | None:
-    """Return the coordinates [N] along the first principal direction, or None if the points [N, D] are not a line."""
-    if len(points_ND) < 2:
-        return None
-    centred_ND = (points_ND - points_ND.mean(0)).double()
-    _, values, directions = torch.linalg.svd(centred_ND, full_matrices=False)
-    total = values.square().sum()
-    if total == 0 or values[0].square() < LINE * total:
-        return None
-    return (centred_ND @ directions[0]).cpu().numpy()
 
 
 def _split(mixture: GaussianMixture, line_N: np.ndarray) -> Clusters:

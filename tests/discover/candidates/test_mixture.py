@@ -5,7 +5,7 @@ import torch
 from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
-from detaux.discover.candidates.mixture import project_on_line, propose_mixtures
+from detaux.discover.candidates.mixture import propose_mixtures
 from detaux.discover.candidates.registry import propose_from_model
 from detaux.discover.embed import Embeddings
 
@@ -32,6 +32,7 @@ def test_line_with_two_values_that_touch_is_split_between_them(embedded):
     (one,) = propose_mixtures(split, Config())
     assert one.subspaces == (1,)
     assert one.title == "mixture of subspace 1"
+    assert one.cuts_on_purpose
     found = one.clusters.labels == 1  # the smaller part
     assert (found == value).mean() > 0.93
     wrong = found != value
@@ -54,9 +55,3 @@ def test_mixtures_are_proposed_only_if_asked_for(embedded):
 @pytest.mark.parametrize("keys", [{"min_cluster_size": 450}, {"min_cluster_fraction": 0.45}])
 def test_part_smaller_than_the_smallest_cluster_makes_no_candidate(embedded, keys):
     assert propose_mixtures(embedded[1], Config(discover=DiscoverConfig(**keys))) == []
-
-
-def test_points_that_coincide_or_fill_a_plane_are_no_line():
-    assert project_on_line(torch.ones(10, 3)) is None
-    assert project_on_line(torch.ones(1, 3)) is None
-    assert project_on_line(torch.randn(100, 3, generator=torch.Generator().manual_seed(0))) is None
