@@ -100,6 +100,13 @@ def test_few_outliers_do_not_bridge_values():
     assert find_shape(turn(values[:, None]), 0).parts == 3
 
 
+def test_few_outliers_leave_a_ring_a_ring():
+    """Outliers make up 8% of the points; they are left out of the graph."""
+    points, outliers = turn(lay_round(draw_angles())), COUNT * 8 // 100
+    points[:outliers] = torch.from_numpy(np.random.default_rng(0).uniform(1.8, 4.2, (outliers, 5)))
+    assert find_shape(points, 0).kind == "ring"
+
+
 @pytest.mark.parametrize("width", [0.3, 0.45])
 def test_two_values_are_parts_only_if_the_density_between_them_falls_below_half(width):
     """Between two normal distributions at distance 1 the density is 2 exp(-1 / 8 s^2) of that at a peak."""
