@@ -10,7 +10,7 @@ class CrossPredictionConfig:
     rounds: int = key(
         0, "rounds that mend the labels of each candidate, at most; each starts from those before; 0: off", 0, 10
     )
-    steps: int = key(300, "training steps of each of the four networks of a round", 1)
+    steps: int = key(150, "training steps of each of the four networks of a round", 1)
     batch_size: int = key(64, "images in a training step", 2)
     keep: float = key(0.5, "share of each cluster, the most confident images, on which the networks train", 0.0, 1.0)
     max_seconds: float = key(
