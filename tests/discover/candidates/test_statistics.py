@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
+
+from detaux.config import load_config
+from detaux.data.split import Split
+from detaux.discover.candidates.statistics import propose_statistics
+
+COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]])
+
+
+def build_split(images):
+    return Split(torch.from_numpy(images), torch.zeros(len(images), dtype=torch.int64), list(map(str, images)), None)
+
+
+@pytest.fixture(scope="module")
+def bordered():
+    """300 pictures of grey noise, whose border has one of three colours, and the colours' numbers."""
+    random = np.random.default_rng(0)
+    value = random.integers(0, 3, 300)
+    images = np.repeat(random.integers(0, 256, (300, 12, 12, 1), np.uint8), 3, 3)
+    colours = (COLOURS[value] + random.integers(-8, 9, (300, 3))).astype(np.uint8)
+    for rows in (np.s_[:, :1], np.s_[:, -1:], np.s_[:, :, :1], np.s_[:, :, -1:]):
+        images[rows] = colours[:, None, None]
+    return images, value
+
+
+def propose(images, *keys):
+    return {one.name: one for one in propose_statistics(build_split(images), None, load_config(None, list(keys)))}
+
+
+def test_border_of_three_colours_is_found_exactly(bordered):
+    images, value = bordered
+    found = propose(images)
+    one = found["border_colour"]
+    assert adjusted_rand_score(value, one.clusters.class_labels) == 1
+    assert (one.points_ND[:, :3].numpy() > 0).all()
+    rows = np.arange(0, 300, 2)
+    assert adjusted_rand_score(value[rows], one.recluster(rows, 1).class_labels) == 1
+    assert adjusted_rand_score(value, found["hue"].clusters.class_labels) == 1
+    assert "sharpness" not in found  # says nothing of the border
+    assert all(one.clusters.count >= 2 and not one.subspaces for one in found.values())
+
+
+def test_statistics_together_hold_what_each_holds(bordered):
+    images, value = bordered
+    (together,) = [one for name, one in propose(images).items() if name == "statistics"]
+    assert adjusted_rand_score(value, together.clusters.class_labels) > 0.95
+
+
+def test_place_of_the_object_is_found():
+    random = np.random.default_rng(1)
+    value = random.integers(0, 2, 200)
+    images = np.full((200, 16, 16, 3), 30, np.uint8)
+    for image, side in zip(images, value, strict=True):
+        down, right = random.integers(2, 5), random.integers(1, 4) + 7 * side
+        image[down : down + 5, right : right + 4] = random.integers(120, 256, 3)
+    assert adjusted_rand_score(value, propose(images)["foreground_place"].clusters.class_labels) > 0.99
+
+
+def test_pictures_that_differ_in_no_statistic_make_no_candidate():
+    assert propose(np.full((100, 8, 8, 3), 77, np.uint8)) == {}
+
+
+def test_noise_is_removed_before_pictures_are_measured_if_the_model_saw_them_so(bordered):
+    images, value = bordered
+    images = np.ascontiguousarray(images)
+    images[:, 1:-1, 1:-1] = 128
+    noisy = propose(images, "data.noise=0.2", "data.denoise=false")
+    clean = propose(images, "data.noise=0.2", "data.denoise=true")
+    assert adjusted_rand_score(value, clean["border_colour"].clusters.class_labels) == 1
+    spread = [float(one["border_colour"].points_ND[torch.from_numpy(value == 0)].var(0).sum()) for one in (noisy, clean)]
+    assert spread[0] > 1.1 * spread[1]
