@@ -3,17 +3,21 @@
 from typing import Any
 
 RENAMED = {
+    "discover.source": "discover.sources",
     "discover.noise": "discover.outliers",
     "discover.max_noise_share": "discover.max_outlier_fraction",
     "discover.min_oracle_share": "discover.min_oracle_fraction",
     "discover.min_variance_share": "discover.min_variance_fraction",
 }
+LISTED = ("discover.source",)  # had one value, and has a list now
 RENAMED_CHOICES = {"multitask.methods": {"uncertainty": "hard_sharing+uncertainty"}}
 
 
 def rename(dotted: str, value: Any) -> tuple[str, Any]:
     """Return a key and its value under the names that they have now."""
     choices = RENAMED_CHOICES.get(dotted, {})
+    if dotted in LISTED:
+        value = [value]
     if isinstance(value, list):
         value = [choices.get(str(one), one) for one in value]
     return RENAMED.get(dotted, dotted), value

@@ -15,8 +15,8 @@ from detaux.stages import LABELS
 
 DISCOVERED, ENTANGLED = "discovered", "entangled"  # names of labels in metrics.json
 MARK = "@"  # between the labels and the variant in a name; safe in file names and in no other name of labels
-SEED, CLUSTERER = "run.seed", "discover.clusterer"
-WITHOUT_BASELINES = {"discover.include_baselines": False, "discover.mixtures": False}  # only the named clusterer's
+SEED, CLUSTERER, SOURCES = "run.seed", "discover.clusterer", "discover.sources"
+WITHOUT_BASELINES = {"discover.include_baselines": False}
 SEEDED = f"{DISCOVERED}{MARK}seed"  # begins the name of the labels of another seed of discovery
 POOLED = f"{SEEDED}s"  # names the lines that pool all seeds of discovery
 
@@ -53,19 +53,20 @@ def list_variants(config: MultitaskConfig) -> list[Variant]:
     """Return the variants that `multitask` asks for: seeds, then clusterers, then the control `entangled`.
 
     A seed repeats the run's own search, so it may choose what the search may. The row of a clusterer is named after it,
-    so the plain baselines, which others cluster, may not be chosen for it. The control clusters the latents at
-    the end of the warm-up, without disentanglement; the baselines are clusterings of the same latents.
+    so only subspaces may be chosen for it, and neither the plain baselines nor candidates that others cluster. The
+    control clusters the latents at the end of the warm-up, without disentanglement; the baselines are clusterings of
+    the same latents.
     """
     found = [
         Variant(f"{prefix}{value}", f"{DISCOVERED}{MARK}{prefix}{value}", {dotted: value, **others})
         for prefix, dotted, values, others in (
             ("seed", SEED, config.discovery_seeds, {}),
-            ("", CLUSTERER, config.discovery_clusterers, WITHOUT_BASELINES),
+            ("", CLUSTERER, config.discovery_clusterers, {SOURCES: ["subspace"], **WITHOUT_BASELINES}),
         )
         for value in values
     ]
     if ENTANGLED in config.controls:
-        found.append(Variant(ENTANGLED, ENTANGLED, {"discover.source": "encoder", **WITHOUT_BASELINES}))
+        found.append(Variant(ENTANGLED, ENTANGLED, {SOURCES: ["encoder"], **WITHOUT_BASELINES}))
     return found
 
 

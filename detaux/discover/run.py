@@ -20,6 +20,7 @@ from detaux.data.split import Split, load_split
 from detaux.discover.backends import select_backend
 from detaux.discover.candidates.candidate import Candidate, Fault
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
+from detaux.discover.candidates.registry import FROM_SUBSPACES
 from detaux.discover.candidates.subspace import cluster_subspaces
 from detaux.discover.choose import describe_nothing, rank_candidates
 from detaux.discover.dependence import count_together
@@ -80,7 +81,7 @@ def _embed_restarts(config: Config, split: Split, disentangle: Path, device: tor
     autoencoder = run_each(lambda: load_disentangler(disentangle, device, AUTOENCODER_FILE))
     latents_ND = autoencoder.select_free(embed_images(autoencoder, split, config).latents_ND)
     labels_N, restarts = split.labels.cpu().numpy(), []
-    count = config.model.restarts if config.discover.source == "subspace" else 1
+    count = config.model.restarts if set(config.discover.sources) & set(FROM_SUBSPACES) else 1
     for number, place in enumerate(list_restarts(disentangle, count)):
         model = run_each(partial(load_disentangler, place, device))
         embeddings = Embeddings(embed_images(model, split, config).subspaces_NKD, latents_ND)
@@ -101,7 +102,7 @@ def _find_tasks(
     manifest, pairs = read_manifest(shards), draw_judging_pairs(split, config)
     findings = search([one.embedded for one in restarts], pairs, split, manifest, config)
     chosen = findings.chosen
-    shown = restarts[chosen.restart if chosen else 0]  # the source of the pictures and of the principal subspace
+    shown = restarts[(chosen.restart or 0) if chosen else 0]  # the source of the pictures and of the principal subspace
     facts = describe_pairs(disentangle)
     discovery = {
         **_describe_choice(findings, shown, config),
@@ -143,7 +144,7 @@ def _describe_clustering(findings: Findings, split: Split, config: Config) -> di
     """Return what discovery.json says about how the candidates were clustered."""
     backend = select_backend(config.discover.backend, config.discover.clusterer, split.images.device)
     return {
-        "source": config.discover.source,
+        "sources": config.discover.sources,
         "clusterer": config.discover.clusterer,
         "backend": {**backend._asdict(), "ran": findings.baselines[0].clusters.backend},
     }

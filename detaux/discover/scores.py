@@ -4,7 +4,6 @@ N samples, D size of a candidate's vectors, C candidates, P pairs of equal princ
 """
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -13,11 +12,10 @@ from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 from torch import Tensor
 
 from detaux.config import Config
-from detaux.config.schema import DiscoverConfig
 from detaux.data.schema import Manifest
 from detaux.data.split import Split
-from detaux.discover.candidates.candidate import MIXTURE, Candidate, Recluster, Scores, score_separation
-from detaux.discover.cluster import Clusters, cluster_points
+from detaux.discover.candidates.candidate import Candidate, Recluster, Scores, score_separation
+from detaux.discover.cluster import Clusters
 from detaux.discover.dependence import compare_labels, compare_with_factor
 from detaux.discover.embed import Embeddings
 from detaux.discover.separation import MOST_POINTS
@@ -28,13 +26,13 @@ NORMALIZER_POINTS = 512  # enough for a mean over pairs
 TINY = float(np.finfo(np.float32).tiny)
 
 
-def compute_bootstrap_stability(clusters: Clusters, recluster: Recluster, draws: int, seed: int) -> float | None:
+def compute_bootstrap_stability(clusters: Clusters, recluster: Recluster | None, draws: int, seed: int) -> float | None:
     """Compute the mean adjusted Rand index between the clusters and those of bootstrap samples.
 
     A sample is drawn with replacement from at most MOST_POINTS points, and `recluster` clusters its distinct points.
-    The result is None if `draws` is 0 or there are less than two clusters.
+    The result is None if `draws` is 0, `recluster` is None or there are less than two clusters.
     """
-    if draws == 0 or clusters.count < 2:
+    if draws == 0 or recluster is None or clusters.count < 2:
         return None
     random = np.random.default_rng(seed)
     pool = random.permutation(len(clusters.labels))[:MOST_POINTS]
@@ -49,16 +47,15 @@ def score_agreement(candidates: Sequence[Candidate]) -> None:
     """Score `agreement`: how well other restarts found a candidate's clusters.
 
     It is the adjusted mutual information with the most similar candidate of each other restart, averaged over these
-    restarts. It is None if there is no other restart.
+    restarts. It is None if there is no other restart, or if the candidate comes from no disentangler.
     """
-    best: list[dict[int, float]] = [
-        {} for _ in candidates
-    ]  # for each candidate: restart -> AMI with the most similar one
-    for (place, one), (other_place, other) in combinations(enumerate(candidates), 2):
-        if one.restart != other.restart:
+    best: list[dict[int, float]] = [{} for _ in candidates]  # restart -> AMI with its most similar candidate
+    restarts = [(place, one, one.restart) for place, one in enumerate(candidates) if one.restart is not None]
+    for (place, one, restart), (other_place, other, other_restart) in combinations(restarts, 2):
+        if restart != other_restart:
             similar = float(adjusted_mutual_info_score(one.clusters.class_labels, other.clusters.class_labels))
-            for own, restart in ((best[place], other.restart), (best[other_place], one.restart)):
-                own[restart] = max(own.get(restart, 0.0), similar)
+            for own, found in ((best[place], other_restart), (best[other_place], restart)):
+                own[found] = max(own.get(found, 0.0), similar)
     for one, own in zip(candidates, best, strict=True):
         one.scores["agreement"] = float(np.mean(list(own.values()))) if own else None
 
@@ -157,18 +154,26 @@ def score_candidates(
 ) -> None:
     """Compute the scores that compare candidates with each other and with the principal subspace.
 
-    `pairs` come from draw_judging_pairs. A mixture has the points of another candidate, so the oracle does not choose
-    between them, and a mixture has none of the scores that need pairs.
+    `pairs` come from draw_judging_pairs. The oracle chooses among the candidates of one source. A mixture has the
+    points of a subspace and none of the scores that need pairs.
     """
     losses, seed = config.losses, config.run.seed
     if (split.labels < 0).any():
         pairs = drop_principal_pairs(embeddings, *pairs, alpha, losses.oracle.normalizer, seed)
-    parts = [one for one in candidates if one.name != MIXTURE]
-    points = [one.points_ND for one in parts]
-    paired = score_pairs(points, *pairs, margin=losses.distance.margin, normalizer=losses.oracle.normalizer, seed=seed)
+    for source in ("subspace", "encoder"):
+        parts = [one for one in candidates if one.source == source]
+        if not parts:
+            continue
+        paired = score_pairs(
+            [one.points_ND for one in parts],
+            *pairs,
+            margin=losses.distance.margin,
+            normalizer=losses.oracle.normalizer,
+            seed=seed,
+        )
+        for one, scores in zip(parts, paired, strict=True):
+            one.scores |= scores
     total = sum_variances(embeddings.subspaces_NKD)
-    for one, scores in zip(parts, paired, strict=True):
-        one.scores |= scores
     for one in candidates:
         if one.subspaces:
             one.scores["dot"] = compute_dot(embeddings.subspaces_NKD, one.subspaces, alpha)
@@ -178,12 +183,11 @@ def score_candidates(
 def score_clusters(one: Candidate, split: Split, manifest: Manifest, config: Config) -> None:
     """Score one clustering by itself, against the principal label, and against known factors, which no rule reads."""
     score_separation(one, config.run.seed)
-    recluster = one.recluster or partial(_cluster_rows, one.points_ND, config.discover)
     found = one.clusters.class_labels
     one.principal = compare_labels(found, split.labels.cpu().numpy())
     one.scores |= {
         "stability": compute_bootstrap_stability(
-            one.clusters, recluster, config.discover.stability_samples, config.run.seed
+            one.clusters, one.recluster, config.discover.stability_samples, config.run.seed
         ),
         "principal_ami": one.principal["ami"],
     }
@@ -192,7 +196,3 @@ def score_clusters(one: Candidate, split: Split, manifest: Manifest, config: Con
         one.factors = {
             name: compare_with_factor(found, column) for name, column in zip(manifest.factors, columns, strict=True)
         }
-
-
-def _cluster_rows(points_ND: Tensor, config: DiscoverConfig, rows: np.ndarray, seed: int) -> Clusters:
-    return cluster_points(points_ND[torch.from_numpy(rows)], config, seed)

@@ -13,7 +13,7 @@ from detaux.data.schema import Manifest
 from detaux.data.split import Split
 from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
-from detaux.discover.candidates.registry import propose_baselines, propose_candidates
+from detaux.discover.candidates.registry import propose_baselines, propose_from_images, propose_from_model
 from detaux.discover.choose import choose_tasks, find_fault
 from detaux.discover.embed import Embeddings, embed_split
 from detaux.discover.refine import refine_candidates
@@ -56,16 +56,17 @@ def search(
     *,
     with_baselines: bool = True,
 ) -> Findings:
-    """Find candidates in the embeddings of each restart, score them and choose among them.
+    """Find candidates in the embeddings of each restart and in the images, score them and choose among them.
 
     Some scores need `pairs`. The plain baselines come from the first restart.
     """
     candidates = []
     for embedded in restarts:
-        found = propose_candidates(embedded, config)
+        found = propose_from_model(embedded, config)
         score_candidates(found, embedded.embeddings, pairs, split, config, embedded.alpha)
         candidates += found
     score_agreement(candidates)
+    candidates += propose_from_images(split, manifest, config)
     baselines = propose_baselines(restarts[0], config) if with_baselines else []
     with track("discover: score", len(candidates) + len(baselines)) as advance:
         for one in [*candidates, *baselines]:

@@ -150,7 +150,7 @@ def find_chosen(discovery: dict[str, Any]) -> Candidate | None:
 def is_disentangled(discovery: dict[str, Any]) -> bool:
     """Return whether a discovery chose clusters of a disentangled subspace, and no plain clustering of latents."""
     chosen = find_chosen(discovery)
-    return chosen is not None and chosen["kind"] == "candidate" and discovery.get("source") != "encoder"
+    return chosen is not None and chosen["kind"] == "candidate" and bool(chosen["subspaces"])
 
 
 def name_candidate(candidate: Candidate) -> str:

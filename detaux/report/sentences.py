@@ -24,6 +24,7 @@ EXPLANATIONS = {  # what a control says that gains as much
     WITHIN_CLASS: "so the labels' dependence on the principal label explains the gain",
     ENTANGLED: "so clusters without disentanglement explain the gain",
 }
+PLACES = {"encoder": "in the encoder's entangled latents"}  # where a source that has no subspaces finds clusters
 RULES = {
     "uncertainty": "uncertainty weighting",
     "dwa": "dynamic weight averaging",
@@ -89,8 +90,8 @@ def describe_found(run: Run) -> str:
     where = name_candidate(chosen)
     if chosen["kind"] == "baseline":
         source = "by a plain baseline, not in a disentangled subspace"
-    elif run.discovery.get("source") == "encoder":
-        source = "in the encoder's entangled latents"
+    elif not chosen["subspaces"]:
+        source = PLACES.get(chosen["name"], f"by the source {where}")
     else:
         source = f"in {where.replace(' + ', ' and ')}"
     noise = chosen.get("noise_share") or 0.0

@@ -41,7 +41,7 @@ KEYS = (
 VARIANTS = (
     ("data.noise=0.1", "model.restarts=2"),
     ("pairs.partner=nearest", "pairs.nearest=4", "pairs.neighbour_contrast=1", "discover.outliers=nearest"),
-    ("pairs.partner=label", "discover.source=encoder", "discover.clusterer=hdbscan", "discover.min_cluster_size=4"),
+    ("pairs.partner=label", "discover.sources=[encoder]", "discover.clusterer=hdbscan", "discover.min_cluster_size=4"),
 )
 # whoever copies, checks, hashes or writes a config reads all of it, and a model is built by the config that lies beside it
 COPIERS = ("dataclasses", "copy", "detaux.config.", "omegaconf.", "detaux.disentangle.model")

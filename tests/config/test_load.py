@@ -393,7 +393,9 @@ def test_old_name_of_a_choice_is_refused_with_the_new_one():
 
 def test_frozen_config_of_an_older_release_loads_by_the_new_names(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("{discover: {noise: nearest, max_noise_share: 0.2}, multitask: {methods: [stl, uncertainty]}}")
+    discover = "{source: encoder, noise: nearest, max_noise_share: 0.2}"
+    path.write_text(f"{{discover: {discover}, multitask: {{methods: [stl, uncertainty]}}}}")
     config = load_config(path, is_frozen=True)
+    assert config.discover.sources == ["encoder"]
     assert (config.discover.outliers, config.discover.max_outlier_fraction) == ("nearest", 0.2)
     assert config.multitask.methods == ["stl", "hard_sharing+uncertainty"]

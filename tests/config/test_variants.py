@@ -30,12 +30,12 @@ def test_variants_are_the_asked_ones_in_their_order():
         (
             "kmeans++",
             "discovered@kmeans++",
-            {"discover.clusterer": "kmeans++", "discover.include_baselines": False, "discover.mixtures": False},
+            {"discover.clusterer": "kmeans++", "discover.sources": ["subspace"], "discover.include_baselines": False},
         ),
         (
             "entangled",
             "entangled",
-            {"discover.source": "encoder", "discover.include_baselines": False, "discover.mixtures": False},
+            {"discover.sources": ["encoder"], "discover.include_baselines": False},
         ),
     ]
 
@@ -76,10 +76,10 @@ def test_settings_without_comparisons_have_no_variant_and_no_control():
         (["run.seed=3"], "the discovery seed3 (run.seed=3), which is the run's own"),
         (
             ["discover.clusterer=kmeans++"],
-            "(discover.clusterer=kmeans++, discover.include_baselines=False, discover.mixtures=False), which is the run's own",
+            "(discover.clusterer=kmeans++, discover.sources=['subspace'], discover.include_baselines=False), which is the run's",
         ),
         (["multitask.discovery_seeds=[1, 1]"], "asks twice for the discovery seed1 (run.seed=1)"),
-        (["discover.source=encoder"], "the discovery entangled (discover.source=encoder"),
+        (["discover.sources=[encoder]"], "the discovery entangled (discover.sources=['encoder']"),
         (["multitask.weights=[]", "multitask.methods=[stl]", "multitask.controls=[]"], "multitask.weights is empty"),
     ],
 )
@@ -126,7 +126,7 @@ def finished(tmp_path_factory):
     [
         ("seed1", ["run.seed=1"]),
         ("meanshift", ["discover.clusterer=meanshift"]),
-        ("entangled", ["discover.source=encoder"]),
+        ("entangled", ["discover.sources=[encoder]"]),
     ],
 )
 def test_variant_finds_what_a_run_of_its_keys_finds(finished, tmp_path, name, keys):

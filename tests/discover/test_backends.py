@@ -13,7 +13,7 @@ from detaux.data.schema import Manifest
 from detaux.discover import backends
 from detaux.discover.backends import CLUSTERERS, Backend, load_clusterer, select_backend
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
-from detaux.discover.candidates.registry import propose_baselines, propose_candidates
+from detaux.discover.candidates.registry import propose_baselines, propose_from_model
 from detaux.discover.cluster import cluster_points, complete_labels
 from detaux.discover.embed import Embeddings
 from detaux.discover.judging_pairs import draw_judging_pairs
@@ -205,7 +205,7 @@ def test_discovery_in_torch_reads_columns_and_scores_alone(far_device, make_spli
         labels = np.where(np.arange(300) % 3, split.labels.numpy(), -1)
         np.testing.assert_array_equal(complete_labels(embeddings.subspaces_NKD[:, 0], labels), split.labels)
         embedded = EmbeddedSplit(embeddings, 0, labels)
-        candidates, baselines = propose_candidates(embedded, config), propose_baselines(embedded, config)
+        candidates, baselines = propose_from_model(embedded, config), propose_baselines(embedded, config)
         score_candidates(candidates, embeddings, draw_judging_pairs(split, config), split, config, 0)
         for one in [*candidates, *baselines]:
             score_clusters(one, split, MANIFEST, config)

@@ -164,7 +164,7 @@ def test_rest_of_a_subsample_is_predicted(name, backend, small_plans, make_blobs
     assert found.cost.to_row()["clustered"] == 80
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("discover: plan for 600 x 4, of which 80 are clustered and the rest predicted: about")
-    assert "planned" in printed[1]
+    assert "planned" in printed[-1]  # a loaded machine prints its progress in between
     np.testing.assert_array_equal(found.labels, cluster_points(points, config, 0).labels)
 
 

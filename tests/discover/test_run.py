@@ -156,8 +156,8 @@ def test_nothing_found_leaves_scores_and_no_labels(stage, make_split):
 
 
 def test_encoder_source_clusters_the_entangled_latents(stage):
-    found = json.loads((stage(source="encoder", clusterer="kmeans") / "discovery.json").read_text())
-    assert found["source"] == "encoder"
+    found = json.loads((stage(sources=["encoder"], clusterer="kmeans") / "discovery.json").read_text())
+    assert found["sources"] == ["encoder"]
     assert [one["subspaces"] for one in found["candidates"]] == [[]]
 
 

@@ -10,6 +10,7 @@ from detaux.discover.scores import (
     compute_dot,
     compute_spread,
     drop_principal_pairs,
+    score_agreement,
     score_pairs,
 )
 
@@ -39,6 +40,20 @@ def test_stability_prefers_real_clusters(make_blobs):
     ]
     assert values[0] > 0.99
     assert values[1] < 0.8
+
+
+def test_agreement_is_that_with_the_most_similar_candidate_of_another_disentangler(make_candidate):
+    labels = np.arange(60) % 3
+    first, other, far, pixels = (make_candidate(one) for one in (labels, labels, np.arange(60) // 30, labels))
+    first.restart, other.restart, far.restart, pixels.restart = 0, 1, 1, None
+    score_agreement([first, other, far, pixels])
+    assert first.scores["agreement"] == pytest.approx(1)
+    assert far.scores["agreement"] == pytest.approx(0, abs=0.05)
+    assert pixels.scores["agreement"] is None
+
+
+def test_clusters_that_cannot_be_made_again_have_no_stability():
+    assert compute_bootstrap_stability(label([0, 1] * 20), None, 5, 0) is None
 
 
 def test_stability_matches_reclustering_that_swaps_all_or_nothing():

@@ -137,7 +137,7 @@ CASES = (
     find("kmeans_plus_plus", "discover.clusterer=kmeans++", "discover.choose=stability", "discover.clusters=5"),
     find("meanshift", "discover.clusterer=meanshift", "discover.choose=invariance"),
     find("torch", "discover.backend=torch", *LEAF, "discover.choose=agreement", "discover.tasks=2"),
-    find("encoder", "discover.source=encoder", "discover.choose=validity", "discover.min_samples=0"),
+    find("encoder", "discover.sources=[encoder]", "discover.choose=validity", "discover.min_samples=0"),
     find("choose_paper", "discover.choose=paper", "discover.merge=false"),
     find("choose_official", "discover.choose=official", "discover.merge_threshold=0.9"),
     find("merge", "discover.choose=least_noise", "discover.merge_threshold=0.0001"),

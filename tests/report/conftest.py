@@ -114,7 +114,7 @@ def make_discovery() -> dict[str, Any]:
             eligible=False,
             fault={"code": "principal", "text": "carries the principal task"},
         ),
-        "source": "subspace",
+        "sources": ["subspace"],
         "clusterer": "hdbscan",
         "seconds": 3.2,
         "samples": SAMPLES,

@@ -12,8 +12,11 @@ Clusterer = Literal["hdbscan", "kmeans", "kmeans++", "meanshift"]
 
 @dataclass(frozen=True)
 class DiscoverConfig:
-    source: Literal["subspace", "encoder"] = key(
-        "subspace", "cluster subspaces, or the code at the end of the warm-up (encoder: entangled ablation)"
+    sources: list[str] = key(
+        ["subspace"],
+        "what candidates come from. subspace: clusters of each free subspace; mixture: two parts of each free subspace that "
+        "is a line; encoder: clusters of the code at the end of the warm-up (entangled ablation)",
+        choices=("subspace", "mixture", "encoder"),
     )
     clusterer: Clusterer = key("hdbscan", "clustering algorithm")
     backend: Literal["auto", "cuml", "torch", "cpu"] = key(
@@ -42,9 +45,6 @@ class DiscoverConfig:
     bandwidth_quantile: float = key(0.1, "meanshift: quantile of pair distances used as bandwidth", 0.0, 1.0)
     merge: bool = key(True, "join free subspaces whose clusters depend on each other before choosing")
     merge_threshold: float = key(0.012, "subspaces join above this mutual information over smaller entropy", 0.0, 1.0)
-    mixtures: bool = key(
-        False, "also propose two parts of each free subspace that is a line, by a mixture of two normal distributions"
-    )
     choose: str = key(
         "separation",
         f"rule that picks the auxiliary task; separation = {CHOICE_RULES['separation'].meaning}",

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from detaux.discover.cluster import Clusters
+from detaux.config import Config
+from detaux.discover.cluster import Clusters, cluster_points
 from detaux.discover.cross_prediction.rounds import CrossPrediction
 from detaux.discover.separation import compute_separation, compute_silhouette
 from detaux.discover.validity import compute_validity
 
-MIXTURE = "mixture"  # names candidates that share their points with the candidate of the same subspace
 Scores = dict[str, float | None]
 Recluster = Callable[[np.ndarray, int], Clusters]  # (rows, seed) -> clusters of only these rows
 
@@ -28,17 +29,19 @@ class Fault(NamedTuple):
 class Candidate:
     """Hold points float32 [N, D] on their device, their clusters, and what is known about these.
 
-    `subspaces` is empty if the points come from no subspace. `restart` is the number of the disentangler, counted from
-    0. `recluster` clusters some rows in the same way; if it is None, the config says how. A score that does not apply
-    is None. `fault` says why the candidate may not be chosen, and is None if it may. `cross` is what cross-prediction made
-    of the clusters; it is None if it did not run.
+    `subspaces` is empty if the points come from no subspace. `source` is the kind, one of `discover.sources`, and empty
+    for a baseline. `restart` is the number of the disentangler, counted from 0, or None if there is none. `recluster`
+    clusters some rows in the same way; it is None if that has no meaning. A score that does not apply is None. `fault`
+    says why the candidate may not be chosen, and is None if it may. `cross` is what cross-prediction made of the
+    clusters; it is None if it did not run.
     """
 
     points_ND: Tensor
     clusters: Clusters
     subspaces: tuple[int, ...] = ()
     name: str = ""
-    restart: int = 0
+    source: str = ""
+    restart: int | None = 0
     recluster: Recluster | None = None
     scores: Scores = field(default_factory=dict)
     principal: Scores = field(default_factory=dict)
@@ -61,6 +64,7 @@ class Candidate:
         cross = {"cross_prediction": self.cross.to_row()} if self.cross else {}
         return {
             "index": index,
+            **({"source": self.source} if self.source else {}),
             **name,
             "subspaces": list(self.subspaces),
             "restart": self.restart,
@@ -74,6 +78,18 @@ class Candidate:
             "principal": self.principal,
             "factors": {factor: _round(measures) for factor, measures in self.factors.items()},
         }
+
+
+def cluster_candidate(
+    points_ND: Tensor, config: Config, *, subspaces: tuple[int, ...] = (), name: str = ""
+) -> Candidate:
+    """Cluster points [N, D] by the clusterer of the config."""
+
+    def recluster(rows: np.ndarray, seed: int) -> Clusters:
+        return cluster_points(points_ND[torch.from_numpy(rows)], config.discover, seed)
+
+    clusters = cluster_points(points_ND, config.discover, config.run.seed)
+    return Candidate(points_ND, clusters, subspaces, name, recluster=recluster)
 
 
 def _round(scores: Scores) -> Scores:

@@ -1,4 +1,4 @@
-"""Propose two halves of each free subspace that is a line: a mixture of two normal distributions (`discover.mixtures`)."""
+"""Propose two halves of each free subspace that is a line: a mixture of two normal distributions (source `mixture`)."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from detaux.config import Config
-from detaux.discover.candidates.candidate import MIXTURE, Candidate
+from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.cluster import Clusters, renumber
 from detaux.discover.clusterers import choose_sizes
@@ -38,7 +38,7 @@ def propose_mixtures(embedded: EmbeddedSplit, config: Config) -> list[Candidate]
         def split_again(rows: np.ndarray, seed: int, line_N: np.ndarray = line_N) -> Clusters:
             return _split(_fit(line_N[rows], 2, seed), line_N[rows])
 
-        found.append(Candidate(points_ND, clusters, (index,), name=MIXTURE, recluster=split_again))
+        found.append(Candidate(points_ND, clusters, (index,), name="mixture", recluster=split_again))
     return found
 
 

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from detaux.config import Config
-from detaux.discover.candidates.candidate import Candidate, score_separation
+from detaux.discover.candidates.candidate import Candidate, cluster_candidate, score_separation
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
-from detaux.discover.cluster import cluster_points
 from detaux.discover.embed import Embeddings
 from detaux.discover.merge import compute_dependence, merge_greedily
 from detaux.runtime.progress import track
@@ -19,14 +18,14 @@ def cluster_subspaces(embeddings: Embeddings, indices: Sequence[int], config: Co
     with track("discover: cluster", len(indices)) as advance:
         for index in indices:
             points_ND = embeddings.subspaces_NKD[:, index].contiguous()
-            found.append(Candidate(points_ND, cluster_points(points_ND, config.discover, config.run.seed), (index,)))
+            found.append(cluster_candidate(points_ND, config, subspaces=(index,)))
             advance()
     return found
 
 
 def propose_subspaces(embedded: EmbeddedSplit, config: Config) -> list[Candidate]:
     """Cluster the free subspaces, and join the dependent ones (`discover.merge`)."""
-    discover, seed = config.discover, config.run.seed
+    discover = config.discover
     single = cluster_subspaces(embedded.embeddings, embedded.list_free(), config)
     if not discover.merge:
         return single
@@ -34,12 +33,12 @@ def propose_subspaces(embedded: EmbeddedSplit, config: Config) -> list[Candidate
     def join(first: Candidate, second: Candidate) -> Candidate:
         points_ND = torch.cat([first.points_ND, second.points_ND], 1)
         subspaces = tuple(sorted((*first.subspaces, *second.subspaces)))
-        return Candidate(points_ND, cluster_points(points_ND, discover, seed), subspaces)
+        return cluster_candidate(points_ND, config, subspaces=subspaces)
 
     def depend(first: Candidate, second: Candidate) -> float:
         return compute_dependence(first.clusters.labels, second.clusters.labels)
 
     def separate(one: Candidate) -> float:
-        return score_separation(one, seed)
+        return score_separation(one, config.run.seed)
 
     return merge_greedily(single, depend, join, separate, discover.merge_threshold)

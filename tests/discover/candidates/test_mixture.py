@@ -6,7 +6,7 @@ from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.mixture import project_on_line, propose_mixtures
-from detaux.discover.candidates.registry import propose_candidates
+from detaux.discover.candidates.registry import propose_from_model
 from detaux.discover.embed import Embeddings
 
 COUNT = 1000
@@ -42,24 +42,18 @@ def test_line_with_two_values_that_touch_is_split_between_them(embedded):
 
 def test_mixtures_are_proposed_only_if_asked_for(embedded):
     _, split = embedded
-    names = {
-        asked: [one.name for one in propose_candidates(split, Config(discover=DiscoverConfig(mixtures=asked)))]
-        for asked in (False, True)
-    }
-    assert names[True] == [*names[False], "mixture"]
-    mixture = propose_candidates(split, Config(discover=DiscoverConfig(mixtures=True)))[-1]
-    assert mixture.restart == 1
-    assert mixture.title == "mixture of subspace 1 of restart 2"
+    plain, both = (
+        propose_from_model(split, Config(discover=DiscoverConfig(sources=sources)))
+        for sources in (["subspace"], ["subspace", "mixture"])
+    )
+    assert [one.source for one in both] == [*(one.source for one in plain), "mixture"]
+    assert both[-1].restart == 1
+    assert both[-1].title == "mixture of subspace 1 of restart 2"
 
 
 @pytest.mark.parametrize("keys", [{"min_cluster_size": 450}, {"min_cluster_fraction": 0.45}])
 def test_part_smaller_than_the_smallest_cluster_makes_no_candidate(embedded, keys):
     assert propose_mixtures(embedded[1], Config(discover=DiscoverConfig(**keys))) == []
-
-
-def test_plain_autoencoder_has_no_mixtures_of_subspaces(embedded):
-    config = Config(discover=DiscoverConfig(mixtures=True, source="encoder"))
-    assert [one.name for one in propose_candidates(embedded[1], config)] == ["encoder"]
 
 
 def test_points_that_coincide_or_fill_a_plane_are_no_line():

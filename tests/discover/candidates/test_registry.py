@@ -1,4 +1,4 @@
-import typing
+import dataclasses
 
 import numpy as np
 import pytest
@@ -7,8 +7,10 @@ from sklearn.metrics import adjusted_rand_score
 from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
-from detaux.discover.candidates.registry import BASELINES, SOURCES, propose_baselines
+from detaux.discover.candidates.registry import BASELINES, FROM_IMAGES, FROM_MODEL, propose_baselines
 from detaux.discover.embed import Embeddings
+
+KINDS = FROM_MODEL | FROM_IMAGES | BASELINES
 
 
 def propose(points, labels, **keys):
@@ -16,14 +18,15 @@ def propose(points, labels, **keys):
     return propose_baselines(embedded, Config(discover=DiscoverConfig(**keys)))
 
 
-@pytest.mark.parametrize("name", [*SOURCES, *BASELINES])
+@pytest.mark.parametrize("name", list(KINDS))
 def test_kind_has_the_name_of_its_file(name):
-    propose = (SOURCES | BASELINES)[name]
+    propose = KINDS[name]
     assert propose.__module__ == f"detaux.discover.candidates.{name}"
 
 
 def test_sources_are_those_that_the_config_takes():
-    assert set(SOURCES) == set(typing.get_args(typing.get_type_hints(DiscoverConfig)["source"]))
+    (sources,) = (one for one in dataclasses.fields(DiscoverConfig) if one.name == "sources")
+    assert sorted(sources.metadata["choices"]) == sorted(FROM_MODEL | FROM_IMAGES)
 
 
 def test_baselines_match_blobs_of_the_latents(make_blobs):

@@ -5,7 +5,7 @@ import torch
 from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
-from detaux.discover.candidates.registry import propose_candidates
+from detaux.discover.candidates.registry import propose_from_model
 from detaux.discover.embed import Embeddings
 
 
@@ -28,7 +28,7 @@ def embed(subspaces_NKD):
 
 def build(embeddings, **keys):
     embedded = EmbeddedSplit(embeddings, 0, np.zeros(len(embeddings.latents_ND), int), restart=2)
-    return propose_candidates(embedded, Config(discover=DiscoverConfig(**keys)))
+    return propose_from_model(embedded, Config(discover=DiscoverConfig(**keys)))
 
 
 def test_dependent_subspaces_become_one_candidate(embeddings):
