@@ -35,7 +35,8 @@ def read_embeddings(path: Path, tensor: str | None) -> Tensor:
         raise UserError(f"{path} is neither .npy nor .safetensors.")
     if path.suffix == ".npy" and tensor is not None:
         raise UserError(f"--tensor {tensor}: {path} holds one array without a name; leave --tensor out.")
-    values_ND = read_npy(path, "save the embeddings again") if tensor is None and path.suffix == ".npy" else _read_safetensors(path, tensor)
+    is_npy = path.suffix == ".npy"
+    values_ND = read_npy(path, "save the embeddings again") if is_npy else _read_safetensors(path, tensor)
     if values_ND.ndim != 2 or 0 in values_ND.shape:
         raise UserError(
             f"{path} holds an array of shape {list(values_ND.shape)}; "

@@ -67,8 +67,8 @@ def read_features(text: str) -> Features:
 def _read_tensor(path: Path) -> tuple[np.ndarray, list[str]]:
     check_safetensors(path, WAY_ON)
     with safe_open(path, "pt") as file:
-        text = (file.metadata() or {}).get("keys")
-        if "features" not in file.keys() or text is None:  # noqa: SIM118: it is no dict
+        names, text = list(file.keys()), (file.metadata() or {}).get("keys")
+        if "features" not in names or text is None:
             raise UserError(f"{KEY}={path} needs a tensor `features`, and `keys` in its metadata: a JSON list of text.")
         values = file.get_tensor("features")
     if values.is_complex():

@@ -44,12 +44,19 @@ def reduce_points(points_NF: Tensor, seed: int) -> Tensor:
     return torch.cat([(tile - mean_F) @ basis_FC for tile in points_NF.split(TILE)])
 
 
-def lay_out(points_NF: Tensor, seed: int, most: int = MOST_POINTS) -> tuple[Tensor, np.ndarray, np.ndarray]:
+def scale_variance(points_NF: Tensor) -> Tensor:
+    """Centre points and scale them to a variance of 1, summed over their numbers. Points that coincide become 0."""
+    centred_NF = points_NF - points_NF.mean(0)
+    variance = centred_NF.square().sum(1).mean()
+    return centred_NF / torch.where(variance > 0, variance.sqrt(), 1.0)
+
+
+def lay_out(points_NF: Tensor, seed: int, most: int = MOST_POINTS) -> tuple[Tensor, np.ndarray]:
     """Lay out points by UMAP (McInnes, Healy and Melville 2018), at most `most` of them, drawn by the seed.
 
-    Return the layout float32 [M, L] on the points' device, the rows [M] that it holds, and for each of the N points its
-    place in the layout: its own, or that of the nearest point that was laid out. The same seed gives the same layout on
-    the same machine, for which UMAP works on one core. At least LEAST_POINTS points are needed.
+    Return the layout float32 [M, L] on the points' device, and for each of the N points its place 0 .. M - 1 in it: its
+    own, or that of the nearest point that was laid out. The same seed gives the same layout on the same machine, for
+    which UMAP works on one core. At least LEAST_POINTS points are needed.
     """
     import umap
 
@@ -61,7 +68,7 @@ def lay_out(points_NF: Tensor, seed: int, most: int = MOST_POINTS) -> tuple[Tens
     if len(rows_M) < len(points_NF):
         place_N = find_nearest(points_NF, chosen_MF).cpu().numpy()
         place_N[rows_M] = np.arange(len(rows_M))
-    return torch.from_numpy(layout_ML.astype(np.float32)).to(points_NF.device), rows_M, place_N
+    return torch.from_numpy(layout_ML.astype(np.float32)).to(points_NF.device), place_N
 
 
 def cluster_by_plscan(points_ND: Tensor, config: DiscoverConfig) -> Clusters:

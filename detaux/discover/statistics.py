@@ -49,7 +49,7 @@ def measure_images(images_NHWC: Tensor) -> dict[str, Tensor]:
 def _measure_batch(images_nCHW: Tensor) -> dict[str, Tensor]:
     grey_nHW = torch.einsum("nchw,c->nhw", images_nCHW, images_nCHW.new_tensor(GREY))
     contrast_n1 = grey_nHW.flatten(1).std(1, correction=0, keepdim=True)
-    steps_n1 = sum((grey_nHW.diff(dim=axis).abs().flatten(1).mean(1, keepdim=True) for axis in (1, 2)))
+    steps_n1 = sum(grey_nHW.diff(dim=axis).abs().flatten(1).mean(1, keepdim=True) for axis in (1, 2))
     mean_nC = images_nCHW.mean((2, 3))
     return {
         "mean_colour": mean_nC,

@@ -24,7 +24,7 @@ def propose_from_layout(points_NF: Tensor, name: str, config: Config, most: int 
     """
     if len(points_NF) < LEAST_POINTS:
         return []
-    layout_ML, rows_M, place_N = lay_out(points_NF, config.run.seed, most)
+    layout_ML, place_N = lay_out(points_NF, config.run.seed, most)
     ways: dict[str, Cluster] = {
         config.discover.clusterer: lambda points_ND, seed: cluster_points(points_ND, config.discover, seed),
         "plscan": lambda points_ND, _: cluster_by_plscan(points_ND, config.discover),

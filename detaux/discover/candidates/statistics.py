@@ -19,5 +19,7 @@ def propose_statistics(split: Split, manifest: Manifest, config: Config) -> list
     data = config.data
     measured = measure_images(shrink_images(split.images, data.noise, data.denoise, config.run.seed))
     points: dict[str, Tensor] = {**measured, "statistics": standardise(measured)}
-    found = [cluster_candidate(points_ND, config, name=name) for name, points_ND in points.items() if points_ND.shape[1]]
+    found = [
+        cluster_candidate(points_ND, config, name=name) for name, points_ND in points.items() if points_ND.shape[1]
+    ]
     return [one for one in found if one.clusters.count >= 2]

@@ -30,8 +30,9 @@ def test_blobs_of_features_are_found_whatever_the_order_of_the_file(tmp_path, ma
     order = np.random.default_rng(1).permutation(len(points))
     np.savez(tmp_path / "f.npz", keys=np.array(split.keys)[order], features=points.numpy()[order])
     found = propose_features(split, MANIFEST, configure(tmp_path / "f.npz"))
-    assert [one.name for one in found] == ["features_hdbscan", "features_plscan"]
-    for one in found:
+    names = ["features_hdbscan", "features_plscan", "features_pixels_hdbscan", "features_pixels_plscan"]
+    assert [one.name for one in found] == names
+    for one in found[:2]:
         assert adjusted_rand_score(truth, one.clusters.class_labels) > 0.98
 
 
@@ -39,6 +40,21 @@ def test_features_of_other_images_are_refused(tmp_path):
     np.savez(tmp_path / "f.npz", keys=np.array(["x", "y"]), features=np.eye(2))
     with pytest.raises(UserError, match=r"has no row for 40 of the 40 training images, first k0"):
         propose_features(build_split(40), MANIFEST, configure(tmp_path / "f.npz"))
+
+
+@pytest.mark.slow
+def test_features_beside_pixels_know_what_either_knows(tmp_path):
+    random = np.random.default_rng(2)
+    value, split = np.arange(400) % 4, build_split(400)
+    features = 5 * (value[:, None] // 2) + random.normal(
+        0, 0.5, (400, 6)
+    )  # the features know half, the pixels the rest
+    images = random.integers(0, 60, (400, 8, 8, 3)) + 180 * (value % 2)[:, None, None, None]
+    np.save(tmp_path / "f.npy", features)
+    split = Split(torch.from_numpy(images.astype(np.uint8)), split.labels, split.keys, None)
+    found = {one.name: one for one in propose_features(split, MANIFEST, configure(tmp_path / "f.npy"))}
+    assert adjusted_rand_score(value // 2, found["features_plscan"].clusters.class_labels) > 0.9
+    assert adjusted_rand_score(value, found["features_pixels_plscan"].clusters.class_labels) > 0.9
 
 
 @pytest.mark.slow
