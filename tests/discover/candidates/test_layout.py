@@ -11,13 +11,13 @@ from detaux.discover.layout import LEAST_POINTS
 
 
 def build_hidden_classes(count=400, side=10):
-    """Pictures of four patterns, two in each of two classes, moved and with noise; and the patterns' numbers."""
+    """Pictures of four bars, two in each of two classes, of any brightness and with noise; and the bars' numbers."""
     random = np.random.default_rng(0)
     pattern = random.integers(0, 4, count)
     images = random.normal(90, 12, (count, side, side, 3))
     for image, one in zip(images, pattern, strict=True):
-        at = 2 + random.integers(0, 2) + 3 * (one // 2)
-        image[(slice(None), at) if one % 2 else at] += 120
+        at = slice(2, 4) if one // 2 else slice(6, 8)
+        image[(slice(None), at) if one % 2 else at] += random.uniform(60, 140)
     return images.clip(0, 255).astype(np.uint8), pattern
 
 
@@ -29,9 +29,7 @@ def test_layout_finds_the_classes_that_hide_within_a_class():
     found = {one.name: one for one in propose_layout(split, None, config)}
     assert list(found) == ["layout_hdbscan", "layout_plscan"]
     for one in found.values():
-        purest = [np.bincount(pattern[one.clusters.labels == label]).max() for label in range(one.clusters.count)]
-        assert sum(purest) > 0.97 * len(pattern)  # a cluster holds one pattern; a pattern has one or two places
-        assert adjusted_rand_score(pattern, one.clusters.labels) > 0.6
+        assert adjusted_rand_score(pattern, one.clusters.labels) > 0.97
         rows = np.arange(0, len(pattern), 2)
         assert adjusted_rand_score(one.clusters.labels[rows], one.recluster(rows, 0).labels) > 0.8
 
