@@ -16,12 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from study import call
+from study import call, write_table
 
 from detaux.multitask.statistics import adjust_holm, summarize
 
 DATA = Path(__file__).with_name("data") / "controls"
-DOCUMENT = Path("docs/results.md")
 SEED = 20  # of discovery, and the first of the training seeds; the presets were tuned on seeds 0 to 4
 # set -> (title, config, keys). Learning rate and augmentation are those that benchmarks/tune_stl.py ranked first for
 # single-task learning. 1,020 images of Fashion-MNIST are for validation, as somebody with few labels would keep few.
@@ -186,16 +185,7 @@ def make_harm_table(data: Path) -> list[str]:
         lines.append(
             f"| {SETS[name][0]} | {method} | {setting} | {gain} | {'-' if p is None else f'{p:.3f}'} | {harms} |"
         )
-    return [*lines, ""]
-
-
-def write_tables() -> None:
-    """Write the tables of all kept parts into the document, between its two marks."""
-    begin, end = "<!-- controls: begin -->", "<!-- controls: end -->"
-    lines = [*(line for name in SETS for line in make_table(name, DATA)), *make_harm_table(DATA)]
-    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(begin)
-    after = rest.partition(end)[2]
-    DOCUMENT.write_text(f"{before}{begin}\n" + "\n".join(lines) + f"{end}{after}", encoding="utf-8")
+    return lines
 
 
 def main() -> None:
@@ -215,7 +205,8 @@ def main() -> None:
                 keep(run_part(name, method, arguments.out, arguments.keys), path)
                 print(f"{name}, {method}: {time.monotonic() - started:.0f} s", flush=True)
     if arguments.data == DATA:
-        write_tables()
+        tables = [line for name in SETS for line in make_table(name, DATA)]
+        write_table("controls", [*tables, *make_harm_table(DATA)])
 
 
 if __name__ == "__main__":

@@ -17,10 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from study import build_set, run_once
+from study import build_set, run_once, write_table
 
 DATA = Path(__file__).with_name("data") / "factors"
-DOCUMENT = Path("docs/results.md")
 PAIRS, CONDITIONAL = ("configs/quickstart.yaml", ["model.restarts=1"]), ("configs/quickstart-sparse.yaml", [])
 RECIPES = {"pairs": PAIRS, "conditional": CONDITIONAL}
 WALL = "data.correlate={{wall_hue: {}}}"
@@ -100,10 +99,7 @@ def main() -> None:
         for seed in arguments.seeds if name in arguments.sets and recipe in arguments.recipes else ():
             run_seed(name, recipe, seed, arguments.out, arguments.data)
     if arguments.data == DATA:
-        begin, end = "<!-- factors: begin -->", "<!-- factors: end -->"
-        before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(begin)
-        table = "\n".join(make_table(DATA))
-        DOCUMENT.write_text(f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+        write_table("factors", make_table(DATA))
 
 
 if __name__ == "__main__":

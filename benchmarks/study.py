@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+DOCUMENT = Path("docs/results.md")
 STAGES = ("disentangle", "discover")
 NOTHING_FOUND = 3
 FOUND = 0.9
@@ -40,6 +41,16 @@ class Outcome:
     one_factor_share: float | None
     commit: str
     seconds: float
+
+
+def write_table(name: str, lines: list[str]) -> None:
+    """Write lines into the document, between its marks `<!-- NAME: begin -->` and `<!-- NAME: end -->`."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, mark, rest = DOCUMENT.read_text(encoding="utf-8").partition(begin)
+    if end not in rest:
+        raise ValueError(f"{DOCUMENT} has no place for the table {name}: {begin} and {end}")
+    table = "\n".join(lines)
+    DOCUMENT.write_text(f"{before}{mark}\n{table}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 def call(*arguments: str, allowed: tuple[int, ...] = (0,), limit: float | None = None) -> int:
