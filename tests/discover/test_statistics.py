@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from detaux.discover.statistics import GREY, HUES, measure_hue, measure_images, point_at_hue, standardise
+from detaux.discover.statistics import GREY, HUES, dither, measure_hue, measure_images, point_at_hue, standardise
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,32 @@ def test_grey_pictures_with_one_channel_are_measured_as_three(pictures):
     expected = measure_images(one.expand(-1, -1, -1, 3))
     for name, values in measure_images(one).items():
         torch.testing.assert_close(values, expected[name])
+
+
+def test_statistics_in_steps_are_spread_within_their_steps():
+    random = np.random.default_rng(5)
+    pictures = np.full((300, 10, 20, 3), 90, np.uint8)
+    for picture in pictures:
+        picture[:, :, 0] = random.integers(40, 44)  # red of the ground; the other channels are constant
+        picture[4, 5 : 5 + random.integers(1, 5)] = 255
+    images = torch.from_numpy(pictures)
+    before = measure_images(images)
+    after = dither(before, images.shape, seed=0)
+    steps = {"border_colour": [1 / 255] * 3, "foreground_size": [1 / 200], "foreground_place": [1 / 20, 1 / 10]}
+    for name, values in before.items():
+        if name not in steps:
+            assert after[name] is values
+            continue
+        moved = (after[name] - values) / torch.tensor(steps[name])
+        varies = values.amax(0) > values.amin(0)
+        assert (moved[:, ~varies] == 0).all()
+        assert (moved.abs() <= 0.501).all()
+        assert (moved[:, varies].std(0) > 0.25).all()  # that of uniform noise is .29
+    assert after["foreground_size"].unique().numel() == 300
+    assert before["foreground_size"].unique().numel() == 4
+    assert varies.tolist() == [True, False]
+    assert torch.equal(dither(before, images.shape, seed=0)["border_colour"], after["border_colour"])
+    assert not torch.equal(dither(before, images.shape, seed=1)["border_colour"], after["border_colour"])
 
 
 def test_standardised_statistics_have_mean_0_and_variance_1_without_constants():

@@ -7,7 +7,7 @@ from detaux.data.schema import Manifest
 from detaux.data.split import Split
 from detaux.discover.candidates.candidate import Candidate, cluster_candidate
 from detaux.discover.cross_prediction.network import shrink_images
-from detaux.discover.statistics import measure_images, standardise
+from detaux.discover.statistics import dither, measure_images, standardise
 
 
 def propose_statistics(split: Split, manifest: Manifest, config: Config) -> list[Candidate]:
@@ -16,8 +16,9 @@ def propose_statistics(split: Split, manifest: Manifest, config: Config) -> list
     A statistic with fewer than two clusters makes no candidate. Pictures have the form in which networks of
     cross-prediction see them, at most 64 pixels a side.
     """
-    data = config.data
-    measured = measure_images(shrink_images(split.images, data.noise, data.denoise, config.run.seed))
+    data, seed = config.data, config.run.seed
+    images_NHWC = shrink_images(split.images, data.noise, data.denoise, seed)
+    measured = dither(measure_images(images_NHWC), images_NHWC.shape, seed)
     points: dict[str, Tensor] = {**measured, "statistics": standardise(measured)}
     found = [
         cluster_candidate(points_ND, config, name=name) for name, points_ND in points.items() if points_ND.shape[1]

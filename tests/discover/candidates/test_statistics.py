@@ -5,6 +5,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from detaux.config import load_config
 from detaux.data.split import Split
+from detaux.discover.candidates.candidate import score_separation
 from detaux.discover.candidates.statistics import propose_statistics
 
 COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]])
@@ -56,6 +57,15 @@ def test_place_of_the_object_is_found():
         down, right = random.integers(5, 12), random.integers(1, 8) + 16 * side
         image[down : down + 6, right : right + 5] = random.integers(120, 256, 3)
     assert adjusted_rand_score(value, propose(images)["foreground_place"].clusters.class_labels) > 0.99
+
+
+def test_sizes_in_whole_pixels_are_no_clusters():
+    random = np.random.default_rng(3)
+    images = np.full((400, 16, 16, 3), 30, np.uint8)
+    for image in images:
+        image[2, 3 : 3 + random.integers(2, 12)] = 200
+    one = propose(images).get("foreground_size")
+    assert one is None or score_separation(one, 0) < 0.5
 
 
 def test_pictures_that_differ_in_no_statistic_make_no_candidate():
