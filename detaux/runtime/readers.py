@@ -145,7 +145,9 @@ def read_npy(path: Path, way_on: str) -> "np.ndarray":
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{describe_damage(path, '.npy file of numbers', error)}; {way_on}.") from None
+        if isinstance(error, OSError) and not path.is_file():
+            raise
+        raise UserError(f"{describe_damage(path, '.npy file', error)}; {way_on}.") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         kind = array.dtype if isinstance(array, np.ndarray) else "an archive of arrays"
         raise UserError(f"{path} holds {kind}; an array of real numbers is expected; {way_on}.")
