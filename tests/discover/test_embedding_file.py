@@ -224,6 +224,7 @@ def test_help_lists_the_keys_that_count_and_no_other(capsys):
 def test_keys_that_clustering_reads_are_all_taken(folder):
     after_clustering = {
         "sources",
+        "features",
         "merge",
         "merge_threshold",
         "choose",
