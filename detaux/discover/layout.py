@@ -6,6 +6,8 @@ N points, F numbers of a point, L dimensions of a layout.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -27,6 +29,16 @@ NEIGHBOURS = 10  # of a point
 LEAST_POINTS = 2 * (NEIGHBOURS + 1)  # fewer have no neighbourhoods to speak of
 MOST_POINTS = 20_000  # that UMAP lays out, in about a minute on one core
 TILE = 4096  # points handled at once
+
+
+@contextmanager
+def keep_threads() -> Iterator[None]:
+    """Restore the number of torch's threads, which Numba's change through OpenMP: sums depend on it in their last bits."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def require_layout(user: str) -> None:
@@ -63,7 +75,8 @@ def lay_out(points_NF: Tensor, seed: int, most: int = MOST_POINTS) -> tuple[Tens
     rows_M = draw_rows(len(points_NF), most, seed)
     chosen_MF = points_NF[torch.from_numpy(rows_M).to(points_NF.device)]
     settings = {"n_components": DIMS, "n_neighbors": NEIGHBOURS, "random_state": seed, "n_jobs": 1}
-    layout_ML = umap.UMAP(**settings).fit_transform(chosen_MF.cpu().numpy())
+    with keep_threads():
+        layout_ML = umap.UMAP(**settings).fit_transform(chosen_MF.cpu().numpy())
     place_N = np.arange(len(points_NF))
     if len(rows_M) < len(points_NF):
         place_N = find_nearest(points_NF, chosen_MF).cpu().numpy()
@@ -81,7 +94,8 @@ def cluster_by_plscan(points_ND: Tensor, config: DiscoverConfig) -> Clusters:
 
     begun = time.perf_counter()
     smallest, _ = choose_sizes(len(points_ND), config)
-    model = PLSCAN(base_min_cluster_size=smallest, reproducible=True).fit(points_ND.cpu().numpy())
+    with keep_threads():
+        model = PLSCAN(base_min_cluster_size=smallest, reproducible=True).fit(points_ND.cpu().numpy())
     labels, probability = model.labels_.astype(np.int64), model.membership_strengths_.astype(np.float32)
     probability = np.where(labels < 0, np.float32(0), probability.clip(0, 1))
     if config.outliers == "nearest":

@@ -49,6 +49,19 @@ def test_scaled_points_have_variance_1_and_the_same_shape():
 
 
 @pytest.mark.slow
+def test_number_of_threads_stays(make_blobs):
+    points, _ = make_blobs()
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            cluster_by_plscan(lay_out(points, seed=0)[0], DiscoverConfig())
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.slow
 def test_layout_keeps_blobs_together_and_repeats_itself(make_blobs):
     points, truth = make_blobs(dims=20, spread=1.0)
     layout, place = lay_out(points, seed=3)
