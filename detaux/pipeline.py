@@ -15,6 +15,7 @@ from detaux.config.location import expand_path, find_folder
 from detaux.config.variants import Variant, list_variants
 from detaux.data.labels_file import found_nothing, list_labels
 from detaux.data.schema import read_manifest
+from detaux.discover.check import check_discover
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.restarts import list_models
 from detaux.errors import NothingFoundError, UserError
@@ -132,7 +133,9 @@ def run_stages(stages: Sequence[str], job: Job) -> None:
     """
     with join_job(job), ExitStack() as stack:
         run_first(lambda: check_mirrors(job.config.track))
-        if "multitask" in stages:  # hours before the stage would find out
+        if "discover" in stages:  # hours before the stage would find out
+            run_first(lambda: check_discover(job.config.discover))
+        if "multitask" in stages:
             run_first(lambda: check_multitask(job.config.multitask))
         run_first(lambda: stack.enter_context(_hold_folder(job)))
         _chain(stages, _fetch_manifest(job))

@@ -145,7 +145,7 @@ def test_console_script_gives_the_exit_code_and_no_traceback(tmp_path):
 
 
 def test_help_and_parsing_import_no_heavy_module():
-    heavy = ("torch", "numpy", "sklearn", "matplotlib", "pyarrow", "scipy", "rich", "hdbscan", "joblib")
+    heavy = ("torch", "numpy", "sklearn", "matplotlib", "pyarrow", "scipy", "rich", "hdbscan", "joblib", "numba")
     code = f"""
 import sys
 from detaux.cli import run_command

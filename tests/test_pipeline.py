@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 
+import numpy as np
 import pytest
 
 import shards.build
@@ -214,6 +215,28 @@ def test_absent_package_of_a_rule_is_named_before_the_first_stage(chain, monkeyp
     assert "the rule +pcgrad needs the Python package torchjd" in capsys.readouterr().err.replace("\n", " ")
     assert chain()[0] == 0
     assert chain("discover", rule)[0] == 0
+
+
+def test_source_that_cannot_work_is_refused_before_the_first_stage(chain, monkeypatch, capsys, tmp_path):
+    (tmp_path / "features.npy").write_text("no array")
+    features = ["discover.sources=[features]", f"discover.features={tmp_path}/features.npy"]
+    assert chain("run", *features) == (2, [])
+    assert "features.npy is no .npy file" in capsys.readouterr().err.replace("\n", " ")
+    monkeypatch.setitem(sys.modules, "umap", None)
+    assert chain("run", "discover.sources=[layout]") == (2, [])
+    assert "discover.sources with layout needs the Python package umap" in capsys.readouterr().err.replace("\n", " ")
+    assert chain("run", *features) == (2, [])
+    assert "run `pip install 'detaux[layout]'`" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_changed_file_of_features_repeats_discovery(chain, tmp_path):
+    path = tmp_path / "features.npy"
+    features = ["discover.sources=[features]", f"discover.features={path}"]
+    np.save(path, np.eye(3))
+    assert chain("run", *features)[0] == 0
+    assert chain("run", *features) == (0, ["report"])
+    np.save(path, 2 * np.eye(3))
+    assert chain("run", *features) == (0, ["discover", "multitask", "report"])
 
 
 def test_missing_model_of_a_restart_is_named_with_the_command_that_makes_it(chain, tmp_path, capsys):

@@ -1,10 +1,12 @@
 """Check that the keys of a config fit together, and that the files that it names exist."""
 
 from detaux.config.location import expand_path, find_folder
-from detaux.config.schema import PACKAGE, VGG_MIN_SIDE, WEIGHT_PACKAGES, Config
+from detaux.config.schema import FROZEN, PACKAGE, VGG_MIN_SIDE, WEIGHT_PACKAGES, Config
 from detaux.config.schema.methods import UNWEIGHTED_METHODS
 from detaux.config.variants import list_repeats
 from detaux.errors import UserError
+
+FEATURE_SUFFIXES = (".npy", ".npz", ".safetensors")
 
 
 def check_together(config: Config) -> None:
@@ -65,7 +67,21 @@ def check_together(config: Config) -> None:
 def _find_faults_of_search(config: Config) -> dict[str, bool]:
     """Return sentences about the keys of disentangling and discovery, each with whether it is true."""
     main, model, discover = config.disentangle.main, config.model, config.discover
+    has_file = discover.features not in (None, FROZEN)
+    features = f"discover.features={discover.features}"
     return {
+        "discover.sources has features and discover.features is empty; give a file of features, or efficientnet_lite0": (
+            "features" in discover.sources and discover.features is None
+        ),
+        f"{features} and discover.sources={discover.sources} has no features, which reads it; add features, or leave it out": (
+            discover.features is not None and "features" not in discover.sources
+        ),
+        f"{features} is no .npy, .npz or .safetensors file and not {FROZEN}; give one of these": (
+            has_file and not str(discover.features).endswith(FEATURE_SUFFIXES)
+        ),
+        f"{features} does not exist; give a .npy, .npz or .safetensors file of features, or {FROZEN}": (
+            has_file and not expand_path(str(discover.features), "discover.features").is_file()
+        ),
         f"model.conditional needs a code that is one vector of at least 2 numbers, and model.encoder={model.encoder} with "
         f"model.latent={model.latent} has another; take another encoder or a larger model.latent": (
             model.conditional and (model.encoder.endswith("_map") or model.latent < 2)

@@ -16,7 +16,7 @@ from detaux.errors import UserError
 from detaux.runtime.device import select_device
 from detaux.runtime.files import atomic_path
 from detaux.runtime.progress import say
-from detaux.runtime.readers import describe_damage
+from detaux.runtime.readers import describe_damage, read_npy
 
 ROWS = 4096  # moved and scaled at a time
 SAMPLE = 65536  # rows, at most, from which the median is taken
@@ -35,7 +35,8 @@ def read_embeddings(path: Path, tensor: str | None) -> Tensor:
         raise UserError(f"{path} is neither .npy nor .safetensors.")
     if path.suffix == ".npy" and tensor is not None:
         raise UserError(f"--tensor {tensor}: {path} holds one array without a name; leave --tensor out.")
-    values_ND = _read_npy(path) if tensor is None and path.suffix == ".npy" else _read_safetensors(path, tensor)
+    is_npy = path.suffix == ".npy"
+    values_ND = read_npy(path, "save the embeddings again") if is_npy else _read_safetensors(path, tensor)
     if values_ND.ndim != 2 or 0 in values_ND.shape:
         raise UserError(
             f"{path} holds an array of shape {list(values_ND.shape)}; "
@@ -75,17 +76,6 @@ def _subtract(values_ND: np.ndarray, middle_D: np.ndarray) -> np.ndarray:
     wide = np.result_type(values_ND.dtype, np.float64)
     with np.errstate(over="ignore"):
         return (values_ND.astype(wide) - middle_D.astype(wide)).astype(np.float64)
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{describe_damage(path, '.npy file of numbers', error)}.") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        kind = array.dtype if isinstance(array, np.ndarray) else "an archive of arrays"
-        raise UserError(f"{path} holds {kind}; an array of real numbers is expected.")
-    return array
 
 
 def _read_safetensors(path: Path, tensor: str | None) -> np.ndarray:

@@ -138,6 +138,22 @@ def read_npz(path: Path, way_on: str, names: Iterable[str] = ()) -> "dict[str, n
     return found
 
 
+def read_npy(path: Path, way_on: str) -> "np.ndarray":
+    """Read the array of a .npy file without unpickling. Raises UserError unless it is an array of real numbers."""
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and not path.is_file():
+            raise
+        raise UserError(f"{describe_damage(path, '.npy file', error)}; {way_on}.") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        kind = array.dtype if isinstance(array, np.ndarray) else "an archive of arrays"
+        raise UserError(f"{path} holds {kind}; an array of real numbers is expected; {way_on}.")
+    return array
+
+
 def _require_names(path: Path, found: Container[str], names: Iterable[str], way_on: str) -> None:
     lacking = [name for name in names if name not in found]
     if lacking:

@@ -20,6 +20,7 @@ from detaux.config.schema import MultitaskConfig
 from detaux.config.schema.methods import UNWEIGHTED_METHODS
 from detaux.config.variants import drop_comparisons
 from detaux.data.schema import read_manifest
+from detaux.discover.check import check_discover
 from detaux.disentangle.batches import check_batches
 from detaux.errors import InterruptedRunError, UserError
 from detaux.multitask.check import check_multitask
@@ -138,6 +139,7 @@ def _check_sweep(config: Config, space: Sequence[Dimension]) -> None:
             config.run.device == "cuda" and not sweep.gpus
         ),
     }
+    check_discover(config.discover)
     if DOWNSTREAM in named:
         check_multitask(config.multitask)
     for sentence, is_fault in faults.items():

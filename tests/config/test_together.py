@@ -120,3 +120,21 @@ def test_methods_without_a_weight_need_none():
     check_together(load_config(None, [*keys, "multitask.methods=[stl,stl_long,maxl,auxilearn]"]))
     with pytest.raises(UserError, match="weights is empty"):
         check_together(load_config(None, [*keys, "multitask.methods=[stl,auxilearn_combine]"]))
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        (["sources=[features]"], r"sources has features and discover\.features is empty; give a file"),
+        (["features=efficientnet_lite0"], r"=efficientnet_lite0 and discover\.sources=\['subspace'\] has no features"),
+        (["sources=[features]", "features={folder}/a.txt"], r"a\.txt is no \.npy, \.npz or \.safetensors file"),
+        (["sources=[subspace,features]", "features={folder}/gone.npz"], r"gone\.npz does not exist; give a \.npy"),
+    ],
+)
+def test_features_and_their_source_go_together(keys, fault, tmp_path):
+    (tmp_path / "a.txt").write_text("1")
+    (tmp_path / "a.npy").write_text("1")
+    with pytest.raises(UserError, match=fault):
+        check_together(load_config(None, [f"discover.{key.format(folder=tmp_path)}" for key in keys]))
+    for value in ("efficientnet_lite0", f"{tmp_path}/a.npy"):
+        check_together(load_config(None, ["discover.sources=[features]", f"discover.features={value}"]))

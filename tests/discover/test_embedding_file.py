@@ -32,10 +32,10 @@ WRONG = {
     "{tmp}/empty.npy --out {tmp}/l": "[0, 4]",
     "{tmp}/text.npy --out {tmp}/l": "<U1",
     "{tmp}/complex.npy --out {tmp}/l": "complex128",
-    "{tmp}/objects.npy --out {tmp}/l": "objects.npy is no .npy file of numbers",
-    "{tmp}/pickle.npy --out {tmp}/l": "pickle.npy is no .npy file of numbers",
+    "{tmp}/objects.npy --out {tmp}/l": "objects.npy is no .npy file",
+    "{tmp}/pickle.npy --out {tmp}/l": "pickle.npy is no .npy file",
     "{tmp}/archive.npy --out {tmp}/l": "an archive of arrays",
-    "{tmp}/cut.npy --out {tmp}/l": "cut.npy is no .npy file of numbers, or is cut short",
+    "{tmp}/cut.npy --out {tmp}/l": "cut.npy is no .npy file, or is cut short",
     "{tmp}/cut.safetensors --out {tmp}/l": "cut.safetensors is no .safetensors file, or is cut short",
     "{tmp}/pointer.npy --out {tmp}/l": "pointer.npy is a Git LFS pointer",
     "{tmp}/none.npy --out {tmp}/l": "none.npy is empty",
@@ -224,6 +224,7 @@ def test_help_lists_the_keys_that_count_and_no_other(capsys):
 def test_keys_that_clustering_reads_are_all_taken(folder):
     after_clustering = {
         "sources",
+        "features",
         "merge",
         "merge_threshold",
         "choose",

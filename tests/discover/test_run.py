@@ -207,6 +207,20 @@ def test_encoder_source_clusters_the_entangled_latents(stage):
     assert [one["subspaces"] for one in found["candidates"]] == [[]]
 
 
+def test_sources_without_a_disentangler_join_the_choice(stage, make_split, model):
+    found = json.loads(
+        (stage(sources=["statistics", "subspace"], models=(model, model)) / "discovery.json").read_text()
+    )
+    assert found["sources"] == ["statistics", "subspace"]
+    rows = {one["name"]: one for one in found["candidates"] if one.get("source") == "statistics"}
+    assert {one["restart"] for one in rows.values()} == {None}
+    assert rows["mean_colour"]["subspaces"] == []
+    assert len(rows) == sum(
+        one.get("source") == "statistics" for one in found["candidates"]
+    )  # once, not for each restart
+    assert set(found["ranking"]) >= {one["index"] for one in rows.values() if one["eligible"]}
+
+
 def test_rule_may_pick_a_baseline_where_asked(stage):
     folder = stage(include_baselines=True, min_variance_fraction=0.9)
     found = json.loads((folder / "discovery.json").read_text())

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from detaux.errors import UserError
-from detaux.runtime.readers import check_safetensors, read_json, read_npz, read_rows, read_safetensors
+from detaux.runtime.readers import check_safetensors, read_json, read_npy, read_npz, read_rows, read_safetensors
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n"
 
@@ -21,6 +21,7 @@ def write_safetensors(path):
 
 READERS = {
     "a.json": (read_json, lambda path: path.write_text('{"a": [1, 2, 3]}')),
+    "a.npy": (read_npy, lambda path: np.save(path, np.arange(100.0))),
     "a.npz": (read_npz, write_npz),
     "a.parquet": (read_rows, lambda path: pyarrow.parquet.write_table(pyarrow.table({"a": range(100)}), path)),
     "a.safetensors": (read_safetensors, write_safetensors),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from detaux.config.schema.cross_prediction import CrossPredictionConfig
 from detaux.config.schema.data import DataConfig, GlyphsConfig, PaintConfig
-from detaux.config.schema.discover import DiscoverConfig
+from detaux.config.schema.discover import FROZEN, DiscoverConfig
 from detaux.config.schema.disentangle import DisentangleConfig, PhaseConfig
 from detaux.config.schema.engine import EngineConfig
 from detaux.config.schema.losses import (
@@ -45,6 +45,7 @@ from detaux.config.schema.sweep import SweepConfig
 from detaux.config.schema.track import TrackConfig
 
 __all__ = [
+    "FROZEN",
     "PACKAGE",
     "VGG_MIN_SIDE",
     "WEIGHT_PACKAGES",

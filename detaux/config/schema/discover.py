@@ -7,6 +7,7 @@ from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.key import key
 from detaux.config.schema.cross_prediction import CrossPredictionConfig
 
+FROZEN = "efficientnet_lite0"  # word of discover.features for a network, instead of a file
 Clusterer = Literal["hdbscan", "kmeans", "kmeans++", "meanshift"]
 
 
@@ -16,8 +17,17 @@ class DiscoverConfig:
         ["subspace"],
         "what candidates come from. subspace: clusters of each free subspace; mixture: two parts of each free subspace that "
         "is a line; encoder: clusters of the code at the end of the warm-up (entangled ablation); graph: factors of the graph "
-        "that joins each image to its relative neighbours, which needs no training",
-        choices=("subspace", "mixture", "encoder", "graph"),
+        "that joins each image to its relative neighbours, which needs no training; layout: two clusterings of a "
+        "neighbour layout of the pixels (extra layout); features: the same for discover.features; statistics: clusters of "
+        "image statistics, such as the colour of the border or the place of the object",
+        choices=("subspace", "mixture", "encoder", "graph", "layout", "features", "statistics"),
+    )
+    features: str | None = key(
+        None,
+        "what the source features clusters. A .npy file: a row for each training image, in the order of labels.parquet; .npz: "
+        "arrays keys and features; .safetensors: tensor features, and keys as a JSON list in the metadata; "
+        "efficientnet_lite0: that network, frozen (extra efficientnet)",
+        names_file=True,
     )
     clusterer: Clusterer = key("hdbscan", "clustering algorithm")
     backend: Literal["auto", "cuml", "torch", "cpu"] = key(

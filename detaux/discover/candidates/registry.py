@@ -13,11 +13,14 @@ from detaux.data.split import Split
 from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.encoder import propose_encoder
+from detaux.discover.candidates.features import propose_features
 from detaux.discover.candidates.graph import propose_graph
 from detaux.discover.candidates.kmeans_latents import propose_kmeans_latents
 from detaux.discover.candidates.latents import propose_latents
 from detaux.discover.candidates.latents_within_class import propose_latents_within_class
+from detaux.discover.candidates.layout import propose_layout
 from detaux.discover.candidates.mixture import propose_mixtures
+from detaux.discover.candidates.statistics import propose_statistics
 from detaux.discover.candidates.subspace import propose_subspaces
 
 FROM_SUBSPACES = ("subspace", "mixture")  # sources that differ between disentanglers
@@ -27,7 +30,12 @@ FROM_MODEL: dict[str, Propose] = {
     "mixture": propose_mixtures,
     "encoder": propose_encoder,
 }
-FROM_IMAGES: dict[str, Callable[[Split, Manifest, Config], list[Candidate]]] = {"graph": propose_graph}
+FROM_IMAGES: dict[str, Callable[[Split, Manifest, Config], list[Candidate]]] = {
+    "graph": propose_graph,
+    "layout": propose_layout,
+    "features": propose_features,
+    "statistics": propose_statistics,
+}
 BASELINES: dict[str, Propose] = {
     "latents": propose_latents,
     "latents_within_class": propose_latents_within_class,
