@@ -6,8 +6,8 @@ from detaux.config import Config
 from detaux.data.schema import Manifest
 from detaux.data.split import Split
 from detaux.discover.candidates.candidate import Candidate, cluster_candidate
-from detaux.discover.cross_prediction.network import shrink_images
 from detaux.discover.statistics import dither, measure_images, standardise
+from detaux.out_of_fold.network import shrink_images
 
 
 def propose_statistics(split: Split, manifest: Manifest, config: Config) -> list[Candidate]:
