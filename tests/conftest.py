@@ -8,6 +8,7 @@ gc.disable()  # until all tests are imported: torch makes a million objects, whi
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch and numpy load: threads would wait for one another
 
 import json
+import shutil
 import signal
 import socket
 import struct
@@ -26,8 +27,12 @@ from hypothesis import settings
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import shards.build
+from detaux import pipeline
+from detaux.cli import run_command
 from detaux.data.schema import BlockEntry, Manifest, Shard, write_manifest
 from detaux.data.split import Split
+from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
 from shards.write import Samples, write_shard
 
 SIDE = 8  # pixels of the coloured images
@@ -315,3 +320,52 @@ class LargestFloats(TorchDispatchMode):
 def largest_floats():
     """LargestFloats, to be entered around what is measured."""
     return LargestFloats()
+
+
+def make_manifest(data):
+    split = {"rule": "random", "seed": data.split_seed, "labelled_fraction": data.labelled_fraction}
+    left_out = [{"file": "cats/7.png", "reason": "truncated"}]
+    return Manifest("digits", "packed", 16, 3, ["even", "odd"], "digit", {}, split, [], left_out)
+
+
+@pytest.fixture
+def chain(monkeypatch, tmp_path):
+    """The chain with stages that only write what the next one reads, and a list of those that ran."""
+    ran = []
+    outputs = {
+        "disentangle": "checkpoint/model.safetensors",
+        "discover": "labels.parquet",
+        "multitask": "metrics.json",
+        "report": "report.html",
+    }
+
+    def build(config, folder):
+        ran.append("shards")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_manifest(folder, make_manifest(config.data))
+        write_record(folder, "shards", config, hash_inputs(shards.build.list_inputs(config)), ["manifest.json"], 0.0)
+
+    def make_runner(stage):
+        def run(job, folder):
+            ran.append(f"{stage}@{job.variant.name}" if job.variant else stage)
+            path = folder / outputs[stage]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            hashes = hash_inputs(job.list_inputs(stage))
+            path.write_text(compute_inputs_hash(stage, job.config, hashes))  # what is left depends on all that is read
+            if stage != "report":
+                write_record(folder, stage, job.config, hashes, [outputs[stage]], 0.0)
+
+        return run
+
+    monkeypatch.setattr(shards.build, "build_shards", build)
+    monkeypatch.setattr(pipeline, "call_runner", lambda stage, job, folder: make_runner(stage.name)(job, folder))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "good.yaml").write_text(f"data: {{source: folder, path: {tmp_path}/photos}}\n")
+
+    def run(command="run", *overrides):
+        ran.clear()
+        exit_code = run_command([command, f"{tmp_path}/good.yaml", f"run.dir={tmp_path}/demo", *overrides])
+        return exit_code, list(ran)
+
+    return run

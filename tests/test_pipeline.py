@@ -7,63 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-import shards.build
 from detaux import pipeline
 from detaux.cli import run_command
-from detaux.data.schema import Manifest, write_manifest
 from detaux.errors import NothingFoundError
 from detaux.runtime.files import write_json
-from detaux.runtime.record import compute_inputs_hash, hash_inputs, write_record
-
-
-def make_manifest(data):
-    split = {"rule": "random", "seed": data.split_seed, "labelled_fraction": data.labelled_fraction}
-    left_out = [{"file": "cats/7.png", "reason": "truncated"}]
-    return Manifest("digits", "packed", 16, 3, ["even", "odd"], "digit", {}, split, [], left_out)
-
-
-@pytest.fixture
-def chain(monkeypatch, tmp_path):
-    """The chain with stages that only write what the next one reads, and a list of those that ran."""
-    ran = []
-    outputs = {
-        "disentangle": "checkpoint/model.safetensors",
-        "discover": "labels.parquet",
-        "multitask": "metrics.json",
-        "report": "report.html",
-    }
-
-    def build(config, folder):
-        ran.append("shards")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        write_manifest(folder, make_manifest(config.data))
-        write_record(folder, "shards", config, hash_inputs(shards.build.list_inputs(config)), ["manifest.json"], 0.0)
-
-    def make_runner(stage):
-        def run(job, folder):
-            ran.append(f"{stage}@{job.variant.name}" if job.variant else stage)
-            path = folder / outputs[stage]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            hashes = hash_inputs(job.list_inputs(stage))
-            path.write_text(compute_inputs_hash(stage, job.config, hashes))  # what is left depends on all that is read
-            if stage != "report":
-                write_record(folder, stage, job.config, hashes, [outputs[stage]], 0.0)
-
-        return run
-
-    monkeypatch.setattr(shards.build, "build_shards", build)
-    monkeypatch.setattr(pipeline, "call_runner", lambda stage, job, folder: make_runner(stage.name)(job, folder))
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "good.yaml").write_text(f"data: {{source: folder, path: {tmp_path}/photos}}\n")
-
-    def run(command="run", *overrides):
-        ran.clear()
-        exit_code = run_command([command, f"{tmp_path}/good.yaml", f"run.dir={tmp_path}/demo", *overrides])
-        return exit_code, list(ran)
-
-    return run
-
+from detaux.runtime.record import hash_inputs
 
 ALL = ["shards", "disentangle", "discover", "multitask", "report"]
 ASKED = ("discovery_seeds=[1, 2]", "discovery_clusterers=[kmeans]", "controls=[entangled]")
@@ -287,60 +235,6 @@ def test_report_command_keeps_the_title_the_run_was_made_with(chain, monkeypatch
     ]
 
 
-def test_build_replaces_a_shard_set_and_nothing_else(chain, tmp_path, capsys):
-    chain()
-    stray = tmp_path / "demo" / "shards" / "notes.txt"
-    stray.write_text("mine")
-    assert chain("run", "data.split_seed=1")[0] == 2
-    assert "notes.txt" in capsys.readouterr().err
-    assert stray.read_text() == "mine"
-
-
-def test_build_takes_no_tar_of_somebody_else_for_its_own(chain, tmp_path, capsys):
-    chain()
-    theirs = tmp_path / "demo" / "shards" / "holiday.tar"
-    theirs.write_text("mine")
-    assert chain("run", "data.split_seed=1")[0] == 2
-    assert "holds holiday.tar, which belongs to no shard set" in capsys.readouterr().err
-    assert theirs.read_text() == "mine"
-
-
-@pytest.mark.parametrize("name", [".git/HEAD", ".dvc/config", ".gitattributes", ".gitignore"])
-def test_build_deletes_no_hidden_file_of_others(chain, tmp_path, capsys, name):
-    chain()
-    theirs = tmp_path / "demo" / "shards" / name
-    theirs.parent.mkdir(exist_ok=True)
-    theirs.write_text("mine")
-    assert chain("run", "data.split_seed=1")[0] == 2
-    assert f"holds {name.split('/')[0]}, which belongs to no shard set" in capsys.readouterr().err
-    assert theirs.read_text() == "mine"
-
-
-@pytest.mark.parametrize("name", [".lock", ".DS_Store"])
-def test_hidden_file_that_is_worth_nothing_keeps_no_set_from_being_built(chain, tmp_path, name):
-    folder = tmp_path / "demo" / "shards"
-    folder.mkdir(parents=True)
-    for seed in (0, 1):
-        (folder / name).write_bytes(b"")
-        assert chain("run", f"data.split_seed={seed}")[1][0] == "shards"
-
-
-def test_damaged_set_is_built_anew(chain, tmp_path):
-    chain()
-    (tmp_path / "demo" / "shards" / "manifest.json").write_text("{")
-    assert chain()[1][0] == "shards"
-
-
-def test_folder_of_tars_with_a_manifest_of_another_kind_is_not_replaced(chain, tmp_path, capsys):
-    theirs = tmp_path / "demo" / "shards"
-    theirs.mkdir(parents=True)
-    for name in ("manifest.json", "a.tar"):
-        (theirs / name).write_text("{}")
-    assert chain()[0] == 2
-    assert "holds a.tar, which belongs to no shard set" in capsys.readouterr().err
-    assert sorted(path.name for path in theirs.iterdir()) == ["a.tar", "manifest.json"]
-
-
 def test_run_repeats_for_a_variant_only_the_stages_that_read_its_keys(chain, tmp_path):
     assert chain("run", *VARIANTS) == (0, ["shards", "disentangle", *SEEDED, *DISCOVERED, "multitask", "report"])
     assert chain("run", *VARIANTS) == (0, ["report"])
@@ -421,3 +315,57 @@ def test_edited_labels_of_a_variant_are_kept_and_used(chain, tmp_path, capsys):
     assert f"{labels} was edited" in capsys.readouterr().out
     assert chain("run", *VARIANTS, "discover.tasks=2")[1] == [*DISCOVERED, "multitask", "report"]
     assert labels.with_name("labels-edited-1.parquet").read_text() == "merged by hand"
+
+
+def test_build_replaces_a_shard_set_and_nothing_else(chain, tmp_path, capsys):
+    chain()
+    stray = tmp_path / "demo" / "shards" / "notes.txt"
+    stray.write_text("mine")
+    assert chain("run", "data.split_seed=1")[0] == 2
+    assert "notes.txt" in capsys.readouterr().err
+    assert stray.read_text() == "mine"
+
+
+def test_build_takes_no_tar_of_somebody_else_for_its_own(chain, tmp_path, capsys):
+    chain()
+    theirs = tmp_path / "demo" / "shards" / "holiday.tar"
+    theirs.write_text("mine")
+    assert chain("run", "data.split_seed=1")[0] == 2
+    assert "holds holiday.tar, which belongs to no shard set" in capsys.readouterr().err
+    assert theirs.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [".git/HEAD", ".dvc/config", ".gitattributes", ".gitignore"])
+def test_build_deletes_no_hidden_file_of_others(chain, tmp_path, capsys, name):
+    chain()
+    theirs = tmp_path / "demo" / "shards" / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("mine")
+    assert chain("run", "data.split_seed=1")[0] == 2
+    assert f"holds {name.split('/')[0]}, which belongs to no shard set" in capsys.readouterr().err
+    assert theirs.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [".lock", ".DS_Store"])
+def test_hidden_file_that_is_worth_nothing_keeps_no_set_from_being_built(chain, tmp_path, name):
+    folder = tmp_path / "demo" / "shards"
+    folder.mkdir(parents=True)
+    for seed in (0, 1):
+        (folder / name).write_bytes(b"")
+        assert chain("run", f"data.split_seed={seed}")[1][0] == "shards"
+
+
+def test_damaged_set_is_built_anew(chain, tmp_path):
+    chain()
+    (tmp_path / "demo" / "shards" / "manifest.json").write_text("{")
+    assert chain()[1][0] == "shards"
+
+
+def test_folder_of_tars_with_a_manifest_of_another_kind_is_not_replaced(chain, tmp_path, capsys):
+    theirs = tmp_path / "demo" / "shards"
+    theirs.mkdir(parents=True)
+    for name in ("manifest.json", "a.tar"):
+        (theirs / name).write_text("{}")
+    assert chain()[0] == 2
+    assert "holds a.tar, which belongs to no shard set" in capsys.readouterr().err
+    assert sorted(path.name for path in theirs.iterdir()) == ["a.tar", "manifest.json"]
