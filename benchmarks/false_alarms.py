@@ -18,15 +18,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from study import NOTHING_FOUND, call, write_table
+from study import NOTHING_FOUND, build_set, call, write_table
 
 DATA = Path(__file__).with_name("data") / "false_alarms"
-CONFIG = "configs/_conditional.yaml"
+CONFIG = "benchmarks/false_alarms.yaml"
 IMAGES, SIDE, CLASSES = 1500, 32, 3
-KEYS = [
-    *("run.threads=1", "data.source=folder", f"data.side={SIDE}", "data.principal=class", "model.encoder=patch_conv"),
-    *("losses.weights.reconstruction=20", "disentangle.warmup.steps=1500"),
-]
 
 
 def draw_noise(random: np.random.Generator, label: int) -> np.ndarray:
@@ -100,7 +96,8 @@ def run_set(kind: str, seed: int, out: Path, data: Path, keys: list[str]) -> Non
     if not pictures.exists():
         draw_set(kind, seed, root / "partial")
         (root / "partial").rename(pictures)
-    common = [f"run.dir={root}", f"run.seed={seed}", f"data.path={pictures}", *KEYS, *keys]
+    own = [f"data.path={pictures}", *keys]
+    common = [f"run.dir={root}", f"run.seed={seed}", f"data.shards={build_set(CONFIG, root, own)}", *own]
     call("disentangle", CONFIG, *common)
     code = call("discover", CONFIG, *common, allowed=(0, NOTHING_FOUND))
     found, record = (

@@ -20,7 +20,7 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError, Om
 from detaux.config.config_files import describe_fault, read_with_bases
 from detaux.config.convert import convert, iterate_texts
 from detaux.config.read_yaml import read_yaml, take_text, take_values
-from detaux.config.renamed import RENAMED, RENAMED_CHOICES, rename
+from detaux.config.renamed import REMOVED, RENAMED, RENAMED_CHOICES, rename
 from detaux.config.schema import Config
 from detaux.errors import UserError
 
@@ -119,6 +119,8 @@ def _refuse_key(dotted: str, origin: str) -> NoReturn:
     fields = {name: describe_allowed(entry, hint) for name, entry, hint in iterate_fields()}
     if dotted in RENAMED:
         raise UserError(f"{origin}: {dotted} is called {RENAMED[dotted]} now ({fields[RENAMED[dotted]]}).")
+    if dotted in REMOVED:
+        raise UserError(f"{origin}: there is no {dotted} any more; {REMOVED[dotted]}.")
     if any(name.startswith(f"{dotted}.") for name in fields):
         raise UserError(f"{origin}: {dotted} is a section and takes keys, for example {dotted}.KEY=VALUE.")
     above, _, last = dotted.rpartition(".")
@@ -168,7 +170,8 @@ def load_config(
     if path is not None:
         for file, tree in read_with_bases(Path(path)):
             for dotted, value in _flatten(tree):
-                layers.append((f"config file {file}", *(rename(dotted, value) if is_frozen else (dotted, value))))
+                if not (is_frozen and dotted in REMOVED):
+                    layers.append((f"config file {file}", *(rename(dotted, value) if is_frozen else (dotted, value))))
     for text in overrides:
         dotted, value = _parse_override(text)
         layers.append((f"argument {text!r}", dotted, value))

@@ -69,7 +69,15 @@ def _find_faults_of_search(config: Config) -> dict[str, bool]:
     main, model, discover = config.disentangle.main, config.model, config.discover
     has_file = discover.features not in (None, FROZEN)
     features = f"discover.features={discover.features}"
+    sources = f"discover.sources={discover.sources}"
     return {
+        f"{sources} names no source of candidates; name at least one": not discover.sources,
+        f"{sources} names a source twice; name each once": len(set(discover.sources)) < len(discover.sources),
+        f"discover.choose={discover.choose} reads a score that no candidate of {sources} has; add subspace, or take "
+        "another rule": (
+            discover.choose in ("paper", "official", "invariance", "agreement")
+            and not {"subspace", "mixture", "encoder"} & set(discover.sources)
+        ),
         "discover.sources has features and discover.features is empty; give a file of features, or efficientnet_lite0": (
             "features" in discover.sources and discover.features is None
         ),

@@ -16,7 +16,7 @@ from detaux.stages import LABELS
 DISCOVERED, ENTANGLED = "discovered", "entangled"  # names of labels in metrics.json
 MARK = "@"  # between the labels and the variant in a name; safe in file names and in no other name of labels
 SEED, CLUSTERER, SOURCES = "run.seed", "discover.clusterer", "discover.sources"
-WITHOUT_BASELINES = {"discover.include_baselines": False}
+ONLY: dict[str, Any] = {"discover.features": None, "discover.include_baselines": False}  # beside the named source
 SEEDED = f"{DISCOVERED}{MARK}seed"  # begins the name of the labels of another seed of discovery
 POOLED = f"{SEEDED}s"  # names the lines that pool all seeds of discovery
 
@@ -61,12 +61,12 @@ def list_variants(config: MultitaskConfig) -> list[Variant]:
         Variant(f"{prefix}{value}", f"{DISCOVERED}{MARK}{prefix}{value}", {dotted: value, **others})
         for prefix, dotted, values, others in (
             ("seed", SEED, config.discovery_seeds, {}),
-            ("", CLUSTERER, config.discovery_clusterers, {SOURCES: ["subspace"], **WITHOUT_BASELINES}),
+            ("", CLUSTERER, config.discovery_clusterers, {SOURCES: ["subspace"], **ONLY}),
         )
         for value in values
     ]
     if ENTANGLED in config.controls:
-        found.append(Variant(ENTANGLED, ENTANGLED, {SOURCES: ["encoder"], **WITHOUT_BASELINES}))
+        found.append(Variant(ENTANGLED, ENTANGLED, {SOURCES: ["encoder"], **ONLY}))
     return found
 
 

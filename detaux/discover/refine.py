@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 from torch import Tensor
 
 from detaux.config import Config
@@ -113,13 +114,12 @@ def _attract(one: Candidate, start: Clusters, images_NHWC: Tensor, config: Confi
     """Score how well the clusters from which a candidate began attract their borders, if it may still be chosen."""
     if one.fault or config.discover.min_attraction == 0:
         return
-    settings = config.discover.cross_prediction
+    settings, labels = config.discover.cross_prediction, np.where(start.probability > 0, start.labels, -1)
     try:
-        found = measure_attraction(images_NHWC, one.points_ND, start.labels, settings, config.run.seed, deadline)
+        found = measure_attraction(images_NHWC, one.points_ND, labels, settings, config.run.seed, deadline)
     except TimeoutError:
-        one.fault = Fault("not_recognised", UNJUDGED)
-    else:
-        one.scores["attraction"] = found
-        one.fault = find_fault(one, config.discover)
+        found = None
+    one.scores["attraction"] = found
+    one.fault = Fault("not_recognised", UNJUDGED) if found is None else find_fault(one, config.discover)
     if one.fault and one.cross:
         one.cross = replace(one.cross, recogniser=None)

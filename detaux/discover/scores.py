@@ -185,7 +185,7 @@ def score_clusters(one: Candidate, split: Split, manifest: Manifest, config: Con
     score_separation(one, config.run.seed)
     found = one.clusters.class_labels
     one.principal = compare_labels(found, split.labels.cpu().numpy())
-    one.relation = name_relation(one.principal, config.discover.max_principal_nmi)
+    one.relation = name_relation(one.principal, config.discover.related_nmi)
     one.scores |= {
         "stability": compute_bootstrap_stability(
             one.clusters, one.recluster, config.discover.stability_samples, config.run.seed

@@ -21,7 +21,7 @@ from detaux.config import Config, dump_config, load_config, reads
 from detaux.config.frozen import read_config_tree
 from detaux.config.load import get_value, iterate_fields
 from detaux.config.location import expand_path
-from detaux.config.renamed import RENAMED
+from detaux.config.renamed import REMOVED, RENAMED, rename
 from detaux.errors import UserError
 from detaux.runtime.files import hash_file, hash_listing, hash_path, write_json
 
@@ -176,9 +176,12 @@ def read_stage_config(folder: Path) -> dict[str, Any]:
     """
     _check_config(folder)
     tree = read_config_tree(folder / CONFIG_NAME)
-    for (section, old), (_, new) in ((old.split("."), new.split(".")) for old, new in RENAMED.items()):
+    for dotted in (*RENAMED, *REMOVED):
+        section, old = dotted.split(".")
         if isinstance(keys := tree.get(section), dict) and old in keys:
-            keys[new] = keys.pop(old)
+            new, value = rename(dotted, keys.pop(old))
+            if dotted in RENAMED:
+                keys[new.split(".")[1]] = value
     return tree
 
 

@@ -379,22 +379,3 @@ def test_mapping_of_a_later_layer_replaces_the_one_before(tmp_path):
     file.write_text("sweep: {space: {model.latent: {integer: [4, 8]}, pairs.walk: {choice: [0, 2]}}}")
     loaded = load_config(file, ["sweep.space={model.latent: {choice: [4, 8]}}"])
     assert loaded.sweep.space == {"model.latent": {"choice": [4, 8]}}
-
-
-def test_old_name_of_a_key_is_refused_with_the_new_one(tmp_path):
-    with pytest.raises(UserError, match=r"discover\.noise is called discover\.outliers now"):
-        load_config(None, ["discover.noise=nearest"])
-
-
-def test_old_name_of_a_choice_is_refused_with_the_new_one():
-    with pytest.raises(UserError, match=r"uncertainty is called hard_sharing\+uncertainty now"):
-        load_config(None, ["multitask.methods=[uncertainty]"])
-
-
-def test_frozen_config_of_an_older_release_loads_by_the_new_names(tmp_path):
-    path, discover = tmp_path / "config.yaml", "{source: encoder, noise: nearest, max_noise_share: 0.2}"
-    path.write_text(f"{{discover: {discover}, multitask: {{methods: [stl, uncertainty]}}}}")
-    config = load_config(path, is_frozen=True)
-    assert config.discover.sources == ["encoder"]
-    assert (config.discover.outliers, config.discover.max_outlier_fraction) == ("nearest", 0.2)
-    assert config.multitask.methods == ["stl", "hard_sharing+uncertainty"]

@@ -138,3 +138,23 @@ def test_features_and_their_source_go_together(keys, fault, tmp_path):
         check_together(load_config(None, [f"discover.{key.format(folder=tmp_path)}" for key in keys]))
     for value in ("efficientnet_lite0", f"{tmp_path}/a.npy"):
         check_together(load_config(None, ["discover.sources=[features]", f"discover.features={value}"]))
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("discover.sources=[]", "names no source of candidates"),
+        ("discover.sources=[graph, graph]", "names a source twice"),
+    ],
+)
+def test_sources_are_named_once_and_at_least_one(key, sentence):
+    with pytest.raises(UserError, match=sentence):
+        check_together(load_config(None, [key]))
+
+
+@pytest.mark.parametrize("rule", ["paper", "official", "invariance", "agreement"])
+def test_rule_needs_a_source_whose_candidates_have_its_score(rule):
+    keys = [f"discover.choose={rule}", "discover.sources=[graph]"]
+    with pytest.raises(UserError, match=r"reads a score that no candidate of discover\.sources=\['graph'\] has"):
+        check_together(load_config(None, keys))
+    check_together(load_config(None, [keys[0], "discover.sources=[graph, subspace]"]))

@@ -30,12 +30,17 @@ def test_variants_are_the_asked_ones_in_their_order():
         (
             "kmeans++",
             "discovered@kmeans++",
-            {"discover.clusterer": "kmeans++", "discover.sources": ["subspace"], "discover.include_baselines": False},
+            {
+                "discover.clusterer": "kmeans++",
+                "discover.sources": ["subspace"],
+                "discover.features": None,
+                "discover.include_baselines": False,
+            },
         ),
         (
             "entangled",
             "entangled",
-            {"discover.sources": ["encoder"], "discover.include_baselines": False},
+            {"discover.sources": ["encoder"], "discover.features": None, "discover.include_baselines": False},
         ),
     ]
 
@@ -76,7 +81,7 @@ def test_settings_without_comparisons_have_no_variant_and_no_control():
         (["run.seed=3"], "the discovery seed3 (run.seed=3), which is the run's own"),
         (
             ["discover.clusterer=kmeans++"],
-            "(discover.clusterer=kmeans++, discover.sources=['subspace'], discover.include_baselines=False), which is the run's",
+            "(discover.clusterer=kmeans++, discover.sources=['subspace'], discover.features=None, discover.include_baselines",
         ),
         (["multitask.discovery_seeds=[1, 1]"], "asks twice for the discovery seed1 (run.seed=1)"),
         (["discover.sources=[encoder]"], "the discovery entangled (discover.sources=['encoder']"),

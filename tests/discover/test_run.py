@@ -166,7 +166,7 @@ def test_factor_that_follows_the_label_is_chosen_and_called_related(stage, make_
     assert (chosen["subspaces"], chosen["relation"]) == ([1], "related")
     assert chosen["principal"]["nmi"] > 0.2
     assert "5 clusters in subspace 1, related to the principal label" in capsys.readouterr().out
-    assert read_chosen(stage(related, stability_samples=0, max_principal_nmi=0.9))["relation"] == "unrelated"
+    assert read_chosen(stage(related, stability_samples=0, related_nmi=0.9))["relation"] == "unrelated"
     refused = json.loads((stage(related, stability_samples=0, min_unexplained=0.9) / "discovery.json").read_text())
     assert refused["candidates"][0]["fault"]["code"] == "explained_by_the_principal_label"
     assert refused["chosen"] != 0

@@ -67,7 +67,7 @@ class DiscoverConfig:
         0.03, "a candidate to which the oracle gives a smaller fraction of the pairs is not chosen", 0.0, 1.0
     )
     min_variance_fraction: float = key(1e-3, "a candidate with a smaller fraction of the variance is dead", 0.0, 1.0)
-    max_principal_nmi: float = key(
+    related_nmi: float = key(
         0.1,
         "a candidate with a larger normalised mutual information with the principal label, if it is not chance, is called "
         "related; it may be chosen like any other",

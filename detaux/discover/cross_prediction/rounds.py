@@ -158,7 +158,8 @@ def open_rounds(
 ) -> Opening | None:
     """Read the first division of the first round. The arguments, and when the result is None, are as in cross_predict."""
     begun = time.monotonic()
-    count, start = number_learnable(labels, LEAST)
+    # an image without any probability was put into a cluster without a look at it, and teaches nothing
+    count, start = number_learnable(np.where(probability > 0, labels, -1), LEAST)
     if count < 2:
         return None
     confident = select_confident(start, probability, settings.keep)

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score, v_measure_score
 
 from detaux.config.schema import CrossPredictionConfig
 from detaux.discover.cross_prediction import rounds
-from detaux.discover.cross_prediction.rounds import cross_predict
+from detaux.discover.cross_prediction.rounds import cross_predict, open_rounds
 
 SIDE, COUNT = 12, 240
 QUICK = CrossPredictionConfig(rounds=1, steps=60, batch_size=32)
@@ -315,3 +315,11 @@ def test_each_setting_changes_the_result(key, pictures):
         for keys in ({}, key)
     )
     assert not np.array_equal(plain.probability, changed.probability)
+
+
+def test_image_without_probability_teaches_nothing_even_if_most_have_none(pictures):
+    images, value, _ = pictures
+    probability = (np.arange(COUNT) % 3 == 0).astype(np.float32)
+    opening = open_rounds(images, value, probability, QUICK, 0)
+    assert (opening.confident >= 0).sum() == pytest.approx(COUNT / 3, abs=2)
+    assert (opening.confident[probability == 0] == -1).all()
