@@ -32,6 +32,7 @@ from detaux.runtime.record import (
     hash_inputs,
     is_done,
     is_edited,
+    is_lost,
     keep_edited,
     load_stage_config,
     read_record,
@@ -244,7 +245,7 @@ def run_stage(name: str, job: Job) -> None:
         return
     if job.variant:
         say(f"{name}: variant {job.variant.title} of the run's discovery begins, in {folder}.")
-    for editable in stage.editable:
+    for editable in (*stage.editable, *stage.unread):
         run_first(partial(keep_edit, folder, editable))
     if stage.is_shared:
         run_each(lambda: _fetch_tars(name, job))
@@ -284,15 +285,27 @@ def is_kept(stage: str, job: Job) -> bool:
     """
     for one in STAGES[stage].inputs:
         _check_input(one, stage, job)
-    inputs, folder, editable = job.list_inputs(stage), job.locate(stage), STAGES[stage].editable
+    inputs, folder, declared = job.list_inputs(stage), job.locate(stage), STAGES[stage]
     if inputs and not job.config.data.shards:
         _check_own_shards(job)
-    if inputs and is_done(folder, compute_inputs_hash(stage, job.config, hash_inputs(inputs)), editable):
-        say(f"{stage}: unchanged, {folder} is kept.")
-        for edited in (folder / name for name in editable if is_edited(folder, name)):
-            say(f"{stage}: {edited} was edited; the stages after it use it as it is.")
-        return True
-    return False
+    if not inputs:
+        return False
+    inputs_hash = compute_inputs_hash(stage, job.config, hash_inputs(inputs))
+    if not is_done(folder, inputs_hash, declared.editable, declared.unread):
+        return False
+    say(f"{stage}: unchanged, {folder} is kept.")
+    _say_changes(declared, folder)
+    return True
+
+
+def _say_changes(stage: Stage, folder: Path) -> None:
+    """Say which files of a kept stage a person has edited or deleted, and what that changes."""
+    for name in (*stage.editable, *stage.unread):
+        if is_edited(folder, name):
+            use = "it is kept, and no stage reads it" if name in stage.unread else "the stages after it use it as it is"
+            say(f"{stage.name}: {folder / name} was edited; {use}.")
+        elif is_lost(folder, name):
+            say(f"{stage.name}: {folder / name} is missing; no stage reads it, and only another discovery makes it.")
 
 
 def _check_input(one: Input, stage: str, job: Job) -> None:

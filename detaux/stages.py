@@ -66,9 +66,10 @@ class Stage(Command):
 
     `runner` is MODULE:FUNCTION. It is called with the config, the folder of each input's maker, and the stage's own
     folder. If `is_observed`, it also gets `observe`, which sees training step by step. `leaves` are the names in the
-    stage's folder, and a person may change the files `editable`. `artefacts` are the files that W&B gets, by name. The
-    tars of `splits` are fetched before the stage runs, and those of the splits on which nothing trains if the key
-    `held_out_key` is not 0. All ranks run the stage if `is_shared`, else only the first. `command` runs only this stage.
+    stage's folder. A person may change the files `editable`, and change or delete the files `unread`, which no stage
+    reads. `artefacts` are the files that W&B gets, by name. The tars of `splits` are fetched before the stage runs, and
+    those of the splits on which nothing trains if the key `held_out_key` is not 0. All ranks run the stage if
+    `is_shared`, else only the first. `command` runs only this stage.
     """
 
     runner: str
@@ -80,6 +81,7 @@ class Stage(Command):
     is_shared: bool = True
     is_observed: bool = False
     editable: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     command: str = "detaux {stage} {arguments}"
 
     @property
@@ -141,7 +143,8 @@ TABLE = (  # in the order they run
         artefacts={LABELS.name: (LABELS.file,)},
         splits=("train",),
         held_out_key="discover.cross_prediction.rounds",
-        editable=(LABELS_NAME, *HELD_OUT_LABELS.values()),
+        editable=(LABELS_NAME,),
+        unread=tuple(HELD_OUT_LABELS.values()),
     ),
     Stage(
         name="multitask",

@@ -85,6 +85,24 @@ def test_edited_labels_are_kept_and_used(chain, tmp_path, capsys):
     assert chain() == (0, ["report"])
 
 
+def test_labels_of_other_splits_may_be_edited_or_deleted_and_nothing_runs_again(chain, tmp_path, capsys):
+    chain()
+    folder = tmp_path / "demo" / "discover"
+    path = folder / "labels-test.parquet"
+    path.write_text("found")
+    record = json.loads((folder / "record.json").read_text())
+    write_json(folder / "record.json", record | {"outputs": record["outputs"] | hash_inputs({path.name: path})})
+    assert chain() == (0, ["report"])
+    assert path.name not in capsys.readouterr().out
+    path.write_text("merged by hand")
+    assert chain() == (0, ["report"])
+    assert f"{path} was edited; it is kept, and no stage reads it." in capsys.readouterr().out
+    assert path.read_text() == "merged by hand"
+    path.unlink()
+    assert chain() == (0, ["report"])
+    assert f"{path} is missing; no stage reads it, and only another discovery makes it." in capsys.readouterr().out
+
+
 def test_edited_labels_are_kept_beside_those_of_another_discovery(chain, tmp_path, capsys):
     chain()
     labels = tmp_path / "demo" / "discover" / "labels.parquet"

@@ -80,11 +80,8 @@ def run_discover(config: Config, shards: Path, disentangle: Path, folder: Path) 
 def _prepare(config: Config, device: torch.device, shards: Path, folder: Path) -> None:
     backend = select_backend(config.discover.backend, config.discover.clusterer, device)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (
-        RECORD_NAME,
-        *OUTPUTS,
-        *HELD_OUT_LABELS.values(),
-    ):  # an older run's labels must not pass for this one's
+    # an older run's labels must not pass for this one's
+    for name in (RECORD_NAME, *OUTPUTS, *HELD_OUT_LABELS.values()):
         (folder / name).unlink(missing_ok=True)
     check_held_out(shards, config)
     say(f"discover: {config.discover.clusterer} runs on backend {backend.name}: {backend.reason}.")

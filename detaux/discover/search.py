@@ -56,10 +56,12 @@ def search(
     config: Config,
     *,
     with_baselines: bool = True,
+    with_shapes: bool = True,
 ) -> Findings:
     """Find candidates in the embeddings of each restart and in the images, score them and choose among them.
 
-    Some scores need `pairs`. The plain baselines come from the first restart.
+    Some scores need `pairs`. The plain baselines come from the first restart. Without shapes no candidate counts as a
+    line or ring.
     """
     candidates = []
     for embedded in restarts:
@@ -70,8 +72,9 @@ def search(
     candidates += propose_from_images(split, manifest, config)
     baselines = propose_baselines(restarts[0], config) if with_baselines else []
     every = candidates + baselines
-    for one, shape in zip(every, find_shapes([one.points_ND for one in every], config.run.seed), strict=True):
-        one.shape = shape
+    if with_shapes:
+        for one, shape in zip(every, find_shapes([one.points_ND for one in every], config.run.seed), strict=True):
+            one.shape = shape
     with track("discover: score", len(every)) as advance:
         for one in every:
             score_clusters(one, split, manifest, config)

@@ -15,7 +15,7 @@ from detaux.report.tables import mark_bound, mark_task, title_score
 
 UNCHANGED = -1  # label of the row of images that are rebuilt as they are
 SCORES = (
-    *("recognition", "cross_agreement", "cross_reproducibility", "cross_undecided"),
+    *("recognition", "cross_agreement", "cross_reproducibility", "cross_undecided", "attraction"),
     *("separation", "validity", "stability", "agreement"),
 )
 
@@ -134,6 +134,8 @@ def _list_facts(run: Run, one: Candidate, repeats: list[int]) -> dict[str, str]:
             facts[title_score(name)] = f"{one['scores'][name]:.3f}"
     shared = [f"{name.upper()} {principal[name]:.3f}" for name in ("nmi", "ami") if principal.get(name) is not None]
     facts[f"Shared with {run.principal_name}"] = ", ".join(shared) or "not measured"
+    if one.get("relation"):
+        facts["Relation"] = one["relation"]
     if repeats:
         facts["Found again as"] = "; ".join(name_candidate(_find(run, index)) for index in repeats)
     return facts

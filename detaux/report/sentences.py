@@ -343,6 +343,8 @@ def advise(run: Run) -> list[str]:
             "Networks did not recognise some candidates in images that they had not seen: raise "
             "discover.cross_prediction.steps, or lower discover.min_recognition."
         )
+    if any((one.get("fault") or {}).get("code") == "with_arbitrary_borders" for one in candidates):
+        advice.append("The borders of some clusters could be elsewhere: lower discover.min_attraction to allow them.")
     if any((one.get("fault") or {}).get("code") == "cut_through_a_continuum" for one in candidates):
         advice.append("Some clusters are parts of a line or ring: set discover.cut_continua=true to allow them.")
     phase = "main" if (run.get_setting("disentangle", "main") or {}).get("steps", 1) else "warmup"

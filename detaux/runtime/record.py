@@ -56,15 +56,16 @@ def _hash_content(dotted: str, value: str | None) -> str | None:
     return hash_file(path) if path is not None and path.is_file() else value
 
 
-def is_done(folder: Path, inputs_hash: str, editable: Sequence[str] = ()) -> bool:
+def is_done(folder: Path, inputs_hash: str, editable: Sequence[str] = (), unread: Sequence[str] = ()) -> bool:
     """Return whether the stage of `folder` finished with exactly these inputs, and its outputs are unchanged since.
 
-    The files `editable` may have changed, but they must exist.
+    The files `editable` may have changed, but they must exist. The files `unread` may have changed or be missing.
     """
     outputs = read_record(folder).get("outputs", {})
     return read_record(folder).get("inputs_hash") == inputs_hash and all(
         (folder / name).is_file() and (name in editable or hash_file(folder / name) == digest)
         for name, digest in outputs.items()
+        if name not in unread
     )
 
 
@@ -72,6 +73,11 @@ def is_edited(folder: Path, name: str) -> bool:
     """Return whether a file of a finished stage is no longer what the stage wrote."""
     path, digest = folder / name, read_record(folder).get("outputs", {}).get(name)
     return digest is not None and path.is_file() and hash_file(path) != digest
+
+
+def is_lost(folder: Path, name: str) -> bool:
+    """Return whether a file that a finished stage wrote is missing."""
+    return name in read_record(folder).get("outputs", {}) and not (folder / name).is_file()
 
 
 def keep_edited(folder: Path, name: str) -> Path | None:

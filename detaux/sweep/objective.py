@@ -12,6 +12,7 @@ from detaux.data.partners.registry import PARTNER_RULES
 from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import load_split
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
+from detaux.discover.candidates.registry import FROM_MODEL
 from detaux.discover.judging_pairs import draw_judging_pairs
 from detaux.discover.search import embed_images, search
 from detaux.disentangle.model import Disentangler
@@ -159,13 +160,18 @@ def chooses_by_stability(config: Config) -> bool:
 
 
 class Judge:
-    """Compute the objective of a model that is still training. The data are read once, when the judge is made."""
+    """Compute the objective of a model that is still training. The data are read once, when the judge is made.
+
+    Only the sources that need the model take part, because what comes from the images does not change with training.
+    Shapes are found only if the choice reads them.
+    """
 
     def __init__(self, config: Config, shards: Path) -> None:
         if not chooses_by_stability(config):  # costly, and no objective has it at a rung
             config = replace(config, discover=replace(config.discover, stability_samples=0))
         off = replace(config.discover.cross_prediction, rounds=0)  # too slow for a rung
-        config = replace(config, discover=replace(config.discover, cross_prediction=off))
+        sources = [one for one in config.discover.sources if one in FROM_MODEL]
+        config = replace(config, discover=replace(config.discover, cross_prediction=off, sources=sources))
         self.config = config
         self.manifest = read_manifest(shards)
         self.split = load_split(shards, "train", config.data, select_device(config.run))
@@ -178,7 +184,11 @@ class Judge:
         embeddings = embed_images(model, self.split, self.config)
         model.train(was_training)
         embedded = EmbeddedSplit(embeddings, model.alpha, self.split.labels.cpu().numpy())
-        found = search([embedded], self.pairs, self.split, self.manifest, self.config, with_baselines=False)
+        found = search(
+            *([embedded], self.pairs, self.split, self.manifest, self.config),
+            with_baselines=False,
+            with_shapes=not self.config.discover.cut_continua,
+        )
         rows = [one.to_row(index) for index, one in enumerate(found.candidates)]
         return weigh(
             Finding(rows, found.tasks[0] if found.tasks else -1, self.manifest), self.config.sweep, is_end=False

@@ -20,6 +20,7 @@ from detaux.config.schema import MultitaskConfig
 from detaux.config.schema.methods import UNWEIGHTED_METHODS
 from detaux.config.variants import drop_comparisons
 from detaux.data.schema import read_manifest
+from detaux.discover.candidates.registry import FROM_SUBSPACES
 from detaux.discover.check import check_discover
 from detaux.disentangle.batches import check_batches
 from detaux.errors import InterruptedRunError, UserError
@@ -123,6 +124,8 @@ def _check_sweep(config: Config, space: Sequence[Dimension]) -> None:
         "sweep.cpus=0 and sweep.gpus=0 do not go together; raise one, since each rank needs a CPU or a GPU": (
             not sweep.cpus + sweep.gpus
         ),
+        f"discover.sources={config.discover.sources} has no source whose candidates depend on the subspaces that the trials "
+        f"train; add {' or '.join(FROM_SUBSPACES)}": not set(config.discover.sources) & set(FROM_SUBSPACES),
         f"multitask.methods={config.multitask.methods} has no method that reads the found labels, whose gain the "
         "objective downstream measures; add one": (
             DOWNSTREAM in named and set(config.multitask.methods) <= set(UNWEIGHTED_METHODS)

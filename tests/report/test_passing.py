@@ -42,6 +42,7 @@ def test_section_of_each_passing_candidate_has_the_numbers_of_discovery_json(cha
         "Validity": "0.655",
         "Stability": "0.980",
         "Shared with scale": "NMI 0.004, AMI 0.001",
+        "Relation": "unrelated",
         "Found again as": "baseline: latents within class",
     }
     assert second.facts["Shape"] == (
@@ -53,10 +54,18 @@ def test_section_of_each_passing_candidate_has_the_numbers_of_discovery_json(cha
 
 def test_scores_of_cross_prediction_are_shown_if_there_are_any(change):
     scores = {"recognition": 0.91, "cross_agreement": 0.99, "cross_reproducibility": 0.95, "cross_undecided": 0.033}
+    scores["attraction"] = 0.82
     run = change(lambda discovery: discovery["candidates"][0]["scores"].update(scores))
     facts = build_passing(run)[0].facts
     shown = ("Recognition", "Cross-predicted agreement", "Cross-predicted reproducibility", "Undecided share")
     assert [facts[name] for name in shown] == ["0.910", "0.990", "0.950", "0.033"]
+    assert facts["Attraction of the borders"] == "0.820"
+
+
+@pytest.mark.parametrize("relation", ["related", "unrelated", None])
+def test_relation_to_the_principal_label_is_shown_if_it_is_known(change, relation):
+    run = change(lambda discovery: discovery["candidates"][0].update(relation=relation))
+    assert build_passing(run)[0].facts.get("Relation") == relation
 
 
 def test_pictures_are_those_of_the_candidate_and_its_clusters(change):

@@ -60,6 +60,14 @@ def test_cutting_of_continua_is_advised_if_a_candidate_failed_by_it(run_folder, 
     assert advised == (code == "cut_through_a_continuum")
 
 
+@pytest.mark.parametrize("code", ["with_arbitrary_borders", "with_one_cluster"])
+def test_lower_least_attraction_is_advised_if_a_candidate_failed_by_it(run_folder, edit_json, code):
+    path, fault = run_folder / "discover" / "discovery.json", {"code": code, "text": "some text"}
+    edit_json(path, lambda discovery: discovery["candidates"][3].update(fault=fault))
+    advised = any("lower discover.min_attraction" in advice for advice in advise(load_run(run_folder, "demo")))
+    assert advised == (code == "with_arbitrary_borders")
+
+
 def set_control(labels, gain):
     """An edit of metrics.json: the control at the choice's weight has these labels and this test gain."""
     kind = "upper_bound" if labels == "oracle" else "control"

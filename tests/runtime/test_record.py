@@ -13,6 +13,7 @@ from detaux.runtime.record import (
     compute_inputs_hash,
     hash_inputs,
     is_done,
+    is_lost,
     read_commit,
     read_stage_config,
     write_record,
@@ -129,6 +130,19 @@ def test_files_that_a_person_may_edit_may_change_but_not_be_lost(tmp_path):
     assert not is_done(folder, inputs_hash, ("others.parquet",))
     (folder / "labels.parquet").unlink()
     assert not is_done(folder, inputs_hash, ("labels.parquet",))
+
+
+def test_files_that_no_stage_reads_may_change_and_be_lost(tmp_path):
+    folder = tmp_path / "discover"
+    finish(folder)
+    inputs_hash = json.loads((folder / RECORD_NAME).read_text())["inputs_hash"]
+    (folder / "labels.parquet").write_bytes(b"edited")
+    assert is_done(folder, inputs_hash, unread=("labels.parquet",))
+    assert not is_lost(folder, "labels.parquet")
+    (folder / "labels.parquet").unlink()
+    assert is_done(folder, inputs_hash, unread=("labels.parquet",))
+    assert is_lost(folder, "labels.parquet")
+    assert not is_lost(folder, "others.parquet")
 
 
 @pytest.mark.parametrize("damage", ["changed", "removed", "record cut", "record of another form"])

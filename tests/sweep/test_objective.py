@@ -4,6 +4,8 @@ import pytest
 
 from detaux.config import load_config
 from detaux.data.schema import Manifest
+from detaux.discover import search as search_rules
+from detaux.discover.candidates import registry
 from detaux.sweep.objective import (
     OBJECTIVES,
     Finding,
@@ -116,6 +118,23 @@ def test_judge_finds_worth_in_a_planted_factor_of_the_training_split_and_none_wi
     assert (planted.factor, planted.has_task) == ("green", True)
     assert planted.v_measure > 0.99
     assert (plain.objective, plain.has_task) == (0.0, False)
+
+
+@pytest.mark.parametrize(("cuts", "judged"), [("true", []), ("false", ["shapes"])])
+def test_judge_finds_no_candidates_in_images_and_shapes_only_if_the_choice_reads_them(
+    model, make_split, write_splits, tmp_path, monkeypatch, cuts, judged
+):
+    write_splits(tmp_path, make_split(hidden=5))
+    plain = Judge(load_config(None), tmp_path).judge(model)
+    done, find_shapes = [], search_rules.find_shapes
+    monkeypatch.setattr(search_rules, "find_shapes", lambda *given: done.append("shapes") or find_shapes(*given))
+    for name in registry.FROM_IMAGES:
+        monkeypatch.setitem(registry.FROM_IMAGES, name, lambda *_, name=name: done.append(name) or [])
+    keys = ["discover.sources=[graph,statistics,encoder,subspace]", f"discover.cut_continua={cuts}"]
+    judge = Judge(load_config(None, keys), tmp_path)
+    assert judge.config.discover.sources == ["encoder", "subspace"]
+    assert judge.judge(model).objective == plain.objective
+    assert done == judged
 
 
 def test_every_objective_of_the_config_is_computed_by_a_function_and_told_in_words():

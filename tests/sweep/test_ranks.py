@@ -87,3 +87,10 @@ def test_ranks_that_cannot_be_are_refused_before_anything_starts(tiny, tmp_path,
     with pytest.raises(UserError, match=sentence):
         run_sweep(load_config(tiny, [*keys, f"run.dir={tmp_path}/sweep"]), (), "")
     assert not (tmp_path / "sweep").exists()
+
+
+def test_sources_without_subspaces_are_refused_before_anything_starts(tiny, tmp_path):
+    keys = ["discover.sources=[graph,encoder,statistics]", f"run.dir={tmp_path}/sweep"]
+    with pytest.raises(UserError, match=r"has no source whose .* the trials train; add subspace or mixture\.$"):
+        run_sweep(load_config(tiny, keys), (), "")
+    assert not (tmp_path / "sweep").exists()

@@ -44,7 +44,8 @@ class CrossPrediction:
     rounds           rounds taken; 0: the first division was enough to refuse the candidate. Then `reproducibility` is
                      None, and `agreement` and `undecided` bound what the whole round would give from above and below.
     seconds          time of all rounds
-    recogniser       labels other images by the networks that learned `labels`; None if `rounds` is 0
+    recogniser       labels other images by the networks that learned `labels`; None if `rounds` is 0, or if the
+                     candidate has got a fault since
     """
 
     labels: np.ndarray

@@ -16,6 +16,7 @@ from detaux.discover.factor_graph.grouping import count_meetings, count_squares,
 from detaux.discover.factor_graph.squares import find_corners
 from detaux.discover.factor_graph.values import (
     combine_values,
+    drop_small,
     find_directions,
     find_kept,
     find_values,
@@ -29,10 +30,16 @@ LEAST_CROSSING = 0.9  # share of a factor's own edges that join different values
 
 @dataclass(frozen=True)
 class Factor:
-    """Hold the values int64 [P] of a factor, -1 for images without one, and the directions [F, r] that it changes."""
+    """Hold a factor.
+
+    values_P       int64 [P], -1 for images without one
+    directions_Fr  [F, r], those that it changes
+    is_own_E       bool [E], which edges change it
+    """
 
     values_P: np.ndarray
     directions_Fr: Tensor
+    is_own_E: np.ndarray
 
 
 def find_factors(points_PF: Tensor, labels_P: np.ndarray, smallest: int) -> list[Factor]:
@@ -66,24 +73,43 @@ def find_factors(points_PF: Tensor, labels_P: np.ndarray, smallest: int) -> list
         directions_Fr = find_directions(steps_EF[torch.from_numpy(is_own_E).to(steps_EF.device)])
         is_kept_E = find_kept(steps_EF, is_own_E, directions_Fr)
         values_P = find_values(edges_E2, is_kept_E, len(points_PF), smallest)
-        if (values_P >= 0).mean() >= LEAST_INSIDE and measure_crossing(values_P, edges_E2[is_own_E]) >= LEAST_CROSSING:
-            found.append(Factor(values_P, directions_Fr))
-    return join_parts(found)
+        one = Factor(values_P, directions_Fr, is_own_E)
+        if is_plausible(one, edges_E2):
+            found.append(one)
+    return join_parts(found, edges_E2, smallest)
 
 
-def join_parts(factors: list[Factor]) -> list[Factor]:
-    """Join the factors that are parts of one. The joined factor has the place of the first."""
+def is_plausible(one: Factor, edges_E2: np.ndarray) -> bool:
+    """Return whether enough images have a value, and enough of the factor's own edges join different values."""
+    is_wide = (one.values_P >= 0).mean() >= LEAST_INSIDE
+    return bool(is_wide) and measure_crossing(one.values_P, edges_E2[one.is_own_E]) >= LEAST_CROSSING
+
+
+def join_parts(factors: list[Factor], edges_E2: np.ndarray, smallest: int) -> list[Factor]:
+    """Join the factors that are parts of one, unless the limits of find_factors refuse the joined factor.
+
+    The joined factor has the place of the first.
+    """
     whole: list[Factor] = []
     for one in factors:
         for place, other in enumerate(whole):
-            values_P = combine_values(other.values_P, one.values_P)
-            if values_P is not None:
-                both = torch.cat([other.directions_Fr, one.directions_Fr], 1)
-                whole[place] = Factor(values_P, torch.linalg.svd(both, full_matrices=False)[0])
+            joined = _join(other, one, smallest)
+            if joined is not None and is_plausible(joined, edges_E2):
+                whole[place] = joined
                 break
         else:
             whole.append(one)
-    return whole if len(whole) == len(factors) else join_parts(whole)
+    return whole if len(whole) == len(factors) else join_parts(whole, edges_E2, smallest)
+
+
+def _join(first: Factor, second: Factor, smallest: int) -> Factor | None:
+    """Return the factor of which both are parts, or None if they are two."""
+    values_P = combine_values(first.values_P, second.values_P)
+    if values_P is None:
+        return None
+    both = torch.cat([first.directions_Fr, second.directions_Fr], 1)
+    directions_Fr = torch.linalg.svd(both, full_matrices=False)[0]
+    return Factor(drop_small(values_P, smallest), directions_Fr, first.is_own_E | second.is_own_E)
 
 
 def find_principal(labels_P: np.ndarray, edges_E2: np.ndarray, change_E: np.ndarray) -> list[bool | None]:

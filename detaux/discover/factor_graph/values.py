@@ -41,8 +41,14 @@ def find_values(edges_E2: np.ndarray, is_kept_E: np.ndarray, count: int, smalles
     ends = edges_E2[is_kept_E].T
     graph = coo_matrix((np.ones(ends.shape[1], bool), (ends[0], ends[1])), shape=(count, count))
     part_P = connected_components(graph, directed=False)[1]
-    is_large = np.bincount(part_P, minlength=1) >= smallest
-    return renumber(np.where(is_large[part_P], part_P, -1))
+    return drop_small(part_P, smallest)
+
+
+def drop_small(values_P: np.ndarray, smallest: int) -> np.ndarray:
+    """Return the values [P] numbered anew, with -1 for those of fewer than `smallest` images."""
+    is_known = values_P >= 0
+    is_large = np.bincount(values_P[is_known], minlength=1) >= smallest
+    return renumber(np.where(is_known & is_large[values_P], values_P, -1))
 
 
 def measure_crossing(values_P: np.ndarray, edges_n2: np.ndarray) -> float:
@@ -56,7 +62,7 @@ def measure_crossing(values_P: np.ndarray, edges_n2: np.ndarray) -> float:
 
 
 def combine_values(first_P: np.ndarray, second_P: np.ndarray) -> np.ndarray | None:
-    """Return the values [P] of the factor of which both are parts, or None if they are two factors.
+    """Return the values [P] of the factor of which both are parts, or None if they are two factors or share no image.
 
     If only some changes of a factor were found together, its values are divided there and joined elsewhere. Two such
     divisions of one factor have at most a + b - 1 combinations, as a chain of values that is cut at different places.
@@ -64,11 +70,13 @@ def combine_values(first_P: np.ndarray, second_P: np.ndarray) -> np.ndarray | No
     have.
     """
     is_known = (first_P >= 0) & (second_P >= 0)
+    if not is_known.any():  # no combination says whether they are one
+        return None
     sizes = first_P.max() + 1, second_P.max() + 1
     counts = np.bincount(first_P[is_known] * sizes[1] + second_P[is_known], minlength=sizes[0] * sizes[1]).reshape(
         sizes
     )
-    expected = np.outer(counts.sum(1), counts.sum(0)) / max(1, counts.sum())
+    expected = np.outer(counts.sum(1), counts.sum(0)) / counts.sum()
     is_present = counts > PRESENT * expected
     if is_present.sum() > sizes[0] + sizes[1] - 1:
         return None

@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 
 from detaux.discover.factor_graph import factors as rules
-from detaux.discover.factor_graph.factors import find_factors, find_principal
+from detaux.discover.factor_graph.factors import Factor, find_factors, find_principal, join_parts
 
 
 def describe(images):
@@ -85,3 +85,44 @@ def test_change_is_principal_if_most_of_its_labelled_edges_change_the_label():
     labels = np.array([0, 1, 0, -1, 1, 1])
     edges = np.array([[0, 1], [1, 2], [4, 5], [2, 3], [4, 5]])
     assert find_principal(labels, edges, np.array([0, 0, 0, 1, 2])) == [True, None, False]
+
+
+CHAIN = np.repeat([0, 1, 2, 3], [30, 29, 28, 27])  # the true values of the images of a factor
+EDGES = np.array([[0, 31], [1, 32], [31, 60], [60, 90]])  # between values 0 and 1 twice, 1 and 2, 2 and 3
+
+
+def make_parts(first, second):
+    """Two factors with these values: the first is cut after value 0 of the chain, the second after values 1 and 2."""
+    owners = np.array([True, True, False, False]), np.array([False, False, True, True])
+    pairs = zip((first, second), owners, (torch.eye(3)[:, :1], torch.eye(3)[:, 1:2]), strict=True)
+    return [Factor(values, directions, own) for values, own, directions in pairs]
+
+
+def test_parts_of_one_factor_are_joined():
+    first, second = np.array([0, 1, 1, 1])[CHAIN], np.array([0, 0, 1, 2])[CHAIN]
+    (joined,) = join_parts(make_parts(first, second), EDGES, smallest=20)
+    np.testing.assert_array_equal(joined.values_P, CHAIN)
+    assert joined.directions_Fr.shape == (3, 2)
+    assert joined.is_own_E.all()
+
+
+def test_value_of_a_joined_factor_has_the_smallest_size_or_is_none():
+    first, second = np.array([0, 1, 1, 1])[CHAIN], np.array([0, 0, 1, 2])[CHAIN]
+    (joined,) = join_parts(make_parts(first, second), EDGES, smallest=28)
+    np.testing.assert_array_equal(joined.values_P, np.where(CHAIN == 3, -1, CHAIN))
+
+
+def test_parts_stay_apart_if_too_few_images_would_have_a_value():
+    place = np.arange(len(CHAIN))
+    first = np.where(place % 5 < 3, np.array([0, 1, 1, 1])[CHAIN], -1)  # each has three fifths, and both one fifth
+    second = np.where(place % 5 > 1, np.array([0, 0, 1, 2])[CHAIN], -1)
+    assert [one.values_P.tolist() for one in join_parts(make_parts(first, second), EDGES, smallest=1)] == [
+        first.tolist(),
+        second.tolist(),
+    ]
+
+
+def test_parts_stay_apart_if_the_edges_of_the_joined_factor_do_not_cross_values():
+    first, second = np.array([0, 1, 1, 1])[CHAIN], np.array([0, 0, 1, 2])[CHAIN]
+    inside = np.array([[0, 1], [2, 3], [31, 32], [60, 90]])
+    assert len(join_parts(make_parts(first, second), inside, smallest=1)) == 2

@@ -3,6 +3,7 @@ import torch
 
 from detaux.discover.factor_graph.values import (
     combine_values,
+    drop_small,
     find_directions,
     find_kept,
     find_values,
@@ -65,3 +66,13 @@ def test_independent_values_are_not_combined():
     random = np.random.default_rng(0)
     for first, second in ((2, 2), (5, 4)):
         assert combine_values(random.integers(first, size=300), random.integers(second, size=300)) is None
+
+
+def test_values_that_share_no_image_are_not_combined():
+    first, second = np.array([0, 0, 1, -1, -1, -1]), np.array([-1, -1, -1, 0, 1, 1])
+    assert combine_values(first, second) is None
+
+
+def test_small_values_are_dropped_and_the_others_numbered_anew():
+    assert drop_small(np.array([2, 0, 1, 2, 2, -1, 1]), 2).tolist() == [0, -1, 1, 0, 0, -1, 1]
+    assert drop_small(np.array([-1, -1]), 1).tolist() == [-1, -1]
