@@ -26,12 +26,12 @@ def find_hard_images(window: Window, classes: int, config: Config) -> list[int]:
     """Return the places in the window of the images whose known label a network of the other fold does not give them.
 
     It depends on the images, their labels, the noise that training sees, and run.seed. The list is empty if fewer than
-    LEAST are hard, or if the known labels have only one class.
+    LEAST are hard, or if fewer than two classes have two known images: draw_folds could put all into one fold.
     """
     labels_N, data, seed = window.labels.numpy(), config.data, config.run.seed
     known = np.flatnonzero(labels_N >= 0)
     hard = np.empty(0, np.int64)
-    if len(np.unique(labels_N[known])) > 1:
+    if (np.unique(labels_N[known], return_counts=True)[1] > 1).sum() > 1:
         images_NHWC = shrink_images(window.all_images, data.noise, data.denoise, seed)
         found_Nk, _ = predict_out_of_fold(
             images_NHWC, labels_N, classes, steps=STEPS, batch_size=BATCH, seed=(seed, STREAM)

@@ -60,6 +60,17 @@ def test_hard_images_are_those_that_show_another_label(exchanged, tmp_path, writ
     assert f"{len(found)} of 350 labelled images are hard" in capsys.readouterr().out
 
 
+ONE_EACH = torch.where(torch.arange(400) < 2, torch.arange(400), -1)  # for some seeds in the same fold
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_image_is_hard_if_a_fold_may_have_no_label(seed, make_split, tmp_path, write_splits, capsys):
+    config = load_config(None, [*KEYS, f"run.seed={seed}"])
+    stream = open_stream(tmp_path, dataclasses.replace(make_split(), labels=ONE_EACH), write_splits, config)
+    assert find_hard_images(stream.window(0, stream.samples), stream.classes, config) == []
+    assert "0 of 2 labelled images are hard" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("labels", [None, torch.zeros(400, dtype=torch.int64), torch.full((400,), -1)])
 def test_batches_are_plain_if_no_image_is_hard(labels, make_split, tmp_path, write_splits, capsys):
     split = make_split() if labels is None else dataclasses.replace(make_split(), labels=labels)
