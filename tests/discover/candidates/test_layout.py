@@ -56,9 +56,7 @@ def test_pictures_that_are_all_alike_do_no_harm():
 
 def test_points_of_one_fixed_layout_have_no_stability(make_blobs, monkeypatch):
     """Resampled points of a layout keep its gaps, so their clusters would agree whatever the points are."""
-    monkeypatch.setattr(
-        clustered_layout, "lay_out", lambda points, seed, most: (points[:, :2], np.arange(len(points)))
-    )
+    monkeypatch.setattr(clustered_layout, "lay_out", lambda points, seed, most: (points[:, :2], np.arange(len(points))))
     points, _ = make_blobs(dims=6, spread=0.8)
     config = load_config(None, ["discover.clusterer=kmeans", "discover.clusters=3"])
     monkeypatch.setattr(clustered_layout, "cluster_by_plscan", lambda points, config: cluster_points(points, config, 0))
