@@ -36,10 +36,10 @@ class Features:
 def read_features(text: str) -> Features:
     """Read the file of `discover.features`. Nothing is unpickled.
 
-    A .npy file holds the array, a row for each training image in the order of labels.parquet. An .npz file holds two
-    arrays, `keys` and `features`. A .safetensors file holds the tensor `features`, and the JSON list of the keys as
-    `keys` in its metadata. Raises UserError if the file is damaged, or holds anything else than distinct keys and a
-    matrix of real numbers up to LARGEST in size.
+    An .npz file holds two arrays, `keys` and `features`. A .safetensors file holds the tensor `features`, and the JSON
+    list of the keys as `keys` in its metadata. A .npy file holds only the array, a row for each training image in the
+    order of labels.parquet, which only a discovery writes. Raises UserError if the file is damaged, or holds anything
+    else than distinct keys and a matrix of real numbers up to LARGEST in size.
     """
     path, keys = expand_path(text, KEY), None
     if path.suffix == ".npy":
@@ -109,7 +109,8 @@ def join_features(features: Features, keys: Sequence[str], names: Mapping[str, s
         if len(features.rows_MF) != len(keys):
             raise UserError(
                 f"{KEY}={features.path} has {len(features.rows_MF)} rows and the training split has {len(keys)} images; one row "
-                "for each is expected in the order of labels.parquet, or an .npz file with keys and features."
+                "for each is expected in the order of labels.parquet, or better an .npz file with features and keys, "
+                "which `detaux shards order` prints."
             )
         rows_NF = features.rows_MF
     else:
