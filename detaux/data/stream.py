@@ -78,6 +78,11 @@ class SampleStream:
             self._chunks.popleft()
         return Window(list(self._chunks), first, count, self._device)
 
+    def forget(self) -> None:
+        """Let go of the samples that were read for windows. The next window opens the split again."""
+        self._chunks.clear()
+        self._source = iter(())
+
     def _open(self, first: int) -> Iterator[Chunk]:
         if self._storage is None:
             return read_chunks(self._reader, self._plan, first, needs_factors=self._needs_factors)

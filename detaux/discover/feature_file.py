@@ -20,6 +20,7 @@ from detaux.runtime.readers import check_safetensors, read_npy, read_npz
 
 KEY = "discover.features"
 TILE = 4096  # rows handled at once
+LARGEST = np.float64(1e12)  # sums of squares of larger numbers may be infinite in float32
 WAY_ON = f"give {KEY} a .npy, .npz or .safetensors file of features"
 
 
@@ -35,10 +36,10 @@ class Features:
 def read_features(text: str) -> Features:
     """Read the file of `discover.features`. Nothing is unpickled.
 
-    A .npy file holds the array, a row for each training image in the order of labels.parquet. An .npz file holds two
-    arrays, `keys` and `features`. A .safetensors file holds the tensor `features`, and the JSON list of the keys as
-    `keys` in its metadata. Raises UserError if the file is damaged, or holds anything else than distinct keys and a
-    matrix of finite real numbers.
+    An .npz file holds two arrays, `keys` and `features`. A .safetensors file holds the tensor `features`, and the JSON
+    list of the keys as `keys` in its metadata. A .npy file holds only the array, a row for each training image in the
+    order of labels.parquet, which only a discovery writes. Raises UserError if the file is damaged, or holds anything
+    else than distinct keys and a matrix of real numbers up to LARGEST in size.
     """
     path, keys = expand_path(text, KEY), None
     if path.suffix == ".npy":
@@ -53,11 +54,15 @@ def read_features(text: str) -> Features:
             f"{KEY}={path} holds {rows_MF.dtype} of shape {list(rows_MF.shape)}; a matrix of real numbers is expected, with a "
             "row for each image."
         )
-    broken = np.flatnonzero(~np.isfinite(rows_MF).all(1))
+    if rows_MF.dtype == np.longdouble:  # which torch does not know
+        with np.errstate(over="ignore"):
+            rows_MF = rows_MF.astype(np.float64)
+    parts = (rows_MF[begin : begin + TILE] for begin in range(0, len(rows_MF), TILE))
+    broken = np.flatnonzero(np.concatenate([~((part <= LARGEST) & (part >= -LARGEST)).all(1) for part in parts]))
     if len(broken):
         raise UserError(
-            f"{KEY}={path} has {len(broken)} rows that are not finite, first row {broken[0]} (counted from 0); finite numbers "
-            "are expected."
+            f"{KEY}={path} has {len(broken)} rows that are not finite or beyond {LARGEST:g}, first row {broken[0]} (counted "
+            "from 0); numbers within it are expected."
         )
     if keys is not None:
         _check_keys(path, keys, len(rows_MF))
@@ -104,7 +109,8 @@ def join_features(features: Features, keys: Sequence[str], names: Mapping[str, s
         if len(features.rows_MF) != len(keys):
             raise UserError(
                 f"{KEY}={features.path} has {len(features.rows_MF)} rows and the training split has {len(keys)} images; one row "
-                "for each is expected in the order of labels.parquet, or an .npz file with keys and features."
+                "for each is expected in the order of labels.parquet, or better an .npz file with features and keys, "
+                "which `detaux shards order` prints."
             )
         rows_NF = features.rows_MF
     else:

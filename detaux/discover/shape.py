@@ -5,12 +5,15 @@ few outliers would bridge gaps.
 
 1. Parts: densities climb over the graph to their peaks, and a peak is a part of its own if every way to a denser one
    crosses a valley of less than VALLEY of its height (ToMATo: Chazal, Guibas, Oudot & Skraba 2013). Two parts or more
-   are `clusters`.
+   are `clusters`. Parts with few points are not counted one by one: if they hold much, there are "many".
 2. Line: one direction holds nearly all variance, or the graph unrolls to one: the leading direction of its shortest
    paths (Isomap: Tenenbaum, de Silva & Langford 2000) says where a point is.
 3. Ring: in the plane of the two leading directions of the shortest paths, a fitted circle has a hole, and the angles
    leave no large gap.
 4. Cloud: all else.
+
+The places along a line or ring have gaps by chance. If these vary more, as between values with at least about five
+points each, the points are many separate values.
 
 N points, D size of a point, M points of the graph, K neighbours.
 """
@@ -41,6 +44,11 @@ DENSITY = 0.05  # share of the counted points within the radius of a density
 VALLEY = 0.5  # a lower saddle divides two peaks
 CHANCE = 5.5  # standard errors of a logarithmic density between peak and saddle that chance hardly makes
 PART = 0.02  # least share of the graph in a part; smaller ones are not counted
+SMALL = 4  # least points of the graph in a smaller part; fewer may be outliers
+LEFT_OUT = 0.1  # largest share of the graph in smaller parts of that many points; with more, parts are not counted
+WINDOW = 0.1  # share of the gaps along a coordinate with which a gap is compared, at least LEAST_WINDOW gaps
+LEAST_WINDOW = 20
+CLUMPED = 1.6  # mean square of the gaps, 1 by chance; of 3,000 sets of 100 points the largest had 1.52
 BINS = 24  # of a coordinate, equally full
 INNER = 0.5  # radius of a ring's hole as a share of the radius of the fitted circle
 HOLE = 0.02  # most points of a ring in its hole; a disc with equal density has an eighth there
@@ -53,7 +61,7 @@ Kind = Literal["clusters", "line", "ring", "cloud"]
 class Shape:
     """Hold the shape of points, and the numbers on which the verdict rests. A number that was not needed is None.
 
-    parts         peaks of density with a valley around each
+    parts         peaks of density with a valley around each; None if there are many, which were not counted
     explained     share of the variance that the coordinate explains
     hole          share of the points nearer to the centre than half the radius
     gap           largest angle, in degrees, between two neighbouring points, as seen from the centre
@@ -61,7 +69,7 @@ class Shape:
     """
 
     kind: Kind
-    parts: int
+    parts: int | None
     explained: float | None = None
     hole: float | None = None
     gap: float | None = None
@@ -95,11 +103,16 @@ def find_shape(points_ND: Tensor, seed: int) -> Shape | None:
         return None
     counted_CD = points_ND[torch.from_numpy(draw_rows(count, min(count, MOST_COUNTED), seed))].double()
     sample_MD, graph, height_M, valley = _join_neighbours(counted_CD, seed)
-    parts = _count_parts(graph, height_M, valley)
+    sizes = _measure_parts(graph, height_M, valley)
+    if any(_has_many(one) for one in (sizes, _measure_pieces(counted_CD))):
+        return Shape("clusters", None)
+    parts = max(1, int((sizes >= PART * sizes.sum()).sum()))
     if parts > 1:
         return Shape("clusters", parts)
     line_N = project_on_line(points_ND)
     if line_N is not None:
+        if measure_clumping(line_N[draw_rows(count, min(count, MOST_COUNTED), seed)]) > CLUMPED:
+            return Shape("clusters", None)
         return Shape("line", parts, _explain(points_ND.double().cpu().numpy(), line_N), coordinate_N=_rescale(line_N))
     _, member_M = connected_components(graph, directed=False)
     whole = np.flatnonzero(member_M == np.bincount(member_M).argmax())
@@ -145,8 +158,22 @@ def _join_neighbours(counted_CD: Tensor, seed: int) -> tuple[Tensor, csr_matrix,
     return sample_MD, graph.maximum(graph.T), height_M.cpu().numpy(), valley
 
 
-def _count_parts(graph: csr_matrix, height_M: np.ndarray, valley: float) -> int:
-    """Count the peaks of the logarithmic density that stand at least `valley` above every way to a higher one."""
+def measure_clumping(coordinate_N: np.ndarray) -> float:
+    """Compute the mean square of the gaps along a coordinate [N], each divided by the mean of the gaps around it.
+
+    It is halved, so that it is 1 for points that fall on a line by chance, whose gaps are exponential, and about m / 2
+    for separate values with m points each. The ends, which have no whole window around them, are left out.
+    """
+    gaps = np.diff(np.sort(coordinate_N.astype(np.float64)))
+    size = min(max(LEAST_WINDOW, round(WINDOW * len(gaps))), len(gaps))
+    means = np.convolve(gaps, np.full(size, 1 / size), "valid")
+    inner = gaps[size // 2 : size // 2 + len(means)]
+    ratios = np.divide(inner, means, out=np.zeros_like(means), where=means > 0)
+    return float(np.square(ratios).mean() / 2)
+
+
+def _measure_parts(graph: csr_matrix, height_M: np.ndarray, valley: float) -> np.ndarray:
+    """Return the points of each peak of logarithmic density that stands `valley` above every way to a higher one."""
     order = np.argsort(-height_M, kind="stable")
     place_M = np.empty(len(order), np.int64)
     place_M[order] = np.arange(len(order))  # 0 is the highest
@@ -167,8 +194,28 @@ def _count_parts(graph: csr_matrix, height_M: np.ndarray, valley: float) -> int:
         for peak in peaks[1:]:
             if height_M[peak] - height_M[point] < valley:
                 root_M[peak] = peaks[0]
-    sizes = np.bincount([find(point) for point in range(len(order))])
-    return max(1, int((sizes >= PART * len(order)).sum()))
+    return np.unique([find(point) for point in range(len(order))], return_counts=True)[1]
+
+
+def _measure_pieces(counted_CD: Tensor) -> np.ndarray:
+    """Return the points of each connected piece of the graph of nearest neighbours of all counted points [C, D].
+
+    A value with more than NEIGHBOURS of them is a piece, even if the sample has too few of it for a peak.
+    """
+    tiles = [
+        measure(tile_TD, counted_CD).topk(min(NEIGHBOURS + 1, len(counted_CD)), dim=1, largest=False).indices
+        for tile_TD in counted_CD.split(MOST_POINTS)
+    ]
+    ends_CK = torch.cat(tiles).cpu().numpy()
+    rows_CK = np.broadcast_to(np.arange(len(ends_CK))[:, None], ends_CK.shape)
+    edges = (np.ones(ends_CK.size, np.int8), (rows_CK.ravel(), ends_CK.ravel()))
+    return np.bincount(connected_components(csr_matrix(edges, shape=[len(ends_CK)] * 2), directed=False)[1])
+
+
+def _has_many(sizes: np.ndarray) -> bool:
+    """Return whether parts of these sizes that are too small to be counted hold more than LEFT_OUT of the points."""
+    is_small = (sizes >= SMALL) & (sizes < PART * sizes.sum())
+    return bool(sizes[is_small].sum() > LEFT_OUT * sizes.sum())
 
 
 def _unroll(points_ND: Tensor, sample_MD: Tensor, graph: csr_matrix, parts: int) -> Shape:
@@ -178,6 +225,8 @@ def _unroll(points_ND: Tensor, sample_MD: Tensor, graph: csr_matrix, parts: int)
     along = _explain(sample, plane_M2[:, 0])
     nearest = find_nearest(points_ND.double(), sample_MD).cpu().numpy()
     if along >= EXPLAINED:
+        if measure_clumping(plane_M2[:, 0]) > CLUMPED:
+            return Shape("clusters", None)
         return Shape("line", parts, along, coordinate_N=_rescale(plane_M2[:, 0])[nearest])
     centre, radius = _fit_circle(plane_M2)
     offset_M2 = plane_M2 - centre
@@ -187,6 +236,8 @@ def _unroll(points_ND: Tensor, sample_MD: Tensor, graph: csr_matrix, parts: int)
     gap = float(np.diff(angles, append=angles[0] + 360).max())
     around = _explain(sample, angle_M)
     if hole <= HOLE and gap <= GAP and around >= EXPLAINED:
+        if measure_clumping(angle_M) > CLUMPED:
+            return Shape("clusters", None)
         return Shape("ring", parts, around, hole, gap, angle_M.astype(np.float32)[nearest])
     return Shape("cloud", parts, max(along, around), hole, gap)
 

@@ -79,7 +79,7 @@ def describe_shape(shape: dict[str, Any] | None) -> str:
     explained = shape.get("explained") or 0.0
     match shape["kind"]:
         case "clusters":
-            return f"{shape['parts']} separate values"
+            return f"{shape['parts'] or 'many'} separate values"
         case "line":
             return f"a line: the place along it explains {explained:.0%} of the variance"
         case "ring":

@@ -56,10 +56,23 @@ def test_every_kind_of_real_number_is_read(tmp_path, dtype):
     np.testing.assert_array_equal(features.rows_MF, np.arange(12).reshape(4, 3))
 
 
+@pytest.mark.parametrize("dtype", [np.longdouble, np.float16, np.uint8, np.bool_])
+def test_kinds_of_numbers_that_only_numpy_knows_are_joined(tmp_path, dtype):
+    rows = (np.arange(12).reshape(4, 3) % 5).astype(dtype)
+    found = join_features(read_features(write(tmp_path / "f.npy", rows=rows)), list("wxyz"), {})
+    np.testing.assert_allclose(found.numpy(), (rows - rows.mean(0, dtype=np.float64)).astype(np.float32), atol=1e-3)
+
+
 NAN = np.where(np.arange(12).reshape(4, 3) == 7, np.nan, ROWS)
 FAULTS = {
-    "not finite": ("f.npy", {"rows": NAN}, r"has 1 rows that are not finite, first row 2"),
-    "infinite": ("f.safetensors", {"rows": np.where(np.isnan(NAN), np.inf, NAN)}, r"not finite, first row 2"),
+    "not finite": ("f.npy", {"rows": NAN}, r"has 1 rows that are not finite or beyond 1e\+12, first row 2"),
+    "infinite": (
+        "f.safetensors",
+        {"rows": np.where(np.isnan(NAN), np.inf, NAN)},
+        r"not finite or beyond 1e\+12, first row 2",
+    ),
+    "too large for float32": ("f.npz", {"rows": np.where(np.isnan(NAN), -1e39, NAN)}, r"beyond 1e\+12, first row 2"),
+    "too large a whole number": ("f.npy", {"rows": np.full((4, 3), -(2**63))}, r"has 4 rows .* beyond 1e\+12"),
     "vector": ("f.npy", {"rows": ROWS[0]}, r"float64 of shape \[3\]"),
     "empty": ("f.npy", {"rows": ROWS[:0]}, r"float64 of shape \[0, 3\]"),
     "text": ("f.npz", {"rows": np.array([["a"]] * 4)}, r"<U1 of shape"),
@@ -106,7 +119,7 @@ def test_pickle_is_not_opened(tmp_path):
 
 def test_wrong_number_of_rows_is_named(tmp_path):
     features = read_features(write(tmp_path / "f.npy"))
-    with pytest.raises(UserError, match=r"has 4 rows and the training split has 3 images"):
+    with pytest.raises(UserError, match=r"4 rows and the training split has 3 images.*\.npz file.*shards order"):
         join_features(features, ["a", "b", "c"], {})
 
 

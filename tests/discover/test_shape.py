@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from detaux.discover.shape import Shape, find_shape, project_on_line
+from detaux.discover.shape import Shape, find_shape, measure_clumping, project_on_line
 
 COUNT = 1500
 
@@ -86,6 +86,31 @@ def test_separate_values_are_clusters_whether_they_lie_on_a_line_or_a_ring(count
     points = values[:, None].astype(float) if lay == "line" else lay_round(values * 360 / count)
     shape = find_shape(turn(points, noise=0.06), 0)
     assert (shape.kind, shape.parts, shape.coordinate_N) == ("clusters", count, None)
+
+
+@pytest.mark.parametrize(("count", "size"), [(40, 4000), (60, 4000), (200, 4000), (150, COUNT)])
+@pytest.mark.parametrize("lay", ["line", "half a turn", "ring"])
+def test_many_separate_values_are_no_line_or_ring_and_have_no_wrong_count(count, size, lay):
+    values = np.random.default_rng(0).integers(count, size=size) + 0.05 * np.random.default_rng(1).normal(size=size)
+    points = values[:, None] if lay == "line" else lay_round(values * {"half a turn": 180, "ring": 360}[lay] / count)
+    shape = find_shape(turn(points, noise=0.0), 0)
+    assert (shape.kind, shape.parts) == ("clusters", None)
+
+
+@pytest.mark.parametrize("count", [10, 30, 60, 100])
+def test_blobs_in_many_dimensions_have_no_wrong_count(count):
+    random = np.random.default_rng(0)
+    centres = 5 * random.normal(size=(count, 8))
+    points = centres[random.integers(count, size=4000)] + 0.3 * random.normal(size=(4000, 8))
+    shape = find_shape(torch.from_numpy(points), 0)
+    assert (shape.kind, shape.parts) == ("clusters", count if count < 60 else None)
+
+
+def test_clumping_is_the_mean_square_of_gaps_by_the_mean_around_them():
+    """The gaps 0, 0, 3 come again and again, of mean 1: the mean square is 3. Random points have gaps of mean square 2."""
+    assert measure_clumping(3.0 * (np.arange(903) // 3)) == pytest.approx(1.5, abs=0.02)
+    assert measure_clumping(np.random.default_rng(0).uniform(size=4000)) == pytest.approx(1, abs=0.1)
+    assert measure_clumping(np.zeros(500)) == 0
 
 
 def test_separate_values_without_noise_are_clusters():

@@ -1,12 +1,14 @@
 """Which images of the training split are hard, and how a batch of the warm-up draws from them."""
 
 import dataclasses
+import gc
 import shutil
 
 import pytest
 import torch
 
 from detaux.config import load_config
+from detaux.data.sample_table import SampleTable
 from detaux.data.stream import SampleStream
 from detaux.disentangle import hard_images
 from detaux.disentangle.hard_images import HardImages, find_hard_images
@@ -60,6 +62,17 @@ def test_hard_images_are_those_that_show_another_label(exchanged, tmp_path, writ
     assert f"{len(found)} of 350 labelled images are hard" in capsys.readouterr().out
 
 
+ONE_EACH = torch.where(torch.arange(400) < 2, torch.arange(400), -1)  # for some seeds in the same fold
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_image_is_hard_if_a_fold_may_have_no_label(seed, make_split, tmp_path, write_splits, capsys):
+    config = load_config(None, [*KEYS, f"run.seed={seed}"])
+    stream = open_stream(tmp_path, dataclasses.replace(make_split(), labels=ONE_EACH), write_splits, config)
+    assert find_hard_images(stream.window(0, stream.samples), stream.classes, config) == []
+    assert "0 of 2 labelled images are hard" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("labels", [None, torch.zeros(400, dtype=torch.int64), torch.full((400,), -1)])
 def test_batches_are_plain_if_no_image_is_hard(labels, make_split, tmp_path, write_splits, capsys):
     split = make_split() if labels is None else dataclasses.replace(make_split(), labels=labels)
@@ -93,18 +106,36 @@ def test_half_of_a_batch_is_hard_and_the_rest_is_as_without(exchanged, tmp_path,
     assert not torch.equal(other[~is_kept], images[~is_kept])
 
 
-class Numbers:
-    """A window whose image n has the value n, and the label n."""
+@pytest.mark.parametrize("is_known", [False, True])
+def test_only_the_hard_images_stay_in_memory(is_known, exchanged, tmp_path, write_splits, monkeypatch):
+    """Tables of earlier tests are still there, so the rows of those that are new are counted."""
+    config = load_config(None, [*KEYS, "data.cache=none", "data.window=40"])
+    stream = open_stream(tmp_path, exchanged, write_splits, config)
+    places = list(range(10, 400, 20))
+    seen = []
 
-    labels = torch.arange(100)
+    def find(window, classes, config):
+        seen.append(len(window.labels))
+        return places
 
-    def images(self, rows):
-        return rows.byte()[:, None, None, None]
+    monkeypatch.setattr(warmup, "find_hard_images", find)
+    gc.collect()
+    before = {id(one) for one in gc.get_objects() if isinstance(one, SampleTable)}
+    phase = WarmupPhase(config, stream, CPU)
+    phase.load_state({"hard_images": torch.tensor(places)} if is_known else {})
+    gc.collect()
+    tables = [one for one in gc.get_objects() if isinstance(one, SampleTable) and id(one) not in before]
+    assert sum(len(one.labels) for one in tables) == 0
+    assert seen == ([] if is_known else [400])
+    assert phase.list_state()["hard_images"].tolist() == places
+    phase.draw_batch(0, 0)
 
 
 @pytest.mark.parametrize(("fraction", "count"), [(0.25, 6), (0.3, 7), (1.0, 24)])
 def test_parts_of_a_batch_are_those_of_the_whole_and_have_the_share(fraction, count):
-    hard = HardImages(Numbers(), torch.arange(50, 100), fraction, seed=1)
+    hard = HardImages(
+        torch.arange(50), torch.arange(50, 100).byte()[:, None, None, None], torch.arange(50, 100), fraction, 1
+    )
 
     def replace(wanted):
         images = torch.arange(24).byte()[wanted.start : wanted.stop, None, None, None]

@@ -146,6 +146,7 @@ def test_lost_gallery_leaves_the_numbers(run_folder):
         (None, "not judged"),
         ({"kind": "cloud", "parts": 1, "explained": 0.3, "hole": 0.1, "gap": 2.0}, "a cloud without gaps"),
         ({"kind": "clusters", "parts": 3, "explained": None, "hole": None, "gap": None}, "3 separate values"),
+        ({"kind": "clusters", "parts": None, "explained": None, "hole": None, "gap": None}, "many separate values"),
     ],
 )
 def test_shape_is_said_in_words(shape, words):

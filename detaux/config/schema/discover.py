@@ -24,8 +24,9 @@ class DiscoverConfig:
     )
     features: str | None = key(
         None,
-        "what the source features clusters. A .npy file: a row for each training image, in the order of labels.parquet; .npz: "
-        "arrays keys and features; .safetensors: tensor features, and keys as a JSON list in the metadata; "
+        "what the source features clusters. A .npz file: arrays keys and features, in any order (`detaux shards order DIR` "
+        "prints the keys); .safetensors: tensor features, and keys as a JSON list in the metadata; .npy: a row for each "
+        "training image, in the order of the labels.parquet of an earlier discovery; "
         "efficientnet_lite0: that network, frozen (extra efficientnet)",
         names_file=True,
     )

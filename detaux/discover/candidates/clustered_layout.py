@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,11 +31,7 @@ def propose_from_layout(points_NF: Tensor, name: str, config: Config, most: int 
     points_NL = layout_ML[torch.from_numpy(place_N).to(layout_ML.device)]
     found = []
     for way, cluster in ways.items():
-
-        def recluster(rows: np.ndarray, seed: int, cluster: Cluster = cluster) -> Clusters:
-            return cluster(points_NL[torch.from_numpy(rows).to(points_NL.device)], seed)
-
         part = cluster(layout_ML, config.run.seed)
         clusters = replace(part, labels=part.labels[place_N], probability=part.probability[place_N])
-        found.append(Candidate(points_NL, clusters, name=f"{name}_{way}", recluster=recluster))
+        found.append(Candidate(points_NL, clusters, name=f"{name}_{way}"))
     return found

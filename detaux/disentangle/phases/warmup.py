@@ -9,7 +9,7 @@ from detaux.config import Config
 from detaux.config.schema import PhaseConfig
 from detaux.data.draws import draw_columns
 from detaux.data.plan import split_batch
-from detaux.disentangle.hard_images import HardImages, find_hard_images
+from detaux.disentangle.hard_images import HardImages, find_hard_images, read_hard_images
 from detaux.disentangle.label_part import count_label_dims
 from detaux.disentangle.model import Disentangler
 from detaux.disentangle.objective import compute_conditional_reconstruction, compute_reconstruction
@@ -33,16 +33,22 @@ class WarmupPhase(Phase):
         return config.disentangle.warmup
 
     def load_state(self, training: dict[str, Any]) -> None:
-        """Find the hard images, on the first rank, unless a checkpoint names them."""
+        """Find the hard images, on the first rank, unless a checkpoint names them, and read only these."""
         config, stream = self.config, self.stream
-        if config.disentangle.hard_fraction == 0:
+        fraction = config.disentangle.hard_fraction
+        if fraction == 0:
             return
-        window = stream.window(0, stream.samples)
+
+        def find() -> list[int]:
+            found = find_hard_images(stream.window(0, stream.samples), stream.classes, config)
+            stream.forget()  # the whole split, in memory if its layout is standard
+            return found
+
         places_H = training.get("hard_images")
         if places_H is None:
-            found = run_first(lambda: find_hard_images(window, stream.classes, config))
-            places_H = torch.tensor(found, dtype=torch.int64)
-        self.hard = HardImages(window, places_H, config.disentangle.hard_fraction, config.run.seed)
+            places_H = torch.tensor(run_first(find), dtype=torch.int64)
+        size = min(config.data.window, stream.samples)
+        self.hard = HardImages(places_H, *read_hard_images(stream, places_H, size), fraction, config.run.seed)
 
     def list_state(self) -> dict[str, Tensor]:
         return {} if self.hard is None else {"hard_images": self.hard.places_H}
