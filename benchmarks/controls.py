@@ -38,6 +38,7 @@ SETS: dict[str, tuple[str, str, list[str]]] = {
             [
                 *("data.validation_fraction=0.017", f"data.labelled_fraction={labels / 58980:.6f}"),
                 *(f"multitask.epochs={epochs}", "multitask.weights=[1]"),
+                *("multitask.lr=0.001", "multitask.crop=2"),  # of 500 labels, on seeds 17 to 19
             ],
         )
         for labels, epochs in ((500, 20), (2000, 10), (10000, 4))
