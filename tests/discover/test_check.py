@@ -30,7 +30,7 @@ def test_file_of_features_is_read_before_any_stage(tmp_path, monkeypatch):
     monkeypatch.setattr("detaux.runtime.packages.find_spec", lambda name: object())
     path = tmp_path / "features.npy"
     np.save(path, np.array([[1.0], [np.nan]]))
-    with pytest.raises(UserError, match=r"has 1 rows that are not finite, first row 1"):
+    with pytest.raises(UserError, match=r"has 1 rows that are not finite or beyond 1e\+12, first row 1"):
         check_discover(DiscoverConfig(sources=["features"], features=str(path)))
     np.save(path, np.array([[1.0], [2.0]]))
     check_discover(DiscoverConfig(sources=["features"], features=str(path)))
