@@ -100,37 +100,51 @@ def run_set(kind: str, seed: int, out: Path, data: Path, keys: list[str]) -> Non
     common = [f"run.dir={root}", f"run.seed={seed}", f"data.shards={build_set(CONFIG, root, own)}", *own]
     call("disentangle", CONFIG, *common)
     code = call("discover", CONFIG, *common, allowed=(0, NOTHING_FOUND))
-    found, record = (
-        json.loads((root / name).read_text()) for name in ("discover/discovery.json", "disentangle/record.json")
-    )
-    passed = [one for one in found["candidates"] if one["eligible"]]
-    kept = {
-        "kind": kind,
-        "seed": seed,
-        "is_alarm": code == 0,
-        "passed": [{key: one.get(key) for key in ("source", "subspaces", "clusters", "scores")} for one in passed],
-        "best_recognition": max((one["scores"].get("recognition") or 0 for one in found["candidates"]), default=0),
-        "commit": record["commit"][:10],
-        "seconds": record["seconds"] + found["seconds"],
-        "keys": keys,
-    }
+    kept = {"kind": kind, "seed": seed, "is_alarm": code == 0, "keys": keys, **read_outcome(root)}
     data.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print(f"{kind}, seed {seed}: {'alarm' if kept['is_alarm'] else 'nothing'}, {kept['seconds']:.0f} s", flush=True)
 
 
+def read_outcome(root: Path) -> dict[str, Any]:
+    """Return what is kept of a finished run: the commit, the seconds, and every candidate that was judged."""
+    found, record = (
+        json.loads((root / name).read_text()) for name in ("discover/discovery.json", "disentangle/record.json")
+    )
+    judged = [
+        {
+            **{key: one[key] for key in ("source", "subspaces", "clusters")},
+            **{score: one["scores"].get(score) for score in ("recognition", "attraction")},
+            "fault": one["fault"] and one["fault"]["code"],
+        }
+        for one in found["candidates"]
+        if one["scores"].get("recognition") is not None
+    ]
+    seconds = round(record["seconds"] + found["seconds"], 1)
+    return {"commit": record["commit"][:10], "seconds": seconds, "judged": judged}
+
+
 def make_table(data: Path) -> list[str]:
     """Return the lines of the table from the kept outcomes."""
-    lines = ["| pictures | sets | with a task | largest recognition | median s |", "| --- " * 5 + "|"]
+    head = "| pictures | sets | with a task | largest recognition | largest attraction | median s |"
+    lines = [head, "| --- " * 6 + "|"]
     alarms = sets = 0
     for kind, (title, _) in KINDS.items():
         found: list[dict[str, Any]] = [json.loads(path.read_text()) for path in data.glob(f"{kind}-seed*.json")]
         if found:
             count = sum(one["is_alarm"] for one in found)
-            best, seconds = max(one["best_recognition"] for one in found), np.median([one["seconds"] for one in found])
-            lines.append(f"| {title} | {len(found)} | {count} | {best:.2f} | {seconds:.0f} |")
+            judged = [one for kept in found for one in kept["judged"]]
+            scores = " | ".join(show_largest(judged, name) for name in ("recognition", "attraction"))
+            seconds = np.median([one["seconds"] for one in found])
+            lines.append(f"| {title} | {len(found)} | {count} | {scores} | {seconds:.0f} |")
             alarms, sets = alarms + count, sets + len(found)
-    return [*lines, f"| all | {sets} | {alarms} | | |"]
+    return [*lines, f"| all | {sets} | {alarms} | | | |"]
+
+
+def show_largest(judged: list[dict[str, Any]], score: str) -> str:
+    """Return the largest value of a score, or a dash if no candidate has one."""
+    values = [one[score] for one in judged if one[score] is not None]
+    return f"{max(values):.2f}" if values else "-"
 
 
 def main() -> None:

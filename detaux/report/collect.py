@@ -148,9 +148,11 @@ def find_chosen(discovery: dict[str, Any]) -> Candidate | None:
 
 
 def is_disentangled(discovery: dict[str, Any]) -> bool:
-    """Return whether a discovery chose clusters of a disentangled subspace, and no plain clustering of latents."""
+    """Return whether a discovery chose what its clusterer found in disentangled subspaces, and nothing of another source."""
     chosen = find_chosen(discovery)
-    return chosen is not None and chosen["kind"] == "candidate" and bool(chosen["subspaces"])
+    if chosen is None or chosen["kind"] != "candidate":
+        return False
+    return bool(chosen["subspaces"]) and chosen.get("source", "subspace") == "subspace"
 
 
 def name_candidate(candidate: Candidate) -> str:

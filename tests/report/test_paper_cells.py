@@ -73,17 +73,28 @@ def test_clusters_of_each_algorithm_fill_their_own_row(make_run):
     assert find_cell("table2", [kmeans], "HDBSCAN", "faces")["status"] == "not run"
 
 
-@pytest.mark.parametrize("discovery", [{"source": "encoder"}, {"chosen": 4, "tasks": [4]}])
-def test_clusters_without_disentangling_fill_no_cell_of_detaux(make_run, discovery):
+ELSEWHERE = [{"source": "encoder", "subspaces": []}, {"source": "graph", "subspaces": []}, {"source": "mixture"}]
+
+
+def choose_elsewhere(make_run, changes):
+    """What changes a discovery so that its chosen candidate is not one that its clusterer found in a subspace."""
+    first, *others = make_run().discovery["candidates"]
+    return {"candidates": [{**first, **changes}, *others]}
+
+
+@pytest.mark.parametrize("changes", [*ELSEWHERE, None])
+def test_clusters_without_disentangling_fill_no_cell_of_detaux(make_run, changes):
+    discovery = choose_elsewhere(make_run, changes) if changes else {"chosen": 4, "tasks": [4]}
     run = make_run(discovery=discovery)
     assert find_cell("table1", [run], "MTL-HPS + Detaux")["status"] == "not run"
     assert find_cell("table3", [run], "SVHN")["status"] == "not run"
     assert find_cell("table1", [run], "STL")["status"] == "run"
 
 
-@pytest.mark.parametrize("kmeans", [{"source": "encoder"}, {"chosen": 4}, {"clusterer": "meanshift"}])
+@pytest.mark.parametrize("kmeans", [*ELSEWHERE, {"chosen": 4}, {"clusterer": "meanshift"}])
 def test_variant_that_chose_no_task_of_its_clusterer_fills_no_cell(make_run, kmeans):
-    run = make_run("faces", 6, "expression", kmeans=kmeans)
+    changes = choose_elsewhere(make_run, kmeans) if "source" in kmeans else kmeans
+    run = make_run("faces", 6, "expression", kmeans=changes)
     assert find_cell("table2", [run], "KMeans", "faces")["status"] == "not run"
     assert find_cell("table2", [run], "HDBSCAN", "faces")["status"] == "run"
 
