@@ -263,10 +263,16 @@ def _fit_circle(plane_M2: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _explain(points_ND: np.ndarray, coordinate_N: np.ndarray) -> float:
-    """Compute the share of the variance of points [N, D] between equally full bins of a coordinate [N]."""
+    """Compute the share of the variance of points [N, D] between equally full bins of a coordinate [N].
+
+    It is 0 if the points coincide.
+    """
+    total = len(points_ND) * points_ND.var(0).sum()
+    if total == 0:
+        return 0.0
     order = np.argsort(coordinate_N, kind="stable")
     within = sum(len(rows) * points_ND[rows].var(0).sum() for rows in np.array_split(order, BINS))
-    return float(1 - within / (len(points_ND) * points_ND.var(0).sum()))
+    return float(1 - within / total)
 
 
 def _rescale(line_N: np.ndarray) -> np.ndarray:

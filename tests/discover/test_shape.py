@@ -1,5 +1,7 @@
 """The shape of planted points: rings, lines, separate values and clouds, turned into more dimensions, with noise."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -197,3 +199,10 @@ def test_points_that_coincide_or_fill_a_plane_are_no_line():
     assert project_on_line(torch.ones(10, 3)) is None
     assert project_on_line(torch.ones(1, 3)) is None
     assert project_on_line(torch.randn(100, 3, generator=torch.Generator().manual_seed(0))) is None
+
+
+@pytest.mark.parametrize("apart", [1, 3, 20])
+def test_points_that_coincide_but_a_few_have_a_shape_without_missing_numbers(apart):
+    points_ND = torch.zeros(300, 3)
+    points_ND[:apart] = torch.randn(apart, 3, generator=torch.Generator().manual_seed(0))
+    json.dumps(find_shape(points_ND, 0).to_row(), allow_nan=False)
