@@ -1,103 +1,227 @@
-"""Count the hidden factors that discovery finds beside the grid on which the quickstart was tuned.
+"""Compare how well Detaux and plain clusterings find the hidden factors of several sets.
 
-    python benchmarks/factors.py [--sets scenes-23 ...] [--recipes pairs conditional] [--seeds 1 2 3]
+    python benchmarks/factors.py [--sets scenes-23 ...] [--recipes default kmeans ...] [--seeds 1 2 3]
     python benchmarks/factors.py --table
 
-A set is a config with keys that thin it out, tie a factor to the label, or add noise. A recipe is how hidden factors
-are looked for: by mined pairs (the quickstart with one training) or without pairs (configs/_conditional.yaml). No
-recipe reads ground truth. The recipe without pairs was first seen on seed 0, which stays out of the table. A finished
-run is kept in benchmarks/data/factors/, so the command can be stopped and repeated. `--table` writes the table of
+A set is data by its keys, with a metric: V-measure, or adjusted mutual information (AMI) where classes hide within a
+class. A recipe is a way to look for hidden factors: a config of Detaux with keys, or a plain clustering of
+benchmarks/clusterings.py. No recipe of Detaux reads ground truth. A finished run is kept in benchmarks/data/factors/,
+so the command can be stopped and repeated. Recipes with the same training share it. `--table` writes the tables of
 docs/results.md from these files and trains nothing.
 """
 
 import argparse
 import json
 import statistics
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study import build_set, run_once, write_table
+from clusterings import CLUSTERINGS, run_clusterings
+from study import FOUND, NOTHING_FOUND, STAGES, build_set, call, write_table
+
+from detaux.runtime.record import read_commit
 
 DATA = Path(__file__).with_name("data") / "factors"
-PAIRS, CONDITIONAL = ("configs/quickstart.yaml", ["model.restarts=1"]), ("configs/quickstart-sparse.yaml", [])
-RECIPES = {"pairs": PAIRS, "conditional": CONDITIONAL}
-WALL = "data.correlate={{wall_hue: {}}}"
-# set -> (title, keys)
-SETS: dict[str, tuple[str, list[str]]] = {
-    "scenes": ("4,000 scenes", ["data.grid_fraction=1"]),
-    "scenes-50": ("half of the scenes", ["data.grid_fraction=0.5"]),
-    "scenes-23": ("23 % of the scenes", ["data.grid_fraction=0.23"]),
-    "scenes-23-wall70": (
-        "23 %, the wall follows the label in 70 %",
-        ["data.grid_fraction=0.23", WALL.format(0.7)],
+HEAD = ("set", "recipe", "score of the choice, by seed", "hidden factors of at least .9", "median s")
+TUNED = 0  # the seed with which settings were chosen; it is in no table
+METRICS = {"v": "v_measure", "ami": "ami"}  # -> name in discovery.json
+SPARSE, GLYPHS, DIGITS = "configs/quickstart-sparse.yaml", "configs/glyphs.yaml", "configs/digits.yaml"
+PRESET, CONDITIONAL = "preset", "conditional"
+
+
+@dataclass(frozen=True)
+class FactorSet:
+    """Hold a set: its preset, the keys that make the data, and a metric.
+
+    `conditional` is the preset of the conditional code; that of the set itself unless said.
+    """
+
+    title: str
+    preset: str
+    keys: tuple[str, ...]
+    metric: str = "v"
+    conditional: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hold a recipe of Detaux. `config` may stand for the PRESET of the set, or for its CONDITIONAL one."""
+
+    title: str
+    config: str
+    keys: tuple[str, ...] = ()
+
+    def select_config(self, one: FactorSet) -> str:
+        """Return the config by which the recipe runs on a set."""
+        return {PRESET: one.preset, CONDITIONAL: one.conditional or one.preset}.get(self.config, self.config)
+
+    def name_training(self, one: FactorSet) -> str:
+        """Name the training. Recipes that differ only in keys of discovery share it."""
+        keys = [key.partition(".")[2] for key in self.keys if not key.startswith("discover.")]
+        return "-".join([Path(self.select_config(one)).parent.name, Path(self.select_config(one)).stem, *keys])
+
+
+SCENES = ("data.side=32", "data.split=random", "data.test_fraction=0.2", "data.validation_fraction=0.1")
+LETTERS = (
+    "data.source=glyphs",
+    "data.side=32",
+    "data.split=random",
+    "data.test_fraction=0.3333",
+    "data.validation_fraction=0.1",
+)
+PARITY = (
+    "data.source=digits",
+    "data.principal={even: [0, 2, 4, 6, 8], odd: [1, 3, 5, 7, 9]}",
+    "data.side=16",
+    "data.split=random",
+    "data.test_fraction=0.25",
+    "data.validation_fraction=0.1",
+    "data.labelled_fraction=0.1",
+)
+
+
+def _make_scenes(title: str, *keys: str) -> FactorSet:
+    return FactorSet(title, SPARSE, (*SCENES, *keys))
+
+
+SETS: dict[str, FactorSet] = {
+    "scenes": _make_scenes("4,000 scenes", "data.grid_fraction=1"),
+    "scenes-50": _make_scenes("half of the scenes", "data.grid_fraction=0.5"),
+    "scenes-23": _make_scenes("23 % of the scenes", "data.grid_fraction=0.23"),
+    "scenes-23-wall70": _make_scenes(
+        "23 %, wall follows the label in 70 %", "data.grid_fraction=0.23", "data.correlate={wall_hue: 0.7}"
     ),
-    "scenes-23-wall90": (
-        "23 %, the wall follows the label in 90 %",
-        ["data.grid_fraction=0.23", WALL.format(0.9)],
+    "scenes-23-wall90": _make_scenes(
+        "23 %, wall follows the label in 90 %", "data.grid_fraction=0.23", "data.correlate={wall_hue: 0.9}"
     ),
-    "scenes-noise": ("4,000 scenes, 15 % salt and pepper", ["data.grid_fraction=1", "data.noise=0.15"]),
+    "scenes-noise": _make_scenes("4,000 scenes, 15 % salt and pepper", "data.grid_fraction=1", "data.noise=0.15"),
+    "scenes-50-tenth": _make_scenes(
+        "half of the scenes, a tenth of the labels", "data.grid_fraction=0.5", "data.labelled_fraction=0.1"
+    ),
+    "glyphs": FactorSet("letters in twelve fonts", GLYPHS, (*LETTERS, "data.principal=letter")),
+    "glyphs-family": FactorSet("the same, family as the task", GLYPHS, (*LETTERS, "data.principal=family")),
+    "digits": FactorSet("digits, odd or even, 121 labels", DIGITS, PARITY, "ami", SPARSE),
 }
-GLYPHS = "glyphs"  # has its own config, and no recipe by pairs
-TUNED = 0  # the seed on which settings were seen
-HEAD = ("set", "recipe", "V of the choice, by seed", "hidden factors with V >= .9", "median s")
+RECIPES: dict[str, Recipe] = {
+    "default": Recipe("Detaux, the set's preset", PRESET),
+    "everything": Recipe(
+        "conditional code, graph and layout", CONDITIONAL, ("discover.sources=[subspace,mixture,graph,layout]",)
+    ),
+    "parts": Recipe(
+        "independent parts of the code (ICA), no judge",
+        CONDITIONAL,
+        (
+            "discover.sources=[subspace]",
+            "discover.cross_prediction.rounds=0",
+            "discover.choose=separation",
+            "discover.min_recognition=0",
+            "discover.min_attraction=0",
+        ),
+    ),
+    "pairs": Recipe("mined pairs, one training", "configs/quickstart.yaml", ("model.restarts=1",)),
+    "paper": Recipe("the paper's forms", "configs/paper/quickstart-grid.yaml"),
+    "official": Recipe("the official code's forms", "configs/official/quickstart-grid.yaml"),
+}
+NAMES = (*RECIPES, *CLUSTERINGS)
 
 
-def list_runs() -> dict[tuple[str, str], tuple[str, str, list[str]]]:
-    """Return (set, recipe) -> (title, config, keys), in the order of the table."""
-    runs = {
-        (name, recipe): (title, config, [*keys, *own])
-        for name, (title, keys) in SETS.items()
-        for recipe, (config, own) in RECIPES.items()
+def read_discovery(root: Path, shards: Path, metric: str) -> dict[str, Any]:
+    """Return the scores of a discovery: of the choice, and of the best candidate that passes for each hidden factor."""
+    files = (root / "discover/discovery.json", root / "disentangle/record.json", shards / "manifest.json")
+    discovery, record, manifest = (json.loads(one.read_text()) for one in files)
+    # if classes group the only factor, the principal label is not that factor, which is then hidden
+    principal = manifest["principal"] if len(manifest["factors"]) > 1 else ""
+    hidden = [name for name in manifest["factors"] if name != principal]
+    everything = {one["index"]: one for one in discovery["candidates"] + discovery["baselines"]}
+    chosen = everything.get(discovery["chosen"])
+    passing = [everything[index] for one in discovery["passing"] for index in (one["index"], *one["repeats"])]
+    scores = {name: [one["factors"][name][METRICS[metric]] for one in passing] for name in hidden}
+    score, factor = max(
+        ((chosen["factors"][name][METRICS[metric]], name) for name in hidden) if chosen else [(0.0, "none")]
+    )
+    return {
+        "score": score,
+        "factor": factor,
+        "clusters": chosen["clusters"] if chosen else 0,
+        "source": (chosen.get("source") or chosen.get("name")) if chosen else None,
+        "principal_nmi": chosen["principal"]["nmi"] if chosen else 0.0,
+        "found": {name: max(values, default=0.0) for name, values in scores.items()},
+        "seconds": round(discovery["seconds"] + record["seconds"], 1),
     }
-    return runs | {(GLYPHS, "conditional"): ("letters in twelve fonts", "configs/glyphs.yaml", [])}
 
 
-def run_seed(name: str, recipe: str, seed: int, out: Path, data: Path) -> None:
-    """Run one seed, unless its outcome is kept, and keep it."""
-    path = data / f"{name}-{recipe}-seed{seed}.json"
-    if path.is_file():
-        return
-    _, config, keys = list_runs()[name, recipe]
-    shards = build_set(config, out / name, keys)
-    outcome = run_once(config, keys, seed, shards, out / f"{name}-{recipe}-seed{seed}")
-    data.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(outcome), indent=1) + "\n", encoding="utf-8")
-    print(f"{name}, {recipe}, seed {seed}: V {outcome.v_measure:.2f} {outcome.factor}", flush=True)
+def run_recipe(name: str, recipe: str, seed: int, out: Path) -> dict[str, Any]:
+    """Train and discover by a recipe of Detaux, and return its scores."""
+    one, plan = SETS[name], RECIPES[recipe]
+    shards = build_set(one.preset, out / name, one.keys)
+    root = out / f"{name}-{plan.name_training(one)}-seed{seed}"
+    keys = [f"run.dir={root}", f"run.seed={seed}", f"data.shards={shards}", "run.threads=1", *one.keys, *plan.keys]
+    for stage in STAGES:
+        call(stage, plan.select_config(one), *keys, allowed=(0, NOTHING_FOUND) if stage == "discover" else (0,))
+    return read_discovery(root, shards, one.metric)
 
 
-def read_outcomes(name: str, recipe: str, data: Path) -> list[dict[str, Any]]:
-    """Return the kept outcomes in the order of their seeds, without the one that was tuned on."""
-    found = [json.loads(path.read_text()) for path in data.glob(f"{name}-{recipe}-seed*.json")]
-    return sorted((one for one in found if one["seed"] != TUNED), key=lambda one: one["seed"])
+def locate(name: str, recipe: str, seed: int, data: Path) -> Path:
+    """Return the file that keeps a run."""
+    return data / f"{name}-{recipe}-seed{seed}.json"
+
+
+def run_set(name: str, recipes: list[str], seed: int, out: Path, data: Path) -> None:
+    """Run the recipes of a set with one seed, unless their outcomes are kept, and keep these."""
+    one, plain, commit = SETS[name], dict[str, dict[str, Any]](), read_commit(Path(__file__).parents[1])
+    for recipe in recipes:
+        path = locate(name, recipe, seed, data)
+        if path.is_file():
+            continue
+        if recipe in CLUSTERINGS:
+            shards = build_set(one.preset, out / name, one.keys)
+            plain = plain or run_clusterings(one.preset, list(one.keys), shards, seed, one.metric)
+            found = plain[recipe]
+        else:
+            found = run_recipe(name, recipe, seed, out)
+        row = {"set": name, "recipe": recipe, "seed": seed, "metric": one.metric, **found, "commit": commit}
+        data.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+        print(f"{name}, {recipe}, seed {seed}: {found['score']:.2f} {found['factor']}", flush=True)
+
+
+def read_rows(data: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return the kept runs by set and recipe, in the order of their seeds, without the seed that was tuned on."""
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for name in SETS:
+        for recipe in NAMES:
+            found = [json.loads(path.read_text()) for path in data.glob(f"{name}-{recipe}-seed*.json")]
+            rows[name, recipe] = sorted((one for one in found if one["seed"] != TUNED), key=lambda one: one["seed"])
+    return rows
 
 
 def make_table(data: Path) -> list[str]:
-    """Return the lines of the table from the kept outcomes."""
+    """Return the lines of the table: for each set its recipes, with the score of the choice by seed."""
     lines = [f"| {' | '.join(HEAD)} |", "| --- " * len(HEAD) + "|"]
-    for (name, recipe), (title, _, _) in list_runs().items():
-        outcomes = read_outcomes(name, recipe, data)
-        if not outcomes:
+    for (name, recipe), rows in read_rows(data).items():
+        if not rows:
             continue
-        choices = ", ".join(f"{one['v_measure']:.2f} {one['factor'].replace('_', ' ')}" for one in outcomes)
-        counts = ", ".join(str(one["found"]) for one in outcomes)
-        seconds = statistics.median(one["seconds"] for one in outcomes)
-        lines.append(f"| {title} | {recipe} | {choices} | {counts} | {seconds:.0f} |")
+        title = RECIPES[recipe].title if recipe in RECIPES else CLUSTERINGS[recipe][0]
+        scores = ", ".join(f"{one['score']:.2f} {one['factor'].replace('_', ' ')}" for one in rows)
+        counts = ", ".join(str(sum(value >= FOUND for value in one["found"].values())) for one in rows)
+        seconds = statistics.median(one["seconds"] for one in rows)
+        lines.append(f"| {SETS[name].title} | {title} | {scores} | {counts} | {seconds:.0f} |")
     return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", nargs="+", choices=[*SETS, GLYPHS], default=[*SETS, GLYPHS])
-    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--recipes", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--out", type=Path, default=Path("runs/factors"))
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--table", action="store_true", help="write the table of the kept runs and train nothing")
     arguments = parser.parse_args()
-    for name, recipe in [] if arguments.table else list_runs():
-        for seed in arguments.seeds if name in arguments.sets and recipe in arguments.recipes else ():
-            run_seed(name, recipe, seed, arguments.out, arguments.data)
+    for seed in [] if arguments.table else arguments.seeds:
+        for name in arguments.sets:
+            run_set(name, arguments.recipes, seed, arguments.out, arguments.data)
     if arguments.data == DATA:
         write_table("factors", make_table(DATA))
 

@@ -1,7 +1,8 @@
-"""The benchmark of hidden factors: its sets are configs that load, and its table has a line for each kept run."""
+"""The benchmark of hidden factors: its recipes run on every set, and its table has a line for each kept recipe."""
 
 import json
 
+import numpy as np
 import pytest
 
 from detaux.config import load_config
@@ -13,28 +14,60 @@ def factors(load):
     return load("factors")
 
 
-def test_every_set_is_a_config_that_runs_under_every_recipe(factors):
-    for _, config, keys in factors.list_runs().values():
-        check_together(load_config(config, keys))
+@pytest.fixture
+def clusterings(load):
+    return load("clusterings")
 
 
-def keep(load, folder, name, seed, v_measure, found):
-    folder.mkdir(exist_ok=True)
-    outcome = load("study").Outcome(
-        seed, v_measure, "wall_hue", 0.0, v_measure, 1.0, found, None, "0" * 10, 100.0 + seed
-    )
-    (folder / f"{name}-seed{seed}.json").write_text(json.dumps(vars(outcome)))
+def test_every_recipe_is_a_config_that_runs_on_every_set(factors):
+    for one in factors.SETS.values():
+        for recipe in factors.RECIPES.values():
+            check_together(load_config(recipe.select_config(one), [*one.keys, *recipe.keys]))
 
 
-def test_table_has_a_line_for_each_recipe_with_its_seeds_in_order_and_without_the_tuned_one(factors, load, tmp_path):
-    for seed, v_measure in ((2, 0.5), (1, 1.0), (factors.TUNED, 0.1)):
-        keep(load, tmp_path, "scenes-23-conditional", seed, v_measure, seed)
+def test_recipes_that_differ_only_in_discovery_share_their_training(factors):
+    for one in factors.SETS.values():
+        names = {recipe: plan.name_training(one) for recipe, plan in factors.RECIPES.items()}
+        assert names["everything"] == names["parts"]
+        assert len({names[recipe] for recipe in ("everything", "pairs", "paper", "official")}) == 4
+
+
+def keep(factors, folder, recipe, seed, **changes):
+    row = {"seed": seed, "score": 1.0, "factor": "wall_hue", "found": {"wall_hue": 1.0, "shape": 0.2}, "seconds": 100.0}
+    factors.locate("scenes-23", recipe, seed, folder).write_text(json.dumps(row | changes))
+
+
+def test_table_has_a_line_for_each_recipe_with_its_seeds_in_order_and_without_the_tuned_one(factors, tmp_path):
+    keep(factors, tmp_path, "default", 2, score=0.5, found={"wall_hue": 0.5}, seconds=102)
+    for seed in (1, factors.TUNED):
+        keep(factors, tmp_path, "default", seed)
+    keep(factors, tmp_path, "kmeans", 1)
     head, _, *lines = factors.make_table(tmp_path)
     assert head.count("|") == len(factors.HEAD) + 1
-    assert lines == ["| 23 % of the scenes | conditional | 1.00 wall hue, 0.50 wall hue | 1, 2 | 102 |"]
+    assert lines == [
+        "| 23 % of the scenes | Detaux, the set's preset | 1.00 wall hue, 0.50 wall hue | 1, 0 | 101 |",
+        "| 23 % of the scenes | K-means, told k | 1.00 wall hue | 1 | 100 |",
+    ]
 
 
-def test_kept_run_is_not_repeated(factors, load, tmp_path, monkeypatch):
-    keep(load, tmp_path, "scenes-23-pairs", 1, 0.5, 0)
-    monkeypatch.setattr(factors, "run_once", lambda *_: pytest.fail("it ran"))
-    factors.run_seed("scenes-23", "pairs", 1, tmp_path / "out", tmp_path)
+def test_kept_run_is_not_repeated(factors, tmp_path, monkeypatch):
+    keep(factors, tmp_path, "pairs", 1)
+    monkeypatch.setattr(factors, "run_recipe", lambda *_: pytest.fail("it ran"))
+    factors.run_set("scenes-23", ["pairs"], 1, tmp_path / "out", tmp_path)
+
+
+def test_best_of_some_clusterings_counts_for_each_factor_and_outliers_are_a_cluster(clusterings):
+    factors = {"size": np.arange(12) % 2, "hue": np.arange(12) % 3}
+    found = [np.zeros(12, int), factors["size"], np.where(factors["hue"] == 0, -1, factors["hue"])]
+    row = clusterings.score_labels(found, factors, np.arange(12) // 6, "v")
+    assert row["found"] == pytest.approx({"size": 1.0, "hue": 1.0})
+    assert row["score"] == pytest.approx(1.0)
+
+
+def test_every_clustering_finds_groups_that_lie_apart(clusterings):
+    group_N = np.arange(300) % 3
+    points_NF = np.eye(3)[group_N] * 10 + np.random.default_rng(0).normal(0, 0.1, (300, 3))
+    for name, (_, cluster) in clusterings.CLUSTERINGS.items():
+        found = list(cluster(points_NF, [3], lambda _: points_NF, 0))
+        row = clusterings.score_labels(found, {"group": group_N}, group_N, "ami")
+        assert row["score"] == pytest.approx(1.0), name
