@@ -16,6 +16,7 @@ from detaux.discover.candidates.candidate import Candidate, Fault
 from detaux.discover.choose import find_fault, rank_candidates
 from detaux.discover.cluster import Clusters
 from detaux.discover.cross_prediction.attraction import measure_attraction
+from detaux.discover.cross_prediction.processes import map_tasks
 from detaux.discover.cross_prediction.rounds import CrossPrediction, Opening, cross_predict, open_rounds
 from detaux.discover.scores import score_clusters
 from detaux.out_of_fold.network import shrink_images
@@ -47,22 +48,18 @@ def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifes
     if SCORE in dict(CHOICE_RULES[config.discover.choose].scores):
         openings = _open_all(pool, ranking, images_NHWC, config, begun + most / 2)
         ranking.sort(key=lambda place: -openings[place].promise if place in openings else math.inf)
+    tasks = [
+        (pool[place].points_ND, pool[place].clusters, openings.pop(place, None), config, begun + most)
+        for place in ranking
+    ]
     with track("discover: cross-predict", len(ranking)) as advance:
-        for place in ranking:
-            one, clusters = pool[place], pool[place].clusters
-            one.cross = cross_predict(
-                images_NHWC,
-                clusters.labels,
-                clusters.probability,
-                settings,
-                config.run.seed,
-                begun + most,
-                config.discover.min_recognition,
-                openings.pop(place, None),
-            )
-            if one.cross:
-                _take(one, one.cross, split, manifest, config)
-                _attract(one, clusters, images_NHWC, config, begun + most)
+        for place, (cross, attraction) in zip(
+            ranking, map_tasks(_judge, images_NHWC, tasks, settings.processes), strict=True
+        ):
+            one = pool[place]
+            one.cross = cross
+            if cross:
+                _take(one, cross, attraction, split, manifest, config)
             advance(note=f"{one.title}: {one.clusters.count} clusters")
     for one in (pool[place] for place in ranking):
         if one.cross is None and max(config.discover.min_recognition, config.discover.min_attraction) > 0:
@@ -84,21 +81,65 @@ def _open_all(
     A rule that compares recognition does not know the best candidate before. What the first division promises orders
     the candidates, so that a time bound does not leave the best one unjudged.
     """
-    found, settings, seed = dict[int, Opening](), config.discover.cross_prediction, config.run.seed
+    settings, seed = config.discover.cross_prediction, config.run.seed
+    starts = [pool[place].clusters for place in ranking]
+    tasks = [(one.labels, one.probability, settings, seed, deadline) for one in starts]
+    found = dict[int, Opening]()
     with track("discover: cross-predict, first division", len(ranking)) as advance:
-        for place in ranking:
-            one = pool[place]
-            labels, probability = one.clusters.labels, one.clusters.probability
-            opening = open_rounds(images_NHWC, labels, probability, settings, seed, deadline)
+        for place, opening in zip(ranking, map_tasks(open_rounds, images_NHWC, tasks, settings.processes), strict=True):
             if opening is not None:
                 found[place] = opening
-            advance(note=f"{one.title}: {one.clusters.count} clusters")
+            advance(note=f"{pool[place].title}: {pool[place].clusters.count} clusters")
     return found
 
 
-def _take(one: Candidate, cross: CrossPrediction, split: Split, manifest: Manifest, config: Config) -> None:
+def _judge(
+    images_NHWC: Tensor,
+    points_ND: Tensor,
+    start: Clusters,
+    opening: Opening | None,
+    config: Config,
+    deadline: float,
+) -> tuple[CrossPrediction | None, float | None]:
+    """Cross-predict one candidate from its points and clusters; return that, and how its clusters attract their borders.
+
+    Attraction is None if it is not asked for, if the candidate is hardly recognised, or if there is no time for it. Of a
+    candidate that it refuses no round follows.
+    """
+    settings, seed, discover = config.discover.cross_prediction, config.run.seed, config.discover
+    found: list[float | None] = []
+
+    def attracts() -> bool:
+        if discover.min_attraction == 0:
+            return True
+        labels = np.where(start.probability > 0, start.labels, -1)
+        try:
+            found.append(measure_attraction(images_NHWC, points_ND, labels, settings, seed, deadline))
+        except TimeoutError:
+            found.append(None)
+        return found[0] is not None and found[0] >= discover.min_attraction
+
+    cross = cross_predict(
+        images_NHWC,
+        start.labels,
+        start.probability,
+        settings,
+        seed,
+        deadline,
+        discover.min_recognition,
+        opening,
+        attracts,
+    )
+    if cross and cross.rounds > 0 and not found and cross.recognition >= discover.min_recognition:
+        attracts()
+    return cross, found[0] if found else None
+
+
+def _take(
+    one: Candidate, cross: CrossPrediction, attraction: float | None, split: Split, manifest: Manifest, config: Config
+) -> None:
     """Add the scores of cross-prediction to a candidate, and its labels if the judge prefers them."""
-    values = (cross.agreement, cross.reproducibility, cross.undecided, cross.recognition, None)
+    values = (cross.agreement, cross.reproducibility, cross.undecided, cross.recognition, attraction)
     one.scores |= dict(zip(CROSS_SCORES, values, strict=True))
     if cross.kept:
         before = one.clusters
@@ -106,20 +147,7 @@ def _take(one: Candidate, cross: CrossPrediction, split: Split, manifest: Manife
         one.scores["separation"] = None  # it belongs to the old labels, and is computed again if it is missing
         score_clusters(one, split, manifest, config)
     one.fault = find_fault(one, config.discover)
+    if one.fault is None and attraction is None and config.discover.min_attraction > 0:
+        one.fault = Fault("not_recognised", UNJUDGED)
     if one.fault:  # networks are kept only as long as the candidate may be chosen
         one.cross = replace(cross, recogniser=None)
-
-
-def _attract(one: Candidate, start: Clusters, images_NHWC: Tensor, config: Config, deadline: float) -> None:
-    """Score how well the clusters from which a candidate began attract their borders, if it may still be chosen."""
-    if one.fault or config.discover.min_attraction == 0:
-        return
-    settings, labels = config.discover.cross_prediction, np.where(start.probability > 0, start.labels, -1)
-    try:
-        found = measure_attraction(images_NHWC, one.points_ND, labels, settings, config.run.seed, deadline)
-    except TimeoutError:
-        found = None
-    one.scores["attraction"] = found
-    one.fault = Fault("not_recognised", UNJUDGED) if found is None else find_fault(one, config.discover)
-    if one.fault and one.cross:
-        one.cross = replace(one.cross, recogniser=None)

@@ -25,10 +25,10 @@ def refine_three(make_split, make_candidate):
     """
     split, random = make_split(hidden=2), np.random.default_rng(9)
     green = split.factors[:, 1].numpy()
-    wrong = np.where(random.random(len(green)) < 0.1, 1 - green, green)
+    wrong, drawn = np.where(random.random(len(green)) < 0.1, 1 - green, green), random.integers(3, size=len(green))
 
     def run(noise=0.0, min_recognition=0.0, choose="separation", min_attraction=0.0, **keys):
-        labels = (wrong, random.integers(3, size=len(green)), green)
+        labels = (wrong, drawn.copy(), green)
         found = [make_candidate(one, separation=value) for one, value in zip(labels, (0.2, 0.9, 0.5), strict=True)]
         found[0].points_ND[:, 0] += 6 * torch.from_numpy(wrong)  # its points are those that its clusters came from
         found[2].fault = Fault("dead", "dead")
@@ -218,3 +218,17 @@ def test_candidate_for_whose_attraction_no_time_is_left_is_not_chosen(refine_thr
     found, _ = refine_three(min_attraction=0.45)
     assert [one.fault.code for one in found] == ["not_recognised", "not_recognised", "dead"]
     assert found[0].cross.recogniser is None
+
+
+def test_no_round_follows_for_a_candidate_that_attraction_refuses(refine_three):
+    mended, noise, _ = refine_three(min_attraction=0.45, rounds=2)[0]
+    assert noise.fault.code == "with_arbitrary_borders"
+    assert (mended.cross.rounds, noise.cross.rounds) == (2, 1)
+
+
+def test_several_processes_find_what_one_finds(refine_three):
+    alone, together = (refine_three(min_attraction=0.45, choose="recognition", processes=count)[0] for count in (1, 2))
+    for one, other in zip(alone, together, strict=True):
+        assert one.scores == other.scores
+        assert one.fault == other.fault
+        assert (one.clusters.labels == other.clusters.labels).all()

@@ -16,3 +16,10 @@ class CrossPredictionConfig:
     max_seconds: float = key(
         600.0, "seconds for all candidates together; those that are not reached keep their labels; 0: no limit", 0.0
     )
+    processes: int = key(
+        1,
+        "processes that judge candidates side by side on a CPU, each with one thread and 300 MB; 0: one for each core, at "
+        "most 8; a trial of a sweep takes one",
+        0,
+        1024,
+    )

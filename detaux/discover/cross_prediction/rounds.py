@@ -5,6 +5,7 @@ N images, k clusters.
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -180,13 +181,15 @@ def cross_predict(
     deadline: float = math.inf,
     least: float = 0.0,
     opening: Opening | None = None,
+    is_worth_more: Callable[[], bool] = lambda: True,
 ) -> CrossPrediction | None:
     """Mend a clustering of images uint8 [N, S, S, C] from shrink_images: labels [N] with -1 for outliers.
 
     A candidate whose recognition is, or can only be, below `least` is refused anyway, so that no more is trained for
-    it. `opening` is what open_rounds gave for the same arguments, if it was called before. Return None if fewer than
-    two clusters have enough images to be learned, or if `time.monotonic()` passes `deadline` before the first round
-    ends. If a later round does not end in time, the ones before it stand.
+    it. After the first round of another, `is_worth_more` tells whether to take later ones. `opening` is what open_rounds
+    gave for the same arguments, if it was called before. Return None if fewer than two clusters have enough images to be
+    learned, or if `time.monotonic()` passes `deadline` before the first round ends. If a later round does not end in
+    time, the ones before it stand.
     """
     begun, rounds = time.monotonic(), list[_Round]()
     if opening is None:
@@ -216,7 +219,7 @@ def cross_predict(
         confident = select_confident(start, latest.probability, max(settings.keep, LATER_KEEP))
         has_vanished = min(np.bincount(confident[confident >= 0], minlength=count)) == 0
         is_hopeless = latest.agreement < LEAST_AGREEMENT or rounds[0].recognition < least
-        if changed < SETTLED or has_vanished or is_hopeless:
+        if is_hopeless or (number == 1 and not is_worth_more()) or changed < SETTLED or has_vanished:
             break
     return _sum_up(rounds, labels, probability, time.monotonic() - begun) if rounds else None
 
