@@ -1,12 +1,13 @@
 """Measure whether single components of a conditional code hold a factor that follows the label.
 
-    python benchmarks/components.py RUN FACTOR
+    python benchmarks/components.py RUN FACTOR [--shards FOLDER]
 
 FastICA turns the free dimensions in use into components, and each is cut into ten parts with as many images. It prints
 as JSON, for the three components that match the factor best, V with the factor, the adjusted mutual information with it
 within the principal classes, and V with the label. `nearest` is the share of the images in which the factor differs
-from its most frequent value of the class, and five nearest neighbours by the free code still name it. Ground truth is
-read only here.
+from its most frequent value of the class, and five nearest neighbours by the free code still name it. If the factor has
+two values, `directions` counts the principal classes in which the best component orders them as in most classes, the
+other way round, or not at all. Ground truth is read only here.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.decomposition import FastICA
-from sklearn.metrics import v_measure_score
+from sklearn.metrics import roc_auc_score, v_measure_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -30,13 +31,38 @@ from detaux.disentangle.model import load_disentangler
 
 PARTS = 10  # of a component
 SHOWN = 3
+KINDS = ("same", "turned", "none")
+ORDERED = 0.9  # least share of pairs of images, one of each value, that the component puts into one order
+
+
+def separate(codes_NF: np.ndarray) -> np.ndarray:
+    """Return the independent components [N, F] of codes [N, F]."""
+    return FastICA(whiten="unit-variance", random_state=0, max_iter=1000).fit_transform(codes_NF)
+
+
+def count_directions(codes_NF: np.ndarray, factor_N: np.ndarray, labels_N: np.ndarray) -> dict[str, list[int]]:
+    """Return the labels of the classes in which the component that matches a factor of two values orders them.
+
+    They are `same` as in most classes, `turned`, or `none`. A class with only one value is left out.
+    """
+    first, _ = np.unique(factor_N)
+    classes = [one for one in np.unique(labels_N) if len(np.unique(factor_N[labels_N == one])) == 2]
+
+    def measure_areas(source_N: np.ndarray) -> np.ndarray:
+        return np.array(
+            [roc_auc_score(factor_N[labels_N == one] != first, source_N[labels_N == one]) for one in classes]
+        )
+
+    areas = max((measure_areas(source_N) for source_N in separate(codes_NF).T), key=lambda one: abs(one - 0.5).sum())
+    areas = areas if (areas > 0.5).mean() >= 0.5 else 1 - areas
+    kinds = np.where(areas >= ORDERED, "same", np.where(areas <= 1 - ORDERED, "turned", "none"))
+    return {kind: [int(one) for one, found in zip(classes, kinds, strict=True) if found == kind] for kind in KINDS}
 
 
 def measure_components(codes_NF: np.ndarray, factor_N: np.ndarray, labels_N: np.ndarray) -> list[dict[str, float]]:
     """Return the measures of the components of codes [N, F], those that match the factor best first."""
     inner = np.linspace(0, 1, PARTS + 1)[1:-1]
-    sources_NF = FastICA(whiten="unit-variance", random_state=0, max_iter=1000).fit_transform(codes_NF)
-    cells = [np.searchsorted(np.quantile(source, inner), source) for source in sources_NF.T]
+    cells = [np.searchsorted(np.quantile(source, inner), source) for source in separate(codes_NF).T]
     rows = [
         {
             "v_factor": round(v_measure_score(factor_N, cell), 3),
@@ -52,8 +78,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("factor")
+    parser.add_argument("--shards", type=Path, help="the shard set, if it is not in the run's folder")
     arguments = parser.parse_args()
-    folder, shards = arguments.run / "disentangle", arguments.run / "shards"
+    folder, shards = arguments.run / "disentangle", arguments.shards or arguments.run / "shards"
     device, manifest = torch.device("cpu"), read_manifest(shards)
     config = load_config(folder / "config.yaml", is_frozen=True)
     split, model = load_split(shards, "train", config.data, device), load_disentangler(folder, device)
@@ -73,6 +100,9 @@ def main() -> None:
         "components": measure_components(codes_NF, factor_N, labels_N)[:SHOWN],
         "nearest": round(float((nearest_N == factor_N)[is_other_N].mean()), 3),
     }
+    if len(np.unique(factor_N)) == 2:
+        directions = count_directions(codes_NF, factor_N, labels_N)
+        found["directions"] = {kind: [manifest.classes[one] for one in names] for kind, names in directions.items()}
     print(json.dumps(found | {"commit": json.loads((folder / "record.json").read_text())["commit"]}, indent=1))
 
 
