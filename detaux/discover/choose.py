@@ -84,20 +84,13 @@ def rank_candidates(candidates: Sequence[Candidate], rule: str) -> list[int]:
     return [eligible[place] for place in rank_scores(scores, rule)]
 
 
-def choose_tasks(candidates: Sequence[Candidate], principal_N: np.ndarray, config: DiscoverConfig) -> list[int]:
-    """Return the positions of up to `discover.tasks` candidates, best first. None repeats a better one.
-
-    `principal_N` are the principal labels, -1 if unknown.
-    """
-    return list(group_passing(candidates, principal_N, config.choose, config.tasks))
-
-
 def group_passing(
     candidates: Sequence[Candidate], principal_N: np.ndarray, rule: str, most: int
 ) -> dict[int, list[int]]:
     """Return up to `most` positions of candidates without a fault, best first, of which none repeats a better one.
 
-    Each has the positions of those that repeat it, which rank lower. `principal_N` are as in choose_tasks.
+    Each has the positions of those that repeat it, which rank lower. `principal_N` are the principal labels, -1 if
+    unknown.
     """
     groups: dict[int, list[int]] = {}
     for position in rank_candidates(candidates, rule):

@@ -1,7 +1,7 @@
 """Run the discover stage: embed the training split, cluster, merge, score, choose and write auxiliary labels."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from detaux.discover.candidates.candidate import Candidate, Fault
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.registry import FROM_SUBSPACES
 from detaux.discover.candidates.subspace import cluster_subspaces
-from detaux.discover.choose import describe_nothing, group_passing, rank_candidates
+from detaux.discover.choose import describe_nothing, rank_candidates
 from detaux.discover.dependence import count_together
 from detaux.discover.embed import Embeddings
 from detaux.discover.gallery import build_gallery
@@ -51,7 +51,6 @@ from detaux.stages import MANIFEST
 
 OUTPUTS = (LABELS_NAME, DISCOVERY_NAME, GALLERY_NAME)
 ONE_FACTOR_SHARE = "pairs/one_factor_share"
-MOST_PASSING = 6  # candidates that pass and are described, or discover.tasks if these are more
 
 
 @dataclass(frozen=True)
@@ -114,9 +113,6 @@ def _find_tasks(
     hashes = hash_inputs({MANIFEST.name: shards / MANIFEST.file, **list_models(disentangle, config)})
     manifest, pairs = read_manifest(shards), draw_judging_pairs(split, config)
     findings = search([one.embedded for one in restarts], pairs, split, manifest, config)
-    passing = group_passing(
-        findings.pool, split.labels.cpu().numpy(), config.discover.choose, max(MOST_PASSING, config.discover.tasks)
-    )
     chosen = findings.chosen
     shown = restarts[(chosen.restart or 0) if chosen else 0]  # the source of the pictures and of the principal subspace
     facts = describe_pairs(disentangle)
@@ -129,12 +125,12 @@ def _find_tasks(
         "classes_by_cluster": chosen and _count_classes(chosen, split, manifest),
         "passing": [
             {"index": one, "repeats": same, "classes_by_cluster": _count_classes(findings.pool[one], split, manifest)}
-            for one, same in passing.items()
+            for one, same in findings.passing.items()
         ],
         **_describe_clustering(findings, split, config),
     }
     gallery = _build_gallery(findings, shown, split, manifest, config.run.seed)
-    gallery |= _build_passing_gallery(findings, passing, restarts, split, config.run.seed)
+    gallery |= _build_passing_gallery(findings, restarts, split, config.run.seed)
     with atomic_path(folder / GALLERY_NAME) as beside, beside.open("wb") as stream:
         np.savez_compressed(stream, **gallery)
     seconds = {"seconds": round(time.time() - started, 3), "samples": len(split.keys)}
@@ -193,12 +189,10 @@ def _build_gallery(findings: Findings, shown: Restart, split: Split, manifest: M
     return build_gallery(shown.model, split, embedded.embeddings, groups, findings.chosen, plain, manifest.names, seed)
 
 
-def _build_passing_gallery(
-    findings: Findings, passing: Iterable[int], restarts: Sequence[Restart], split: Split, seed: int
-) -> dict[str, Any]:
+def _build_passing_gallery(findings: Findings, restarts: Sequence[Restart], split: Split, seed: int) -> dict[str, Any]:
     """Make the pictures of each candidate that passes by its own disentangler, and those of lines and rings."""
     shown = {}
-    for index in passing:
+    for index in findings.passing:
         one = findings.pool[index]
         restart = restarts[one.restart or 0]
         shown[index] = (one, (restart.model, restart.embedded.embeddings.subspaces_NKD))

@@ -14,7 +14,7 @@ from detaux.data.split import Split
 from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.registry import propose_baselines, propose_from_images, propose_from_model
-from detaux.discover.choose import choose_tasks, find_fault
+from detaux.discover.choose import find_fault, group_passing
 from detaux.discover.embed import Embeddings, embed_split
 from detaux.discover.refine import refine_candidates
 from detaux.discover.scores import score_agreement, score_candidates, score_clusters
@@ -22,17 +22,21 @@ from detaux.discover.shape import find_shapes
 from detaux.disentangle.model import Disentangler
 from detaux.runtime.progress import track
 
+MOST_PASSING = 6  # candidates that pass and are described, or discover.tasks if these are more
+
 
 @dataclass(frozen=True)
 class Findings:
     """Hold scored candidates and baselines.
 
-    `pool` holds those among which the rule chooses. `tasks` are the positions of the chosen ones in `pool`.
+    `pool` holds those among which the rule chooses. `passing` are the positions in `pool` of those that may be chosen,
+    best first, each with the positions of those that repeat it. `tasks` are the chosen ones, the first of these.
     """
 
     candidates: list[Candidate]
     baselines: list[Candidate]
     pool: list[Candidate]
+    passing: dict[int, list[int]]
     tasks: list[int]
 
     @property
@@ -83,5 +87,6 @@ def search(
     pool = candidates + baselines if config.discover.include_baselines else candidates
     if refine_candidates(pool, split, manifest, config):
         score_agreement(candidates)
-    tasks = choose_tasks(pool, split.labels.cpu().numpy(), config.discover)
-    return Findings(candidates, baselines, pool, tasks)
+    most, rule = config.discover.tasks, config.discover.choose
+    passing = group_passing(pool, split.labels.cpu().numpy(), rule, max(MOST_PASSING, most))
+    return Findings(candidates, baselines, pool, passing, list(passing)[:most])

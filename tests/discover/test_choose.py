@@ -4,7 +4,7 @@ import pytest
 from detaux.config.choice_rules import CHOICE_RULES
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.candidate import Fault
-from detaux.discover.choose import choose_tasks, describe_nothing, find_fault, group_passing, rank_candidates
+from detaux.discover.choose import describe_nothing, find_fault, group_passing, rank_candidates
 from detaux.discover.shape import Shape
 
 TWO = [0, 1] * 50
@@ -68,7 +68,7 @@ WINNERS = {
 
 @pytest.mark.parametrize(("rule", "winner"), WINNERS.items())
 def test_rule_picks_the_best_by_its_score(rule, winner, make_candidate):
-    assert choose_tasks(make_field(make_candidate), UNKNOWN, DiscoverConfig(choose=rule)) == [winner]
+    assert list(group_passing(make_field(make_candidate), UNKNOWN, rule, 1)) == [winner]
 
 
 def test_every_rule_the_config_allows_is_tested():
@@ -77,13 +77,13 @@ def test_every_rule_the_config_allows_is_tested():
 
 def test_least_noise_prefers_less_noise_to_silhouette(make_candidate):
     field = [make_candidate([*TWO, -1], silhouette=0.9), make_candidate([*TWO, 1], silhouette=0.1)]
-    assert choose_tasks(field, UNKNOWN, DiscoverConfig(choose="least_noise")) == [1]
+    assert list(group_passing(field, UNKNOWN, "least_noise", 1)) == [1]
 
 
 def test_rule_passes_over_a_candidate_with_a_fault(make_candidate):
     field = make_field(make_candidate)
     field[0].fault = ONE_CLUSTER
-    assert choose_tasks(field, UNKNOWN, DiscoverConfig()) == [2]
+    assert list(group_passing(field, UNKNOWN, "separation", 1)) == [2]
 
 
 def test_candidate_without_the_score_comes_last(make_candidate):
@@ -145,8 +145,6 @@ def test_tasks_leave_out_repeats_of_a_better_one(make_candidate):
         make_candidate(1 - first, separation=0.8),
         make_candidate(other, separation=0.7),
     ]
-    assert choose_tasks(field, UNKNOWN, DiscoverConfig(tasks=3)) == [0, 2]
-    assert choose_tasks(field, UNKNOWN, DiscoverConfig(tasks=1)) == [0]
     assert group_passing(field, UNKNOWN, "separation", 3) == {0: [1], 2: []}
     assert group_passing(field, UNKNOWN, "separation", 1) == {0: [1]}
 
@@ -156,15 +154,15 @@ def test_two_factors_that_follow_the_label_are_two_tasks(make_candidate):
     label = np.arange(1000) % 5
     one, two = ((label + (random.random(1000) > 0.9) * random.integers(1, 5, 1000)) % 5 for _ in range(2))
     field = [make_candidate(values, separation=score) for values, score in [(one, 0.9), (4 - one, 0.8), (two, 0.7)]]
-    assert choose_tasks(field, label, DiscoverConfig(tasks=3)) == [0, 2]
-    assert choose_tasks(field, np.full(1000, -1), DiscoverConfig(tasks=3)) == [0]
+    assert list(group_passing(field, label, "separation", 3)) == [0, 2]
+    assert list(group_passing(field, np.full(1000, -1), "separation", 3)) == [0]
 
 
 def test_nothing_eligible_chooses_nothing_and_says_what_to_try(make_candidate):
     field = make_field(make_candidate)
     for candidate in field:
         candidate.fault = ONE_CLUSTER
-    assert choose_tasks(field, UNKNOWN, DiscoverConfig()) == []
+    assert list(group_passing(field, UNKNOWN, "separation", 1)) == []
     text = describe_nothing(field, DiscoverConfig(), "disentangle.warmup.steps")
     assert "subspace 1: one cluster" in text
     assert "separation 1" in text
