@@ -3,11 +3,13 @@
     python benchmarks/factors.py [--sets scenes-23 ...] [--recipes default kmeans ...] [--seeds 1 2 3]
     python benchmarks/factors.py --table
 
-A set is data by its keys, with a metric: V-measure, or adjusted mutual information (AMI) where classes hide within a
+A set is data by its keys, with a metric: V-measure, or adjusted mutual information (AMI) if classes hide within a
 class. A recipe is a way to look for hidden factors: a config of Detaux with keys, or a plain clustering of
-benchmarks/clusterings.py. No recipe of Detaux reads ground truth. A finished run is kept in benchmarks/data/factors/,
-so the command can be stopped and repeated. Recipes with the same training share it. `--table` writes the tables of
-docs/results.md from these files and trains nothing.
+benchmarks/clusterings.py. No recipe of Detaux reads ground truth, and its score is that of its choice. A clustering
+that depends on a number is run with several, and its score is the best of these. A finished run is kept in
+benchmarks/data/factors/, so the command can be stopped and repeated. Recipes with the same training share it. Seconds
+are those of one core; if a stage was stopped and continued, only those of its last process count. `--table` writes
+the table of docs/results.md from these files and trains nothing.
 """
 
 import argparse
@@ -17,13 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clusterings import CLUSTERINGS, run_clusterings
+from clusterings import CLUSTERINGS, run_clusterings, select_hidden
 from study import FOUND, NOTHING_FOUND, STAGES, build_set, call, write_table
 
+from detaux.data.schema import read_manifest
 from detaux.runtime.record import read_commit
 
 DATA = Path(__file__).with_name("data") / "factors"
-HEAD = ("set", "recipe", "score of the choice, by seed", "hidden factors of at least .9", "median s")
+HEAD = ("set", "recipe", "score, factor and clusters, by seed", "hidden factors of at least .9", "median s")
+ONE_CORE = ("run.threads=1", "discover.cross_prediction.processes=1")  # so that seconds compare
 TUNED = 0  # the seed with which settings were chosen; it is in no table
 METRICS = {"v": "v_measure", "ami": "ami"}  # -> name in discovery.json
 SPARSE, GLYPHS, DIGITS = "configs/quickstart-sparse.yaml", "configs/glyphs.yaml", "configs/digits.yaml"
@@ -127,27 +131,25 @@ NAMES = (*RECIPES, *CLUSTERINGS)
 
 
 def read_discovery(root: Path, shards: Path, metric: str) -> dict[str, Any]:
-    """Return the scores of a discovery: of the choice, and of the best candidate that passes for each hidden factor."""
-    files = (root / "discover/discovery.json", root / "disentangle/record.json", shards / "manifest.json")
-    discovery, record, manifest = (json.loads(one.read_text()) for one in files)
-    # if classes group the only factor, the principal label is not that factor, which is then hidden
-    principal = manifest["principal"] if len(manifest["factors"]) > 1 else ""
-    hidden = [name for name in manifest["factors"] if name != principal]
+    """Return the scores of a discovery: of the choice, and of the best candidate without a fault for each factor."""
+    files = (root / "discover/discovery.json", root / "disentangle/record.json")
+    discovery, record = (json.loads(one.read_text()) for one in files)
+    hidden, measure = select_hidden(read_manifest(shards)), METRICS[metric]
     everything = {one["index"]: one for one in discovery["candidates"] + discovery["baselines"]}
     chosen = everything.get(discovery["chosen"])
-    passing = [everything[index] for one in discovery["passing"] for index in (one["index"], *one["repeats"])]
-    scores = {name: [one["factors"][name][METRICS[metric]] for one in passing] for name in hidden}
-    score, factor = max(
-        ((chosen["factors"][name][METRICS[metric]], name) for name in hidden) if chosen else [(0.0, "none")]
-    )
+    passing = [everything[index] for index in discovery["ranking"]]
+    scores = {name: [one["factors"][name][measure] for one in passing] for name in hidden}
+    found = {name: chosen["factors"][name][measure] for name in hidden} if chosen else {"none": 0.0}
+    factor = max(found, key=lambda name: found[name])
     return {
-        "score": score,
+        "score": found[factor],
         "factor": factor,
         "clusters": chosen["clusters"] if chosen else 0,
         "source": (chosen.get("source") or chosen.get("name")) if chosen else None,
         "principal_nmi": chosen["principal"]["nmi"] if chosen else 0.0,
         "found": {name: max(values, default=0.0) for name, values in scores.items()},
         "seconds": round(discovery["seconds"] + record["seconds"], 1),
+        "trained_by": record["commit"],
     }
 
 
@@ -156,7 +158,7 @@ def run_recipe(name: str, recipe: str, seed: int, out: Path) -> dict[str, Any]:
     one, plan = SETS[name], RECIPES[recipe]
     shards = build_set(one.preset, out / name, one.keys)
     root = out / f"{name}-{plan.name_training(one)}-seed{seed}"
-    keys = [f"run.dir={root}", f"run.seed={seed}", f"data.shards={shards}", "run.threads=1", *one.keys, *plan.keys]
+    keys = [f"run.dir={root}", f"run.seed={seed}", f"data.shards={shards}", *ONE_CORE, *one.keys, *plan.keys]
     for stage in STAGES:
         call(stage, plan.select_config(one), *keys, allowed=(0, NOTHING_FOUND) if stage == "discover" else (0,))
     return read_discovery(root, shards, one.metric)
@@ -169,21 +171,23 @@ def locate(name: str, recipe: str, seed: int, data: Path) -> Path:
 
 def run_set(name: str, recipes: list[str], seed: int, out: Path, data: Path) -> None:
     """Run the recipes of a set with one seed, unless their outcomes are kept, and keep these."""
-    one, plain, commit = SETS[name], dict[str, dict[str, Any]](), read_commit(Path(__file__).parents[1])
-    for recipe in recipes:
-        path = locate(name, recipe, seed, data)
-        if path.is_file():
-            continue
-        if recipe in CLUSTERINGS:
-            shards = build_set(one.preset, out / name, one.keys)
-            plain = plain or run_clusterings(one.preset, list(one.keys), shards, seed, one.metric)
-            found = plain[recipe]
-        else:
-            found = run_recipe(name, recipe, seed, out)
+    one, commit = SETS[name], read_commit(Path(__file__).parents[1])
+    missing = [recipe for recipe in recipes if not locate(name, recipe, seed, data).is_file()]
+    plain = [recipe for recipe in missing if recipe in CLUSTERINGS]
+
+    def keep(recipe: str, found: dict[str, Any]) -> None:
         row = {"set": name, "recipe": recipe, "seed": seed, "metric": one.metric, **found, "commit": commit}
         data.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+        locate(name, recipe, seed, data).write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
         print(f"{name}, {recipe}, seed {seed}: {found['score']:.2f} {found['factor']}", flush=True)
+
+    if plain:
+        shards = build_set(one.preset, out / name, one.keys)
+        for recipe, found in run_clusterings(one.preset, list(one.keys), shards, seed, one.metric, plain).items():
+            keep(recipe, found)
+    for recipe in missing:
+        if recipe in RECIPES:
+            keep(recipe, run_recipe(name, recipe, seed, out))
 
 
 def read_rows(data: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -197,13 +201,13 @@ def read_rows(data: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 
 def make_table(data: Path) -> list[str]:
-    """Return the lines of the table: for each set its recipes, with the score of the choice by seed."""
+    """Return the lines of the table: for each set its recipes, with score, best factor and clusters by seed."""
     lines = [f"| {' | '.join(HEAD)} |", "| --- " * len(HEAD) + "|"]
     for (name, recipe), rows in read_rows(data).items():
         if not rows:
             continue
         title = RECIPES[recipe].title if recipe in RECIPES else CLUSTERINGS[recipe][0]
-        scores = ", ".join(f"{one['score']:.2f} {one['factor'].replace('_', ' ')}" for one in rows)
+        scores = ", ".join(f"{one['score']:.2f} {one['factor'].replace('_', ' ')} ({one['clusters']})" for one in rows)
         counts = ", ".join(str(sum(value >= FOUND for value in one["found"].values())) for one in rows)
         seconds = statistics.median(one["seconds"] for one in rows)
         lines.append(f"| {SETS[name].title} | {title} | {scores} | {counts} | {seconds:.0f} |")

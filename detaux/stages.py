@@ -137,7 +137,6 @@ TABLE = (  # in the order they run
             "losses.oracle",
             "discover",
         ),
-        ignores=("discover.cross_prediction.processes",),  # the same result by any number
         runner="detaux.discover.run:run_discover",
         inputs=(MANIFEST, MODEL),
         leaves=(LABELS_NAME, *HELD_OUT_LABELS.values(), DISCOVERY_NAME, GALLERY_NAME, CONFIG_NAME, RECORD_NAME),

@@ -16,7 +16,7 @@ from detaux.discover.candidates.candidate import Candidate, Fault
 from detaux.discover.choose import find_fault, rank_candidates
 from detaux.discover.cluster import Clusters
 from detaux.discover.cross_prediction.attraction import measure_attraction
-from detaux.discover.cross_prediction.processes import map_tasks
+from detaux.discover.cross_prediction.processes import map_tasks, use_processes
 from detaux.discover.cross_prediction.rounds import CrossPrediction, Opening, cross_predict, open_rounds
 from detaux.discover.scores import score_clusters
 from detaux.out_of_fold.network import shrink_images
@@ -44,23 +44,22 @@ def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifes
     ranking = rank_candidates(pool, config.discover.choose)
     for one in pool:
         one.scores |= dict.fromkeys(CROSS_SCORES)
-    openings: dict[int, Opening] = {}
-    if SCORE in dict(CHOICE_RULES[config.discover.choose].scores):
-        openings = _open_all(pool, ranking, images_NHWC, config, begun + most / 2)
-        ranking.sort(key=lambda place: -openings[place].promise if place in openings else math.inf)
-    tasks = [
-        (pool[place].points_ND, pool[place].clusters, openings.pop(place, None), config, begun + most)
-        for place in ranking
-    ]
-    with track("discover: cross-predict", len(ranking)) as advance:
-        for place, (cross, attraction) in zip(
-            ranking, map_tasks(_judge, images_NHWC, tasks, settings.processes), strict=True
-        ):
-            one = pool[place]
-            one.cross = cross
-            if cross:
-                _take(one, cross, attraction, split, manifest, config)
-            advance(note=f"{one.title}: {one.clusters.count} clusters")
+    with use_processes(settings.processes, len(ranking), images_NHWC.device) as count:
+        openings: dict[int, Opening] = {}
+        if SCORE in dict(CHOICE_RULES[config.discover.choose].scores):
+            openings = _open_all(pool, ranking, images_NHWC, config, begun + most / 2, count)
+            ranking.sort(key=lambda place: -openings[place].promise if place in openings else math.inf)
+        tasks = (
+            (pool[place].points_ND, pool[place].clusters, openings.pop(place, None), config, begun + most)
+            for place in ranking
+        )
+        with track("discover: cross-predict", len(ranking)) as advance:
+            judged = map_tasks(_judge, images_NHWC, tasks, count)
+            for one, (cross, attraction) in zip((pool[place] for place in ranking), judged, strict=True):
+                one.cross = cross
+                if cross:
+                    _take(one, cross, attraction, split, manifest, config)
+                advance(note=f"{one.title}: {one.clusters.count} clusters")
     for one in (pool[place] for place in ranking):
         if one.cross is None and max(config.discover.min_recognition, config.discover.min_attraction) > 0:
             one.fault = Fault("not_recognised", UNJUDGED)
@@ -74,7 +73,12 @@ def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifes
 
 
 def _open_all(
-    pool: Sequence[Candidate], ranking: Sequence[int], images_NHWC: Tensor, config: Config, deadline: float
+    pool: Sequence[Candidate],
+    ranking: Sequence[int],
+    images_NHWC: Tensor,
+    config: Config,
+    deadline: float,
+    processes: int,
 ) -> dict[int, Opening]:
     """Read the first division of each candidate until `deadline`; return what was found by positions in the pool.
 
@@ -86,7 +90,7 @@ def _open_all(
     tasks = [(one.labels, one.probability, settings, seed, deadline) for one in starts]
     found = dict[int, Opening]()
     with track("discover: cross-predict, first division", len(ranking)) as advance:
-        for place, opening in zip(ranking, map_tasks(open_rounds, images_NHWC, tasks, settings.processes), strict=True):
+        for place, opening in zip(ranking, map_tasks(open_rounds, images_NHWC, tasks, processes), strict=True):
             if opening is not None:
                 found[place] = opening
             advance(note=f"{pool[place].title}: {pool[place].clusters.count} clusters")
@@ -103,8 +107,8 @@ def _judge(
 ) -> tuple[CrossPrediction | None, float | None]:
     """Cross-predict one candidate from its points and clusters; return that, and how its clusters attract their borders.
 
-    Attraction is None if it is not asked for, if the candidate is hardly recognised, or if there is no time for it. Of a
-    candidate that it refuses no round follows.
+    Attraction is None if it is not asked for, if the candidate is hardly recognised, or if there is no time for it. A
+    candidate that it refuses gets no second round.
     """
     settings, seed, discover = config.discover.cross_prediction, config.run.seed, config.discover
     found: list[float | None] = []

@@ -75,8 +75,8 @@ class Sweep:
         discover, multitask = config.discover, drop_comparisons(config.multitask)
         if not chooses_by_stability(config) and STABILITY not in list_objectives(config.sweep):
             discover = replace(discover, stability_samples=0)
-        alone = replace(discover.cross_prediction, processes=1)  # trials share the cores among themselves
-        discover = replace(discover, cross_prediction=alone)
+        processes = max(1, int(config.sweep.cpus))  # the other cores are for other trials
+        discover = replace(discover, cross_prediction=replace(discover.cross_prediction, processes=processes))
         run, data = replace(config.run, dir=str(folder)), replace(config.data, shards=self.shards)
         track = replace(config.track, group=config.track.group or self.root.resolve().name)
         job = replace(config, run=run, data=data, discover=discover, multitask=multitask, track=track)

@@ -7,6 +7,8 @@ import pytest
 
 from detaux.config import load_config
 from detaux.config.together import check_together
+from detaux.data.schema import Manifest, write_manifest
+from shards.build import build_shards
 
 
 @pytest.fixture
@@ -34,6 +36,7 @@ def test_recipes_that_differ_only_in_discovery_share_their_training(factors):
 
 def keep(factors, folder, recipe, seed, **changes):
     row = {"seed": seed, "score": 1.0, "factor": "wall_hue", "found": {"wall_hue": 1.0, "shape": 0.2}, "seconds": 100.0}
+    row["clusters"] = 5
     factors.locate("scenes-23", recipe, seed, folder).write_text(json.dumps(row | changes))
 
 
@@ -45,8 +48,8 @@ def test_table_has_a_line_for_each_recipe_with_its_seeds_in_order_and_without_th
     head, _, *lines = factors.make_table(tmp_path)
     assert head.count("|") == len(factors.HEAD) + 1
     assert lines == [
-        "| 23 % of the scenes | Detaux, the set's preset | 1.00 wall hue, 0.50 wall hue | 1, 0 | 101 |",
-        "| 23 % of the scenes | K-means, told k | 1.00 wall hue | 1 | 100 |",
+        "| 23 % of the scenes | Detaux, the set's preset | 1.00 wall hue (5), 0.50 wall hue (5) | 1, 0 | 101 |",
+        "| 23 % of the scenes | K-means, given k | 1.00 wall hue (5) | 1 | 100 |",
     ]
 
 
@@ -71,3 +74,35 @@ def test_every_clustering_finds_groups_that_lie_apart(clusterings):
         found = list(cluster(points_NF, [3], lambda _: points_NF, 0))
         row = clusterings.score_labels(found, {"group": group_N}, group_N, "ami")
         assert row["score"] == pytest.approx(1.0), name
+
+
+def test_discovery_is_scored_by_its_choice_and_by_all_candidates_without_a_fault(factors, tmp_path):
+    def candidate(index, size, letter):
+        scores = {
+            name: {"v_measure": value, "ami": 0.0} for name, value in (("size", size), ("letter", letter), ("font", 1))
+        }
+        return {"index": index, "factors": scores, "clusters": 2 + index, "source": "graph", "principal": {"nmi": 0.1}}
+
+    candidates = [candidate(0, 0.3, 0.95), candidate(1, 0.8, 0.0), candidate(2, 1.0, 0.0)]
+    discovery = {"candidates": candidates, "baselines": [], "chosen": 1, "ranking": [1, 0], "seconds": 3.0}
+    record = {"seconds": 4.0, "commit": "c"}
+    factors_of = {"letter": 2, "size": 2, "font": 4}
+    manifest = Manifest("drawn", "packed", 8, 3, ["a", "b"], "letter", factors_of, {}, [])
+    write_manifest(tmp_path, manifest)
+    for name, content in (("discover/discovery.json", discovery), ("disentangle/record.json", record)):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(json.dumps(content))
+    found = factors.read_discovery(tmp_path, tmp_path, "v")
+    assert found["found"] == {"size": 0.8}  # not the principal label, and not the third, which has a fault
+    assert (found["score"], found["factor"], found["clusters"], found["seconds"]) == (0.8, "size", 3, 7.0)
+    (tmp_path / "discover/discovery.json").write_text(json.dumps(discovery | {"chosen": -1, "ranking": []}))
+    found = factors.read_discovery(tmp_path, tmp_path, "v")
+    assert (found["score"], found["factor"], found["found"]) == (0.0, "none", {"size": 0.0})
+
+
+def test_clusterings_of_a_set_leave_out_the_principal_label(clusterings, tmp_path):
+    keys = ["data.grid=[5,5,1,4,2,1]", "data.side=16", "data.test_fraction=0.2", "data.validation_fraction=0.1"]
+    build_shards(load_config("configs/quickstart.yaml", keys), tmp_path)
+    rows = clusterings.run_clusterings("configs/quickstart.yaml", keys, tmp_path, 0, "v", ["kmeans"])
+    assert set(rows) == {"kmeans"}
+    assert "scale" not in rows["kmeans"]["found"]

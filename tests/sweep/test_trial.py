@@ -61,6 +61,13 @@ def test_trial_without_a_scheduler_reports_its_end_alone(sweep):
     assert replace(sweep, config=replace(sweep.config, sweep=settings)).list_rungs() == []
 
 
+@pytest.mark.parametrize(("cpus", "processes"), [(0.5, 1), (4.0, 4)])
+def test_trial_judges_candidates_on_its_own_cores(cpus, processes, sweep):
+    config = replace(sweep.config, sweep=replace(sweep.config.sweep, cpus=cpus))
+    job = replace(sweep, config=config).make_job(sweep.root / "t", VALUES)
+    assert job.config.discover.cross_prediction.processes == processes
+
+
 def test_observed_training_ends_with_the_weights_of_an_unobserved_one(sweep, whole, tmp_path):
     run_stages(("disentangle",), sweep.make_job(tmp_path, VALUES))
     observed = load_file(sweep.root / "trials" / "whole" / "disentangle" / MODEL_FILE)

@@ -18,8 +18,8 @@ class CrossPredictionConfig:
     )
     processes: int = key(
         1,
-        "processes that judge candidates side by side on a CPU, each with one thread and 300 MB; 0: one for each core, at "
-        "most 8; a trial of a sweep takes one",
+        "processes that judge candidates on a CPU, each with one thread and about 300 MB; 0: one for each core, at most 8",
         0,
         1024,
+        neutral=True,
     )

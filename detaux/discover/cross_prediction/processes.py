@@ -1,10 +1,13 @@
-"""Judge several candidates at once, each in a process of its own: its networks wait for no other candidate's."""
+"""Judge candidates side by side, in processes of their own: the networks of one wait for no other's.
+
+N images, S side in pixels, C channels.
+"""
 
 import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -22,42 +25,61 @@ KEY = "discover.cross_prediction.processes"
 ResultT = TypeVar("ResultT")
 
 
-def map_tasks(
-    function: Callable[..., ResultT], images_NHWC: Tensor, tasks: Sequence[tuple[Any, ...]], processes: int
-) -> Iterator[ResultT]:
-    """Give function(images_NHWC, *task) for each task, in the order of the tasks, from up to `processes` processes.
+@contextmanager
+def use_processes(processes: int, tasks: int, device: torch.device) -> Iterator[int]:
+    """Give the number of processes for a number of tasks; 1 is this process. At the end the others are ended.
 
-    0 processes are as many as there are cores, at most MOST. All share one copy of the images. With one process or one
-    task, and for images on a GPU, this process does all. On CPUs a task has one thread, so that its result does not
-    depend on the number of processes. Raises UserError if a process is ended from outside.
+    0 `processes` are as many as there are cores, at most MOST. On a GPU, and if no process can be started, it is 1.
     """
     import joblib
 
-    count = min(processes or min(joblib.cpu_count(), MOST), len(tasks))
-    if count <= 1 or images_NHWC.device.type != "cpu":
+    count = min(processes or min(joblib.cpu_count(), MOST), tasks) if device.type == "cpu" else 1
+    # joblib starts none in a daemon, in a worker of its own, and on a machine without semaphores
+    count = 1 if count <= 1 else joblib.effective_n_jobs(count)
+    try:
+        yield count
+    finally:
+        if count > 1:  # they would keep their memory for minutes
+            from joblib.externals.loky import get_reusable_executor
+
+            get_reusable_executor().shutdown(wait=True)
+
+
+def map_tasks(
+    function: Callable[..., ResultT], images_NHWC: Tensor, tasks: Iterable[tuple[Any, ...]], count: int
+) -> Iterator[ResultT]:
+    """Give function(images_NHWC, *task) for each task, in the order of the tasks, from `count` of use_processes.
+
+    Images are uint8 [N, S, S, C], and the workers share one copy of them. On CPUs a task has one thread, so that its
+    result does not depend on the number of processes. Raises UserError if a worker ends before its task.
+    """
+    import joblib
+
+    if count == 1:
         for task in tasks:
             with _limit_threads(images_NHWC.device):
                 result = function(images_NHWC, *task)
             yield result
         return
-    images, call = images_NHWC.numpy(), joblib.delayed(_call)
+    images, call, parent = images_NHWC.numpy(), joblib.delayed(_call), os.getpid()
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         # copy on write, because torch warns of arrays that it may not write to
-        pool = joblib.Parallel(count, return_as="generator", mmap_mode="c", batch_size=1, pre_dispatch="all")
-        results = pool(call(function, images, task, os.getpid()) for task in tasks)
+        pool = joblib.Parallel(count, return_as="generator", mmap_mode="c", batch_size=1)
+        results = pool(call(function, images, task, parent) for task in tasks)
         try:
             yield from results
-        except BrokenProcessPool:
+        except BrokenProcessPool as error:
             raise UserError(
-                f"a process that judges candidates was ended, probably for lack of memory; lower {KEY} ({count} ran)."
-            ) from None
+                f"one of {count} processes that judge candidates ended before its work, by a signal or for lack of memory; "
+                f"lower {KEY}."
+            ) from error
 
 
-def _call(function: Callable[..., ResultT], images: np.ndarray, task: tuple[Any, ...], parent: int) -> ResultT:
+def _call(function: Callable[..., ResultT], images_NHWC: np.ndarray, task: tuple[Any, ...], parent: int) -> ResultT:
     """Call the function in a worker process."""
     _end_with(parent)
     with _limit_threads(torch.device("cpu")):
-        return function(torch.from_numpy(images), *task)
+        return function(torch.from_numpy(images_NHWC), *task)
 
 
 @contextmanager
@@ -73,7 +95,9 @@ def _limit_threads(device: torch.device) -> Iterator[None]:
 
 @functools.cache
 def _end_with(parent: int) -> None:
-    """Let this process end soon after its parent. A worker of joblib would wait for tasks forever."""
+    """Let this worker end soon after its parent. A worker of joblib would wait for tasks forever."""
+    if os.getpid() == parent:
+        return
 
     def watch() -> None:
         while os.getppid() == parent:

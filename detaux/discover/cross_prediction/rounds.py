@@ -44,7 +44,7 @@ class CrossPrediction:
                      `labels` and `probability` are these, with -1 for outliers.
     rounds           rounds taken; 0: the first division was enough to refuse the candidate. Then `reproducibility` is
                      None, and `agreement` and `undecided` bound what the whole round would give from above and below.
-    seconds          time of all rounds
+    seconds          time of all rounds, with what `is_worth_more` of cross_predict took between them
     recogniser       labels other images by the networks that learned `labels`; None if `rounds` is 0, or if the
                      candidate has got a fault since
     """
@@ -186,8 +186,8 @@ def cross_predict(
     """Mend a clustering of images uint8 [N, S, S, C] from shrink_images: labels [N] with -1 for outliers.
 
     A candidate whose recognition is, or can only be, below `least` is refused anyway, so that no more is trained for
-    it. After the first round of another, `is_worth_more` tells whether to take later ones. `opening` is what open_rounds
-    gave for the same arguments, if it was called before. Return None if fewer than two clusters have enough images to be
+    it. After the first round of another, `is_worth_more` decides about later ones. `opening` is what open_rounds gave
+    for the same arguments, if it was called before. Return None if fewer than two clusters have enough images to be
     learned, or if `time.monotonic()` passes `deadline` before the first round ends. If a later round does not end in
     time, the ones before it stand.
     """
