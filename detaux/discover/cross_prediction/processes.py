@@ -39,10 +39,10 @@ def use_processes(processes: int, tasks: int, device: torch.device) -> Iterator[
     try:
         yield count
     finally:
-        if count > 1:  # they would keep their memory for minutes
+        if count > 1:  # they would keep their memory for minutes, or go on after an error
             from joblib.externals.loky import get_reusable_executor
 
-            get_reusable_executor().shutdown(wait=True)
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def map_tasks(
