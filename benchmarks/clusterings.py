@@ -140,7 +140,6 @@ def run_clusterings(
     settings, manifest = load_config(config, keys), read_manifest(shards)
     split = load_split(shards, "train", settings.data, torch.device("cpu"))
     assert split.factors is not None
-    torch.set_num_threads(1)
     begun = time.perf_counter()
     points_NF = describe_images(split.images, settings.data.noise, seed).numpy()[:, :COMPONENTS].astype(np.float64)
     seconds = time.perf_counter() - begun
@@ -166,6 +165,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--metric", choices=list(MEASURES), default="v")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     rows = run_clusterings(arguments.config, [], arguments.shards, arguments.seed, arguments.metric, list(CLUSTERINGS))
     print(json.dumps(rows, indent=1))
 

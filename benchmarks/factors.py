@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from clusterings import CLUSTERINGS, run_clusterings, select_hidden
 from study import FOUND, NOTHING_FOUND, STAGES, build_set, call, write_table
 
@@ -223,6 +224,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--table", action="store_true", help="write the table of the kept runs and train nothing")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # so that the seconds of clusterings compare too
     for seed in [] if arguments.table else arguments.seeds:
         for name in arguments.sets:
             run_set(name, arguments.recipes, seed, arguments.out, arguments.data)

@@ -108,7 +108,10 @@ def test_half_of_a_batch_is_hard_and_the_rest_is_as_without(exchanged, tmp_path,
 
 @pytest.mark.parametrize("is_known", [False, True])
 def test_only_the_hard_images_stay_in_memory(is_known, exchanged, tmp_path, write_splits, monkeypatch):
-    """Tables of earlier tests are still there, so the rows of those that are new are counted."""
+    """Tables of earlier tests are still there, so the rows of those that are new are counted.
+
+    `isinstance` would look through a weak reference of a library to an object that is gone, and fail.
+    """
     config = load_config(None, [*KEYS, "data.cache=none", "data.window=40"])
     stream = open_stream(tmp_path, exchanged, write_splits, config)
     places = list(range(10, 400, 20))
@@ -120,11 +123,11 @@ def test_only_the_hard_images_stay_in_memory(is_known, exchanged, tmp_path, writ
 
     monkeypatch.setattr(warmup, "find_hard_images", find)
     gc.collect()
-    before = {id(one) for one in gc.get_objects() if isinstance(one, SampleTable)}
+    before = {id(one) for one in gc.get_objects() if type(one) is SampleTable}
     phase = WarmupPhase(config, stream, CPU)
     phase.load_state({"hard_images": torch.tensor(places)} if is_known else {})
     gc.collect()
-    tables = [one for one in gc.get_objects() if isinstance(one, SampleTable) and id(one) not in before]
+    tables = [one for one in gc.get_objects() if type(one) is SampleTable and id(one) not in before]
     assert sum(len(one.labels) for one in tables) == 0
     assert seen == ([] if is_known else [400])
     assert phase.list_state()["hard_images"].tolist() == places
