@@ -6,7 +6,7 @@ FastICA turns the free dimensions in use into components, and each is cut into t
 as JSON, for the three components that match the factor best, V with the factor, the adjusted mutual information with it
 within the principal classes, and V with the label. `nearest` is the share of the images in which the factor differs
 from its most frequent value of the class, and five nearest neighbours by the free code still name it. If the factor has
-two values, `directions` counts the principal classes in which the best component orders them as in most classes, the
+two values, `directions` lists the principal classes in which the best component orders them as in most classes, the
 other way round, or not at all. Ground truth is read only here.
 """
 
@@ -40,7 +40,7 @@ def separate(codes_NF: np.ndarray) -> np.ndarray:
     return FastICA(whiten="unit-variance", random_state=0, max_iter=1000).fit_transform(codes_NF)
 
 
-def count_directions(codes_NF: np.ndarray, factor_N: np.ndarray, labels_N: np.ndarray) -> dict[str, list[int]]:
+def list_directions(codes_NF: np.ndarray, factor_N: np.ndarray, labels_N: np.ndarray) -> dict[str, list[int]]:
     """Return the labels of the classes in which the component that matches a factor of two values orders them.
 
     They are `same` as in most classes, `turned`, or `none`. A class with only one value is left out.
@@ -101,7 +101,7 @@ def main() -> None:
         "nearest": round(float((nearest_N == factor_N)[is_other_N].mean()), 3),
     }
     if len(np.unique(factor_N)) == 2:
-        directions = count_directions(codes_NF, factor_N, labels_N)
+        directions = list_directions(codes_NF, factor_N, labels_N)
         found["directions"] = {kind: [manifest.classes[one] for one in names] for kind, names in directions.items()}
     print(json.dumps(found | {"commit": json.loads((folder / "record.json").read_text())["commit"]}, indent=1))
 

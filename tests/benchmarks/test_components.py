@@ -21,5 +21,5 @@ def test_classes_in_which_a_component_is_turned_or_blind_are_told_from_the_other
     label, factor = random.integers(5, size=2000), random.integers(2, size=2000)
     direction = np.array([1, 1, -1, 0, 1])[label]
     sources = np.stack([random.random(2000), 3 * direction * factor + random.random(2000)], axis=1)
-    found = load("components").count_directions(sources @ np.array([[1.0, 0.3], [0.2, 1.0]]), factor, label)
+    found = load("components").list_directions(sources @ np.array([[1.0, 0.3], [0.2, 1.0]]), factor, label)
     assert found == {"same": [0, 1, 4], "turned": [2], "none": [3]}
