@@ -18,16 +18,35 @@ MOST_SIDE = 64  # pixels; larger pictures are averaged down to it
 MAP_SIDE = 4  # largest side of the last map
 WIDTHS = (16, 32, 64, 64)  # channels of the maps; four halvings bring MOST_SIDE to MAP_SIDE
 DROPOUT = 0.3
+PLACELESS = 0.5  # share of the images of a training step whose last map loses its places
 BATCH = 512  # images at most
 
 ImagesT = TypeVar("ImagesT", bound=Images)
+
+
+class ForgetPlaces(nn.Module):
+    """Fill the map of some images with its mean in training: each image at random with probability `share`.
+
+    A network that is read with whole maps then knows places, but also clusters that look alike wherever they are.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, maps_NCHW: Tensor) -> Tensor:
+        """Return maps of the same shape; outside of training they are the same."""
+        if not self.training:
+            return maps_NCHW
+        forgets_N = torch.rand(len(maps_NCHW), 1, 1, 1, device=maps_NCHW.device) < self.share
+        return torch.where(forgets_N, maps_NCHW.mean((2, 3), keepdim=True), maps_NCHW)
 
 
 def build_network(side: int, channels: int, classes: int) -> nn.Module:
     """Build a network from images [N, C, S, S] in [0, 1] to logits [N, k].
 
     Convolutions halve the map until its side is at most MAP_SIDE. The last map is flattened, so that the network knows
-    places; a global mean would forget them.
+    places; a global mean would forget them. In training it often has to do without.
     """
     layers: list[nn.Module] = []
     width, widths = channels, iter(WIDTHS)
@@ -35,7 +54,8 @@ def build_network(side: int, channels: int, classes: int) -> nn.Module:
         before, width = width, next(widths)
         layers += [nn.Conv2d(before, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU()]
         side = (side + 1) // 2
-    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(DROPOUT), nn.Linear(width * side * side, classes))
+    head = [ForgetPlaces(PLACELESS), nn.Flatten(), nn.Dropout(DROPOUT), nn.Linear(width * side * side, classes)]
+    return nn.Sequential(*layers, *head)
 
 
 def shrink_images(images_NHWC: ImagesT, noise: float, denoise: bool, seed: int) -> ImagesT | Tensor:
