@@ -10,15 +10,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from detaux.data.decode import DEEP_MODES, FULL_SCALE, flatten_picture
+from detaux.data.picture_formats import list_formats
 from detaux.data.schema import MAX_IMAGE_PIXELS
 from detaux.errors import raise_machine_fault
 
-# Pillow may try only these formats, which hold pixels. Others run a program (EPS, WMF, and IPTC files, which wrap any
-# format) or hold no picture that Pillow itself can read.
-FORMATS = (
-    *("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO", "ICNS", "JPEG2000", "AVIF"),
-    *("PSD", "PCX", "SGI", "DDS", "QOI", "SUN"),
-)
 # suffixes of pictures that Pillow does not know, or only in some builds
 OTHER_SUFFIXES = (
     *(".heic", ".heif", ".hif", ".avif", ".webp", ".jxl", ".jxr", ".svg", ".exr", ".hdr", ".xcf"),
@@ -39,13 +34,6 @@ class Inspection:
     fault: str | None
     mode: str = ""
     largest: float = 0.0
-
-
-@cache
-def list_formats() -> tuple[str, ...]:
-    """List those of FORMATS that the installed Pillow can read."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @cache

@@ -7,6 +7,7 @@ from detaux.config.variants import list_repeats
 from detaux.errors import UserError
 
 FEATURE_SUFFIXES = (".npy", ".npz", ".safetensors")
+PICTURE_SOURCES = ("folder", "faces", "cars")  # values of data.source that are single pictures below data.path
 
 
 def check_together(config: Config) -> None:
@@ -80,6 +81,10 @@ def _find_faults_of_search(config: Config) -> dict[str, bool]:
         ),
         "discover.sources has features and discover.features is empty; give a file of features, or efficientnet_lite0": (
             "features" in discover.sources and discover.features is None
+        ),
+        f"discover.sources has files, which reads single pictures below data.path, and data.source={config.data.source} has "
+        f"data.path={config.data.path}; take {', '.join(PICTURE_SOURCES)} with the folder of the pictures, or leave files out": (
+            "files" in discover.sources and (config.data.source not in PICTURE_SOURCES or not config.data.path)
         ),
         f"{features} and discover.sources={discover.sources} has no features, which reads it; add features, or leave it out": (
             discover.features is not None and "features" not in discover.sources

@@ -23,8 +23,7 @@ def measure_images(images_NHWC: Tensor) -> dict[str, Tensor]:
     """Return the statistics of pictures uint8 [N, H, W, C] with one or three channels, each float32 [N, D], by name.
 
     Colours, light and chroma are in [0, 1], places in [0, 1] from the upper left corner, and sizes are shares of the
-    picture. Facts of the files, such as size, format and camera, are missing: a shard set holds only the pictures, all
-    of one size.
+    picture.
 
     mean_colour        mean of each channel
     hue                angle of the mean colour on the circle of hues, as its cosine and sine; 0, 0 if it is grey

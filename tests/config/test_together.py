@@ -158,3 +158,10 @@ def test_rule_needs_a_source_whose_candidates_have_its_score(rule):
     with pytest.raises(UserError, match=r"reads a score that no candidate of discover\.sources=\['graph'\] has"):
         check_together(load_config(None, keys))
     check_together(load_config(None, [keys[0], "discover.sources=[graph, subspace]"]))
+
+
+@pytest.mark.parametrize("keys", [["data.source=digits"], ["data.source=folder"]])
+def test_facts_of_files_need_a_folder_of_pictures(keys, tmp_path):
+    with pytest.raises(UserError, match=r"has files, which reads single pictures below data\.path, and data\.source="):
+        check_together(load_config(None, ["discover.sources=[files]", *keys]))
+    check_together(load_config(None, ["discover.sources=[files]", "data.source=folder", f"data.path={tmp_path}"]))

@@ -19,8 +19,9 @@ class DiscoverConfig:
         "is a line; encoder: clusters of the code at the end of the warm-up (entangled ablation); graph: factors of the graph "
         "that joins each image to its relative neighbours, which needs no training; layout: two clusterings of a "
         "neighbour layout of the pixels (extra layout); features: the same for discover.features; statistics: clusters of "
-        "image statistics, such as the colour of the border or the place of the object",
-        choices=("subspace", "mixture", "encoder", "graph", "layout", "features", "statistics"),
+        "image statistics, such as the colour of the border or the place of the object; files: format, size, mode and camera of "
+        "the picture files below data.path",
+        choices=("subspace", "mixture", "encoder", "graph", "layout", "features", "statistics", "files"),
     )
     features: str | None = key(
         None,

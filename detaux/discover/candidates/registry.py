@@ -14,6 +14,7 @@ from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.encoder import propose_encoder
 from detaux.discover.candidates.features import propose_features
+from detaux.discover.candidates.files import propose_files
 from detaux.discover.candidates.graph import propose_graph
 from detaux.discover.candidates.kmeans_latents import propose_kmeans_latents
 from detaux.discover.candidates.latents import propose_latents
@@ -35,6 +36,7 @@ FROM_IMAGES: dict[str, Callable[[Split, Manifest, Config], list[Candidate]]] = {
     "layout": propose_layout,
     "features": propose_features,
     "statistics": propose_statistics,
+    "files": propose_files,
 }
 BASELINES: dict[str, Propose] = {
     "latents": propose_latents,
