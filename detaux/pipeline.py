@@ -38,7 +38,7 @@ from detaux.runtime.record import (
     read_record,
 )
 from detaux.runtime.signals import raise_signals
-from detaux.stages import LABELS, MANIFEST, MODEL, STAGES, Input, Stage
+from detaux.stages import DECODER, LABELS, MANIFEST, MODEL, STAGES, Input, Stage
 from detaux.tracking.lineage import log_stage
 from detaux.tracking.mirrors import check_mirrors
 
@@ -84,10 +84,12 @@ class Job:
         return {name: path for one in STAGES[stage].inputs for name, path in self.list_files(one).items()}
 
     def list_files(self, one: Input) -> dict[str, Path]:
-        """Return the files of an input by their names: a model for each restart, labels for each variant, else one."""
+        """Return the files of an input by their names: a model for each restart, labels for each variant, else one or none."""
         folder = self.locate(one.maker)
         if one == MODEL:
             return list_models(folder, self.config)
+        if one == DECODER and self.config.multitask.recombine == 0:
+            return {}
         return list_labels(folder / one.file, self.config) if one == LABELS else {one.name: folder / one.file}
 
     def locate(self, stage: str) -> Path:

@@ -42,6 +42,7 @@ class Input:
 
 MANIFEST = Input("manifest", "shards", MANIFEST_NAME)
 MODEL = Input("model", "disentangle", str(MODEL_FILE))  # one for each restart: model, model_1, ...
+DECODER = Input("decoder", "disentangle", str(MODEL_FILE))  # read only if multitask.recombine is above 0
 LABELS = Input("labels", "discover", LABELS_NAME)
 
 
@@ -152,7 +153,7 @@ TABLE = (  # in the order they run
         sections=("run", "data", "multitask", "engine", "track"),
         reads=(*SHARED, "data.noise", "multitask"),
         runner="detaux.multitask.run:run_multitask",
-        inputs=(MANIFEST, LABELS),
+        inputs=(MANIFEST, LABELS, DECODER),
         leaves=(ROWS_NAME, STATES_NAME, ACCURACIES_NAME, CURVES_NAME, CHECKPOINT_NAME, CONFIG_NAME, RECORD_NAME),
         artefacts={"classifier": (ACCURACIES_NAME, str(MODEL_FILE))},
         splits=("train", *HELD_OUT_LABELS),

@@ -54,3 +54,16 @@ def test_stage_fetches_the_splits_that_it_reads(stage, rounds, expected, tmp_pat
     config = load_config(None, [f"discover.cross_prediction.rounds={rounds}"])
     pipeline._fetch_tars(stage, pipeline.Job(config, "", fetched=tmp_path))
     assert fetched == expected
+
+
+def test_recombination_reads_the_model_and_without_it_multitask_does_not(chain, tmp_path, capsys):
+    chain()
+    assert chain("multitask", "multitask.recombine=0.5") == (0, ["multitask"])
+    assert chain("multitask", "multitask.recombine=0.5") == (0, [])
+    model = tmp_path / "demo/disentangle/checkpoint/model.safetensors"
+    model.unlink()
+    capsys.readouterr()
+    assert chain("multitask", "multitask.recombine=0.5") == (2, [])
+    sentence = capsys.readouterr().err
+    assert f"{model} does not exist, and multitask reads it; run `detaux disentangle " in sentence
+    assert chain("multitask", "multitask.recombine=0") == (0, ["multitask"])

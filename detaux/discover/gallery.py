@@ -10,8 +10,8 @@ from torch import Tensor
 from detaux.data.split import Split
 from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.cluster import Clusters
-from detaux.discover.embed import Embeddings
 from detaux.discover.traversal import pick_pair, traverse
+from detaux.disentangle.embed import Embeddings
 from detaux.disentangle.model import Disentangler
 
 COMPONENTS = 3

@@ -31,13 +31,13 @@ from detaux.discover.candidates.registry import FROM_SUBSPACES
 from detaux.discover.candidates.subspace import cluster_subspaces
 from detaux.discover.choose import describe_nothing, rank_candidates
 from detaux.discover.dependence import count_together
-from detaux.discover.embed import Embeddings
 from detaux.discover.gallery import build_gallery
 from detaux.discover.held_out import check_held_out, list_key_columns, write_held_out
 from detaux.discover.judging_pairs import draw_judging_pairs
 from detaux.discover.passing_gallery import build_passing_gallery, list_continua
 from detaux.discover.scores import count_live, score_clusters
 from detaux.discover.search import Findings, embed_images, search
+from detaux.disentangle.embed import Embeddings
 from detaux.disentangle.model import Disentangler, load_disentangler
 from detaux.disentangle.restarts import list_models, list_restarts
 from detaux.errors import NothingFoundError

@@ -17,8 +17,8 @@ from detaux.data.split import Split
 from detaux.discover.candidates.candidate import Candidate, Recluster, Scores, score_separation
 from detaux.discover.cluster import Clusters
 from detaux.discover.dependence import compare_labels, compare_with_factor, name_relation
-from detaux.discover.embed import Embeddings
 from detaux.discover.separation import MOST_POINTS
+from detaux.disentangle.embed import Embeddings
 from detaux.losses.distance import distance_loss
 from detaux.losses.oracle import compute_normalizer
 

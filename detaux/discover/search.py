@@ -15,10 +15,10 @@ from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.registry import propose_baselines, propose_from_images, propose_from_model
 from detaux.discover.choose import find_fault, group_passing
-from detaux.discover.embed import Embeddings, embed_split
 from detaux.discover.refine import refine_candidates
 from detaux.discover.scores import score_agreement, score_candidates, score_clusters
 from detaux.discover.shape import find_shapes
+from detaux.disentangle.embed import Embeddings, embed_split
 from detaux.disentangle.model import Disentangler
 from detaux.runtime.progress import track
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from detaux.data.prepare import fit_batch
+from detaux.data.recombined import RecombinedImages
 from detaux.multitask.images.augmentation import NO_AUGMENTATION, Augmentation
 from detaux.multitask.images.mixed import draw_mix, mix, mix_labels
 from detaux.multitask.images.stored import prepare
@@ -23,7 +24,8 @@ class TrainingData:
 
     `images` are uint8 [N, H, W, C]. `principal` are labels [N], -1 if an image has none. `auxiliary` are labels [N], or
     None if there are none or the labels are the quarter turns of the images. `classes` is the number of classes of each
-    task, the principal one first. `noise` is the fraction of noisy pixels.
+    task, the principal one first. `noise` is the fraction of noisy pixels. `recombined` images take a share of the
+    batches with principal labels; they keep the auxiliary label of the image whose code they have.
     """
 
     images: Tensor
@@ -32,6 +34,7 @@ class TrainingData:
     classes: list[int]
     noise: float
     augmentation: Augmentation = NO_AUGMENTATION
+    recombined: RecombinedImages | None = None
 
     @property
     def everything(self) -> Tensor:
@@ -49,10 +52,12 @@ class Stream:
     """Describe batches that a method asks for.
 
     `tasks` are the tasks with labels in the batches (0 is the principal one). Images are drawn from `indices`.
+    `is_recombined` says whether recombined images may take a share.
     """
 
     tasks: tuple[int, ...]
     indices: Tensor
+    is_recombined: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,21 +93,23 @@ def iterate_stream(data: TrainingData, stream: Stream, batch_size: int, seed: in
     """Yield endless batches of a stream. Every rank draws order, noise and turns for whole batches, so all agree."""
     generator = torch.Generator().manual_seed(seed)
     for index in iterate_passes(stream.indices, batch_size, generator):
-        yield _draw_batch(data, stream.tasks, index, generator)
+        yield _draw_batch(data, stream, index, generator)
 
 
-def _draw_batch(data: TrainingData, tasks: tuple[int, ...], index: Tensor, generator: torch.Generator) -> TaskBatch:
-    size, rows, weight = len(index), torch.arange(len(index))[take_part(len(index))], 1.0
+def _draw_batch(data: TrainingData, stream: Stream, index: Tensor, generator: torch.Generator) -> TaskBatch:
+    tasks, size, weight = stream.tasks, len(index), 1.0
+    rows = torch.arange(size)[take_part(size)]
+    batch, principal, auxiliary = _gather(data, stream, index, generator)
     if data.augmentation.mixup > 0:
         partners, weight = draw_mix(size, data.augmentation.mixup, generator)
         rows = torch.cat([rows, partners[rows]])
-    images = prepare(data.images[index], data.noise, generator, rows, data.augmentation)
+    images = prepare(batch, data.noise, generator, rows, data.augmentation)
     labels = {}
     for task in tasks:
         if task == 0:
-            labels[task] = data.principal[index[rows]]
-        elif data.auxiliary is not None:
-            labels[task] = data.auxiliary[index[rows]]
+            labels[task] = principal[rows]
+        elif auxiliary is not None:
+            labels[task] = auxiliary[rows]
         elif len(tasks) > 1:  # else images that carry labels of another task would be turned too
             raise ValueError(f"task {task} is the turn of an image and needs a stream of its own; found tasks {tasks}")
         else:
@@ -111,6 +118,25 @@ def _draw_batch(data: TrainingData, tasks: tuple[int, ...], index: Tensor, gener
         images = mix(images, weight)
         labels = {task: mix_labels(found, data.classes[task], weight) for task, found in labels.items()}
     return TaskBatch(images, labels, size / world_size())
+
+
+def _gather(
+    data: TrainingData, stream: Stream, index: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the images [B, H, W, C] at `index`, their principal labels [B], and their auxiliary ones [B] or None.
+
+    Recombined images take the first places, since the order of `index` is random.
+    """
+    images, principal = data.images[index], data.principal[index]
+    auxiliary = None if data.auxiliary is None else data.auxiliary[index]
+    made = data.recombined
+    if made is None or 0 not in stream.tasks or not stream.is_recombined:
+        return images, principal, auxiliary
+    drawn = made.draw(len(index), generator)
+    images[: len(drawn)], principal[: len(drawn)] = made.images[drawn], made.labels[drawn]
+    if auxiliary is not None and data.auxiliary is not None:
+        auxiliary[: len(drawn)] = data.auxiliary[made.donors[drawn]]
+    return images, principal, auxiliary
 
 
 def iterate_evaluation(

@@ -15,7 +15,7 @@ from detaux.runtime.device import select_device
 from detaux.runtime.record import compute_inputs_hash
 
 
-def measure_gain(config: Config, shards: Path, labels_path: Path, folder: Path) -> float:
+def measure_gain(config: Config, shards: Path, labels_path: Path, disentangle: Path, folder: Path) -> float:
     """Return the mean validation accuracy of the chosen setting minus that of single-task learning.
 
     `multitask.select` chooses the setting, from those that read the labels and single-task learning. The test split is
@@ -23,9 +23,9 @@ def measure_gain(config: Config, shards: Path, labels_path: Path, folder: Path) 
     """
     everything = list_trials(config.multitask, list_seeds(config))
     trials = [trial for trial in everything if (trial.labels == DISCOVERED and trial.weight > 0) or trial.method == STL]
-    inputs_hash = compute_inputs_hash("multitask", config, hash_material(config, shards, labels_path))
+    inputs_hash = compute_inputs_hash("multitask", config, hash_material(config, shards, labels_path, disentangle))
     held_out = load_split(shards, "validation", config.data, select_device(config.run))
-    material = load_material(config, shards, labels_path)
+    material = load_material(config, shards, labels_path, disentangle)
     kept = KeptTrials(folder, inputs_hash)
     train_trials(config, trials, material, held_out, kept)
     chosen, alone = (

@@ -10,6 +10,7 @@ from detaux.config import Config
 from detaux.config.schema import MultitaskConfig
 from detaux.config.variants import DISCOVERED, Variant, list_variants
 from detaux.data.labels_file import list_labels
+from detaux.data.recombined import RecombinedImages
 from detaux.data.schema import Manifest, read_manifest
 from detaux.data.split import Split, load_split
 from detaux.errors import UserError
@@ -18,10 +19,11 @@ from detaux.multitask.controls import Sources, build_control, find_control
 from detaux.multitask.images.augmentation import NO_AUGMENTATION, Augmentation, read_augmentation
 from detaux.multitask.labels import load_labels
 from detaux.multitask.trial import NO_LABELS, ORACLE, Trial
+from detaux.recombine.pool import recombine_images
 from detaux.runtime.collectives import compute_on_first
 from detaux.runtime.device import select_device
 from detaux.runtime.record import hash_inputs
-from detaux.stages import MANIFEST
+from detaux.stages import DECODER, MANIFEST
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Material:
 
     `noise` is the fraction of noisy pixels. `oracle` are labels [N] from a ground-truth factor, or None if no control
     asks for them. `variants` are the labels [N] of other discoveries by their names, without those that found no task.
+    `recombined` images are None if `multitask.recombine` is 0.
     """
 
     split: Split
@@ -39,6 +42,7 @@ class Material:
     augmentation: Augmentation = NO_AUGMENTATION
     oracle: Tensor | None = None
     variants: dict[str, Tensor] = field(default_factory=dict)
+    recombined: RecombinedImages | None = None
 
     @property
     def auxiliary_classes(self) -> int:
@@ -82,11 +86,13 @@ class Material:
         if auxiliary is not None:
             auxiliary = auxiliary.to(split.images.device)
         classes = self.count_classes(trial)
-        return TrainingData(split.images, split.labels, auxiliary, classes, self.noise, self.augmentation)
+        return TrainingData(
+            split.images, split.labels, auxiliary, classes, self.noise, self.augmentation, self.recombined
+        )
 
 
-def load_material(config: Config, shards: Path, labels_path: Path) -> Material:
-    """Load the training data of all trials.
+def load_material(config: Config, shards: Path, labels_path: Path, disentangle: Path) -> Material:
+    """Load the training data of all trials. The disentangler in a folder recombines images, if the config asks for it.
 
     Raises UserError if the labels do not belong to the shards, or if no training image has a principal label.
     """
@@ -102,7 +108,9 @@ def load_material(config: Config, shards: Path, labels_path: Path) -> Material:
     variants = {
         one.labels: load_labels(paths[one.input], split.keys) for one in list_variants(settings) if one.input in paths
     }
-    return Material(split, labels, len(manifest.classes), config.data.noise, augmentation, oracle, variants)
+    classes = len(manifest.classes)
+    recombined = recombine_images(disentangle, split, classes, config) if settings.recombine > 0 else None
+    return Material(split, labels, classes, config.data.noise, augmentation, oracle, variants, recombined)
 
 
 def _read_oracle(config: MultitaskConfig, split: Split, manifest: Manifest, shards: Path) -> Tensor:
@@ -120,8 +128,9 @@ def _read_oracle(config: MultitaskConfig, split: Split, manifest: Manifest, shar
     return labels
 
 
-def hash_material(config: Config, shards: Path, labels_path: Path) -> dict[str, str]:
+def hash_material(config: Config, shards: Path, labels_path: Path, disentangle: Path) -> dict[str, str]:
     """Return the hashes of the stage's input files, the same on all ranks."""
-    return compute_on_first(
-        lambda: hash_inputs({MANIFEST.name: shards / MANIFEST.file, **list_labels(labels_path, config)})
-    )
+    files = {MANIFEST.name: shards / MANIFEST.file, **list_labels(labels_path, config)}
+    if config.multitask.recombine > 0:
+        files[DECODER.name] = disentangle / DECODER.file
+    return compute_on_first(lambda: hash_inputs(files))

@@ -38,7 +38,7 @@ Row = dict[str, Any]
 Answers = dict[int, list[Tensor]]  # task -> a matrix for each seed that counts each answer for each class
 
 
-def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) -> None:
+def run_multitask(config: Config, shards: Path, discover: Path, disentangle: Path, folder: Path) -> None:
     """Train every trial, choose a setting, then read the test split once.
 
     Leaves metrics.json, curves.jsonl and checkpoint/model.safetensors in `folder`. An interrupted run keeps its
@@ -47,9 +47,9 @@ def run_multitask(config: Config, shards: Path, discover: Path, folder: Path) ->
     """
     started = time.time()
     labels_path = discover / LABELS_NAME
-    hashes = hash_material(config, shards, labels_path)
+    hashes = hash_material(config, shards, labels_path, disentangle)
     device = select_device(config.run)
-    material = load_material(config, shards, labels_path)
+    material = load_material(config, shards, labels_path, disentangle)
     missing = material.list_missing(config)
     for one in missing:
         say(f"multitask: variant {one.title} of discovery found no task, so there are no rows of its labels.")
@@ -147,6 +147,7 @@ def _describe_facts(
         "aux_classes": material.auxiliary_classes,
         "uses_ground_truth": is_marked_upper_bound(labels_path),
         **({} if material.oracle is None else {"oracle": config.multitask.oracle}),
+        **({} if material.recombined is None else {"recombined_images": len(material.recombined.labels)}),
         "variants": [
             {
                 "name": one.name,

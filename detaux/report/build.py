@@ -26,6 +26,7 @@ from detaux.report.sentences import (
     describe_found,
     describe_ground_truth,
     describe_missing,
+    describe_recombination,
     describe_relation,
     describe_rule,
     describe_scarcity,
@@ -56,7 +57,7 @@ TABLES: dict[str, Callable[[Run], Table | None]] = {
 }
 FINDINGS = (
     *(describe_relation, describe_factor, describe_effect, describe_missing),
-    *(describe_edited_variants, describe_scarcity),
+    *(describe_edited_variants, describe_scarcity, describe_recombination),
 )
 
 

@@ -30,11 +30,13 @@ from detaux.runtime.files import hash_file
 from detaux.runtime.metrics import read_lines, read_metrics
 from detaux.runtime.readers import read_json, read_npz
 from detaux.runtime.record import is_edited, read_stage_config
-from detaux.stages import MANIFEST, STAGES, Input
+from detaux.stages import DECODER, MANIFEST, STAGES, Input
 
 RECORDED = tuple(name for name, stage in STAGES.items() if stage.is_recorded)
 # stage -> the file of an earlier stage that its numbers must have been computed from
-MADE_FROM: dict[str, Input] = {name: one for name, stage in STAGES.items() for one in stage.inputs if one != MANIFEST}
+MADE_FROM: dict[str, Input] = {
+    name: one for name, stage in STAGES.items() for one in stage.inputs if one not in (MANIFEST, DECODER)
+}
 # arrays that gallery.npz always has, and those that it has if a task was chosen
 GALLERY_NAMES = ("traversal", "traversal_subspaces", "pca_encoder", "pca_encoder_labels")
 CHOSEN_NAMES = ("examples", "example_labels", "pca_subspace", "pca_subspace_labels")

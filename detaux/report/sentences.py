@@ -290,6 +290,19 @@ def describe_scarcity(run: Run) -> str | None:
     return f"{labelled:,} of {total:,} training images have a principal label; no stage used more labels."
 
 
+def describe_recombination(run: Run) -> str | None:
+    """Say which training images were recombined, or return None if none were."""
+    made = ((run.multitask or {}).get("facts") or {}).get("recombined_images")
+    share = (run.configs.get("multitask") or {}).get("multitask", {}).get("recombine")
+    if not made or not share:
+        return None
+    return (
+        f"{share:.0%} of the images in each batch with principal labels were recombined: what the disentangler keeps of one "
+        f"image beside its label, decoded under another label ({made:,} images). This holds for every row, also for "
+        "single-task learning."
+    )
+
+
 def describe_missing(run: Run) -> str | None:
     """Name the other discoveries that found no task, or return None if all did or none was asked for."""
     variants = ((run.multitask or {}).get("facts") or {}).get("variants") or []

@@ -220,7 +220,7 @@ def _measure_gain(job: Job) -> float:
 
     labels_path = job.root / "discover" / LABELS_NAME
     with join_job(job):
-        return measure_gain(job.config, job.shards, labels_path, job.root / DOWNSTREAM)
+        return measure_gain(job.config, job.shards, labels_path, job.root / "disentangle", job.root / DOWNSTREAM)
 
 
 def _read_discovery(job: Job) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def test_stage_reads_no_key_but_those_of_its_row(watch, tmp_path, variant):
         "shards": lambda: build_shards(config, shards),
         "disentangle": lambda: run_disentangle(config, shards, disentangle),
         "discover": find,
-        "multitask": lambda: run_multitask(config, shards, discover, tmp_path / "multitask"),
+        "multitask": lambda: run_multitask(config, shards, discover, disentangle, tmp_path / "multitask"),
     }.items():
         watch.clear()
         run()

@@ -15,9 +15,9 @@ from detaux.discover.backends import CLUSTERERS, Backend, load_clusterer, select
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.registry import propose_baselines, propose_from_model
 from detaux.discover.cluster import cluster_points, complete_labels
-from detaux.discover.embed import Embeddings
 from detaux.discover.judging_pairs import draw_judging_pairs
 from detaux.discover.scores import score_candidates, score_clusters
+from detaux.disentangle.embed import Embeddings
 from detaux.errors import UserError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

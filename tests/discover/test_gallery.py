@@ -8,8 +8,8 @@ from detaux.config.schema import DiscoverConfig
 from detaux.discover import gallery
 from detaux.discover.candidates.candidate import Candidate
 from detaux.discover.cluster import Clusters, cluster_points
-from detaux.discover.embed import embed_split
 from detaux.discover.gallery import MOST_POINTS, build_gallery, compute_components, pick_examples
+from detaux.disentangle.embed import embed_split
 
 
 def test_examples_are_by_turns_the_surest_and_others_of_every_class():

@@ -7,7 +7,6 @@ import torch
 from detaux.discover import passing_gallery
 from detaux.discover.candidates.candidate import Fault
 from detaux.discover.cluster import Clusters
-from detaux.discover.embed import embed_split
 from detaux.discover.passing_gallery import (
     build_passing_gallery,
     list_continua,
@@ -16,6 +15,7 @@ from detaux.discover.passing_gallery import (
     recombine,
 )
 from detaux.discover.shape import Shape
+from detaux.disentangle.embed import embed_split
 
 RING = Shape("ring", 1, coordinate_N=np.array([350.0, 10.0, 100.0, 90.0, 181.0, 200.0, 271.0], np.float32))
 

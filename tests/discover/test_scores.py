@@ -4,7 +4,6 @@ import torch
 
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.cluster import Clusters, cluster_points
-from detaux.discover.embed import Embeddings
 from detaux.discover.scores import (
     compute_bootstrap_stability,
     compute_dot,
@@ -13,6 +12,7 @@ from detaux.discover.scores import (
     score_agreement,
     score_pairs,
 )
+from detaux.disentangle.embed import Embeddings
 
 
 def score(points, first, second, margin=1.0, normalizer="mean_distance"):

@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from detaux.discover.embed import embed_split
 from detaux.discover.traversal import STEPS, pick_pair, traverse
+from detaux.disentangle.embed import embed_split
 
 
 def draw_rows(model, groups):

@@ -53,7 +53,8 @@ def run(keys, inputs):
     """run(folder, *changes): metrics.json of the stage run in a folder with other keys."""
 
     def run_in(folder, *changes):
-        run_multitask(load_config(None, [*keys, *changes]), inputs / "shards", inputs / "discover", folder)
+        made_by = (inputs / name for name in ("shards", "discover", "disentangle"))
+        run_multitask(load_config(None, [*keys, *changes]), *made_by, folder)
         return json.loads((folder / "metrics.json").read_text())
 
     return run_in

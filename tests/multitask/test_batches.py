@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from detaux.data.prepare import BATCH_BYTES
+from detaux.data.recombined import RecombinedImages
 from detaux.multitask import batches
 from detaux.multitask.batches import Stream, TrainingData, iterate_evaluation, iterate_passes, iterate_stream
 from detaux.multitask.images.augmentation import Augmentation
@@ -88,3 +89,43 @@ def test_parts_of_a_mixed_batch_are_those_of_the_whole(auxiliary, monkeypatch):
         parts.append(next(iterate_stream(data, stream, 10, 3)))
     assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
     assert torch.equal(torch.cat([part.labels[1] for part in parts]), whole.labels[1])
+
+
+@pytest.fixture
+def recombining():
+    """Ten images of which each is its number, and twenty recombined ones: number 100 + m, class 1, code of image m // 2."""
+    made = torch.arange(100, 120, dtype=torch.uint8)[:, None, None, None].expand(20, 4, 4, 3).contiguous()
+    recombined = RecombinedImages(made, torch.ones(20, dtype=torch.long), torch.arange(20) // 2, 0.5)
+    return dataclasses.replace(build_data(torch.arange(10) % 5), recombined=recombined)
+
+
+def read_numbers(batch):
+    return batch.images[:, 0, 0, 0].mul(255).round().long()
+
+
+def test_recombined_images_take_their_share_with_labels_of_their_own(recombining):
+    stream = iterate_stream(recombining, Stream((0, 1), torch.arange(10)), 6, 0)
+    for _ in range(6):
+        batch = next(stream)
+        numbers = read_numbers(batch)
+        is_made = numbers >= 100
+        assert is_made.sum() == round(0.5 * len(numbers))
+        assert torch.equal(batch.labels[0], torch.where(is_made, 1, numbers % 2))
+        donors = torch.where(is_made, (numbers - 100) // 2, numbers)
+        assert torch.equal(batch.labels[1], donors % 5)
+    assert torch.equal(recombining.images[:, 0, 0, 0], torch.arange(10, dtype=torch.uint8))  # the split stays as it is
+
+
+@pytest.mark.parametrize(
+    "stream", [Stream((1,), torch.arange(10)), Stream((0,), torch.arange(10), is_recombined=False)]
+)
+def test_streams_without_principal_labels_or_for_teaching_a_loss_have_no_recombined_images(recombining, stream):
+    assert (read_numbers(next(iterate_stream(recombining, stream, 10, 0))) < 100).all()
+
+
+def test_without_a_share_batches_are_as_they_were(recombining):
+    """No random number is drawn for recombined images that nobody asked for."""
+    nothing = dataclasses.replace(recombining, recombined=None)
+    no_share = dataclasses.replace(recombining, recombined=dataclasses.replace(recombining.recombined, share=0.0))
+    first, second = (next(iterate_stream(data, Stream((0,), torch.arange(10)), 4, 0)) for data in (nothing, no_share))
+    assert torch.equal(first.images, second.images)

@@ -40,7 +40,7 @@ def test_trial_of_a_variant_has_its_labels_and_classes(keys, inputs, tmp_path):
     empty = tmp_path / "variants" / "seed2" / "discover" / "discovery.json"
     empty.parent.mkdir(parents=True)
     empty.write_text('{"chosen": -1}')
-    material = load_material(config, inputs / "shards", own)
+    material = load_material(config, inputs / "shards", own, inputs / "disentangle")
     for labels, expected in (("discovered@seed1", values["seed1"]), ("entangled", values["entangled"])):
         data = material.build_data(Trial("hard_sharing", labels, 0.5, 0))
         assert torch.equal(data.auxiliary, expected)
@@ -48,14 +48,14 @@ def test_trial_of_a_variant_has_its_labels_and_classes(keys, inputs, tmp_path):
     assert material.build_data(Trial("hard_sharing", "random", 0.5, 0)).classes == [2, 3]
     assert [one.name for one in material.list_missing(config)] == ["seed2"]
     assert [material.count_labels(one) for one in list_variants(config.multitask)] == [2, None, 2]
-    assert set(hash_material(config, inputs / "shards", own)) == {
+    assert set(hash_material(config, inputs / "shards", own, inputs / "disentangle")) == {
         *("labels", "labels@entangled", "labels@seed1", "manifest")
     }
 
 
 def load(keys, inputs, *changes):
     config = load_config(None, [*keys, *(f"multitask.{change}" for change in changes)])
-    return load_material(config, inputs / "shards", inputs / "discover" / "labels.parquet")
+    return load_material(config, inputs / "shards", inputs / "discover" / "labels.parquet", inputs / "disentangle")
 
 
 @pytest.mark.parametrize(("factor", "column", "values"), [("floor_hue", 0, 3), ("shape", 4, 2)])

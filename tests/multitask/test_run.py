@@ -35,7 +35,9 @@ def learn(make_split, write_splits, tmp_path):
         keys = ("methods=[hard_sharing]", "weights=[1]", "controls=[]", "select=fixed", "seeds=1")
         keys += ("epochs=6", "lr=0.005", "dropout=0", "head_hidden=32")
         config = load_config(None, ["run.threads=1", *(f"multitask.{key}" for key in keys)])
-        run_multitask(config, tmp_path / "shards", tmp_path / "discover", tmp_path / "multitask")
+        run_multitask(
+            config, tmp_path / "shards", tmp_path / "discover", tmp_path / "disentangle", tmp_path / "multitask"
+        )
         metrics = json.loads((tmp_path / "multitask" / "metrics.json").read_text())
         found = {row["split"]: row["accuracy"] for row in metrics["rows"] if row["method"] == "hard_sharing"}
         return {**found, "auxiliary": metrics["tasks"][1]["accuracy_mean"]}
@@ -80,7 +82,7 @@ def test_stage_trains_chooses_and_reports_a_method_that_was_registered(make_spli
     keys = ("weights=[1]", "controls=[]", "select=fixed", "seeds=1", "epochs=1", "head_hidden=8")
     config = load_config(None, ["run.threads=1", *(f"multitask.{key}" for key in keys)])
     config = replace(config, multitask=replace(config.multitask, methods=["stl", "my_own"]))
-    run_multitask(config, tmp_path / "shards", tmp_path / "discover", tmp_path / "multitask")
+    run_multitask(config, tmp_path / "shards", tmp_path / "discover", tmp_path / "disentangle", tmp_path / "multitask")
     metrics = json.loads((tmp_path / "multitask" / "metrics.json").read_text())
     assert metrics["chosen"]["method"] == "my_own"
     assert find_effect(metrics).method == "my_own"

@@ -15,6 +15,7 @@ from detaux.report.sentences import (
     describe_effect,
     describe_ground_truth,
     describe_missing,
+    describe_recombination,
     describe_rule,
     describe_scarcity,
 )
@@ -32,6 +33,17 @@ def test_scarce_labels_are_counted(run_folder, edit_json):
     assert describe_scarcity(load_run(run_folder, "demo")) is None
     edit_json(path, lambda multitask: multitask.pop("facts"))
     assert describe_scarcity(load_run(run_folder, "demo")) is None
+
+
+def test_recombined_images_are_told_with_their_share(run_folder, edit_json):
+    assert describe_recombination(load_run(run_folder, "demo")) is None
+    folder = run_folder / "multitask"
+    edit_json(folder / "metrics.json", lambda multitask: multitask["facts"].update(recombined_images=2000))
+    config = load_config(folder / "config.yaml", ["multitask.recombine=0.25"], is_frozen=True)
+    dump_config(config, folder / "config.yaml")
+    sentence = describe_recombination(load_run(run_folder, "demo"))
+    assert sentence.startswith("25% of the images in each batch with principal labels were recombined")
+    assert "(2,000 images)" in sentence
 
 
 def test_official_rule_is_described_as_computed(run_folder, edit_json):

@@ -103,6 +103,13 @@ class MultitaskConfig:
         0.0,
         16.0,
     )
+    recombine: float = key(
+        0.0,
+        "share of each batch with principal labels that are recombined images: the disentangler decodes what the label does "
+        "not say of one image under another label; 0: none. Of a model without conditional, the principal subspace is exchanged",
+        0.0,
+        1.0,
+    )
     pretrained: str | None = key(
         None,
         "file (.pth, .safetensors) of the backbone's weights as torchvision or timm publish them, or package for those "

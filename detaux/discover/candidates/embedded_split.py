@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detaux.discover.embed import Embeddings
+from detaux.disentangle.embed import Embeddings
 
 
 @dataclass(frozen=True)

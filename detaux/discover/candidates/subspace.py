@@ -8,8 +8,8 @@ from detaux.config import Config
 from detaux.discover.candidates.candidate import Candidate, cluster_candidate, score_separation
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.cluster import complete_labels
-from detaux.discover.embed import Embeddings
 from detaux.discover.merge import compute_dependence, merge_greedily
+from detaux.disentangle.embed import Embeddings
 from detaux.runtime.progress import track
 
 

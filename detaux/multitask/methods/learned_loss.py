@@ -72,7 +72,7 @@ class LearnedLoss(Method):
         held_out = draw_held_out(data.principal.cpu(), self.settings.held_out, self.seed)
         is_training = torch.ones(len(data.images), dtype=torch.bool)
         is_training[held_out] = False
-        return [*self.list_training_streams(data, is_training), Stream((0,), held_out)]
+        return [*self.list_training_streams(data, is_training), Stream((0,), held_out, is_recombined=False)]
 
     def list_players(self) -> list[Player]:
         settings, learned = self.settings, list(self.loss_parts.parameters())

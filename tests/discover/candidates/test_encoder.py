@@ -5,7 +5,7 @@ from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.registry import propose_from_model
-from detaux.discover.embed import Embeddings
+from detaux.disentangle.embed import Embeddings
 
 
 def test_encoder_source_has_the_latents_as_its_candidate_once_for_all_disentanglers():

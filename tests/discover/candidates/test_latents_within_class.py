@@ -5,7 +5,7 @@ from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.latents_within_class import cluster_within_class, propose_latents_within_class
-from detaux.discover.embed import Embeddings
+from detaux.disentangle.embed import Embeddings
 
 
 def test_within_class_labels_rank_clusters_of_each_class(make_blobs):

@@ -8,7 +8,7 @@ from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.registry import BASELINES, FROM_IMAGES, FROM_MODEL, propose_baselines
-from detaux.discover.embed import Embeddings
+from detaux.disentangle.embed import Embeddings
 
 KINDS = FROM_MODEL | FROM_IMAGES | BASELINES
 

@@ -6,7 +6,7 @@ from detaux.config import Config
 from detaux.config.schema import DiscoverConfig
 from detaux.discover.candidates.embedded_split import EmbeddedSplit
 from detaux.discover.candidates.registry import propose_from_model
-from detaux.discover.embed import Embeddings
+from detaux.disentangle.embed import Embeddings
 
 
 @pytest.fixture

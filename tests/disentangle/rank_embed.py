@@ -10,8 +10,8 @@ import sys
 import torch
 
 from detaux.config.schema import DiscoverConfig
-from detaux.discover import embed
 from detaux.discover.cluster import cluster_points
+from detaux.disentangle import embed
 from detaux.errors import UserError
 from detaux.runtime.agreement import run_first
 from detaux.runtime.collectives import gather_objects

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from detaux.data.prepare import BATCH_BYTES
-from detaux.discover import embed
-from detaux.discover.embed import embed_split
+from detaux.disentangle import embed
+from detaux.disentangle.embed import embed_split
 from detaux.errors import UserError
 
 CPU = torch.device("cpu")

@@ -40,31 +40,39 @@ def embed_split(
     Every rank embeds its part of the images. The first rank returns the embeddings of all images, another rank those of
     its part. Raises UserError if a projection is not finite.
     """
-    subspaces_NKD, latents_ND = run_each(lambda: _embed_part(model, images, device, noise, seed, denoise))
+    part = take_part(len(images))
+    rows, title = range(part.start, part.stop), "discover: embed"
+    subspaces_NKD, latents_ND = run_each(lambda: embed_rows(model, images, rows, device, noise, seed, denoise, title))
     return Embeddings(collect_parts(subspaces_NKD, len(images)), collect_parts(latents_ND, len(images)))
 
 
 @torch.no_grad()
-def _embed_part(
-    model: Disentangler, images: Tensor, device: torch.device, noise: float, seed: int, denoise: bool
+def embed_rows(
+    model: Disentangler,
+    images: Tensor,
+    rows: range,
+    device: torch.device,
+    noise: float,
+    seed: int,
+    denoise: bool,
+    title: str,
 ) -> tuple[Tensor, Tensor]:
-    draw_noise = draw_picture_noise(images.shape, seed)
-    part, size = take_part(len(images)), fit_batch(BATCH, images.shape)
+    """Return the subspaces [n, K, D] and the code [n, D] of the images at `rows`, without the other ranks.
+
+    The arguments are those of embed_split, and `title` names the work on the terminal. Raises UserError as it does.
+    """
+    draw_noise, size = draw_picture_noise(images.shape, seed), fit_batch(BATCH, images.shape)
     subspaces, latents = [], []
-    with track("discover: embed", part.stop - part.start) as advance:
-        for begin in range(part.start, part.stop, size):
-            rows = range(begin, min(begin + size, part.stop))
+    with track(title, len(rows)) as advance:
+        for begin in range(rows.start, rows.stop, size):
+            some = range(begin, min(begin + size, rows.stop))
             batch_NCHW = prepare_images(
-                images[rows.start : rows.stop],
-                device,
-                noise=noise,
-                draw=partial(draw_noise, rows),
-                denoise=denoise,
+                images[some.start : some.stop], device, noise=noise, draw=partial(draw_noise, some), denoise=denoise
             )
             code_ND = model.encode(batch_NCHW)
             latents.append(code_ND.float())
             subspaces.append(model.project(code_ND).float())
-            advance(len(rows))
+            advance(len(some))
     if not all(one.isfinite().all() for one in subspaces):
         raise UserError("the disentangler gives values that are not finite; train it again with a lower learning rate.")
     return torch.cat(subspaces), torch.cat(latents)
