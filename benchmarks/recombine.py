@@ -44,6 +44,7 @@ CHEAP = (
 ALONE = (
     *("multitask.methods=[stl]", "multitask.controls=[]", "multitask.seeds=1", "multitask.select=fixed"),
     *("multitask.least_steps=1000", "multitask.batch_size=64", "multitask.lr=0.002", "run.threads=1"),
+    "multitask.keep=last",  # in the validation images, the factor follows the label too
 )
 
 

@@ -1,4 +1,4 @@
-"""Train one trial by any method, and keep its best epoch."""
+"""Train one trial by any method, and keep its best epoch or its last."""
 
 import copy
 import math
@@ -31,11 +31,12 @@ def train_trial(
     check_stop: Callable[[], None] = lambda: None,
     engine_config: EngineConfig | None = None,
 ) -> tuple[nn.Module, dict[str, Any], list[dict[str, Any]]]:
-    """Train one trial. Return the network of its best epoch, that epoch's validation row, and the rows of all epochs.
+    """Train one trial. Return the network of the kept epoch, that epoch's validation row, and the rows of all epochs.
 
     The validation row also has what the trial cost: parameters, steps and seconds. The best epoch has the highest
-    validation accuracy; ties go to the lower loss. All ranks call it together and share every batch. `check_stop` is
-    called after every epoch and may raise. Raises NonFiniteLossError if training diverges.
+    validation accuracy, and ties go to the lower loss; `multitask.keep` may keep the last one instead. All ranks call it
+    together and share every batch. `check_stop` is called after every epoch and may raise. Raises NonFiniteLossError if
+    training diverges.
     """
     started = time.perf_counter()
     device = data.images.device
@@ -53,7 +54,8 @@ def train_trial(
         if not (all(gather_objects(bool(torch.isfinite(loss)))) and np.isfinite(list(row.values())).all()):
             raise tell_once(NonFiniteLossError((epoch + 1) * steps, [trial.name], method.unstable_keys))
         curve.append(row)
-        if not best or (row["accuracy"], -row["loss"]) > (best["accuracy"], -best["loss"]):
+        is_better = not best or (row["accuracy"], -row["loss"]) > (best["accuracy"], -best["loss"])
+        if is_better or config.keep == "last":
             best, best_state = row, copy.deepcopy(network.state_dict())
     network.load_state_dict(best_state)
     parameters = sum(parameter.numel() for parameter in method.parameters())

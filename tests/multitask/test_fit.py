@@ -57,7 +57,8 @@ def test_few_labelled_images_are_passed_over_until_there_are_enough_steps():
     assert len(train(Trial("stl", "none", 0.0, 0), build_data(), dataclasses.replace(config, epochs=5))[2]) == 5
 
 
-def test_kept_epoch_has_the_highest_accuracy_and_of_those_the_lowest_loss(monkeypatch):
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 3), ("last", 5)])
+def test_kept_epoch_is_the_last_or_the_most_accurate_and_of_those_the_one_of_the_lowest_loss(monkeypatch, keep, epoch):
     scores = [(0.5, 1.0), (0.8, 0.4), (0.8, 0.3), (0.6, 0.1), (0.8, 0.9)]
     states = []
 
@@ -66,12 +67,15 @@ def test_kept_epoch_has_the_highest_accuracy_and_of_those_the_lowest_loss(monkey
         return dict(zip(("accuracy", "loss"), scores[len(states) - 1], strict=True))
 
     monkeypatch.setattr("detaux.multitask.fit.evaluate", score)
-    kept, best, curve = train(Trial("stl", "none", 0.0, 0), build_data(), dataclasses.replace(CONFIG, epochs=5))
-    assert best.items() >= {"epoch": 3, "accuracy": 0.8, "loss": 0.3}.items()
+    kept, best, curve = train(
+        Trial("stl", "none", 0.0, 0), build_data(), dataclasses.replace(CONFIG, epochs=5, keep=keep)
+    )
+    accuracy, loss = scores[epoch - 1]
+    assert best.items() >= {"epoch": epoch, "accuracy": accuracy, "loss": loss}.items()
     assert [(row["accuracy"], row["loss"]) for row in curve] == scores
-    for epoch, state in enumerate(states, start=1):
+    for number, state in enumerate(states, start=1):
         is_kept = all(torch.equal(value, state[name]) for name, value in kept.state_dict().items())
-        assert is_kept == (epoch == 3)
+        assert is_kept == (number == epoch)
 
 
 def test_diverged_training_names_the_trial():

@@ -79,6 +79,11 @@ class MultitaskConfig:
     select: Literal["validation", "fixed"] = key(
         "validation", "choose STL or a method and its weight by validation accuracy, or report the first ones"
     )
+    keep: Literal["best", "last"] = key(
+        "best",
+        "epoch whose weights are kept: the one with the best validation accuracy, or the last. With few validation images, or "
+        "some in which another factor follows the label, the best one says little",
+    )
     epochs: int = key(15, "passes over the labelled training images", 1)
     least_steps: int = key(0, "fewest training steps; if labelled images are few, epochs grows to reach it", 0)
     batch_size: int = key(32, "labelled images a step", 1)
