@@ -16,10 +16,10 @@ import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from study import NOTHING_FOUND, build_set, call, write_table
+from torch import Tensor
 
 from detaux.artefacts import MODEL_FILE
 from detaux.config import load_config
@@ -91,8 +91,23 @@ RECIPES: dict[str, tuple[str, tuple[str, ...]]] = {
 HEAD = ("set", "recipe", "accuracy", "where the factor does not follow", "worst group", "s of training")
 
 
+def score_answers(is_right: Tensor, labels: Tensor, values: Tensor, sizes: tuple[int, int]) -> dict[str, float]:
+    """Return the accuracy of all images, of those whose value does not follow the label, and of the worst group.
+
+    `is_right`, `labels` and `values` are [N]; `sizes` are the numbers of classes and of values.
+    """
+    classes, count = sizes
+    groups = labels * count + values if classes * count <= MOST_GROUPS else values
+    is_other = values != labels % count
+    return {
+        "accuracy": float(is_right.float().mean()),
+        "apart": float(is_right[is_other].float().mean()),
+        "worst": min(float(is_right[groups == group].float().mean()) for group in groups.unique()),
+    }
+
+
 @torch.no_grad()
-def measure(root: Path, shards: Path, config: str, keys: list[str], factor: str) -> dict[str, Any]:
+def measure(root: Path, shards: Path, config: str, keys: list[str], factor: str) -> dict[str, float]:
     """Return the accuracies of the classifier in the run folder `root` on the test split."""
     settings, manifest = load_config(config, keys), read_manifest(shards)
     split = load_split(shards, "test", settings.data, torch.device("cpu"))
@@ -102,14 +117,7 @@ def measure(root: Path, shards: Path, config: str, keys: list[str], factor: str)
     is_right = torch.cat([network(images)[0].argmax(1) == labels for _, images, labels in batches])
     assert split.factors is not None
     values = split.factors[:, list(manifest.factors).index(factor)]
-    size = manifest.factors[factor]
-    groups = split.labels * size + values if len(manifest.classes) * size <= MOST_GROUPS else values
-    is_other = values != split.labels % size
-    return {
-        "accuracy": float(is_right.float().mean()),
-        "apart": float(is_right[is_other].float().mean()),
-        "worst": min(float(is_right[groups == group].float().mean()) for group in groups.unique()),
-    }
+    return score_answers(is_right, split.labels, values, (len(manifest.classes), manifest.factors[factor]))
 
 
 def locate(name: str, recipe: str, seed: int, data: Path) -> Path:

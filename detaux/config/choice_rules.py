@@ -64,10 +64,10 @@ TABLE = (
     ),
     ChoiceRule(
         "recognition",
-        "recognition",
+        "independent_recognition",
         "higher",
-        "how well networks recognise the clusters in images that they did not see (discover.cross_prediction): agreement x "
-        "reproducibility x (1 - undecided share)",
+        "how well networks recognise the clusters in images that they did not see (discover.cross_prediction), agreement x "
+        "reproducibility x (1 - undecided share), times 1 - Cramer's V with the principal label, corrected for chance",
         (("separation", "higher"),),
     ),
 )

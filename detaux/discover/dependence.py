@@ -50,6 +50,25 @@ def compare_labels(found_N: np.ndarray, principal_N: np.ndarray) -> Measures:
     }
 
 
+def compute_independence(found_N: np.ndarray, principal_N: np.ndarray) -> float:
+    """Compute 1 - Cramer's V of two labellings, with V corrected for chance (Bergsma, 2013).
+
+    V^2 is the chi-squared statistic of the table over n times the smaller of r - 1 and c - 1. By chance the statistic is
+    about (r - 1)(c - 1), and both sizes seem larger, so both are reduced. Points with the principal label -1 are left out.
+    The result is 1 for labellings that differ by no more than chance, if one of them is constant, and if no label is
+    known.
+    """
+    is_labelled = principal_N >= 0
+    counts = crosstab(found_N[is_labelled], principal_N[is_labelled]).count
+    samples, (rows, columns) = int(counts.sum()), counts.shape
+    if samples < 2 or min(rows, columns) < 2:
+        return 1.0
+    by_chance = (rows - 1) * (columns - 1) / (samples - 1)
+    excess = max(0.0, chi2_contingency(counts, correction=False).statistic / samples - by_chance)
+    size = min(rows - (rows - 1) ** 2 / (samples - 1), columns - (columns - 1) ** 2 / (samples - 1))
+    return float(1 - min(1.0, np.sqrt(excess / (size - 1)))) if size > 1 else 1.0
+
+
 def _compute_unexplained(counts: np.ndarray) -> float:
     """Return (H - I) / (H - E[I]): H is the entropy of the rows, I the information, E[I] that of permuted labels."""
     entropy = compute_entropy(counts.sum(1) / counts.sum())

@@ -18,12 +18,13 @@ from detaux.discover.cluster import Clusters
 from detaux.discover.cross_prediction.attraction import measure_attraction
 from detaux.discover.cross_prediction.processes import map_tasks, use_processes
 from detaux.discover.cross_prediction.rounds import CrossPrediction, Opening, cross_predict, open_rounds
+from detaux.discover.dependence import compute_independence
 from detaux.discover.scores import score_clusters
 from detaux.out_of_fold.network import shrink_images
 from detaux.runtime.progress import say, track
 
-SCORE = "recognition"
-CROSS_SCORES = ("cross_agreement", "cross_reproducibility", "cross_undecided", SCORE, "attraction")
+SCORE = "independent_recognition"
+CROSS_SCORES = ("cross_agreement", "cross_reproducibility", "cross_undecided", "recognition", SCORE, "attraction")
 
 UNJUDGED = "not judged: discover.cross_prediction.max_seconds had passed, or fewer than two clusters have enough images"
 
@@ -31,10 +32,11 @@ UNJUDGED = "not judged: discover.cross_prediction.max_seconds had passed, or few
 def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifest, config: Config) -> bool:
     """Cross-predict the candidates that have no fault, in the order of the choice rule; return whether any changed.
 
-    Their scores get `cross_agreement`, `cross_reproducibility`, `cross_undecided` and `recognition`, and `attraction` if
-    `discover.min_attraction` asks for it. They are None for candidates that were not cross-predicted. If the judge
-    prefers the mended labels, these become the candidate's clusters, without outliers, and are scored and examined for
-    faults again. `discover.cross_prediction.rounds=0` does nothing.
+    Their scores get `cross_agreement`, `cross_reproducibility`, `cross_undecided`, `recognition`, this times the
+    independence of the principal label, and `attraction` if `discover.min_attraction` asks for it. They are None for
+    candidates that were not cross-predicted. If the judge prefers the mended labels, these become the candidate's
+    clusters, without outliers, and are scored and examined for faults again. `discover.cross_prediction.rounds=0` does
+    nothing.
     """
     settings = config.discover.cross_prediction
     if settings.rounds == 0:
@@ -82,7 +84,7 @@ def _open_all(
 ) -> dict[int, Opening]:
     """Read the first division of each candidate until `deadline`; return what was found by positions in the pool.
 
-    A rule that compares recognition does not know the best candidate before. What the first division promises orders
+    The rule that compares recognition does not know the best candidate before. What the first division promises orders
     the candidates, so that a time bound does not leave the best one unjudged.
     """
     settings, seed = config.discover.cross_prediction, config.run.seed
@@ -143,13 +145,15 @@ def _take(
     one: Candidate, cross: CrossPrediction, attraction: float | None, split: Split, manifest: Manifest, config: Config
 ) -> None:
     """Add the scores of cross-prediction to a candidate, and its labels if the judge prefers them."""
-    values = (cross.agreement, cross.reproducibility, cross.undecided, cross.recognition, attraction)
-    one.scores |= dict(zip(CROSS_SCORES, values, strict=True))
     if cross.kept:
         before = one.clusters
         one.clusters = Clusters(cross.labels, cross.probability, before.backend, before.seconds, before.cost)
         one.scores["separation"] = None  # it belongs to the old labels, and is computed again if it is missing
         score_clusters(one, split, manifest, config)
+    independence = compute_independence(one.clusters.class_labels, split.labels.cpu().numpy())
+    scores = (cross.agreement, cross.reproducibility, cross.undecided)
+    values = (*scores, cross.recognition, cross.recognition * independence, attraction)
+    one.scores |= dict(zip(CROSS_SCORES, values, strict=True))
     one.fault = find_fault(one, config.discover)
     if one.fault is None and attraction is None and config.discover.min_attraction > 0:
         one.fault = Fault("not_recognised", UNJUDGED)

@@ -15,7 +15,14 @@ from detaux.report.tables import mark_bound, mark_task, title_score
 
 UNCHANGED = -1  # label of the row of images that are rebuilt as they are
 SCORES = (
-    *("recognition", "cross_agreement", "cross_reproducibility", "cross_undecided", "attraction"),
+    *(
+        "recognition",
+        "independent_recognition",
+        "cross_agreement",
+        "cross_reproducibility",
+        "cross_undecided",
+        "attraction",
+    ),
     *("separation", "validity", "stability", "agreement"),
 )
 

@@ -26,6 +26,7 @@ SCORE_TITLES = {
     "cross_reproducibility": "Cross-predicted reproducibility",
     "cross_undecided": "Undecided share",
     "recognition": "Recognition",
+    "independent_recognition": "Recognition x independence",
     "attraction": "Attraction of the borders",
 }
 

@@ -24,7 +24,7 @@ def make_field(make_candidate):
             "validity": 0.7,
             "stability": 0.8,
             "agreement": 0.6,
-            "recognition": 0.4,
+            "independent_recognition": 0.4,
         },
         {
             "separation": 0.5,
@@ -35,7 +35,7 @@ def make_field(make_candidate):
             "validity": 0.9,
             "stability": 0.7,
             "agreement": 0.9,
-            "recognition": 0.9,
+            "independent_recognition": 0.9,
         },
         {
             "separation": 0.7,
@@ -46,7 +46,7 @@ def make_field(make_candidate):
             "validity": 0.8,
             "stability": 0.6,
             "agreement": 0.9,
-            "recognition": 0.8,
+            "independent_recognition": 0.8,
         },
     ]
     return [make_candidate(TWO, subspaces=(index,), **scores) for index, scores in enumerate(rows, start=1)]

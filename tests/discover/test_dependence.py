@@ -6,6 +6,7 @@ from detaux.discover.dependence import (
     compare_labels,
     compare_with_factor,
     compute_ami_within,
+    compute_independence,
     count_together,
     name_relation,
 )
@@ -156,3 +157,25 @@ def test_labellings_that_are_constant_in_each_class_cannot_be_compared_within():
     labels = draw(100, 4, 0)
     assert compute_ami_within(labels, labels // 2, labels) is None
     assert compute_ami_within(labels, labels, np.full(100, -1)) is None
+
+
+def test_independence_is_one_by_chance_whatever_the_number_of_classes():
+    values = [compute_independence(draw(500, 2, seed), draw(500, 26, 100 + seed)) for seed in range(40)]
+    assert np.mean(values) > 0.95  # the plain 1 - V is .78 here
+    assert np.mean([value == 1 for value in values]) > 0.4
+
+
+def test_independence_of_a_labelling_and_its_copy_is_zero_and_half_of_a_half_copy():
+    labels = draw(3000, 4, 0)
+    assert compute_independence((labels + 1) % 4, labels) == pytest.approx(0, abs=1e-6)
+    # phi = .5 in a table of two by two, from which the correction takes about 1 / n
+    found, principal = (np.repeat(one, [900, 300, 300, 900]) for one in ([0, 0, 1, 1], [0, 1, 0, 1]))
+    assert compute_independence(found, principal) == pytest.approx(0.5, abs=0.001)
+
+
+def test_independence_needs_two_classes_of_known_points():
+    labels = draw(50, 3, 0)
+    assert compute_independence(labels, np.zeros(50, int)) == 1
+    assert compute_independence(labels, np.full(50, -1)) == 1
+    known = np.where(np.arange(50) < 25, labels, -1)
+    assert compute_independence(labels, known) == pytest.approx(0, abs=1e-6)

@@ -10,11 +10,16 @@ from detaux.config.schema import CrossPredictionConfig, DataConfig, DiscoverConf
 from detaux.data.schema import Manifest
 from detaux.discover import refine
 from detaux.discover.candidates.candidate import Fault
+from detaux.discover.choose import rank_scores
 from detaux.discover.cross_prediction import rounds
 from detaux.discover.cross_prediction.rounds import CrossPrediction
+from detaux.discover.dependence import compute_independence
 
 MANIFEST = Manifest("drawn", "packed", 8, 3, ["dark", "mid", "light"], "red", {"red": 3, "green": 5}, {}, [])
-CROSS = ("cross_agreement", "cross_reproducibility", "cross_undecided", "recognition", "attraction")
+CROSS = (
+    *("cross_agreement", "cross_reproducibility", "cross_undecided"),
+    *("recognition", "independent_recognition", "attraction"),
+)
 
 
 @pytest.fixture
@@ -232,3 +237,13 @@ def test_several_processes_find_what_one_finds(refine_three):
         assert one.scores == other.scores
         assert one.fault == other.fault
         assert (one.clusters.labels == other.clusters.labels).all()
+
+
+def test_rule_prefers_what_says_less_of_the_label_among_what_is_recognised_alike(refine_three, make_split):
+    labels = make_split(hidden=2).labels.numpy()
+    for one in refine_three()[0][:2]:
+        independence = compute_independence(one.clusters.class_labels, labels)
+        expected = one.scores["recognition"] * independence
+        assert one.scores["independent_recognition"] == pytest.approx(expected)
+    scores = [{"independent_recognition": 0.7 * 0.8}, {"independent_recognition": 0.6}]
+    assert rank_scores(scores, "recognition") == [1, 0]
