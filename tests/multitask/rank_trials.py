@@ -14,6 +14,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from detaux.backbones import BACKBONES
 from detaux.backbones.small_cnn import SmallCnn
 from detaux.config.schema import AuxilearnConfig, DWAConfig, EngineConfig, GradNormConfig, MultitaskConfig
+from detaux.data.recombined import RecombinedImages
 from detaux.multitask import batches
 from detaux.multitask.batches import TrainingData
 from detaux.multitask.fit import train_trial
@@ -40,6 +41,7 @@ TRIALS = (
     Trial("auxilearn", "none", 0.0, 0),
     Trial("auxilearn_combine", "discovered", 0.7, 0),
 )
+RECOMBINED = ("stl", "hard_sharing", "auxilearn_combine")  # these train on recombined images too
 NORMALIZED = ("maxl", "auxilearn_combine")  # with batch normalisation, of which their steps take second derivatives
 
 
@@ -60,7 +62,11 @@ def build_data(trial):
     auxiliary = torch.arange(96) % 3 if trial.labels == "discovered" else None
     classes = {"none": [2], "discovered": [2, 3], "rotation": [2, 4]}[trial.labels]
     augmentation = AUGMENTATION if trial.labels == "rotation" else Augmentation()
-    return TrainingData(images, principal, auxiliary, classes, 0.1, augmentation)
+    recombined = None
+    if trial.method in RECOMBINED:
+        made = torch.randint(0, 256, (30, 8, 8, 3), generator=generator).to(torch.uint8)
+        recombined = RecombinedImages(made, torch.arange(30) % 2, torch.arange(30) * 3, 0.4)
+    return TrainingData(images, principal, auxiliary, classes, 0.1, augmentation, recombined)
 
 
 def train_all(engine):
