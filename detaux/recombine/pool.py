@@ -23,17 +23,19 @@ MOST_BYTES = 2**29  # of all recombined images
 TITLE = "multitask: recombine"
 
 
-def recombine_images(disentangle: Path, split: Split, classes: int, config: Config) -> RecombinedImages:
+def recombine_images(disentangle: Path, split: Split, config: Config) -> RecombinedImages:
     """Decode the images of a split under every class, by the disentangler in the folder `disentangle`.
 
-    What is not the label's part of a code stays that of its image, which may have no label. If the N x C images are too
-    many, `run.seed` draws a part of them. Every rank makes the same images.
+    What is not the label's part of a code stays that of its image, which may have no label. Classes without a labelled
+    image are left out, since nothing taught their code. If the N x C images are too many, `run.seed` draws a part of
+    them. Every rank makes the same images.
     """
     data, seed = config.data, config.run.seed
     generator = torch.Generator().manual_seed(seed)
     count, size = len(split.keys), math.prod(split.images.shape[1:])
-    pairs_M = torch.randperm(count * classes, generator=generator)[: max(1, MOST_BYTES // size)].sort().values
-    donors_M, labels_M = pairs_M // classes, pairs_M % classes
+    known_C = split.labels[split.labels >= 0].unique().cpu()
+    pairs_M = torch.randperm(count * len(known_C), generator=generator)[: max(1, MOST_BYTES // size)].sort().values
+    donors_M, labels_M = pairs_M // len(known_C), known_C[pairs_M % len(known_C)]
     model = load_disentangler(disentangle, split.images.device)
     codes_NKD, latents_ND = embed_rows(
         model, split.images, range(count), split.images.device, data.noise, seed, data.denoise, f"{TITLE}, embed"
@@ -54,12 +56,12 @@ def recombine_images(disentangle: Path, split: Split, classes: int, config: Conf
 
 
 def draw_of_class(labels_N: Tensor, wanted_M: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw the place of an image of each wanted class [M] from labels [N], -1 if unknown; any image if there is none."""
+    """Draw the place of an image of each wanted class [M] from labels [N], in which each of these classes occurs."""
     places_M = torch.empty_like(wanted_M)
     for label in wanted_M.unique().tolist():
         members = torch.nonzero(labels_N == label).squeeze(1)
         asks = wanted_M == label
-        drawn = torch.randint(max(1, len(members)), (int(asks.sum()),), generator=generator)
+        drawn = torch.randint(len(members), (int(asks.sum()),), generator=generator)
         places_M[asks] = members[drawn]
     return places_M
 

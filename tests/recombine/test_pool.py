@@ -45,7 +45,7 @@ def to_bytes(images):
 @torch.no_grad()
 def test_a_conditional_model_decodes_each_image_under_each_class(train, split):
     folder, model, config = train(conditional=True)
-    made = recombine_images(folder, split, CLASSES, config)
+    made = recombine_images(folder, split, config)
     assert (made.share, len(made.labels)) == (0.25, 21)
     assert torch.equal(made.donors, torch.arange(7).repeat_interleave(3))
     assert torch.equal(made.labels, torch.arange(3).repeat(7))
@@ -60,7 +60,7 @@ def test_a_conditional_model_decodes_each_image_under_each_class(train, split):
 @torch.no_grad()
 def test_another_model_exchanges_the_principal_subspace_with_an_image_of_the_class(train, split):
     folder, model, config = train(conditional=False)
-    made = recombine_images(folder, split, CLASSES, config)
+    made = recombine_images(folder, split, config)
     subspaces = model.project(model.encode(split.images.permute(0, 3, 1, 2) / 255))
     for number in range(21):
         codes = [
@@ -74,7 +74,7 @@ def test_another_model_exchanges_the_principal_subspace_with_an_image_of_the_cla
 def test_if_all_are_too_many_a_part_is_drawn_the_same_each_time(train, split, monkeypatch):
     monkeypatch.setattr(pool, "MOST_BYTES", 10 * 16 * 16 * 3)
     folder, _, config = train(conditional=True)
-    first, second = (recombine_images(folder, split, CLASSES, config) for _ in range(2))
+    first, second = (recombine_images(folder, split, config) for _ in range(2))
     assert len(first.labels) == 10
     assert torch.equal(first.images, second.images)
     assert len({*zip(first.donors.tolist(), first.labels.tolist(), strict=True)}) == 10
@@ -91,3 +91,12 @@ def test_exchange_keeps_all_but_one_subspace():
     codes = torch.arange(12.0).reshape(2, 3, 2)
     exchanged = exchange(codes, 0, torch.tensor([0, 1]), torch.tensor([1, 1]))
     torch.testing.assert_close(exchanged, torch.tensor([[6.0 + 2 + 4, 7 + 3 + 5], [6.0 + 8 + 10, 7 + 9 + 11]]))
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_a_class_without_a_labelled_image_is_left_out(train, split, conditional):
+    folder, _, config = train(conditional=conditional)
+    few = Split(split.images, torch.where(split.labels == 1, -1, split.labels), split.keys, None)
+    made = recombine_images(folder, few, config)
+    assert set(made.labels.tolist()) == {0, 2}
+    assert torch.equal(made.donors, torch.arange(7).repeat_interleave(2))
