@@ -17,12 +17,14 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from study import NOTHING_FOUND, build_set, call, write_table
 from torch import Tensor
 
-from detaux.artefacts import MODEL_FILE
+from detaux.artefacts import LABELS_NAME, MODEL_FILE
 from detaux.config import load_config
+from detaux.data.labels_file import write_labels
 from detaux.data.schema import read_manifest
 from detaux.data.split import load_split
 from detaux.multitask.batches import iterate_evaluation
@@ -77,8 +79,10 @@ SETS: dict[str, ShortcutSet] = {
         "font",
     ),
 }
+TRUE_GROUPS = "balanced"  # trains on labels that are the factor itself
 RECIPES: dict[str, tuple[str, tuple[str, ...]]] = {
     "plain": ("plain", ()),
+    TRUE_GROUPS: ("draws balanced by the true factor (upper bound)", ("multitask.methods=[balanced]",)),
     "shifts": ("shifts of two pixels", ("multitask.crop=2",)),
     "shifts_mixup": ("shifts and mixup", ("multitask.crop=2", "multitask.mixup=0.4")),
     "recombined": ("recombined", ("multitask.recombine=0.5",)),
@@ -111,13 +115,28 @@ def measure(root: Path, shards: Path, config: str, keys: list[str], factor: str)
     """Return the accuracies of the classifier in the run folder `root` on the test split."""
     settings, manifest = load_config(config, keys), read_manifest(shards)
     split = load_split(shards, "test", settings.data, torch.device("cpu"))
-    spec = TaskSpec(settings.multitask, manifest.side, [len(manifest.classes)], 0.0)
-    network = load_classifier(root / "multitask" / MODEL_FILE, "stl", spec, split.images.device, "train again").eval()
+    spec, (method,) = (
+        TaskSpec(settings.multitask, manifest.side, [len(manifest.classes)], 0.0),
+        settings.multitask.methods,
+    )
+    network = load_classifier(root / "multitask" / MODEL_FILE, method, spec, split.images.device, "train again").eval()
     batches = iterate_evaluation(split.images, split.labels, settings.data.noise)
     is_right = torch.cat([network(images)[0].argmax(1) == labels for _, images, labels in batches])
     assert split.factors is not None
     values = split.factors[:, list(manifest.factors).index(factor)]
     return score_answers(is_right, split.labels, values, (len(manifest.classes), manifest.factors[factor]))
+
+
+def write_true_labels(path: Path, shards: Path, config: str, keys: list[str], factor: str) -> None:
+    """Replace the discovered labels by the values of a known factor, marked as an upper bound."""
+    split, manifest = (
+        load_split(shards, "train", load_config(config, keys).data, torch.device("cpu")),
+        read_manifest(shards),
+    )
+    assert split.factors is not None
+    values = split.factors[:, list(manifest.factors).index(factor)].unique(return_inverse=True)[1].numpy()
+    columns = {"key": split.keys, "aux_0": values, "probability_0": np.ones(len(values), np.float32)}
+    write_labels(path, columns, is_upper_bound=True)
 
 
 def locate(name: str, recipe: str, seed: int, data: Path) -> Path:
@@ -138,8 +157,10 @@ def run_set(name: str, recipes: list[str], seed: int, out: Path, data: Path) -> 
     call("disentangle", one.preset, *common)
     if call("discover", one.preset, *common, allowed=(0, NOTHING_FOUND)) == NOTHING_FOUND:
         call("discover", one.preset, *common, "discover.clusterer=kmeans", "discover.clusters=2")
-    for recipe in missing:
+    for recipe in sorted(missing, key=lambda one: one == TRUE_GROUPS):  # its labels stay for no other recipe
         keys = [*common, *RECIPES[recipe][1]]
+        if recipe == TRUE_GROUPS:
+            write_true_labels(root / "discover" / LABELS_NAME, shards, one.preset, keys, one.factor)
         call("multitask", one.preset, *keys)
         facts = json.loads((root / "multitask" / "metrics.json").read_text())
         row = {

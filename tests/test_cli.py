@@ -39,7 +39,7 @@ WRONG = {
     "run {tmp}/good.yaml multitask.weights=[0.1,-1]": "multitask.weights=-1",
     "run {tmp}/good.yaml multitask.weights=[.nan]": "multitask.weights",
     "run {tmp}/good.yaml multitask.weights=[]": "multitask.weights",
-    "run {tmp}/good.yaml multitask.methods=[cross_stitch]": "stl|stl_long|hard_sharing|nddr|mti|maxl",
+    "run {tmp}/good.yaml multitask.methods=[cross_stitch]": "stl|stl_long|balanced|hard_sharing|nddr|mti|maxl",
     "run {tmp}/good.yaml multitask.controls=[rotatoin]": "rotation",
     "run {tmp}/good.yaml multitask.backbone=vgg16 data.side=16": "data.side of at least 32",
     "run {tmp}/good.yaml multitask.pretrained={tmp}/none": "{tmp}/none",

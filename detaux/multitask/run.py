@@ -19,6 +19,7 @@ from detaux.multitask.classifier import load_classifier
 from detaux.multitask.evaluate import count_answers, describe_task, evaluate, thin_out
 from detaux.multitask.kept import KeptTrials
 from detaux.multitask.material import Material, hash_material, load_material
+from detaux.multitask.methods import find_method
 from detaux.multitask.methods.base import TaskSpec
 from detaux.multitask.pooling import pool_seeds
 from detaux.multitask.statistics import SELECTED, summarize
@@ -110,7 +111,7 @@ def _test_trials(
         rows.append({**trial.describe("test"), **evaluate(network, images, targets, noise), **costs[trial.name]})
         if is_first() and trial.setting == chosen:
             answers[0].append(count_answers(network, 0, classes[0], images, targets, noise))
-            if trial.labels == DISCOVERED:
+            if trial.labels == DISCOVERED and find_method(trial.method).predicts_labels:
                 some = thin_out(material.split.images, material.labels.to(images.device))
                 answers[1].append(count_answers(network, 1, classes[1], *some, noise))
     return rows, answers

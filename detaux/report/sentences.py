@@ -39,6 +39,7 @@ RULES = {
 METHODS = {
     "stl": "STL",
     "stl_long": "STL, longer",
+    "balanced": "balanced draws",
     "nddr": "NDDR",
     "mti": "MTI-Net",
     "maxl": "MAXL",

@@ -19,7 +19,8 @@ def test_every_recipe_is_a_config_that_runs_on_every_set(recombine):
         for _, keys in recombine.RECIPES.values():
             config = load_config(one.preset, [*one.keys, *recombine.CHEAP, *recombine.ALONE, *keys])
             check_together(config)
-            assert (config.model.conditional, config.multitask.methods) == (True, ["stl"])
+            assert config.model.conditional
+            assert len(config.multitask.methods) == 1
 
 
 def test_groups_are_classes_with_values_and_the_factor_follows_the_label_modulo_its_values(recombine):

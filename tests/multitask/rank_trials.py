@@ -36,6 +36,7 @@ TRIALS = (
     Trial("hard_sharing+gradnorm", "discovered", 0.7, 0),
     Trial("hard_sharing+pcgrad", "discovered", 0.7, 0),
     Trial("hard_sharing+mgda", "discovered", 0.7, 0),
+    Trial("balanced", "discovered", 1.0, 0),
     Trial("nddr", "discovered", 0.5, 0),
     Trial("maxl", "none", 0.0, 0),
     Trial("auxilearn", "none", 0.0, 0),

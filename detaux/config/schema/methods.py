@@ -12,8 +12,8 @@ RULES = (
     *("pcgrad", "cagrad", "nash_mtl", "upgrad", "mgda", "aligned_mtl"),  # make one gradient of the tasks' gradients
 )
 BILEVEL_METHODS = ("maxl", "auxilearn", "auxilearn_combine")  # these learn a part of their own loss
-UNWEIGHTED_METHODS = ("stl", "stl_long", "maxl", "auxilearn")  # these have no second loss with a weight of its own
-PLAIN_METHODS = ("stl", "stl_long", *JOINT_METHODS, *BILEVEL_METHODS)
+UNWEIGHTED_METHODS = ("stl", "stl_long", "balanced", "maxl", "auxilearn")  # without a second loss with its own weight
+PLAIN_METHODS = ("stl", "stl_long", "balanced", *JOINT_METHODS, *BILEVEL_METHODS)
 METHODS = (*PLAIN_METHODS, *(f"{method}+{rule}" for method in JOINT_METHODS for rule in RULES))
 SHOWN_METHODS = f"{'|'.join(PLAIN_METHODS)}, or {'|'.join(JOINT_METHODS)} followed by + and {'|'.join(RULES)}"
 

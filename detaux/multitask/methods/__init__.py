@@ -9,6 +9,7 @@ import dataclasses
 from detaux.multitask.aggregators import AGGREGATORS
 from detaux.multitask.methods.auxilearn import AuxiLearn
 from detaux.multitask.methods.auxilearn_combine import AuxiLearnCombine
+from detaux.multitask.methods.balanced import Balanced
 from detaux.multitask.methods.base import Method, TaskSpec
 from detaux.multitask.methods.hard_sharing import HardSharing
 from detaux.multitask.methods.maxl import Maxl
@@ -21,6 +22,7 @@ from detaux.multitask.weightings import FIXED
 METHODS: dict[str, type[Method]] = {
     "stl": SingleTask,
     "stl_long": LongSingleTask,
+    "balanced": Balanced,
     "hard_sharing": HardSharing,
     "nddr": Nddr,
     "mti": Mti,
@@ -44,7 +46,7 @@ def find_method(name: str) -> type[Method]:
 def reads_weight(name: str) -> bool:
     """Return whether the weight of the auxiliary losses matters to the method `name`, which reads labels."""
     rule = name.partition("+")[2]
-    return rule not in AGGREGATORS or AGGREGATORS[rule].reads_weight
+    return find_method(name).reads_weight and (rule not in AGGREGATORS or AGGREGATORS[rule].reads_weight)
 
 
 def build_method(name: str, spec: TaskSpec) -> Method:

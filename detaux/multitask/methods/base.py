@@ -113,6 +113,8 @@ class Method(nn.Module):
     network: nn.Module
     epochs_factor: float = 1.0  # of the passes that the config asks for
     reads_labels: ClassVar[bool] = True  # False: one trial for each seed, without auxiliary labels
+    reads_weight: ClassVar[bool] = True  # False: one trial of weight 1 on each kind of labels
+    predicts_labels: ClassVar[bool] = True  # False: it reads the labels, but its network does not predict them
     separates_tasks: ClassVar[bool] = True  # each task has a stream of its own, as the control rotation needs
     takes_mixed_labels: ClassVar[bool] = False  # True: labels of a batch may be probabilities (multitask.mixup)
     differentiates_twice: bool = False  # True: a step takes second derivatives, also of batch normalisation

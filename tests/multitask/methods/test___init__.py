@@ -33,6 +33,7 @@ def test_only_methods_that_train_tasks_together_take_a_rule():
     assert {name for name, method in METHODS.items() if issubclass(method, JointTraining)} == {
         "stl",
         "stl_long",
+        "balanced",
         *JOINT_METHODS,
     }
 
