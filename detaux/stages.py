@@ -128,6 +128,7 @@ TABLE = (  # in the order they run
         sections=("run", "data", "pairs", "model", "losses", "discover", "report", "track"),
         reads=(  # the keys of the model are missing, because the stage depends on the model's file
             *SHARED,
+            "data.path",  # of the source files
             "data.noise",
             "data.denoise",
             "pairs.partner",
@@ -151,7 +152,7 @@ TABLE = (  # in the order they run
         name="multitask",
         meaning="shards + auxiliary labels -> classifiers and their accuracies",
         sections=("run", "data", "multitask", "engine", "track"),
-        reads=(*SHARED, "data.noise", "multitask"),
+        reads=(*SHARED, "data.noise", "data.denoise", "multitask"),
         runner="detaux.multitask.run:run_multitask",
         inputs=(MANIFEST, LABELS, DECODER),
         leaves=(ROWS_NAME, STATES_NAME, ACCURACIES_NAME, CURVES_NAME, CHECKPOINT_NAME, CONFIG_NAME, RECORD_NAME),

@@ -37,6 +37,10 @@ def check_together(config: Config) -> None:
                 multitask.controls or multitask.discovery_clusterers or set(multitask.methods) - set(UNWEIGHTED_METHODS)
             )
         ),
+        f"multitask.recombine={multitask.recombine:g} of multitask.batch_size={multitask.batch_size} is less than half an image, "
+        "so no image would be recombined; raise it, or set it to 0": (
+            0 < multitask.recombine * multitask.batch_size <= 0.5
+        ),
         f"multitask.weights={multitask.weights} has no weight above 0, which the rule of {rule} needs; give one": (
             bool(rule) and bool(multitask.weights) and not any(multitask.weights)
         ),

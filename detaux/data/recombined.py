@@ -1,4 +1,4 @@
-"""Hold recombined images: each shows one image with the label of another class."""
+"""Hold recombined images: what a code keeps of one image beside its label, decoded under any label."""
 
 from dataclasses import dataclass
 
@@ -19,6 +19,10 @@ class RecombinedImages:
     donors: Tensor
     share: float
 
-    def draw(self, size: int, generator: torch.Generator) -> Tensor:
-        """Draw the places of the recombined images of a batch of `size` images, on the host."""
-        return torch.randint(len(self.labels), (round(self.share * size),), generator=generator)
+    def list_without(self, donors: Tensor) -> Tensor:
+        """Return the places of the recombined images that have not the code of one of these images."""
+        return torch.nonzero(~torch.isin(self.donors, donors)).squeeze(1)
+
+    def draw(self, size: int, places: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw the recombined images of a batch of `size` images among `places`, on the host."""
+        return places[torch.randint(len(places), (round(self.share * size),), generator=generator)]

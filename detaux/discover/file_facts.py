@@ -1,7 +1,7 @@
 """Read facts of the picture files from which a shard set was built: what nobody paints, but a classifier may lean on."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -25,14 +25,15 @@ def read_facts(folder: Path, keys: Sequence[str], names: Mapping[str, str]) -> d
     A picture lies in `folder` under its name in the data set (`names` of the manifest), which is its key unless said.
     Only headers are read. Raises UserError if a picture is not there or can no longer be read.
     """
-    files = [folder / names.get(key, key) for key in keys]
-    missing = [file for file in files if not file.is_file()]
+    listed = [PurePath(names.get(key, key)) for key in keys]
+    missing = [name for name in listed if not _lies_inside(name) or not (folder / name).is_file()]
     if missing:
         raise UserError(
-            f"{SOURCE} reads the pictures below data.path={folder}, and {len(missing)} of {len(files)} training images are not "
-            f"there, first {show_name(missing[0].relative_to(folder))}; give data.path the folder that the shards were built "
-            "from, or leave files out."
+            f"{SOURCE} reads the pictures below data.path={folder}, and {len(missing)} of {len(listed)} training images are not "
+            f"there, first {show_name(str(missing[0]))}; give data.path the folder that the shards were built from, or leave "
+            "files out. A name with signs that cannot be shown is not found again."
         )
+    files = [folder / name for name in listed]
     facts: dict[str, list[str]] = {fact: [] for fact in FACTS}
     with track("discover: read file headers", len(files)) as advance:
         for file in files:
@@ -42,10 +43,16 @@ def read_facts(folder: Path, keys: Sequence[str], names: Mapping[str, str]) -> d
     return facts
 
 
+def _lies_inside(name: PurePath) -> bool:
+    """Return whether a name of a manifest, which may come from elsewhere, stays below the folder."""
+    return not name.is_absolute() and ".." not in name.parts
+
+
 def _read_header(file: Path) -> dict[str, str]:
     try:
         with Image.open(file, formats=list_formats()) as image:
-            exif = image.getexif()
+            # Pillow decodes a whole PNG to look for EXIF data behind the pixels, where hardly a file has them
+            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else Image.Exif()
             maker = (str(exif.get(tag, "")).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
             return {
                 "format": image.format or "none",

@@ -32,7 +32,7 @@ class Disentangler(nn.Module):
         initialize(self.encoder)
         initialize(self.decoder)
         self.projectors = StackedProjectors(config.subspaces, config.latent, config.projector_hidden or config.latent)
-        self.num_subspaces = config.subspaces
+        self.num_subspaces, self.side = config.subspaces, side
         self.label_part = LabelPart(classes, config.latent) if config.conditional else None
 
     def encode(self, images_NCHW: Tensor) -> Tensor:

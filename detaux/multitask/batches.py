@@ -1,7 +1,7 @@
 """Make the batches of training and evaluation: seeded passes over images, with each batch split over the ranks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -52,12 +52,13 @@ class Stream:
     """Describe batches that a method asks for.
 
     `tasks` are the tasks with labels in the batches (0 is the principal one). Images are drawn from `indices`.
-    `is_recombined` says whether recombined images may take a share.
+    `is_recombined` says whether recombined images may take a share, and `held_out` which images give none.
     """
 
     tasks: tuple[int, ...]
     indices: Tensor
     is_recombined: bool = True
+    held_out: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,19 @@ def iterate_passes(indices: Tensor, batch_size: int, generator: torch.Generator)
 def iterate_stream(data: TrainingData, stream: Stream, batch_size: int, seed: int) -> Iterator[TaskBatch]:
     """Yield endless batches of a stream. Every rank draws order, noise and turns for whole batches, so all agree."""
     generator = torch.Generator().manual_seed(seed)
+    made, places = data.recombined, None
+    if made is not None and 0 in stream.tasks and stream.is_recombined:
+        places = made.list_without(stream.held_out)
     for index in iterate_passes(stream.indices, batch_size, generator):
-        yield _draw_batch(data, stream, index, generator)
+        yield _draw_batch(data, stream.tasks, index, places, generator)
 
 
-def _draw_batch(data: TrainingData, stream: Stream, index: Tensor, generator: torch.Generator) -> TaskBatch:
-    tasks, size, weight = stream.tasks, len(index), 1.0
+def _draw_batch(
+    data: TrainingData, tasks: tuple[int, ...], index: Tensor, places: Tensor | None, generator: torch.Generator
+) -> TaskBatch:
+    size, weight = len(index), 1.0
     rows = torch.arange(size)[take_part(size)]
-    batch, principal, auxiliary = _gather(data, stream, index, generator)
+    batch, principal, auxiliary = _gather(data, index, places, generator)
     if data.augmentation.mixup > 0:
         partners, weight = draw_mix(size, data.augmentation.mixup, generator)
         rows = torch.cat([rows, partners[rows]])
@@ -121,21 +127,21 @@ def _draw_batch(data: TrainingData, stream: Stream, index: Tensor, generator: to
 
 
 def _gather(
-    data: TrainingData, stream: Stream, index: Tensor, generator: torch.Generator
+    data: TrainingData, index: Tensor, places: Tensor | None, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the images [B, H, W, C] at `index`, their principal labels [B], and their auxiliary ones [B] or None.
 
-    Recombined images take the first places, since the order of `index` is random.
+    Recombined images, drawn among `places`, take the first places of the batch, since the order of `index` is random.
     """
     images, principal = data.images[index], data.principal[index]
     auxiliary = None if data.auxiliary is None else data.auxiliary[index]
-    made = data.recombined
-    if made is None or 0 not in stream.tasks or not stream.is_recombined:
+    recombined = data.recombined
+    if recombined is None or places is None:
         return images, principal, auxiliary
-    drawn = made.draw(len(index), generator)
-    images[: len(drawn)], principal[: len(drawn)] = made.images[drawn], made.labels[drawn]
+    drawn = recombined.draw(len(index), places, generator)
+    images[: len(drawn)], principal[: len(drawn)] = recombined.images[drawn], recombined.labels[drawn]
     if auxiliary is not None and data.auxiliary is not None:
-        auxiliary[: len(drawn)] = data.auxiliary[made.donors[drawn]]
+        auxiliary[: len(drawn)] = data.auxiliary[recombined.donors[drawn]]
     return images, principal, auxiliary
 
 

@@ -109,7 +109,7 @@ def load_material(config: Config, shards: Path, labels_path: Path, disentangle: 
         one.labels: load_labels(paths[one.input], split.keys) for one in list_variants(settings) if one.input in paths
     }
     classes = len(manifest.classes)
-    recombined = recombine_images(disentangle, split, config) if settings.recombine > 0 else None
+    recombined = recombine_images(disentangle, split, classes, config) if settings.recombine > 0 else None
     return Material(split, labels, classes, config.data.noise, augmentation, oracle, variants, recombined)
 
 

@@ -1,1 +1,1 @@
-"""Make training images that show one image with the label of another class."""
+"""Make training images: what a code keeps of one image beside its label, decoded under any label."""

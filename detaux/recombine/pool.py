@@ -16,6 +16,7 @@ from detaux.data.recombined import RecombinedImages
 from detaux.data.split import Split
 from detaux.disentangle.embed import embed_rows
 from detaux.disentangle.model import Disentangler, load_disentangler
+from detaux.errors import UserError
 from detaux.runtime.progress import track
 
 BATCH = 512  # images at most
@@ -23,12 +24,13 @@ MOST_BYTES = 2**29  # of all recombined images
 TITLE = "multitask: recombine"
 
 
-def recombine_images(disentangle: Path, split: Split, config: Config) -> RecombinedImages:
+def recombine_images(disentangle: Path, split: Split, classes: int, config: Config) -> RecombinedImages:
     """Decode the images of a split under every class, by the disentangler in the folder `disentangle`.
 
     What is not the label's part of a code stays that of its image, which may have no label. Classes without a labelled
     image are left out, since nothing taught their code. If the N x C images are too many, `run.seed` draws a part of
-    them. Every rank makes the same images.
+    them. Every rank makes the same images. Raises UserError if the model was trained on images of another size or on
+    other classes.
     """
     data, seed = config.data, config.run.seed
     generator = torch.Generator().manual_seed(seed)
@@ -37,14 +39,15 @@ def recombine_images(disentangle: Path, split: Split, config: Config) -> Recombi
     pairs_M = torch.randperm(count * len(known_C), generator=generator)[: max(1, MOST_BYTES // size)].sort().values
     donors_M, labels_M = pairs_M // len(known_C), known_C[pairs_M % len(known_C)]
     model = load_disentangler(disentangle, split.images.device)
+    _check_fit(model, disentangle, split, classes)
     codes_NKD, latents_ND = embed_rows(
         model, split.images, range(count), split.images.device, data.noise, seed, data.denoise, f"{TITLE}, embed"
     )
     if model.label_part is None:
-        sources_M = draw_of_class(split.labels.cpu(), labels_M, generator)
+        sources_M = draw_sources(split.labels.cpu(), labels_M, generator)
 
         def combine(some_m: Tensor) -> Tensor:
-            return exchange(codes_NKD, model.alpha, donors_M[some_m], sources_M[some_m])
+            return exchange_principal(codes_NKD, model.alpha, donors_M[some_m], sources_M[some_m])
     else:
         codes_CL, free_NF = model.label_part.standardize().detach(), model.select_free(latents_ND)
 
@@ -55,18 +58,28 @@ def recombine_images(disentangle: Path, split: Split, config: Config) -> Recombi
     return RecombinedImages(images, labels_M.to(images.device), donors_M, config.multitask.recombine)
 
 
-def draw_of_class(labels_N: Tensor, wanted_M: Tensor, generator: torch.Generator) -> Tensor:
+def _check_fit(model: Disentangler, folder: Path, split: Split, classes: int) -> None:
+    known = classes if model.label_part is None else len(model.label_part.codes_CL)
+    side = split.images.shape[1]
+    if (model.side, known) != (side, classes):
+        raise UserError(
+            f"multitask.recombine: the disentangler in {folder} was trained on images of {model.side} pixels with {known} "
+            f"classes, and the shards have {side} pixels and {classes} classes; run `detaux disentangle` on these shards first."
+        )
+
+
+def draw_sources(labels_N: Tensor, wanted_M: Tensor, generator: torch.Generator) -> Tensor:
     """Draw the place of an image of each wanted class [M] from labels [N], in which each of these classes occurs."""
     places_M = torch.empty_like(wanted_M)
     for label in wanted_M.unique().tolist():
         members = torch.nonzero(labels_N == label).squeeze(1)
-        asks = wanted_M == label
-        drawn = torch.randint(len(members), (int(asks.sum()),), generator=generator)
-        places_M[asks] = members[drawn]
+        is_wanted = wanted_M == label
+        drawn = torch.randint(len(members), (int(is_wanted.sum()),), generator=generator)
+        places_M[is_wanted] = members[drawn]
     return places_M
 
 
-def exchange(codes_NKD: Tensor, alpha: int, donors_M: Tensor, sources_M: Tensor) -> Tensor:
+def exchange_principal(codes_NKD: Tensor, alpha: int, donors_M: Tensor, sources_M: Tensor) -> Tensor:
     """Return codes [M, D]: the sum of the subspaces of the donors, but the principal one, `alpha`, of the sources."""
     codes_MKD = codes_NKD[donors_M].clone()
     codes_MKD[:, alpha] = codes_NKD[sources_M, alpha]

@@ -244,6 +244,12 @@ def _is_stale(folder: Path, stage: str, records: dict[str, dict[str, Any]]) -> b
         path = (folder / VARIANTS_NAME / variant if variant else folder) / made_from.maker / made_from.file
         if read == made_from.name and path.is_file() and hash_file(path) != digest:
             return True
+        if (
+            read == DECODER.name
+            and (model := folder / DECODER.maker / DECODER.file).is_file()
+            and hash_file(model) != digest
+        ):
+            return True
     return False
 
 

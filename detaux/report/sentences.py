@@ -299,8 +299,8 @@ def describe_recombination(run: Run) -> str | None:
         return None
     return (
         f"{share:.0%} of the images in each batch with principal labels were recombined: what the disentangler keeps of one "
-        f"image beside its label, decoded under another label ({made:,} images). This holds for every row, also for "
-        "single-task learning."
+        f"image beside its label, decoded under any label ({made:,} images). This holds for every row, also for single-task "
+        "learning."
     )
 
 

@@ -14,7 +14,7 @@ from detaux.config import Config
 from detaux.config.variants import MARK
 from detaux.runtime.progress import say
 from detaux.runtime.readers import read_json, read_npz
-from detaux.stages import LABELS, MANIFEST, MODEL, STAGES
+from detaux.stages import DECODER, LABELS, MANIFEST, MODEL, STAGES
 from detaux.tracking.panels import MATRIX_COLUMNS
 from detaux.tracking.wandb import (
     begin_run,
@@ -32,6 +32,7 @@ FACTS = ("inputs", "inputs_hash", "commit")  # names in a record that go to W&B
 DISCOVERY_NAMES = ("candidates", "baselines", "classes_by_cluster", "chosen", "live_subspaces", "free_subspaces")
 GALLERY_NAMES = ("traversal", "traversal_groups", "pca_subspace", "pca_subspace_labels")
 WAY_ON = "run that stage again"
+ARTEFACTS = {MANIFEST.name: MANIFEST.maker, DECODER.name: MODEL.name}  # of inputs whose artefact has another name
 GOLDEN_RATIO = 0.618034  # hues in steps of it stay apart, however many colours there are
 
 
@@ -63,7 +64,7 @@ def _log_stage(config: Config, stage: str, folder: Path, inputs: dict[str, Path]
     try:
         for name, path in inputs.items():
             # labels of variants are versions of one artefact, as what their stages leave
-            artefact = MANIFEST.maker if name == MANIFEST.name else name.partition(MARK)[0]
+            artefact = ARTEFACTS.get(name, name.partition(MARK)[0])
             log_use(run, build_artefact(config, artefact, [path], {}))
         for name, paths in list_artefacts(stage, folder, list(record["outputs"])).items():
             run.log_artifact(build_artefact(config, name, paths, facts))

@@ -165,3 +165,10 @@ def test_facts_of_files_need_a_folder_of_pictures(keys, tmp_path):
     with pytest.raises(UserError, match=r"has files, which reads single pictures below data\.path, and data\.source="):
         check_together(load_config(None, ["discover.sources=[files]", *keys]))
     check_together(load_config(None, ["discover.sources=[files]", "data.source=folder", f"data.path={tmp_path}"]))
+
+
+def test_share_of_recombined_images_that_rounds_to_none_is_refused():
+    keys = ["multitask.batch_size=32"]
+    with pytest.raises(UserError, match=r"multitask\.recombine=0\.015 of multitask\.batch_size=32 is less than half"):
+        check_together(load_config(None, [*keys, "multitask.recombine=0.015"]))
+    check_together(load_config(None, [*keys, "multitask.recombine=0.016"]))

@@ -77,6 +77,8 @@ MISSING = _Missing()
 def is_close(old, new):
     if isinstance(old, list) and isinstance(new, list):
         return len(old) == len(new) and all(map(is_close, old, new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old.keys() == new.keys() and all(is_close(old[key], new[key]) for key in old)
     if isinstance(old, float) and isinstance(new, float):
         return math.isclose(old, new, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     return old == new

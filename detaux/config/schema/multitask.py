@@ -110,8 +110,9 @@ class MultitaskConfig:
     )
     recombine: float = key(
         0.0,
-        "share of each batch with principal labels that are recombined images: the disentangler decodes what the label does "
-        "not say of one image under another label; 0: none. Of a model without conditional, the principal subspace is exchanged",
+        "share of recombined images in each batch that has principal labels: the disentangler decodes what its code keeps of "
+        "an image beside the label, under any label; 0: none. Of a model that is not conditional, the principal subspace is "
+        "exchanged",
         0.0,
         1.0,
     )

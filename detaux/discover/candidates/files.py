@@ -22,8 +22,8 @@ MOST_SHOWN = 8  # values of a fact that are named
 def propose_files(split: Split, manifest: Manifest, config: Config) -> list[Candidate]:
     """Make a candidate of each fact that has at least two values with enough images, which are its clusters.
 
-    Enough is the size of the smallest cluster. Images with a rarer value are outliers. Points [N, V] are the V values,
-    one of them 1.
+    Enough is the size of the smallest cluster. Images with a rarer value are outliers. Points [N, 1 + k] have a number for
+    all rare values together and one for each of the k clusters; one of these numbers is 1.
     """
     folder: Path = expand_path(str(config.data.path), "data.path")
     smallest, _ = choose_sizes(len(split.keys), config.discover)
@@ -34,7 +34,7 @@ def propose_files(split: Split, manifest: Manifest, config: Config) -> list[Cand
         labels_N = renumber(np.where(is_rare_N, -1, values_N))
         if labels_N.max() < 1:
             continue
-        points_NV = functional.one_hot(torch.from_numpy(values_N)).float().to(split.images.device)
+        points_NV = functional.one_hot(torch.from_numpy(labels_N + 1)).float().to(split.images.device)
         clusters = Clusters(labels_N, np.where(is_rare_N, 0.0, 1.0).astype(np.float32), "files")
         found.append(Candidate(points_NV, clusters, name=f"file_{fact}"))
         shown = sorted(zip(counts.tolist(), values.tolist(), strict=True), reverse=True)[:MOST_SHOWN]

@@ -5,6 +5,7 @@ Source: Navon et al., Auxiliary Learning by Implicit Differentiation, ICLR 2021.
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,8 @@ class LearnedLoss(Method):
         held_out = draw_held_out(data.principal.cpu(), self.settings.held_out, self.seed)
         is_training = torch.ones(len(data.images), dtype=torch.bool)
         is_training[held_out] = False
-        return [*self.list_training_streams(data, is_training), Stream((0,), held_out, is_recombined=False)]
+        training = self.list_training_streams(data, is_training)
+        return [*(replace(one, held_out=held_out) for one in training), Stream((0,), held_out, is_recombined=False)]
 
     def list_players(self) -> list[Player]:
         settings, learned = self.settings, list(self.loss_parts.parameters())

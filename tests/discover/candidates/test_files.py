@@ -53,12 +53,19 @@ def test_each_fact_with_two_values_is_a_candidate(folder, capsys):
     camera = found["file_camera"].clusters
     np.testing.assert_array_equal(camera.labels, np.where(number == 0, -1, 1 - number % 2))
     np.testing.assert_array_equal(camera.probability, number > 0)
-    assert found["file_camera"].points_ND.shape == (COUNT, 3)
+    assert found["file_camera"].points_ND.shape == (COUNT, 3)  # two cameras, and the rest
     assert "camera of the files: Acme One (30), none (29), Rare (1)" in capsys.readouterr().out
 
 
 def test_pictures_that_are_alike_in_all_facts_make_no_candidate(folder):
     assert propose(folder, [f"a/{number}.pic" for number in range(5, 36, 6)]) == {}
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../outside.jpg"])
+def test_names_that_lead_out_of_the_folder_are_not_read(folder, name):
+    save(folder.parent / "outside.jpg", 1)
+    with pytest.raises(UserError, match=f"1 of 1 training images are not there, first {name}"):
+        propose(folder, [name])
 
 
 def test_a_picture_that_is_gone_or_damaged_is_named(folder):
