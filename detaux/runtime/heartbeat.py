@@ -35,6 +35,7 @@ class RankWatch:
         self._left = threading.Event()
         self._reports, self._end_sign = False, LEFT
         self._store = connect_store()
+        self._send(0)  # at once: the loss of a rank that never sent one would not be noticed
         self._thread = threading.Thread(target=self._watch, name="detaux-watch", daemon=True)
         self._thread.start()
 
@@ -92,7 +93,7 @@ class RankWatch:
         try:
             while not self._left.wait(BEAT_SECONDS):
                 beat += 1
-                self._store.set(f"detaux/beat/{self.rank}", f"{beat} {socket.gethostname()}")
+                self._send(beat)
                 found = self._read(f"detaux/beat/{neighbour}")
                 if found == FAILED:
                     self._store.set("detaux/lost", FAILED)
@@ -113,6 +114,9 @@ class RankWatch:
                 self.lost, self._reports = "the first rank, or its launcher,", True
             if not self._left.wait(GRACE_SECONDS):
                 self._end()
+
+    def _send(self, beat: int) -> None:
+        self._store.set(f"detaux/beat/{self.rank}", f"{beat} {socket.gethostname()}")
 
     def _read(self, key: str) -> str | None:
         return self._store.get(key).decode() if self._store.check([key]) else None

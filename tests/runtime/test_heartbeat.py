@@ -47,6 +47,17 @@ def test_killed_rank_ends_the_other_with_its_name(start_ranks, lost):
     assert "the same command continues from the last checkpoint" in output
 
 
+def test_rank_that_is_killed_before_its_second_sign_of_life_is_named_too(start_ranks):
+    kills_itself = "if step == 3 and ranks.rank() == 1: import os; os.kill(os.getpid(), 9)"
+    program = FOREVER.replace("BEAT_SECONDS = 2.0, 1.0, 0.2", "BEAT_SECONDS = 2.0, 1.0, 0.8").replace(
+        "        time.sleep(0.01)\n", f"        {kills_itself}\n            time.sleep(0.01)\n"
+    )
+    first, _ = start_ranks(2, "-c", program)
+    output, _ = first.communicate(timeout=LIMIT)
+    assert first.returncode == 75, output
+    assert "rank 1 on " in output
+
+
 def test_hanging_rank_ends_the_others_once_with_its_name(start_ranks):
     """A stopped process keeps its connections: the collective of the others neither fails nor ends."""
     processes = start(start_ranks, FOREVER, world_size=3)
