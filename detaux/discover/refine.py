@@ -32,8 +32,9 @@ UNJUDGED = "not judged: discover.cross_prediction.max_seconds had passed, or few
 def refine_candidates(pool: Sequence[Candidate], split: Split, manifest: Manifest, config: Config) -> bool:
     """Cross-predict the candidates that have no fault, in the order of the choice rule; return whether any changed.
 
-    Their scores get `cross_agreement`, `cross_reproducibility`, `cross_undecided`, `recognition`, this times the
-    independence of the principal label, and `attraction` if `discover.min_attraction` asks for it. They are None for
+    Their scores get `cross_agreement`, `cross_reproducibility`, `cross_undecided`, `recognition`,
+    `independent_recognition` (the same times the independence of the principal label), and `attraction` if
+    `discover.min_attraction` asks for it. They are None for
     candidates that were not cross-predicted. If the judge prefers the mended labels, these become the candidate's
     clusters, without outliers, and are scored and examined for faults again. `discover.cross_prediction.rounds=0` does
     nothing.

@@ -45,7 +45,7 @@ def train_trial(
     streams = [
         iterate_stream(data, stream, config.batch_size, trial.seed + number) for number, stream in enumerate(planned)
     ]
-    network, best, best_state, curve = method.network, dict[str, Any](), dict[str, Tensor](), []
+    network, kept, kept_state, curve = method.network, dict[str, Any](), dict[str, Tensor](), []
     method.train()
     for epoch in range(epochs):
         loss = method.train_epoch(players, streams, steps)
@@ -54,14 +54,14 @@ def train_trial(
         if not (all(gather_objects(bool(torch.isfinite(loss)))) and np.isfinite(list(row.values())).all()):
             raise tell_once(NonFiniteLossError((epoch + 1) * steps, [trial.name], method.unstable_keys))
         curve.append(row)
-        is_better = not best or (row["accuracy"], -row["loss"]) > (best["accuracy"], -best["loss"])
+        is_better = not kept or (row["accuracy"], -row["loss"]) > (kept["accuracy"], -kept["loss"])
         if is_better or config.keep == "last":
-            best, best_state = row, copy.deepcopy(network.state_dict())
-    network.load_state_dict(best_state)
+            kept, kept_state = row, copy.deepcopy(network.state_dict())
+    network.load_state_dict(kept_state)
     parameters = sum(parameter.numel() for parameter in method.parameters())
     taken = sum(player.steps for player in players if player.sees_images)
     cost = {"parameters": parameters, "steps": taken, "seconds": time.perf_counter() - started}
-    return network, {**best, **cost}, curve
+    return network, {**kept, **cost}, curve
 
 
 def check_trial(trial: Trial, config: MultitaskConfig, data: TrainingData) -> None:

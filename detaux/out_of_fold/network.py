@@ -46,7 +46,7 @@ def build_network(side: int, channels: int, classes: int) -> nn.Module:
     """Build a network from images [N, C, S, S] in [0, 1] to logits [N, k].
 
     Convolutions halve the map until its side is at most MAP_SIDE. The last map is flattened, so that the network knows
-    places; a global mean would forget them. In training it often has to do without.
+    places; a global mean would forget them. In training ForgetPlaces often hides them.
     """
     layers: list[nn.Module] = []
     width, widths = channels, iter(WIDTHS)

@@ -1,4 +1,4 @@
-"""Decode images under other labels: the code of one image, with the label's part of another class.
+"""Decode images under any label: the code of one image, with the label's part of any class.
 
 N images, M recombined images, C classes, K subspaces, D latent size.
 """

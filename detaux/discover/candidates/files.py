@@ -1,7 +1,5 @@
 """Propose facts of the picture files (source `files`): format, size, mode and camera."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch.nn import functional
@@ -25,7 +23,7 @@ def propose_files(split: Split, manifest: Manifest, config: Config) -> list[Cand
     Enough is the size of the smallest cluster. Images with a rarer value are outliers. Points [N, 1 + k] have a number for
     all rare values together and one for each of the k clusters; one of these numbers is 1.
     """
-    folder: Path = expand_path(str(config.data.path), "data.path")
+    folder = expand_path(str(config.data.path), "data.path")
     smallest, _ = choose_sizes(len(split.keys), config.discover)
     found = []
     for fact, texts in read_facts(folder, split.keys, manifest.names).items():
